@@ -1,0 +1,1 @@
+"""Building, loading and running engines; what each flavour of TensorRT can do."""

@@ -1,0 +1,1 @@
+"""Activation ranges: collecting them, choosing thresholds, TensorRT calibration caches."""

@@ -1,0 +1,166 @@
+"""Run one function in a process of its own: its memory goes with it, its noise is kept in a log, a crash is an error.
+
+The child is ``python -m trtconv.core.child FD``: it reads one pickled call from standard input, sends messages (length
+in eight bytes, then a pickle) through file descriptor FD, and has its standard output and error in the log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from trtconv.core.errors import Interrupted, TrtconvError
+from trtconv.core.events import Emit, Event
+from trtconv.core.lazy import resolve
+
+LOG_TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
+_NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
+
+
+class ChildCrash(TrtconvError):
+    """The child ended without a result: killed, out of memory, or a bug."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came back.
+
+    Attributes:
+        value: the function's result.
+        peak_memory: the child's peak resident memory in bytes (VmHWM).
+    """
+
+    value: Any
+    peak_memory: int
+
+
+def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str] | None = None) -> Outcome:
+    """Call ``target(request, emit)`` in a new process.
+
+    Args:
+        target: ``module:function``.
+        request: a picklable value.
+        emit: gets the events that the function emits.
+        log: file for the child's standard output and error (replaced).
+        env: variables to add to the environment.
+
+    Raises:
+        TrtconvError: what the function raised.
+        ChildCrash: the process died or raised something unexpected; the message holds the end of the log.
+        Interrupted: Ctrl-C; the child has been stopped.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    read_fd, write_fd = os.pipe()
+    with log.open("wb") as log_handle, os.fdopen(read_fd, "rb") as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trtconv.core.child", str(write_fd)],
+            stdin=subprocess.PIPE, stdout=log_handle, stderr=subprocess.STDOUT, pass_fds=[write_fd],
+            start_new_session=True, env={**os.environ, **_NOISE, **(env or {})})  # fmt: skip
+        os.close(write_fd)
+        try:
+            return _converse(process, (target, request), messages, emit, log)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted during {target.rpartition(':')[2]}") from None
+        finally:
+            _stop(process)
+
+
+def _converse(process: subprocess.Popen[bytes], request: Any, messages: IO[bytes], emit: Emit, log: Path) -> Outcome:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # a child that died at once: told below
+        process.stdin.write(pickle.dumps(request))
+        process.stdin.close()
+    while (message := _receive(messages)) is not None:
+        kind, payload = message
+        if kind == "event":
+            emit(payload)
+        elif kind == "result":
+            return Outcome(*payload)
+        elif kind == "error":
+            raise payload
+        else:
+            raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {log}")
+    raise _death(process.wait(), log)
+
+
+def _death(code: int, log: Path) -> ChildCrash:
+    if code == -signal.SIGKILL:
+        what = "was killed by the system, most likely because memory ran out"
+    elif code < 0:
+        what = f"crashed with {signal.Signals(-code).name}"
+    else:
+        what = f"ended early with status {code}"
+    return ChildCrash(f"a child process {what}\n{log_tail(log)}".rstrip(), hint=f"full log: {log}")
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a log, indented; empty when there is none."""
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if log.exists() else []
+    return "\n".join(f"  | {line}" for line in lines)
+
+
+def _receive(stream: IO[bytes]) -> tuple[str, Any] | None:
+    header = stream.read(8)
+    if len(header) < 8:
+        return None
+    body = stream.read(struct.unpack("<Q", header)[0])
+    message: tuple[str, Any] = pickle.loads(body)  # noqa: S301 - from our own child
+    return message
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes; VmHWM, because ru_maxrss is inherited from a fat parent."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def main() -> None:
+    """The child's side."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the parent, whatever kills it
+    with os.fdopen(int(sys.argv[1]), "wb") as out:
+
+        def send(kind: str, payload: Any) -> None:
+            body = pickle.dumps((kind, payload))
+            out.write(struct.pack("<Q", len(body)) + body)
+            out.flush()
+
+        def emit(event: Event) -> None:
+            send("event", event)
+
+        target, request = pickle.load(sys.stdin.buffer)
+        try:
+            value = resolve(target)(request, emit)
+        except TrtconvError as error:
+            send("error", error)
+        except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
+            send("crash", traceback.format_exc())
+        else:
+            send("result", (value, peak_memory()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""SHA-256 of files, folders and plain values, as lower-case hex."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def of_file(path: Path) -> str:
+    """Digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def of_path(path: Path) -> str:
+    """Digest of a file, or of a folder: relative names and contents of all files in it, in sorted order."""
+    if path.is_file():
+        return of_file(path)
+    total = hashlib.sha256()
+    for file in files_under(path):
+        total.update(f"{file.relative_to(path).as_posix()}\0{of_file(file)}\n".encode())
+    return total.hexdigest()
+
+
+def of_value(value: Any) -> str:
+    """Digest of a JSON-like value; keys are sorted, other types enter through ``str``."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def files_under(path: Path) -> list[Path]:
+    """All files below a folder, sorted by name; a file stands for itself."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.is_file())

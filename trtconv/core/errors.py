@@ -1,0 +1,117 @@
+"""The error tree: one class per kind of failure, each with the exit code that a script can rely on.
+
+    TrtconvError                    1   internal error (shown with a traceback)
+    |-- UsageError                  2   the job file or the command line is wrong
+    |   `-- JobError                2   ... with file, line and column of every problem
+    |-- SourceError                 3   the model file cannot be read, frozen or converted
+    |   `-- ConversionError         3   ... an operator or a graph that ONNX or a precision cannot express
+    |-- BuildError                  4   TensorRT refused the network
+    |-- EnvironmentProblem          5   no GPU, an engine for another GPU or version
+    |   `-- MissingPackage          5   ... a package that an extra installs
+    |-- AccuracyGateError           6   a result differs by more than the job allows
+    |-- PerformanceGateError        7   a measurement misses what the job demands
+    `-- Interrupted               130   Ctrl-C
+
+Foreign exceptions are translated at the doors (``adapters/``); ``cli/`` is the only place that turns an error into an
+exit code and text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class TrtconvError(Exception):
+    """A failure that trtconv understands.
+
+    Args:
+        message: what is wrong, naming the file, node or key.
+        hint: what the user can do next; printed on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state: errors cross from child processes to their parent."""
+        return (_rebuild, (type(self), self.__dict__))
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild(cls: type[TrtconvError], state: dict[str, Any]) -> TrtconvError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, state["message"])
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(TrtconvError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class JobError(UsageError):
+    """A job file has problems; the message lists all of them with their places."""
+
+
+class SourceError(TrtconvError):
+    """A model file is missing, truncated, foreign, or cannot be frozen."""
+
+    exit_code = 3
+
+
+class ConversionError(SourceError):
+    """A graph cannot be expressed as asked: unsupported operator, dtype or shape."""
+
+
+class BuildError(TrtconvError):
+    """TensorRT refused to parse or build the network."""
+
+    exit_code = 4
+
+
+class EnvironmentProblem(TrtconvError):
+    """This machine lacks something: a GPU, a driver, a matching version."""
+
+    exit_code = 5
+
+
+class MissingPackage(EnvironmentProblem):
+    """A Python package is needed and absent.
+
+    Args:
+        package: the import name.
+        extra: the trtconv extra that installs it.
+        why: what needed it.
+    """
+
+    def __init__(self, package: str, extra: str, why: str) -> None:
+        super().__init__(f"{why} needs the Python package {package!r}, which is not installed",
+                         hint=f"pip install 'trtconv[{extra}]'")  # fmt: skip
+        self.package = package
+        self.extra = extra
+
+
+class AccuracyGateError(TrtconvError):
+    """A model's outputs differ from the reference by more than the job allows."""
+
+    exit_code = 6
+
+
+class PerformanceGateError(TrtconvError):
+    """A measurement misses what the job demands."""
+
+    exit_code = 7
+
+
+class Interrupted(TrtconvError):
+    """The user pressed Ctrl-C; nothing half-written stays behind."""
+
+    exit_code = 130

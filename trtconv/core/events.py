@@ -1,0 +1,66 @@
+"""What stages tell while they work. A stage gets an ``Emit`` and knows nothing of terminals or log formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line for the log."""
+
+    text: str
+    level: Level = "info"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work done so far.
+
+    Attributes:
+        label: what is being done, in a few words.
+        done: units finished.
+        total: units in all, or None when unknown.
+        unit: the name of one unit, plural ("samples", "steps", "bytes").
+    """
+
+    label: str
+    done: float
+    total: float | None = None
+    unit: str = "steps"
+
+
+@dataclass(frozen=True)
+class NodeStarted:
+    """A step of the plan begins; ``node`` is its name, such as ``build[fp16]``."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeFinished:
+    """A step of the plan ended.
+
+    Attributes:
+        node: its name.
+        status: "done", "up to date" or "failed".
+        seconds: wall time spent (0.0 when up to date).
+        detail: one line about the outcome.
+    """
+
+    node: str
+    status: Literal["done", "up to date", "failed"]
+    seconds: float
+    detail: str = ""
+
+
+Event = Message | Progress | NodeStarted | NodeFinished
+Emit = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """An ``Emit`` for callers that do not listen."""

@@ -1,0 +1,18 @@
+"""Finding the name that a user probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(wrong: str, valid: Iterable[str], count: int = 1) -> list[str]:
+    """The closest of ``valid`` to ``wrong``, best first; empty when nothing is near."""
+    table = {name.lower(): name for name in valid}
+    return [table[hit] for hit in difflib.get_close_matches(wrong.lower(), list(table), n=count, cutoff=0.6)]
+
+
+def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
+    """A sentence such as ``did you mean 'fp16'?``, or an empty string."""
+    hits = nearest(wrong, valid)
+    return f"did you mean {hits[0]!r}?" if hits else ""

@@ -1,0 +1,129 @@
+"""Plain values that travel between stages. Frozen, picklable, without behaviour that needs a heavy package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Dim = int | str
+"""A dimension: a size, or the name of a dynamic one such as ``"batch"``."""
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
+"""What ``lower`` can make. ``typed`` (below) means: the ONNX file is typed already, build it as it is."""
+
+TYPED = "typed"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes:
+        name: the ONNX name.
+        dtype: ONNX element type in lower case: ``float``, ``float16``, ``bfloat16``, ``int8``, ``int32``, ``int64``, ...
+        shape: dimensions; a string names a dynamic one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Where a model comes from.
+
+    Attributes:
+        path: file or folder.
+        format: ``auto`` or a row of ``trtconv.sources.FORMATS``.
+        signature: SavedModel signature; empty: the only one, or ``serving_default``.
+        tags: SavedModel tags; empty: the only tag set, or ``serve``.
+        allow_code: whether code inside the model (Lambda layers) may run.
+    """
+
+    path: Path
+    format: str = "auto"
+    signature: str = ""
+    tags: tuple[str, ...] = ()
+    allow_code: bool = False
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the job says of one input.
+
+    Attributes:
+        name: the input's name in the source (without ``:0``).
+        shape: the full shape with batch; None keeps the source's. A string names a dynamic dimension, -1 is dynamic.
+        layout: ``keep``, or ``nchw`` to take the input in NCHW although the source has NHWC.
+    """
+
+    name: str
+    shape: tuple[Dim, ...] | None = None
+    layout: str = "keep"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """An optimization profile's entry for one input: full shapes for min, opt and max."""
+
+    minimum: tuple[int, ...]
+    optimum: tuple[int, ...]
+    maximum: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FeedSpec:
+    """Where samples come from.
+
+    Attributes:
+        path: .npz with one array per input (first axis: samples), .npy for a model with one input; a folder or a glob
+            of such files.
+        labels: for labelled data: the key of the labels in the .npz, or the path of a .npy (int, one per sample).
+        samples: how many samples to use at most; None: all.
+        preprocess: rows of preprocessing, applied in order (see ``data.preprocess``).
+        names: path per input, instead of ``path``, when each input has a file of its own.
+    """
+
+    path: Path | None = None
+    labels: str = ""
+    samples: int | None = None
+    preprocess: tuple[Mapping[str, object], ...] = ()
+    names: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KeepRules:
+    """Nodes that a lowering leaves in FP32 (FP16 under INT8 when only ``int8`` excludes them).
+
+    Attributes:
+        ops: ONNX operator types.
+        names: regular expressions matched against node names (``re.search``).
+        limit: magnitude above which a measured tensor keeps its node in FP32; None: half of the type's largest value.
+    """
+
+    ops: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of a candidate against the reference, over all samples.
+
+    Attributes:
+        output: name of the output.
+        max_abs: largest absolute difference.
+        max_rel: largest absolute difference divided by the reference's largest magnitude.
+        cosine: cosine similarity of the flattened outputs, 1.0 for equal.
+        snr_db: 10 log10(signal power / error power); infinity for equal.
+        finite: False when the candidate holds NaN or infinity where the reference does not.
+    """
+
+    output: str
+    max_abs: float
+    max_rel: float
+    cosine: float
+    snr_db: float
+    finite: bool = True

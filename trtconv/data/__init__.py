@@ -1,0 +1,1 @@
+"""Samples in, results out: feeds, preprocessing, postprocessing."""

@@ -1,0 +1,1 @@
+"""Job files: schema, loading with places in every error, overrides."""

@@ -1,0 +1,1 @@
+"""From a job to steps that run or are up to date."""
