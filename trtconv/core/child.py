@@ -116,7 +116,7 @@ def _receive(stream: IO[bytes]) -> tuple[str, Any] | None:
     if len(header) < 8:
         return None
     body = stream.read(struct.unpack("<Q", header)[0])
-    message: tuple[str, Any] = pickle.loads(body)  # noqa: S301 - from our own child
+    message: tuple[str, Any] = pickle.loads(body)
     return message
 
 

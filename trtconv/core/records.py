@@ -21,7 +21,7 @@ class TensorInfo:
 
     Attributes:
         name: the ONNX name.
-        dtype: ONNX element type in lower case: ``float``, ``float16``, ``bfloat16``, ``int8``, ``int32``, ``int64``, ...
+        dtype: ONNX element type in lower case: ``float``, ``float16``, ``int8``, ``int64``, ...
         shape: dimensions; a string names a dynamic one.
     """
 

@@ -1,0 +1,86 @@
+"""The field types of a job file: what a value may look like, in one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from trtconv.core.units import parse_bytes, parse_seconds
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path())
+    return Path(base, path.expanduser()).absolute()
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    full = _absolute(path, info)
+    if not full.exists():
+        raise ValueError(f"no such file or folder: {path}{_deepest(full)}")
+    return full
+
+
+def _existing_or_glob(path: Path, info: ValidationInfo) -> Path:
+    if any(mark in str(path) for mark in "*?["):
+        return _absolute(path, info)
+    return _existing(path, info)
+
+
+def _deepest(path: Path) -> str:
+    """Say which folder of a path is the first that is missing, when it is not the last part."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    return "" if missing == path else f" ({missing} is not there)"
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("expected a size such as 512MiB or 1GiB")
+    return parse_bytes(value)
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("expected a duration such as 200ms or 3s")
+    return parse_seconds(value)
+
+
+def _dims(value: Any) -> Any:
+    """Shapes: sizes, names of dynamic dimensions, or -1 for a dynamic one without a name."""
+    if not isinstance(value, list) or not value:
+        raise ValueError("expected a list of dimensions such as [batch, 224, 224, 3]")
+    for dim in value:
+        named = isinstance(dim, str) and dim.isidentifier()
+        sized = isinstance(dim, int) and not isinstance(dim, bool) and (dim > 0 or dim == -1)
+        if not named and not sized:
+            raise ValueError(f"expected a positive size, -1, or a name such as batch as a dimension, got {dim!r}")
+    return value
+
+
+def _sizes(value: Any) -> Any:
+    """A bound of a profile: one number for every dynamic dimension, or a full shape."""
+    sizes = _listed(value)
+    if not sizes or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
+        raise ValueError(f"expected a positive number, or a full shape such as [1, 224, 224, 3], got {value!r}")
+    return sizes
+
+
+OutputPath = Annotated[Path, AfterValidator(_absolute)]
+InputPath = Annotated[Path, AfterValidator(_existing)]
+DataPath = Annotated[Path, AfterValidator(_existing_or_glob)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Shape = Annotated[list[Any], BeforeValidator(_dims)]
+Sizes = Annotated[list[int], BeforeValidator(_sizes)]
+Precisions = Annotated[list[Precision], BeforeValidator(_listed), Field(min_length=1)]
+Names = Annotated[list[str], BeforeValidator(_listed)]
+Batches = Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_listed), Field(min_length=1)]

@@ -1,0 +1,182 @@
+"""Job file, version 1. Closed (unknown keys are errors) and frozen; every field says what it is for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trtconv.job.fields import (
+    Batches,
+    Bytes,
+    DataPath,
+    InputPath,
+    Names,
+    OutputPath,
+    Precisions,
+    Seconds,
+    Shape,
+    Sizes,
+)
+
+
+class Section(BaseModel):
+    """A mapping of the job file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where samples come from."""
+
+    path: DataPath = Field(description=".npz (one array per input), .npy, a folder or a glob of .npy files")
+    labels: str = Field("", description="key of the labels in the .npz, or a .npy file beside it")
+    samples: int | None = Field(None, gt=0, description="how many samples to use at most (default: all)")
+    preprocess: list[dict[str, Any]] = Field([], description="rows of preprocessing, applied in order")
+
+
+class Source(Section):
+    """The trained model."""
+
+    path: InputPath = Field(description="file or folder of the model")
+    format: Literal["auto", "saved_model", "keras", "frozen_pb", "onnx"] = Field(
+        "auto", description="what it is; auto looks at the file itself"
+    )
+    signature: str = Field("", description="SavedModel signature (default: serving_default, or the only one)")
+    tags: Names = Field([], description="SavedModel tags (default: serve, or the only tag set)")
+
+
+class Profile(Section):
+    """The range of shapes an engine is built for: a number for every dynamic dimension, or full shapes."""
+
+    min: Sizes = Field(description="smallest shape")
+    opt: Sizes = Field(description="shape to optimize for")
+    max: Sizes = Field(description="largest shape")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not len(self.min) == len(self.opt) == len(self.max):
+            raise ValueError("min, opt and max must have the same number of dimensions")
+        if any(not a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
+            raise ValueError(f"expected min <= opt <= max, got {self.min}, {self.opt}, {self.max}")
+        return self
+
+
+class Input(Section):
+    """One input of the model."""
+
+    shape: Shape | None = Field(None, description="full shape with batch; a name such as batch is dynamic")
+    profile: Profile | None = Field(None, description="range of shapes for the engine (default: batch 1, 8, 32)")
+
+
+class Convert(Section):
+    """How the ONNX model is made."""
+
+    opset: int = Field(17, ge=13, le=18, description="ONNX opset")
+    outputs: Names = Field([], description="outputs to keep, by name (default: all)")
+    clean: bool = Field(True, description="fold constants and drop what computes nothing")
+
+
+class Calibrate(Section):
+    """How activation ranges are measured, for int8 and fp8."""
+
+    data: Data = Field(description="samples from the training set, never from the test set")
+    method: Literal["minmax", "entropy", "percentile", "mse"] = Field("minmax", description="choice of thresholds")
+    batch: int = Field(10, gt=0, description="samples per run")
+    seed: int = Field(0, ge=0, description="order of samples when fewer are used than there are")
+
+
+class Keep(Section):
+    """Nodes by operator type or by name."""
+
+    ops: Names = Field([], description="ONNX operator types")
+    names: Names = Field([], description="regular expressions, searched in node names")
+
+
+class Lower(Section):
+    """How the typed ONNX model is made."""
+
+    base: Literal["fp16", "fp32"] = Field("fp16", description="precision of what int8 or fp8 leaves alone")
+    keep: Keep = Field(Keep(), description="nodes that stay in FP32")
+    exclude: Keep = Field(Keep(), description="nodes that int8 or fp8 leaves alone")
+    io_types: Literal["keep", "convert"] = Field("keep", description="FP32 inputs and outputs, or the half type")
+
+
+class Build(Section):
+    """How the engine is made."""
+
+    backend: Literal["auto", "tensorrt", "rtx"] = Field(
+        "auto", description="auto: TensorRT where it is installed with a GPU, else TensorRT-RTX"
+    )
+    workspace: Bytes | None = Field(None, description="memory limit of the builder's kernels, such as 1GiB")
+    targets: Names = Field(
+        [], description="compute capabilities for TensorRT-RTX, such as sm86 (default: all from 8.0)"
+    )
+
+
+class Verify(Section):
+    """What the models are compared on, and what may differ."""
+
+    data: Data = Field(description="samples, with labels where accuracy is wanted")
+    batch: int = Field(32, gt=0, description="samples per run")
+    tolerance: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="largest relative difference allowed, per precision "
+        "(default: fp32 1e-4, tf32 1e-2, fp16 1e-2, bf16 5e-2, int8 and fp8: not gated)",
+    )
+    max_accuracy_drop: float | None = Field(None, ge=0, description="points of top-1 that may be lost")
+
+
+class Infer(Section):
+    """Samples through the engine."""
+
+    data: Data = Field(description="samples")
+    format: Literal["npz", "json", "jsonl", "csv"] = Field("npz", description="form of the results file")
+    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field(
+        "auto", description="auto: the engine where a GPU can run it, else ONNX Runtime; others never fall back"
+    )
+    batch: int | None = Field(None, gt=0, description="samples per run (default: the profile's opt)")
+    postprocess: list[dict[str, Any]] = Field([], description="rows of postprocessing, applied in order")
+    device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
+
+
+class Bench(Section):
+    """Measurements."""
+
+    batch: Batches = Field([1], description="batch sizes, one measurement each")
+    semantics: Literal["trtexec10", "trtexec11", "app"] = Field("trtexec11", description="what the numbers mean")
+    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field("auto", description="as in infer")
+    warmup: Seconds = Field(0.2, description="time before queries count")
+    duration: Seconds = Field(3.0, description="time that counts, at least")
+    iterations: int = Field(10, gt=0, description="queries that count, at least")
+    streams: int = Field(1, gt=0, description="execution contexts")
+    device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
+
+
+class Job(Section):
+    """A trtconv job."""
+
+    version: Literal[1] = Field(description="of this format")
+    name: str = Field("", pattern=r"^[\w.-]*$", description="prefix of all files made (default: the job file's name)")
+    output: OutputPath | None = Field(None, description="folder of all files made (default: build/<name>)")
+    source: Source
+    inputs: dict[str, Input] = Field({}, description="per input name; what is not said is kept from the source")
+    convert: Convert = Convert()
+    precision: Precisions = Field(["fp32"], description="one typed ONNX model and one engine each")
+    calibrate: Calibrate | None = None
+    lower: Lower = Lower()
+    build: Build = Build()
+    verify: Verify | None = None
+    infer: Infer | None = None
+    bench: Bench | None = None
+
+    @model_validator(mode="after")
+    def _precisions(self) -> Self:
+        wanting = [p for p in self.precision if p in ("int8", "fp8")]
+        if wanting and self.calibrate is None:
+            raise ValueError(f"precision {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
+        if len(set(self.precision)) != len(self.precision):
+            raise ValueError("a precision is named twice")
+        if "typed" in self.precision and len(self.precision) > 1:
+            raise ValueError("precision typed builds the file as it is and goes alone")
+        return self

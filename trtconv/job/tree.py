@@ -1,0 +1,161 @@
+"""YAML to plain values, remembering where each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trtconv.core.errors import JobError
+
+Loc = tuple[int | str, ...]
+
+
+@dataclass
+class Tree:
+    """A job file's content.
+
+    Attributes:
+        data: plain values.
+        keys: place of each key (or list item), by path.
+        values: place of each value, by path.
+        problems: (place, text) found while reading: repeated keys.
+    """
+
+    data: dict[str, Any]
+    keys: dict[Loc, str] = field(default_factory=dict)
+    values: dict[Loc, str] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def place(self, loc: Loc, *, of_key: bool = False) -> str:
+        """``file:line:column`` of a path, or of its nearest ancestor that is in the file."""
+        table = self.keys if of_key else self.values
+        while loc and loc not in table:
+            loc = loc[:-1]
+        return table.get(loc) or self.values[()]
+
+    def known(self, loc: tuple[int | str, ...]) -> Loc:
+        """A validator's path reduced to what is in the file: names of unions and validators drop out."""
+        kept: Loc = ()
+        for part in loc:
+            kept = (*kept, part) if (*kept, part) in self.values else kept
+        return kept
+
+
+def read(path: Path) -> Tree:
+    """Parse a job file safely.
+
+    Raises:
+        JobError: not readable, not YAML, or not a mapping; with file, line and column.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise JobError(f"no such job file: {path}", hint=_neighbours(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path}: cannot be read as text: {error}", hint="a job file is YAML, see README.md") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, label: str) -> Tree:
+    """Parse YAML text; ``label`` stands for the file in places."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
+        raise JobError(
+            f"{place}: not valid YAML: {error.problem}", hint="check indentation, quotes and colons"
+        ) from None
+    except yaml.YAMLError as error:
+        raise JobError(f"{label}: not valid YAML: {error}", hint="a job file is YAML, see README.md") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise JobError(f"{label}:1:1: expected a mapping that begins with version: 1",
+                       hint="see configs/digits.yaml for a job file that works")  # fmt: skip
+    tree = Tree({}, values={(): f"{label}:1:1"})
+    tree.data = _plain(root, (), label, tree)
+    return tree
+
+
+def override(tree: Tree, assignment: str) -> None:
+    """Apply ``a.b=c``; the value is read as YAML, missing mappings are made.
+
+    Raises:
+        JobError: no ``=``, not YAML, or a path through something that is not a mapping.
+    """
+    path, separator, text = assignment.partition("=")
+    label = f"--set {assignment}"
+    if not separator or not all(path.split(".")):
+        raise JobError(f"{label}: expected KEY.KEY=VALUE", hint="for example --set build.workspace=2GiB")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise JobError(f"{label}: the value is not valid YAML: {error}", hint="quote the whole argument") from None
+    *parents, last = path.split(".")
+    here: Any = tree.data
+    loc: Loc = ()
+    for key in parents:
+        loc = (*loc, key)
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise JobError(f"{label}: {'.'.join(map(str, loc))} is not a mapping", hint="name an existing section")
+        tree.keys.setdefault(loc, label)
+        tree.values.setdefault(loc, label)
+    loc = (*loc, last)
+    for table in (tree.keys, tree.values):
+        for stale in [known for known in table if known[: len(loc)] == loc]:
+            del table[stale]
+    marked = Tree({}, keys=tree.keys, values=tree.values)
+    here[last] = None if node is None else _plain(node, loc, label, marked)
+    for table in (tree.keys, tree.values):  # a command line has no lines: every part is placed at the option
+        table.update({known: label for known in [loc, *table] if known[: len(loc)] == loc})
+
+
+def _plain(node: yaml.Node, loc: Loc, label: str, tree: Tree) -> Any:
+    tree.values[loc] = _place(node, label)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, loc, label, tree)
+    if isinstance(node, yaml.SequenceNode):
+        return [_item(item, (*loc, index), label, tree) for index, item in enumerate(node.value)]
+    return _scalar(node, label, tree)
+
+
+def _item(node: yaml.Node, loc: Loc, label: str, tree: Tree) -> Any:
+    tree.keys[loc] = _place(node, label)
+    return _plain(node, loc, label, tree)
+
+
+def _mapping(node: yaml.MappingNode, loc: Loc, label: str, tree: Tree) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if key in result:
+            tree.problems.append((_place(key_node, label), f"key {key!r} is given twice"))
+        tree.keys[(*loc, key)] = _place(key_node, label)
+        result[key] = _plain(value_node, (*loc, key), label, tree)
+    return result
+
+
+def _scalar(node: yaml.Node, label: str, tree: Tree) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        tree.problems.append((_place(node, label), f"not a plain value: {getattr(error, 'problem', None) or error}"))
+        return None
+    finally:
+        loader.dispose()
+
+
+def _place(node: yaml.Node, label: str) -> str:
+    return f"{label}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def _neighbours(path: Path) -> str:
+    from trtconv.core.names import did_you_mean
+
+    folder = path.parent
+    found = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+    return did_you_mean(path.name, found) or "give the path of a job file, such as configs/digits.yaml"
