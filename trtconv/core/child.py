@@ -66,8 +66,13 @@ def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str
     with log.open("wb") as log_handle, os.fdopen(read_fd, "rb") as messages:
         process = subprocess.Popen(
             [sys.executable, "-m", "trtconv.core.child", str(write_fd)],
-            stdin=subprocess.PIPE, stdout=log_handle, stderr=subprocess.STDOUT, pass_fds=[write_fd],
-            start_new_session=True, env={**os.environ, **_NOISE, **(env or {})})  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=log_handle,
+            stderr=subprocess.STDOUT,
+            pass_fds=[write_fd],
+            start_new_session=True,
+            env={**os.environ, **_NOISE, **(env or {})},
+        )
         os.close(write_fd)
         try:
             return _converse(process, (target, request), messages, emit, log)

@@ -93,8 +93,10 @@ class MissingPackage(EnvironmentProblem):
     """
 
     def __init__(self, package: str, extra: str, why: str) -> None:
-        super().__init__(f"{why} needs the Python package {package!r}, which is not installed",
-                         hint=f"pip install 'trtconv[{extra}]'")  # fmt: skip
+        super().__init__(
+            f"{why} needs the Python package {package!r}, which is not installed",
+            hint=f"pip install 'trtconv[{extra}]'",
+        )
         self.package = package
         self.extra = extra
 

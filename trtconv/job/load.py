@@ -17,11 +17,19 @@ from trtconv.job.schema import Job
 from trtconv.job.tree import Loc, Tree, override, read
 
 _EXPECTED = {
-    "string_type": "text", "int_type": "a whole number", "int_parsing": "a whole number",
-    "int_from_float": "a whole number", "float_type": "a number", "float_parsing": "a number",
-    "bool_type": "true or false", "list_type": "a list", "dict_type": "a mapping", "model_type": "a mapping",
-    "path_type": "a path", "finite_number": "a finite number",
-}  # fmt: skip
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "path_type": "a path",
+    "finite_number": "a finite number",
+}
 
 
 def load_job(path: Path, assignments: Iterable[str] = ()) -> Job:

@@ -80,10 +80,17 @@ class Convert(Section):
 class Calibrate(Section):
     """How activation ranges are measured, for int8 and fp8."""
 
-    data: Data = Field(description="samples from the training set, never from the test set")
+    data: Data | None = Field(None, description="samples from the training set, never from the test set")
+    cache: InputPath | None = Field(None, description="a calibration cache to use instead of measuring")
     method: Literal["minmax", "entropy", "percentile", "mse"] = Field("minmax", description="choice of thresholds")
     batch: int = Field(10, gt=0, description="samples per run")
     seed: int = Field(0, ge=0, description="order of samples when fewer are used than there are")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.data is None) == (self.cache is None):
+            raise ValueError("expected either data (samples to measure on) or cache (ranges measured before)")
+        return self
 
 
 class Keep(Section):

@@ -72,8 +72,10 @@ def parse(text: str, label: str) -> Tree:
     except yaml.YAMLError as error:
         raise JobError(f"{label}: not valid YAML: {error}", hint="a job file is YAML, see README.md") from None
     if not isinstance(root, yaml.MappingNode):
-        raise JobError(f"{label}:1:1: expected a mapping that begins with version: 1",
-                       hint="see configs/digits.yaml for a job file that works")  # fmt: skip
+        raise JobError(
+            f"{label}:1:1: expected a mapping that begins with version: 1",
+            hint="see configs/digits.yaml for a job file that works",
+        )
     tree = Tree({}, values={(): f"{label}:1:1"})
     tree.data = _plain(root, (), label, tree)
     return tree

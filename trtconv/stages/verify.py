@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import Comparison, FeedSpec
 
 
@@ -19,7 +22,7 @@ class VerifyRequest:
         candidates: label -> .onnx or .engine; compared in this order.
         data: samples, with labels where accuracy is wanted.
         batch: samples per run.
-        max_rel: tolerance on ``Comparison.max_rel`` per candidate label; exceeding it is an AccuracyGateError.
+        max_rel: tolerance on ``Comparison.max_rel`` per candidate label; exceeding it is a violation.
         max_accuracy_drop: points (0..100) of top-1 that a candidate may lose against the reference; None: no gate.
         tolerate_missing_gpu: an .engine candidate that cannot run here is reported as skipped instead of failing.
     """
@@ -57,9 +60,181 @@ class Verdict:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """All verdicts, the reference's own top-1 and the number of samples."""
+    """What came out.
+
+    Attributes:
+        samples: compared.
+        reference_label: as asked.
+        reference_top1: per cent, of the reference itself; None without labels.
+        verdicts: in the order of the candidates.
+        violations: one sentence per gate that a candidate misses; the caller fails on them after showing the table.
+    """
 
     samples: int
     reference_label: str
     reference_top1: float | None
     verdicts: tuple[Verdict, ...]
+    violations: tuple[str, ...] = ()
+
+
+def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
+    """Run every candidate on the data and compare it with the reference, batch by batch.
+
+    Raises:
+        UsageError: data, labels or outputs do not fit.
+        SourceError: a model cannot be read.
+        EnvironmentProblem: an engine cannot run here and ``tolerate_missing_gpu`` is off.
+    """
+    verdicts, reference_top1, samples = [], None, 0
+    for label, path in request.candidates.items():
+        try:
+            runner = _open(path)
+        except EnvironmentProblem as problem:
+            if not request.tolerate_missing_gpu:
+                raise
+            emit(Message(f"{label} skipped: {problem.message}"))
+            verdicts.append(Verdict(label, "", skipped=problem.message))
+            continue
+        try:
+            race = _Race(request, label, runner, emit)
+            verdicts.append(race.verdict())
+        finally:
+            runner.close()
+        samples, reference_top1 = race.samples, race.reference_top1
+    return VerifyResult(
+        samples,
+        request.reference_label,
+        reference_top1,
+        tuple(verdicts),
+        tuple(_violations(request, reference_top1, verdicts)),
+    )
+
+
+def _open(path: Path) -> Any:
+    from trtconv.backends import open_engine, open_onnx
+
+    return open_onnx(path) if path.suffix == ".onnx" else open_engine(path)
+
+
+class _Race:
+    """One candidate against the reference over all samples."""
+
+    def __init__(self, request: VerifyRequest, label: str, runner: Any, emit: Emit) -> None:
+        from trtconv.data.feeds import open_feed
+
+        self.request, self.label, self.runner, self.emit = request, label, runner, emit
+        self.feed = open_feed(request.data, runner.inputs)
+        self.samples = len(self.feed)
+        self.truth = self.feed.labels()
+        self.meters: dict[str, Any] = {}
+        self.right = self.reference_right = self.agreeing = self.classified = 0
+
+    @property
+    def reference_top1(self) -> float | None:
+        return self._share(self.reference_right) if self.truth is not None else None
+
+    def verdict(self) -> Verdict:
+        done = 0
+        reference = _Reference(self.request)
+        for feeds in self.feed.batches(self.request.batch):
+            count = len(next(iter(feeds.values())))
+            self._add(reference.outputs(feeds, done, count), self.runner.run(feeds), done, count)
+            done += count
+            self.emit(Progress(f"comparing {self.label}", done, self.samples, "samples"))
+        reference.close()
+        outputs = tuple(meter.comparison() for meter in self.meters.values())
+        return Verdict(
+            self.label,
+            self.runner.describe(),
+            outputs,
+            self._share(self.right) if self.truth is not None else None,
+            self._share(self.agreeing) if self.classified else None,
+        )
+
+    def _add(self, wanted: dict[str, Any], got: dict[str, Any], start: int, count: int) -> None:
+        from trtconv.data.compare import OutputMeter, classes
+
+        for name, reference in wanted.items():
+            if name not in got:
+                raise UsageError(
+                    f"{self.label} has no output {name!r}; it has {', '.join(got)}",
+                    hint="compare models with the same outputs",
+                )
+            if got[name].shape != reference.shape:
+                raise UsageError(
+                    f"output {name!r} of {self.label} has shape {list(got[name].shape)}, the reference "
+                    f"{list(reference.shape)}",
+                    hint="compare models of the same network and layout",
+                )
+            self.meters.setdefault(name, OutputMeter(name)).add(reference, got[name])
+        named = ((classes(got[name]), classes(reference)) for name, reference in wanted.items())
+        predicted, expected = next((pair for pair in named if pair[0] is not None), (None, None))
+        if predicted is None or expected is None:
+            return
+        self.classified += count
+        self.agreeing += int((predicted == expected).sum())
+        if self.truth is not None:
+            truth = self.truth[start : start + count]
+            self.right += int((predicted == truth).sum())
+            self.reference_right += int((expected == truth).sum())
+
+    def _share(self, count: int) -> float:
+        if not self.classified:
+            raise UsageError(
+                "labels are given, but no output has one row of classes per sample",
+                hint="remove labels, or verify an output of shape [batch, classes]",
+            )
+        return 100.0 * count / self.classified
+
+
+class _Reference:
+    """The reference's outputs per batch: stored ones, or those of a model that runs along."""
+
+    def __init__(self, request: VerifyRequest) -> None:
+        import numpy as np
+
+        self.path = request.reference
+        stored = self.path.suffix == ".npz"
+        self.runner = None if stored else _open(self.path)
+        self.arrays = dict(np.load(self.path)) if stored else {}
+
+    def outputs(self, feeds: dict[str, Any], start: int, count: int) -> dict[str, Any]:
+        if self.runner is not None:
+            outputs: dict[str, Any] = self.runner.run(feeds)
+            return outputs
+        short = [name for name, array in self.arrays.items() if len(array) < start + count]
+        if short:
+            raise UsageError(
+                f"{self.path}: {short[0]!r} has fewer samples than the data",
+                hint="make the reference from the same data",
+            )
+        return {name: array[start : start + count] for name, array in self.arrays.items()}
+
+    def close(self) -> None:
+        if self.runner is not None:
+            self.runner.close()
+
+
+def _violations(request: VerifyRequest, reference_top1: float | None, verdicts: list[Verdict]) -> list[str]:
+    found = []
+    for verdict in (v for v in verdicts if not v.skipped):
+        for output in verdict.outputs:
+            limit = request.max_rel.get(verdict.label)
+            if not output.finite:
+                found.append(f"{verdict.label}: output {output.output!r} holds NaN or infinity")
+            elif limit is not None and output.max_rel > limit:
+                found.append(
+                    f"{verdict.label}: output {output.output!r} differs from {request.reference_label} by "
+                    f"{output.max_rel:.3g} of its largest value; allowed {limit:g}"
+                )
+        drop = _drop(reference_top1, verdict.top1)
+        if request.max_accuracy_drop is not None and drop > request.max_accuracy_drop:
+            found.append(
+                f"{verdict.label}: top-1 is {verdict.top1:.2f} %, {drop:.2f} points below "
+                f"{request.reference_label}; allowed {request.max_accuracy_drop:g}"
+            )
+    return found
+
+
+def _drop(reference: float | None, candidate: float | None) -> float:
+    return 0.0 if reference is None or candidate is None else round(reference - candidate, 9)

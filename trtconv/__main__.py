@@ -1,0 +1,5 @@
+"""``python -m trtconv``."""
+
+from trtconv.cli.main import main
+
+main()

@@ -1,0 +1,89 @@
+"""doctor: what this machine has, and the exact line that installs what it lacks."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from typing import Any
+
+import click
+
+from trtconv import __version__
+from trtconv.report.tables import table
+
+EXTRAS = {
+    "tf": (("tensorflow-cpu", "tensorflow"), ("tf2onnx",), ("tf-keras",)),
+    "rtx": (("tensorrt-rtx",),),
+    "tensorrt": (("tensorrt",),),
+    "cuda": (("cuda-bindings",), ("nvidia-ml-py",)),
+    "pycuda": (("pycuda",),),
+    "images": (("pillow",),),
+}
+"""Per extra, the distributions it brings; alternatives of one are grouped."""
+
+_GIVES = {
+    "tf": "TensorFlow sources",
+    "rtx": "engines without a GPU (TensorRT-RTX)",
+    "tensorrt": "TensorRT proper, needs a GPU",
+    "cuda": "running engines, power and clocks",
+    "pycuda": "running engines through PyCUDA",
+    "images": "png and jpg feeds",
+}
+_BASE = ("click", "PyYAML", "pydantic", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(as_json: bool) -> None:
+    """Print versions, GPU and driver, which extras are there, and how to install the others."""
+    facts = _facts()
+    click.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+
+
+def _facts() -> dict[str, Any]:
+    from trtconv.core import versions
+
+    extras = {}
+    for extra, groups in EXTRAS.items():
+        found = [versions.of(group) for group in groups]
+        missing = [group[0] for group, have in zip(groups, found, strict=True) if not have]
+        have = {name: version for part in found for name, version in part.items()}
+        extras[extra] = {
+            "gives": _GIVES[extra],
+            "installed": have,
+            "missing": missing,
+            "install": f"pip install 'trtconv[{extra}]'" if missing else "",
+        }
+    return {
+        "schema": 1,
+        "trtconv": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+        "packages": versions.of(_BASE),
+        "gpu": _gpu(),
+        "extras": extras,
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    from trtconv.adapters import cuda
+
+    return cuda.probe()
+
+
+def _text(facts: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    head = f"trtconv {facts['trtconv']}, Python {facts['python']} on {facts['system']}\n{packages}"
+    rows = [
+        [
+            extra,
+            row["gives"],
+            ", ".join(f"{n} {v}" for n, v in row["installed"].items()) or "-",
+            row["install"] or "there",
+        ]
+        for extra, row in facts["extras"].items()
+    ]
+    gpu = "\n".join(f"{key}: {value}" for key, value in facts["gpu"].items())
+    return f"{head}\n\nGPU\n{gpu}\n\n{table(['extra', 'gives', 'installed', 'to install'], rows)}"

@@ -1,0 +1,255 @@
+"""Commands on models and engines that exist: verify, infer, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtconv.cli.options import existing, is_job, job_options, output_options
+from trtconv.core.errors import AccuracyGateError, UsageError
+from trtconv.core.records import FeedSpec
+
+_BACKEND = click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "tensorrt", "rtx", "onnxruntime"]),
+    help="auto: the engine where a GPU can run it, else its typed ONNX on ONNX Runtime.",
+)
+_FALLBACK = click.option(
+    "--fallback",
+    type=click.Path(path_type=Path),
+    help="ONNX to run where the engine cannot (default: the one beside it).",
+)
+_DEVICE = click.option(
+    "--device-api",
+    default="auto",
+    type=click.Choice(["auto", "cuda", "pycuda"]),
+    show_default=True,
+    help="Door to the GPU.",
+)
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob.")
+@click.option("--labels", default="", help="Key of the labels in the .npz, or a .npy file.")
+@click.option("--batch", default=32, show_default=True, help="Samples per run.")
+@click.option("--max-rel", type=float, help="Largest relative difference allowed; more is exit 6.")
+@click.option("--max-accuracy-drop", type=float, help="Points of top-1 that may be lost; more is exit 6.")
+@job_options
+@output_options
+def verify(
+    models: tuple[Path, ...],
+    data: Path | None,
+    labels: str,
+    batch: int,
+    max_rel: float | None,
+    max_accuracy_drop: float | None,
+    as_json: bool,
+    log_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compare models: the first is the reference (an .onnx, an .engine, or an .npz of its outputs).
+
+    \b
+    trtconv verify JOB
+    trtconv verify model.onnx model.int8.onnx --data heldout.npz --labels labels --max-accuracy-drop 1
+    """
+    from trtconv.cli import execute
+    from trtconv.report.verify import verify_text
+    from trtconv.stages.verify import VerifyRequest
+
+    if is_job(models[0]):
+        _only_job(models, data)
+        execute.run_job(models[0], stage="verify", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        return
+    if len(models) < 2 or data is None:
+        raise UsageError(
+            "verify needs two models or more, and --data FILE",
+            hint="trtconv verify model.onnx model.fp16.onnx --data samples.npz",
+        )
+    reference, *others = [existing(model) for model in models]
+    limits = {} if max_rel is None else {str(path): max_rel for path in others}
+    request = VerifyRequest(
+        reference,
+        str(reference),
+        {str(path): path for path in others},
+        FeedSpec(existing(data), labels),
+        batch,
+        limits,
+        max_accuracy_drop,
+        tolerate_missing_gpu=False,
+    )
+    result = execute.call_stage("verify", request, log_json=log_json, quiet=quiet)
+    execute.print_result("verify", result, verify_text(result), as_json)
+    if result.violations:
+        error = AccuracyGateError(
+            "\n".join(["accuracy gate missed", *result.violations]),
+            hint="keep the nodes that lose accuracy in FP32: trtconv lower --keep-op/--keep-name",
+        )
+        error.__dict__["reported"] = True
+        raise error
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="Samples of one input (.npy).")
+@click.option("--data", type=click.Path(path_type=Path), help="Samples of all inputs: .npz, .npy, a folder or a glob.")
+@click.option(
+    "--labels", default="", help="Key of the labels in the .npz, or a .npy file: prints the share that is right."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz, .npy, .json, .jsonl or .csv to write.")
+@click.option("--batch", type=int, help="Samples per run (default: the profile's opt).")
+@click.option("--post", "posts", multiple=True, metavar="NAME", help="Postprocessing, as in --post argmax.")
+@_BACKEND
+@_FALLBACK
+@_DEVICE
+@job_options
+@output_options
+def infer(
+    model: Path,
+    inputs: tuple[str, ...],
+    data: Path | None,
+    labels: str,
+    output: Path | None,
+    batch: int | None,
+    posts: tuple[str, ...],
+    backend: str,
+    fallback: Path | None,
+    device_api: str,
+    as_json: bool,
+    log_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Run samples through MODEL: a job file, an .engine or an .onnx.
+
+    \b
+    trtconv infer JOB
+    trtconv infer model.engine --data samples.npz -o results.csv --post argmax
+    trtconv infer model.onnx --input image=images.npy -o results.npz
+    """
+    from trtconv.cli import execute
+    from trtconv.core.units import format_seconds
+    from trtconv.stages.infer import InferRequest
+
+    if is_job(model):
+        _only_job((model,), data)
+        execute.run_job(model, stage="infer", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        return
+    if output is None or (data is None) == (not inputs):
+        raise UsageError(
+            "infer of a model needs -o FILE and either --data FILE or --input NAME=FILE",
+            hint=f"trtconv infer {model} --data samples.npz -o results.npz",
+        )
+    feed = FeedSpec(None if data is None else existing(data), labels, names=_named(inputs))
+    request = InferRequest(
+        existing(model), feed, output, fallback, backend, batch, tuple({name: {}} for name in posts), device_api
+    )
+    result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
+    lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
+    lines += [f"the engine did not run: {result.fell_back}"] if result.fell_back else []
+    lines += [f"{result.accuracy:.2f} % right"] if result.accuracy is not None else []
+    execute.print_result("infer", result, "\n".join(lines), as_json)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--batch", metavar="N,N,...", help="Batch sizes, one measurement each (default: the profile's opt).")
+@click.option(
+    "--semantics",
+    default="trtexec11",
+    show_default=True,
+    type=click.Choice(["trtexec10", "trtexec11", "app"]),
+    help="What the numbers mean, see docs/bench.md.",
+)
+@click.option("--warmup", default="200ms", show_default=True, help="Time before queries count.")
+@click.option("--duration", default="3s", show_default=True, help="Time that counts, at least.")
+@click.option("--iterations", default=10, show_default=True, help="Queries that count, at least.")
+@click.option("--streams", default=1, show_default=True, help="Execution contexts, each with its own streams.")
+@_BACKEND
+@_FALLBACK
+@_DEVICE
+@job_options
+@output_options
+def bench(
+    model: Path,
+    batch: str | None,
+    semantics: str,
+    warmup: str,
+    duration: str,
+    iterations: int,
+    streams: int,
+    backend: str,
+    fallback: Path | None,
+    device_api: str,
+    as_json: bool,
+    log_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Measure MODEL: a job file, an .engine or an .onnx.
+
+    \b
+    trtconv bench JOB
+    trtconv bench model.engine --batch 1,8,32 --semantics trtexec11 --json
+    """
+    from trtconv.cli import execute
+    from trtconv.report.summary import bench_text
+    from trtconv.stages.bench import BenchRequest
+
+    if is_job(model):
+        _only_job((model,), None)
+        execute.run_job(model, stage="bench", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        return
+    request = BenchRequest(
+        existing(model),
+        fallback,
+        backend,
+        _sizes(batch),
+        semantics,
+        _seconds("--warmup", warmup),
+        _seconds("--duration", duration),
+        iterations,
+        streams=streams,
+        device_api=device_api,
+    )
+    result = execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
+    execute.print_result("bench", result, bench_text(result, model.name), as_json)
+
+
+def _only_job(models: tuple[Path, ...], data: Path | None) -> None:
+    if len(models) > 1 or data is not None:
+        raise UsageError(
+            "a job file goes alone: it names its models and data itself", hint="use --set KEY=VALUE to override the job"
+        )
+
+
+def _named(inputs: tuple[str, ...]) -> dict[str, Path]:
+    named = {}
+    for text in inputs:
+        name, _, file = text.rpartition("=")
+        if not name or not file:
+            raise UsageError(f"--input {text}: expected NAME=FILE", hint="for example --input image=images.npy")
+        named[name] = existing(Path(file))
+    return named
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    parts = [] if text is None else text.split(",")
+    if any(not part.strip().isdigit() or int(part) < 1 for part in parts):
+        raise UsageError(f"--batch {text}: expected positive numbers with commas", hint="for example --batch 1,8,32")
+    return tuple(int(part) for part in parts)
+
+
+def _seconds(option: str, text: str) -> float:
+    from trtconv.core.units import parse_seconds
+
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint=f"for example {option} 500ms") from None

@@ -1,0 +1,98 @@
+"""The command group. Commands are rows of a table; each is imported when it is called, so that --help stays quick."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from trtconv import __version__
+from trtconv.core.errors import TrtconvError
+from trtconv.core.lazy import resolve
+
+COMMANDS = {
+    "run": ("trtconv.cli.commands.job:run", "Run the whole line of a job file."),
+    "check": ("trtconv.cli.commands.job:check", "Validate a job and say what would run; touch nothing."),
+    "freeze": ("trtconv.cli.commands.stages:freeze", "A SavedModel or Keras model to a frozen graph."),
+    "convert": ("trtconv.cli.commands.stages:convert", "Any source to checked FP32 ONNX."),
+    "calibrate": ("trtconv.cli.commands.stages:calibrate", "Activation ranges from samples to a calibration cache."),
+    "lower": ("trtconv.cli.commands.stages:lower", "FP32 ONNX to typed ONNX: fp16, int8, ..."),
+    "build": ("trtconv.cli.commands.stages:build", "A model to a TensorRT engine."),
+    "verify": ("trtconv.cli.commands.engines:verify", "Compare models with each other and with labels."),
+    "infer": ("trtconv.cli.commands.engines:infer", "Samples through an engine."),
+    "bench": ("trtconv.cli.commands.engines:bench", "Throughput and latency of an engine."),
+    "inspect": ("trtconv.cli.commands.inspect:inspect", "What a model, engine or cache file holds."),
+    "doctor": ("trtconv.cli.commands.doctor:doctor", "What this machine has, and how to install what it lacks."),
+    "schema": ("trtconv.cli.commands.job:schema", "The job file's JSON Schema, for editors."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose listing needs none of its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = resolve(COMMANDS[cmd_name][0])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS:
+            from trtconv.core.names import did_you_mean
+
+            raise click.UsageError(f"no such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}".rstrip("; "), ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="trtconv")
+def cli() -> None:
+    """Trained networks to calibrated, verified and measured TensorRT engines.
+
+    The line is freeze -> convert -> calibrate -> lower -> build -> verify -> infer / bench. A YAML job file drives it
+    whole (trtconv run job.yaml) or up to a stage (trtconv build job.yaml); each stage also works on a model and
+    options (trtconv build model.onnx -o model.engine --precision fp16).
+
+    Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 internal error, 2 job or
+    usage, 3 source or conversion, 4 build, 5 environment, 6 accuracy gate, 7 performance gate, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code that the outcome has."""
+    try:
+        cli(standalone_mode=False)
+    except TrtconvError as error:
+        _tell(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _tell("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our standard output has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception:  # noqa: BLE001 - the border: whatever is not understood is shown whole
+        traceback.print_exc()
+        _tell(
+            "internal error", f"please report it with the text above and the output of: trtconv doctor ({__version__})"
+        )
+        sys.exit(1)
+
+
+def _tell(message: str, hint: str = "") -> None:
+    first, *more = message.split("\n")
+    lines = [f"trtconv: error: {first}", *(more if first.startswith("a child") else [f"  {line}" for line in more])]
+    lines += [f"  next: {hint}"] if hint else []
+    click.echo("\n".join(lines), err=True)

@@ -1,0 +1,152 @@
+"""Options that several commands share, and the way from options to a job."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtconv.core.errors import TrtconvError, UsageError
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, ``--log-json`` and ``--quiet``."""
+    for option in reversed(
+        [
+            click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document."),
+            click.option("--log-json", is_flag=True, help="Print events as JSON lines on standard error."),
+            click.option("-q", "--quiet", is_flag=True, help="Only warnings, errors and the result."),
+        ]
+    ):
+        command = option(command)
+    return _json_errors(command)
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--set``, ``--force`` and ``--allow-code``."""
+    for option in reversed(
+        [
+            click.option(
+                "--set", "assignments", multiple=True, metavar="A.B=C", help="Override a key of the job file."
+            ),
+            click.option(
+                "--force", multiple=True, metavar="STAGE", help="Run a stage even if up to date; 'all' for all."
+            ),
+            click.option("--allow-code", is_flag=True, help="Let code inside the model or named by the job run."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """With ``--json``, an error also leaves a JSON document on standard output."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, **options: Any) -> None:
+        try:
+            command(*args, as_json=as_json, **options)
+        except TrtconvError as error:
+            if as_json and not getattr(error, "reported", False):
+                click.echo(
+                    json.dumps(
+                        {
+                            "error": type(error).__name__,
+                            "exit_code": error.exit_code,
+                            "message": error.message,
+                            "hint": error.hint,
+                        }
+                    )
+                )
+            raise
+
+    return wrapped
+
+
+def is_job(path: Path) -> bool:
+    """Whether an argument is a job file rather than a model."""
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def existing(path: Path) -> Path:
+    """A file or folder named on the command line.
+
+    Raises:
+        UsageError: it is not there; with the nearest name beside it.
+    """
+    if not path.exists():
+        from trtconv.core.names import did_you_mean
+
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"no such file or folder: {path}", hint=did_you_mean(path.name, beside) or "check the path")
+    return path
+
+
+def job_from(values: Mapping[str, tuple[str, Any]], name: str, folder: Path) -> Any:
+    """A validated job from options.
+
+    Args:
+        values: dotted key -> (the option's spelling, value); rows whose value is None or empty are left out.
+        name: of the job.
+        folder: where its files go.
+
+    Raises:
+        JobError: with the option in front of each problem.
+    """
+    from trtconv.job.load import validate
+    from trtconv.job.tree import Tree
+
+    tree = Tree({"version": 1, "name": name, "output": str(folder)}, values={(): "command line"})
+    for dotted, (spelling, value) in values.items():
+        if value is None or value in ((), [], "", {}):
+            continue
+        *parents, last = dotted.split(".")
+        here = tree.data
+        for depth, key in enumerate(parents, 1):
+            here = here.setdefault(key, {})
+            tree.values.setdefault(tuple(parents[:depth]), "command line")
+        here[last] = value
+        _mark(tree, (*parents, last), value, spelling)
+    return validate(tree, Path.cwd(), name)
+
+
+def _mark(tree: Any, loc: tuple[Any, ...], value: Any, spelling: str) -> None:
+    tree.values[loc] = tree.keys[loc] = spelling
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        _mark(tree, (*loc, key), child, spelling)
+
+
+def parse_shape(text: str, option: str) -> tuple[str, list[Any]]:
+    """``name:batch,28,28,1`` to (name, dimensions).
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, dims = text.partition(":")
+    if not name or not dims:
+        raise UsageError(
+            f"{option} {text}: expected NAME:DIM,DIM,...", hint=f"for example {option} image:batch,28,28,1"
+        )
+    return name, [int(d) if d.lstrip("-").isdigit() else d for d in dims.replace(" ", "").split(",")]
+
+
+def parse_profile(text: str, option: str) -> tuple[str, dict[str, list[int]]]:
+    """``name=1x8x32`` or ``name=1,28,28,1x8,28,28,1x32,28,28,1`` to (name, profile).
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, ranges = text.rpartition("=")
+    bounds = ranges.split("x")
+    numbers = [[int(n) for n in bound.split(",") if n.isdigit()] for bound in bounds]
+    if not name or len(bounds) != 3 or any(len(n) != len(b.split(",")) for n, b in zip(numbers, bounds, strict=True)):
+        raise UsageError(
+            f"{option} {text}: expected NAME=MINxOPTxMAX, with batch sizes or full shapes",
+            hint=f"for example {option} image=1x8x32 or {option} image=1,28,28,1x8,28,28,1x32,28,28,1",
+        )
+    return name, dict(zip(("min", "opt", "max"), numbers, strict=True))

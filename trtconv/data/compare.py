@@ -1,0 +1,72 @@
+"""How far one model's outputs are from another's, over many batches without holding them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtconv.core.records import Comparison
+
+
+@dataclass
+class OutputMeter:
+    """Sums for one output; feed it batches, then ask for the comparison. All sums are float64.
+
+    ``max_rel`` is the largest absolute difference over the largest reference magnitude: a per-element relative error
+    says nothing where the reference is near zero. SNR is 10 log10(sum ref^2 / sum (candidate - ref)^2).
+    """
+
+    output: str
+    max_abs: float = 0.0
+    peak: float = 0.0
+    error: float = 0.0
+    signal: float = 0.0
+    candidate: float = 0.0
+    product: float = 0.0
+    finite: bool = True
+
+    def add(self, reference: NDArray[np.generic], candidate: NDArray[np.generic]) -> None:
+        """Add one batch; both arrays have the same shape."""
+        wanted = np.asarray(reference, dtype=np.float64).ravel()
+        got = np.asarray(candidate, dtype=np.float64).ravel()
+        usable = np.isfinite(wanted) & np.isfinite(got)
+        self.finite &= not np.any(np.isfinite(wanted) & ~np.isfinite(got))
+        wanted, got = wanted[usable], got[usable]
+        if not wanted.size:
+            return
+        difference = got - wanted
+        self.max_abs = max(self.max_abs, float(np.abs(difference).max()))
+        self.peak = max(self.peak, float(np.abs(wanted).max()))
+        self.error += float(difference @ difference)
+        self.signal += float(wanted @ wanted)
+        self.candidate += float(got @ got)
+        self.product += float(wanted @ got)
+
+    def comparison(self) -> Comparison:
+        """The figures so far."""
+        norms = float(np.sqrt(self.signal * self.candidate))
+        return Comparison(
+            self.output,
+            max_abs=self.max_abs,
+            max_rel=self.max_abs / self.peak if self.peak else self.max_abs,
+            cosine=self.product / norms if norms else float(self.signal == self.candidate),
+            snr_db=_decibels(self.signal, self.error),
+            finite=self.finite,
+        )
+
+
+def _decibels(signal: float, error: float) -> float:
+    if error == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / error)) if signal else float("-inf")
+
+
+def classes(output: NDArray[np.generic]) -> NDArray[np.int64] | None:
+    """The largest entry per sample of an output of shape [samples, classes]; None for any other shape."""
+    flat = output.reshape(len(output), -1) if output.ndim >= 2 else output
+    if output.ndim < 2 or output.size // max(len(output), 1) != output.shape[-1] or output.shape[-1] < 2:
+        return None
+    best: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
+    return best

@@ -1,0 +1,91 @@
+"""What a step of a plan is, and what each stage of the line needs to be planned without loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class History:
+    """What the steps before left.
+
+    Attributes:
+        results: stage results, by node name.
+        digests: SHA-256 of every file read or made, by path.
+    """
+
+    results: Mapping[str, Any]
+    digests: Mapping[Path, str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the line.
+
+    Attributes:
+        function: ``module:function`` of type (request, emit) -> result.
+        result: ``module:class`` of the result.
+        packages: distributions whose versions change what the stage makes.
+        measures: whether the result depends on the GPU of this machine.
+    """
+
+    function: str
+    result: str
+    packages: tuple[str, ...] = ()
+    measures: bool = False
+
+
+_TENSORFLOW = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras")
+_TENSORRT = ("tensorrt", "tensorrt-rtx")
+
+STAGES: Mapping[str, Stage] = {
+    "freeze": Stage("trtconv.stages.freeze:freeze", "trtconv.stages.freeze:FreezeResult", _TENSORFLOW),
+    "convert": Stage(
+        "trtconv.stages.convert:convert", "trtconv.stages.convert:ConvertResult", (*_TENSORFLOW, "tf2onnx", "onnx")
+    ),
+    "calibrate": Stage(
+        "trtconv.stages.calibrate:calibrate",
+        "trtconv.stages.calibrate:CalibrateResult",
+        ("onnx", "onnxruntime", "numpy"),
+    ),
+    "lower": Stage("trtconv.stages.lower:lower", "trtconv.stages.lower:LowerResult", ("onnx", "numpy")),
+    "build": Stage("trtconv.stages.build:build", "trtconv.stages.build:BuildResult", _TENSORRT, measures=True),
+    "reference": Stage("trtconv.stages.reference:reference", "trtconv.stages.reference:ReferenceResult", _TENSORFLOW),
+    "verify": Stage(
+        "trtconv.stages.verify:verify", "trtconv.stages.verify:VerifyResult", ("onnxruntime", *_TENSORRT), measures=True
+    ),
+    "infer": Stage(
+        "trtconv.stages.infer:infer", "trtconv.stages.infer:InferResult", ("onnxruntime", *_TENSORRT), measures=True
+    ),
+    "bench": Stage(
+        "trtconv.stages.bench:bench", "trtconv.stages.bench:BenchResult", ("onnxruntime", *_TENSORRT), measures=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a plan.
+
+    Attributes:
+        name: unique, such as ``build[fp16]``.
+        stage: row of STAGES.
+        request: makes the stage's request from what the steps before left.
+        outputs: files the step makes.
+        precision: empty for steps that all precisions share.
+        needs: names of the steps it depends on.
+        inputs: files from outside that it reads, by what they are.
+        options: everything else that changes the outcome; plain values.
+    """
+
+    name: str
+    stage: str
+    request: Callable[[History], Any]
+    outputs: tuple[Path, ...]
+    precision: str = ""
+    needs: tuple[str, ...] = ()
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)

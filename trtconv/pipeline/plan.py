@@ -1,0 +1,47 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.nodes import Node
+from trtconv.pipeline.state import State
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One step: whether it would run, and why."""
+
+    name: str
+    will_run: bool
+    why: str
+    outputs: tuple[Path, ...]
+
+
+def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -> list[Forecast]:
+    """Say of each step whether it would run. Reads files to compare digests; writes nothing.
+
+    A step after one that would run is counted as running too, although it is skipped in the end if that one makes
+    the same bytes as before.
+    """
+    state = State.load(layout.state)
+    rows: list[Forecast] = []
+    running: set[str] = set()
+    for node in steps:
+        why = _why(node, state, running, force)
+        if why:
+            running.add(node.name)
+        rows.append(Forecast(node.name, bool(why), why, node.outputs))
+    return rows
+
+
+def _why(node: Node, state: State, running: set[str], force: Sequence[str]) -> str:
+    if node.stage in force or "all" in force:
+        return "forced"
+    before = [need for need in node.needs if need in running]
+    if before:
+        return f"after {', '.join(before)}"
+    return state.why_stale(node, state.key(node))

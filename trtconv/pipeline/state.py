@@ -1,0 +1,147 @@
+"""What happened: per step, everything that decided its outcome and what came out. Makes "up to date" checkable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trtconv import __version__
+from trtconv.core import digests, versions
+from trtconv.core.files import write_json
+from trtconv.pipeline import machine
+from trtconv.pipeline.nodes import STAGES, Node
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished step.
+
+    Attributes:
+        key: everything that decides the outcome, as plain values: versions, options, digests of inputs and of the
+            files of the steps before.
+        outputs: SHA-256 per file made.
+        result: the stage's result as plain values.
+        seconds: wall time it took.
+        peak_memory: of its process, in bytes.
+    """
+
+    key: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    result: Mapping[str, Any]
+    seconds: float
+    peak_memory: int
+
+
+@dataclass
+class State:
+    """The records of a job's output folder, with a memory of digests so that unchanged files are not read again."""
+
+    folder: Path
+    records: dict[str, Record] = field(default_factory=dict)
+    _known: dict[str, list[Any]] = field(default_factory=dict)
+    _versions: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> State:
+        """Read the state of a folder; a missing, foreign or older one counts as empty."""
+        try:
+            raw = json.loads((folder / "state.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return cls(folder)
+        if raw.get("schema") != _SCHEMA:
+            return cls(folder)
+        return cls(folder, {name: Record(**record) for name, record in raw["records"].items()}, raw["digests"])
+
+    def save(self) -> None:
+        """Write the state, atomically."""
+        records = {name: vars(record) for name, record in self.records.items()}
+        write_json(self.folder / "state.json", {"schema": _SCHEMA, "records": records, "digests": self._known})
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file or folder; a file whose size, mtime and inode did not change is not read."""
+        if path.is_file():
+            return self._file(path)
+        parts = [f"{file.relative_to(path).as_posix()} {self._file(file)}" for file in digests.files_under(path)]
+        return digests.of_value(parts)
+
+    def _file(self, path: Path) -> str:
+        stat = path.stat()
+        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(str(path))
+        if known is None or known[:3] != mark:
+            known = [*mark, digests.of_file(path)]
+            self._known[str(path)] = known
+        return str(known[3])
+
+    def key(self, node: Node) -> dict[str, Any]:
+        """Everything that decides what a step makes. The steps before must have records."""
+        stage = STAGES[node.stage]
+        upstream = {need: dict(self.records[need].outputs) for need in node.needs}
+        return {
+            "trtconv": __version__,
+            "versions": self._packages(stage.packages),
+            "machine": machine.fingerprint() if stage.measures else "",
+            "options": json.loads(json.dumps(dict(node.options), default=str)),
+            "inputs": {label: self._input(path) for label, path in node.inputs.items()},
+            "upstream": upstream,
+            "outputs": [str(path) for path in node.outputs],
+        }
+
+    def _packages(self, names: tuple[str, ...]) -> dict[str, str]:
+        if names not in self._versions:
+            self._versions[names] = versions.of(names)
+        return self._versions[names]
+
+    def _input(self, path: Path) -> str:
+        if any(mark in str(path) for mark in "*?["):
+            return digests.of_value([[str(p), self.digest(p)] for p in sorted(path.parent.glob(path.name))])
+        return self.digest(path)
+
+    def why_stale(self, node: Node, key: Mapping[str, Any]) -> str:
+        """Why a step must run; empty when its record still holds."""
+        record = self.records.get(node.name)
+        if record is None:
+            return "never ran"
+        for part in ("inputs", "upstream", "options", "versions", "machine", "trtconv", "outputs"):
+            if record.key.get(part) != key[part]:
+                return _difference(part, record.key.get(part), key[part])
+        for path in node.outputs:
+            if not path.exists():
+                return f"{path.name} is missing"
+            if self.digest(path) != record.outputs.get(str(path)):
+                return f"{path.name} was changed by hand"
+        return ""
+
+    def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int) -> None:
+        """Remember a finished step and save."""
+        outputs = {str(path): self.digest(path) for path in node.outputs}
+        self.records[node.name] = Record(dict(key), outputs, dict(result), seconds, memory)
+        self.save()
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop the records of steps, so that they run again."""
+        for name in names:
+            self.records.pop(name, None)
+
+
+_WORDS = {
+    "inputs": "input changed",
+    "upstream": "changed before it",
+    "options": "option changed",
+    "versions": "version changed",
+    "machine": "another machine or GPU",
+    "trtconv": "another trtconv",
+    "outputs": "files go elsewhere",
+}
+
+
+def _difference(part: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        return f"{_WORDS[part]}: {', '.join(names)}"
+    return _WORDS[part]

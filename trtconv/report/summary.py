@@ -1,0 +1,162 @@
+"""What a run made, as a table for people and as a document for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trtconv.core.units import format_bytes, format_seconds
+from trtconv.report.tables import table
+
+JSON_SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StepView:
+    """What a report needs of one step: its name, how it ended, what it cost and its result."""
+
+    name: str
+    stage: str
+    precision: str
+    status: str
+    seconds: float
+    peak_memory: int
+    outputs: tuple[Path, ...]
+    result: Any
+
+
+def text(steps: Sequence[StepView]) -> str:
+    """The summary: steps, what was left out, measurements, and last one row per precision."""
+    parts = [_steps(steps), _left_out(steps), _measurements(steps), _inference(steps), _precisions(steps)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def document(job: str, steps: Sequence[StepView]) -> dict[str, Any]:
+    """The same as JSON-like values; ``schema`` counts up when a field changes its meaning."""
+    return {
+        "schema": JSON_SCHEMA,
+        "job": job,
+        "steps": [
+            {
+                "name": s.name,
+                "stage": s.stage,
+                "precision": s.precision,
+                "status": s.status,
+                "seconds": round(s.seconds, 3),
+                "peak_memory": s.peak_memory,
+                "outputs": [str(p) for p in s.outputs],
+                "result": dataclasses.asdict(s.result),
+            }
+            for s in steps
+        ],
+    }
+
+
+def _steps(steps: Sequence[StepView]) -> str:
+    rows = [
+        [s.name, s.status, format_seconds(s.seconds), format_bytes(s.peak_memory), ", ".join(p.name for p in s.outputs)]
+        for s in steps
+    ]
+    return table(["step", "status", "took", "memory", "files"], rows, "llrr")
+
+
+def _precisions(steps: Sequence[StepView]) -> str:
+    rows = []
+    header: list[str] = []
+    for precision in dict.fromkeys(s.precision for s in steps if s.precision):
+        found = {s.stage: s.result for s in steps if s.precision == precision}
+        row = {"precision": precision, **_engine(found), **_accuracy(found)}
+        header = list(row) if len(row) > len(header) else header
+        rows.append(row)
+    if len(header) < 2:
+        return ""
+    return table(header, [[row.get(title, "-") for title in header] for row in rows], "llrrrrrrrr")
+
+
+def _engine(found: Mapping[str, Any]) -> dict[str, str]:
+    build = found.get("build")
+    return {"engine": build.engine.name, "size": format_bytes(build.size)} if build else {}
+
+
+def _accuracy(found: Mapping[str, Any]) -> dict[str, str]:
+    verify = found.get("verify")
+    if verify is None:
+        return {}
+    cells: dict[str, str] = {}
+    if verify.reference_top1 is not None:
+        cells[f"top-1 {_short(verify.reference_label)}"] = f"{verify.reference_top1:.2f} %"
+        cells |= {f"top-1 {v.label}": _percent(v.top1) for v in verify.verdicts}
+    cells |= {f"same class, {v.label}": _percent(v.agreement) for v in verify.verdicts if v.label == "typed ONNX"}
+    typed = [v for v in verify.verdicts if not v.skipped and v.label != "FP32 ONNX"]
+    if typed:
+        worst = max((c.max_abs for v in typed for c in v.outputs), default=0.0)
+        cells[f"max difference from {_short(verify.reference_label)}"] = f"{worst:.3g}"
+    return cells
+
+
+def _short(label: str) -> str:
+    """``TensorFlow 2.21.0`` -> ``TensorFlow``."""
+    name, _, version = label.rpartition(" ")
+    return name if name and version[:1].isdigit() else label
+
+
+def _percent(share: float | None) -> str:
+    return "no GPU" if share is None else f"{share:.2f} %"
+
+
+def _left_out(steps: Sequence[StepView]) -> str:
+    lines = []
+    for step in steps:
+        if step.stage == "lower" and step.result.left_out:
+            shown = [f"  {name}: {reason}" for name, reason in step.result.left_out[:5]]
+            more = len(step.result.left_out) - len(shown)
+            lines += [f"{step.precision} leaves out {len(step.result.left_out)} nodes:", *shown]
+            lines += [f"  and {more} more (see --json)"] if more else []
+    return "\n".join(lines)
+
+
+def _inference(steps: Sequence[StepView]) -> str:
+    lines = []
+    for step in (s for s in steps if s.stage == "infer"):
+        result = step.result
+        accuracy = "" if result.accuracy is None else f", {result.accuracy:.2f} % right"
+        lines.append(
+            f"infer {step.precision}: {result.samples} samples by {result.runner}{accuracy} -> {result.output}"
+        )
+        lines += [f"  the engine did not run: {result.fell_back}"] if result.fell_back else []
+    return "\n".join(lines)
+
+
+def _measurements(steps: Sequence[StepView]) -> str:
+    parts = [bench_text(s.result, s.precision) for s in steps if s.stage == "bench"]
+    return "\n\n".join(parts)
+
+
+def bench_text(result: Any, name: str) -> str:
+    """One benchmark: what ran it, by which rules, and a row per batch size."""
+    head = f"bench {name}: {result.runner}, semantics {result.semantics}"
+    head += f"\n  the engine did not run: {result.fell_back}" if result.fell_back else ""
+    percentiles = (
+        [key for key in result.measurements[0].latency_ms if key.startswith("p")] if result.measurements else []
+    )
+    header = ["batch", "samples/s", "mean ms", *(f"{p} ms" for p in percentiles), "H2D", "compute", "D2H", "queries"]
+    rows = [
+        [
+            str(m.batch),
+            f"{m.throughput:.1f}",
+            f"{m.latency_ms['mean']:.3f}",
+            *(f"{m.latency_ms[p]:.3f}" for p in percentiles),
+            _ms(m.h2d_ms),
+            _ms(m.compute_ms),
+            _ms(m.d2h_ms),
+            str(m.queries),
+        ]
+        for m in result.measurements
+    ]
+    return f"{head}\n{table(header, rows, 'r' * len(header))}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
