@@ -1,0 +1,60 @@
+# The developer's front door. `make` or `make help` lists everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DIGITS := build/digits-data/heldout.npz
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow test-gpu lint fix bench clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.has-demo $(DIGITS) ## from nothing to three verified engines: install, train on digits, run the job
+	$(BIN)/trtconv run configs/digits.yaml
+
+test: lint ## everything that needs no GPU: style, types, layers, tests
+	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+
+test-slow: $(VENV)/.has-dev ## the long tests that `make test` leaves out
+	$(BIN)/pytest -n 2 -m "slow and not gpu"
+
+test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where there is none
+	TRTCONV_TEST_GPU=required $(BIN)/pytest -m gpu
+
+lint: $(VENV)/.has-dev ## style (ruff), types (mypy), direction of imports (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.has-dev ## repair what ruff can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
+	$(BIN)/python benchmarks/cli.py
+
+clean: ## remove what jobs and tools wrote; the environment in .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(DIGITS): scripts/train_digits.py | $(VENV)/.has-demo
+	$(BIN)/python scripts/train_digits.py --output $(@D)
+
+# One environment for everything. A stamp file per set of extras says that it was installed from this pyproject.toml.
+$(VENV)/.has-demo: PACKAGES = -e '.[tf,rtx]' scikit-learn
+$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx]'
+$(VENV)/.has-gpu: PACKAGES = -e '.[dev,tf,rtx,cuda]'
+$(VENV)/.has-%: pyproject.toml | $(BIN)/python
+	@echo "installing $(PACKAGES) into $(VENV): some minutes and 2 GB the first time"
+	@$(PIP) install $(PACKAGES)
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "trtconv needs Python 3.11 or later, and $(PYTHON) is not; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

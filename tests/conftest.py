@@ -1,0 +1,91 @@
+"""What all tests share: the versions in the header, markers that skip with a reason, the digits, the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from trtconv.core import versions
+from trtconv.core.files import exclusive
+
+ROOT = Path(__file__).parents[1]
+SHOWN = ("trtconv", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "tensorrt",
+         "tensorrt-rtx", "cuda-bindings", "pycuda")  # fmt: skip
+PACKAGES = {"tf": ("tensorflow", "tf2onnx"), "rtx": ("tensorrt_rtx",)}  # marker (and extra) -> import names
+FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_report_header() -> str:
+    return "found: " + ", ".join(f"{name} {version}" for name, version in versions.of(SHOWN).items())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, modules in PACKAGES.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if item.get_closest_marker(marker) and missing:
+            pytest.skip(f"{', '.join(missing)} not installed: pip install 'trtconv[{marker}]'")
+    if item.get_closest_marker("gpu") and (why := without_gpu()):
+        if os.environ.get("TRTCONV_TEST_GPU") == "required":
+            pytest.fail(f"this run is meant for a GPU: {why}", pytrace=False)
+        pytest.skip(why)
+
+
+@cache
+def without_gpu() -> str:
+    """Why GPU tests cannot run here; empty where they can."""
+    from trtconv.adapters import cuda
+
+    return cuda.probe()
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder of the whole test run: the workers of pytest-xdist have the same."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def digits_data(shared_folder: Path) -> Path:
+    """What scripts/train_digits.py writes, after a short training: saved_model/, calibration.npz, heldout.npz."""
+    if missing := [name for name in PACKAGES["tf"] if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"training needs {', '.join(missing)}: pip install 'trtconv[tf]'")
+    folder = shared_folder / "digits-data"
+    with exclusive(shared_folder / "digits-data.lock", on_wait=lambda: None):
+        if not folder.exists():  # it appears whole, so what is there is complete
+            script = [sys.executable, ROOT / "scripts/train_digits.py", "--output", folder, "--epochs", str(FEW_EPOCHS)]
+            done = subprocess.run(script, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (shared_folder / "digits-data.log").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def trtconv(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """Run ``python -m trtconv ARGS`` in tmp_path (or ``cwd``), with temporary files and caches of its own."""
+    scratch = tmp_path_factory.mktemp("scratch")
+
+    def call(
+        *args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trtconv", *map(str, args)]
+        variables = {**environment(scratch), **(env or {})}
+        return subprocess.run(
+            command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return call
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """This process's environment, with temporary files and caches in ``scratch`` and a terminal of fixed width."""
+    return {**os.environ, "TMPDIR": str(scratch), "XDG_CACHE_HOME": str(scratch), "COLUMNS": "100", "NO_COLOR": "1"}
