@@ -1,0 +1,141 @@
+"""The only door to ONNX Runtime: runs ONNX models on the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtconv.core import magic
+from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
+from trtconv.core.records import Dim, TensorInfo
+
+_ERRORS_ONLY = 3
+_CODE = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
+
+class Session:
+    """A model ready to run.
+
+    Attributes:
+        inputs: name, dtype and shape of each input.
+        outputs: likewise of each output.
+    """
+
+    def __init__(self, native: Any, label: str) -> None:
+        self._native = native
+        self._label = label
+        self.inputs: tuple[TensorInfo, ...] = _infos(native.get_inputs())
+        self.outputs: tuple[TensorInfo, ...] = _infos(native.get_outputs())
+        self._names = [info.name for info in self.outputs]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch.
+
+        Raises:
+            UsageError: a feed is missing or does not fit the model.
+        """
+        try:
+            return dict(zip(self._names, self._native.run(self._names, dict(feeds)), strict=True))
+        except Exception as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, ValueError) or type(error).__name__ == "InvalidArgument":
+            return UsageError(f"{self._label}: ONNX Runtime refuses these inputs: {_reason(error)}",
+                              hint=f"it takes {', '.join(_text(i) for i in self.inputs)}")  # fmt: skip
+        if _from_runtime(error):
+            return SourceError(f"{self._label}: ONNX Runtime fails while running it: {_reason(error)}",
+                               hint="trtconv convert checks and cleans a model; try its result")  # fmt: skip
+        return error
+
+
+def session(model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True) -> Session:
+    """Open a model on the CPU.
+
+    Args:
+        model: a file, or a serialized model (without external data).
+        threads: for one operator; None: one per core.
+        optimize: whether ONNX Runtime may fuse and fold; off, every node computes what it says.
+
+    Raises:
+        SourceError: ONNX Runtime cannot load the model.
+        EnvironmentProblem: ONNX Runtime is not installed.
+    """
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not optimize:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    label = "the model" if isinstance(model, bytes) else str(model)
+    try:
+        native = runtime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
+                                          providers=["CPUExecutionProvider"])  # fmt: skip
+    except Exception as error:
+        if not _from_runtime(error):
+            raise
+        raise _unloadable(model, label, error) from error
+    return Session(native, label)
+
+
+def version() -> str:
+    """ONNX Runtime's version, such as ``1.31.1``."""
+    return str(_runtime().__version__)
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise EnvironmentProblem("running an ONNX model needs the Python package 'onnxruntime', which is not installed",
+                                 hint="pip install onnxruntime") from None  # fmt: skip
+    except ImportError as error:
+        raise EnvironmentProblem(f"ONNX Runtime is installed but does not load: {error}",
+                                 hint="reinstall it: pip install --force-reinstall onnxruntime") from error  # fmt: skip
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    return onnxruntime
+
+
+def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> SourceError:
+    if not isinstance(model, bytes):
+        path = Path(model)
+        if not path.exists():
+            return SourceError(f"{label}: no such file", hint="check the path")
+        what = magic.describe(path)
+        if what != "an ONNX model":
+            return SourceError(f"{label}: not an ONNX model; it looks like {what}", hint="give an ONNX file")
+    return SourceError(f"{label}: ONNX Runtime cannot load it: {_reason(error)}",
+                       hint="trtconv convert checks and cleans a model; try its result")  # fmt: skip
+
+
+def _from_runtime(error: Exception) -> bool:
+    return type(error).__module__.startswith("onnxruntime")
+
+
+def _reason(error: Exception) -> str:
+    """The message in one line without the ``[ONNXRuntimeError] : 1 : FAIL :`` in front."""
+    return _CODE.sub("", " ".join(str(error).split()))
+
+
+def _infos(arguments: Iterable[Any]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(a.name, _dtype(a.type), _dims(a.name, a.shape)) for a in arguments)
+
+
+def _dtype(text: str) -> str:
+    """``"float16"`` from ``"tensor(float16)"``."""
+    return text.removeprefix("tensor(").removesuffix(")")
+
+
+def _dims(name: str, shape: Iterable[Any]) -> tuple[Dim, ...]:
+    return tuple(d if isinstance(d, (int, str)) else f"{name}_dim{axis}" for axis, d in enumerate(shape))
+
+
+def _text(info: TensorInfo) -> str:
+    return f"{info.name}: {info.dtype} {list(info.shape)}"

@@ -1,0 +1,126 @@
+"""ONNX files in and out, and what a model takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import external_data_helper
+
+from trtconv.core import files, magic
+from trtconv.core.errors import SourceError
+from trtconv.core.records import Dim, TensorInfo
+
+EXTERNAL_ABOVE = int(1.8 * 10**9)
+"""Bytes of tensors from which they move to a file of their own; protocol buffers end at 2 GiB."""
+
+_ALIGNMENT = 4096
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read an ONNX model with its external data; a folder stands for the only ``.onnx`` file in it.
+
+    Raises:
+        SourceError: missing, truncated or foreign file; external data that is not there.
+    """
+    path = _model_file(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise _not_onnx(path) from None
+    if not model.ir_version or not model.opset_import:
+        raise _not_onnx(path)
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise SourceError(f"{path}: its external data cannot be read: {error}",
+                          hint="keep the data file beside the model, under its own name") from None  # fmt: skip
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model atomically; tensors go to ``<path>.data`` when they are more than EXTERNAL_ABOVE together.
+
+    The data file appears before the model, so that a model file is always complete. The model is not changed.
+    """
+    if sum(len(t.raw_data) for t in model.graph.initializer) <= EXTERNAL_ABOVE:
+        files.write_bytes(path, model.SerializeToString(deterministic=True))
+        return
+    data = path.with_name(path.name + ".data")
+    with files.atomic_path(data) as temporary:
+        _save_external(model, path, temporary, data.name)
+
+
+def _save_external(model: onnx.ModelProto, path: Path, temporary: Path, location: str) -> None:
+    """Write the large initializers to ``temporary`` and the model, without them, to ``path``."""
+    held: list[tuple[onnx.TensorProto, bytes]] = []
+    try:
+        with temporary.open("wb") as out:
+            for tensor in model.graph.initializer:
+                if len(tensor.raw_data) < _ALIGNMENT:
+                    continue
+                out.seek(-(-out.tell() // _ALIGNMENT) * _ALIGNMENT)
+                content = tensor.raw_data
+                _refer(tensor, location, out.tell(), len(content))
+                held.append((tensor, content))
+                out.write(content)
+        files.write_bytes(path, model.SerializeToString(deterministic=True))
+    finally:
+        for tensor, content in held:
+            tensor.raw_data = content
+            tensor.ClearField("data_location")
+            del tensor.external_data[:]
+
+
+def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def interface(model: onnx.ModelProto) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """The inputs (initializers left out) and outputs of a model."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = (value for value in model.graph.input if value.name not in constants)
+    return _infos(inputs), _infos(model.graph.output)
+
+
+def dtype_name(elem_type: int) -> str:
+    """``"float16"`` from ``TensorProto.FLOAT16``."""
+    name: str = onnx.TensorProto.DataType.Name(elem_type)
+    return name.lower()
+
+
+def _infos(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(value.name, dtype_name(value.type.tensor_type.elem_type), _dims(value)) for value in values)
+
+
+def _dims(value: onnx.ValueInfoProto) -> tuple[Dim, ...]:
+    """Dimensions; one without a size or a name gets ``<tensor>_dim<axis>``."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_dim{axis}"
+                 for axis, dim in enumerate(dims))  # fmt: skip
+
+
+def _model_file(path: Path) -> Path:
+    if not path.exists():
+        raise SourceError(f"{path}: no such file", hint="check the path; a job's paths start from its own folder")
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.onnx"))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise SourceError(f"{path}: expected one .onnx file in this folder, found {names}", hint="name the file itself")
+    return found[0]
+
+
+def _not_onnx(path: Path) -> SourceError:
+    what = magic.describe(path)
+    if what == "an ONNX model":
+        return SourceError(
+            f"{path}: begins like an ONNX model but is truncated or damaged", hint="fetch or export it again"
+        )
+    return SourceError(f"{path}: not an ONNX model; it looks like {what}", hint="give the path of an ONNX file")
