@@ -72,8 +72,10 @@ def _problem(tree: Tree, error: Any) -> tuple[str, str]:
         return tree.place(loc, of_key=True), text.rstrip("; ")
     if kind == "missing":
         return tree.place(loc), f"{key}: this key is required"
-    label = f"{key}: " if loc else ""
-    return tree.place(loc), label + _explain(error)
+    text = _explain(error)
+    if not loc:  # a rule between keys: its text begins with the key to look at
+        return tree.place((text.partition(":")[0],)), text
+    return tree.place(loc), f"{key}: {text}"
 
 
 def _explain(error: Any) -> str:

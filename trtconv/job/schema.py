@@ -181,9 +181,9 @@ class Job(Section):
     def _precisions(self) -> Self:
         wanting = [p for p in self.precision if p in ("int8", "fp8")]
         if wanting and self.calibrate is None:
-            raise ValueError(f"precision {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
+            raise ValueError(f"precision: {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
         if len(set(self.precision)) != len(self.precision):
-            raise ValueError("a precision is named twice")
+            raise ValueError("precision: one is named twice")
         if "typed" in self.precision and len(self.precision) > 1:
-            raise ValueError("precision typed builds the file as it is and goes alone")
+            raise ValueError("precision: typed builds the file as it is and goes alone")
         return self

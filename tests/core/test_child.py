@@ -1,0 +1,120 @@
+"""A stage's process: its result, its errors, its death, its noise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trtconv.core import child
+from trtconv.core.errors import ConversionError, TrtconvError
+from trtconv.core.events import Progress
+
+HERE = "tests.core.test_child"
+
+
+def double(value, emit):
+    emit(Progress("doubling", 1, 2))
+    print("noise on standard output")
+    return value * 2
+
+
+def refuse(value, emit):
+    raise ConversionError(f"cannot convert {value}", hint="try another")
+
+
+def fail(value, emit):
+    return value / 0
+
+
+def die(signum, emit):
+    print("last words", flush=True)
+    os.kill(os.getpid(), signum)
+
+
+def allocate(count, emit):
+    return len(bytearray(count))
+
+
+def sleep(path, emit):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_result_events_and_log(tmp_path):
+    events = []
+    outcome = child.call(f"{HERE}:double", 21, events.append, tmp_path / "log")
+    assert outcome.value == 42
+    assert events == [Progress("doubling", 1, 2)]
+    assert (tmp_path / "log").read_text() == "noise on standard output\n"
+
+
+def test_errors_keep_their_class_and_hint(tmp_path):
+    with pytest.raises(ConversionError, match="cannot convert 7") as caught:
+        child.call(f"{HERE}:refuse", 7, lambda _: None, tmp_path / "log")
+    assert caught.value.hint == "try another"
+    assert caught.value.exit_code == 3
+
+
+def test_unexpected_exceptions_are_internal_errors_with_a_traceback(tmp_path):
+    with pytest.raises(TrtconvError, match="ZeroDivisionError") as caught:
+        child.call(f"{HERE}:fail", 7, lambda _: None, tmp_path / "log")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(("signum", "word"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "memory")])
+def test_death_becomes_an_error_with_the_end_of_the_log(tmp_path, signum, word):
+    with pytest.raises(child.ChildCrash, match=word) as caught:
+        child.call(f"{HERE}:die", int(signum), lambda _: None, tmp_path / "log")
+    assert "last words" in str(caught.value)
+    assert str(tmp_path / "log") in caught.value.hint
+
+
+def test_peak_memory_is_the_childs_own(tmp_path):
+    fat = bytearray(300 << 20)
+    small = child.call(f"{HERE}:double", 1, lambda _: None, tmp_path / "log").peak_memory
+    large = child.call(f"{HERE}:allocate", 200 << 20, lambda _: None, tmp_path / "log").peak_memory
+    assert len(fat) > small
+    assert large - small > 150 << 20
+
+
+def test_interrupt_stops_the_child(tmp_path):
+    pid_file = tmp_path / "pid"
+    code = (
+        "from trtconv.core import child; from pathlib import Path;"
+        f"child.call('{HERE}:sleep', {str(pid_file)!r}, print, Path({str(tmp_path / 'log')!r}))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while not pid_file.exists() or not pid_file.read_text():
+        assert parent.poll() is None, parent.stderr.read()
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGINT)
+    _, stderr = parent.communicate(timeout=20)
+    assert "Interrupted: interrupted during sleep" in stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
+def test_a_killed_parent_takes_its_child_along(tmp_path):
+    pid_file = tmp_path / "pid"
+    code = (
+        "from trtconv.core import child; from pathlib import Path;"
+        f"child.call('{HERE}:sleep', {str(pid_file)!r}, print, Path({str(tmp_path / 'log')!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        while not pid_file.exists() or not pid_file.read_text():
+            time.sleep(0.05)
+        parent.kill()
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{pid}/status")
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail("the child outlived its parent")

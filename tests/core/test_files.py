@@ -1,0 +1,83 @@
+"""Files that appear whole or not at all; locks; digests; units; names."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from trtconv.core import digests, files, names, units
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "result"
+    target.write_text("old")
+
+    def write() -> None:
+        with files.atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_write_makes_folders_and_ordinary_permissions(tmp_path):
+    target = tmp_path / "a" / "b.json"
+    files.write_json(target, {"b": 1, "a": 2})
+    assert target.read_text() == '{\n  "a": 2,\n  "b": 1\n}\n'
+    reference = tmp_path / "plain"
+    reference.write_text("")
+    assert target.stat().st_mode == reference.stat().st_mode
+
+
+def test_exclusive_waits_and_says_so(tmp_path):
+    lock = tmp_path / "lock"
+    code = f"""
+import pathlib, time
+from trtconv.core.files import exclusive
+with exclusive(pathlib.Path({str(lock)!r}), lambda: None):
+    print("held", flush=True)
+    time.sleep(1)
+"""
+    waits = []
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with files.exclusive(lock, lambda: waits.append("waited")):
+            assert other.wait(5) == 0 or other.poll() is not None
+    assert waits == ["waited"]
+
+
+def test_digest_of_a_folder_depends_on_names_and_contents(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    first = digests.of_path(tmp_path)
+    assert digests.of_path(tmp_path / "a") == hashlib.sha256(b"1").hexdigest()
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert digests.of_path(tmp_path) != first
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1GiB", 2**30), ("512 MiB", 2**29), ("1.5k", 1536), (7, 7), ("2GB", 2 * 10**9)]
+)
+def test_sizes(text, count):
+    assert units.parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "1 parsec", "-1"])
+def test_not_sizes(text):
+    with pytest.raises(ValueError, match="expected a size"):
+        units.parse_bytes(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("200ms", 0.2), (3, 3.0), ("2min", 120.0)])
+def test_durations(text, seconds):
+    assert units.parse_seconds(text) == pytest.approx(seconds)
+
+
+def test_nearest_names_ignore_case():
+    assert names.did_you_mean("FP61", ["fp16", "int8"]) == "did you mean 'fp16'?"
+    assert names.did_you_mean("zzz", ["fp16"]) == ""

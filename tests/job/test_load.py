@@ -1,0 +1,160 @@
+"""Job files: what is accepted, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trtconv.core.errors import JobError
+from trtconv.job.load import load_job
+from trtconv.job.schema import Job
+
+MINIMAL = "version: 1\nsource: {path: model.onnx}\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "data.npz").write_bytes(b"")
+    return tmp_path
+
+
+def load(folder, text, *assignments):
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return load_job(path, assignments)
+
+
+def problems(folder, text, *assignments):
+    with pytest.raises(JobError) as caught:
+        load(folder, text, *assignments)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    return [line.replace(f"{folder}/", "") for line in caught.value.message.splitlines()]
+
+
+def test_defaults_and_relative_paths(folder):
+    job = load(folder, MINIMAL + "output: ../out\n")
+    assert job.name == "job"
+    assert job.source.path == folder / "model.onnx"
+    assert job.output == folder / "../out"
+    assert load(folder, MINIMAL).output == folder / "build" / "job"
+    assert job.precision == ["fp32"]
+
+
+def test_one_word_is_a_list_of_one(folder):
+    job = load(folder, MINIMAL + "precision: fp16\nbench: {batch: 4, duration: 200ms}\nbuild: {workspace: 1GiB}\n")
+    assert job.precision == ["fp16"]
+    assert job.bench.batch == [4]
+    assert job.bench.duration == 0.2
+    assert job.build.workspace == 2**30
+
+
+def test_assignments_override_and_add(folder):
+    job = load(folder, MINIMAL + "precision: [fp32, fp16]\n", "precision=[fp16]", "build.workspace=2GiB", "bench={}")
+    assert job.precision == ["fp16"]
+    assert job.build.workspace == 2**31
+    assert job.bench.batch == [1]
+
+
+def test_all_problems_at_once_with_places(folder):
+    text = """\
+version: 1
+source: {path: modle.onnx}
+precison: [fp16]
+inputs:
+  image: {shape: [batch, 8.5], profile: {min: 4, opt: 2, max: 8}}
+bench:
+  batch: one
+  duration: [3]
+  semantics: trtexec12
+"""
+    assert problems(folder, text) == [
+        "job.yaml:2:16: source.path: no such file or folder: modle.onnx",
+        "job.yaml:3:1: unknown key 'precison'; expected version, name, output, source, inputs, convert, precision, "
+        "calibrate, lower, build, verify, infer, bench; did you mean 'precision'?",
+        "job.yaml:5:18: inputs.image.shape: expected a positive size, -1, or a name such as batch as a dimension, "
+        "got 8.5",
+        "job.yaml:5:41: inputs.image.profile: expected min <= opt <= max, got [4], [2], [8]",
+        'job.yaml:7:10: bench.batch.0: expected a whole number, got "one"',
+        "job.yaml:8:13: bench.duration: expected a duration such as 200ms or 3s",
+        "job.yaml:9:14: bench.semantics: unknown value 'trtexec12'; expected trtexec10, trtexec11, app; "
+        "did you mean 'trtexec11'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version: 1\n", "job.yaml:1:1: source: this key is required"),
+        ("version: 2\nsource: {path: model.onnx}\n", "job.yaml:1:10: version: unknown value 2; expected 1"),
+        (MINIMAL + "source: {path: model.onnx}\n", "job.yaml:3:1: key 'source' is given twice"),
+        (MINIMAL + "precision: [fp16, fp61]\n", "job.yaml:3:19: precision.1: unknown value 'fp61'; expected fp32, "),
+        (MINIMAL + "precision: int8\n", "job.yaml:3:12: precision: int8 needs a calibrate section"),
+        (MINIMAL + "calibrate: {}\n", "job.yaml:3:12: calibrate: expected either data"),
+        (MINIMAL + "build: {workspace: 0}\n", "job.yaml:3:20: build.workspace: input should be greater than 0, got 0"),
+        (MINIMAL + "convert: {clean: 1}\n", "job.yaml:3:18: convert.clean: expected true or false, got 1"),
+        (MINIMAL + "convert: fast\n", 'job.yaml:3:10: convert: expected a mapping, got "fast"'),
+        ("- a\n", "job.yaml:1:1: expected a mapping that begins with version: 1"),
+        ("a: [1\nb: 2\n", "job.yaml:2:2: not valid YAML: "),
+        ("", "job.yaml:1:1: expected a mapping that begins with version: 1"),
+        (MINIMAL + "name: !!python/object:os.system x\n", "job.yaml:3:7: not a plain value: "),
+    ],
+)
+def test_single_problems(folder, text, expected):
+    found = problems(folder, text)
+    assert any(line.startswith(expected) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("precision=fp61", "--set precision=fp61: precision.0: unknown value 'fp61'"),
+        ("build.workspce=1", "--set build.workspce=1: unknown key 'workspce'; expected backend, workspace, targets;"),
+        ("build", "--set build: expected KEY.KEY=VALUE"),
+        ("version.x=1", "--set version.x=1: version is not a mapping"),
+        ("build=[", "--set build=[: the value is not valid YAML"),
+    ],
+)
+def test_assignments_are_the_place_of_their_problems(folder, assignment, expected):
+    assert problems(folder, MINIMAL, assignment)[0].startswith(expected)
+
+
+def test_missing_job_file_names_the_nearest(folder):
+    (folder / "digits.yaml").write_text(MINIMAL)
+    with pytest.raises(JobError, match="no such job file") as caught:
+        load_job(folder / "digit.yaml")
+    assert "digits.yaml" in caught.value.hint
+
+
+def test_schema_command_prints_the_schema_of_the_model():
+    done = subprocess.run([sys.executable, "-m", "trtconv", "schema"], capture_output=True, text=True, check=True)
+    schema = json.loads(done.stdout)
+    assert schema == Job.model_json_schema()
+    assert set(schema["properties"]) == set(Job.model_fields)
+
+
+def test_every_key_is_described():
+    def undescribed(model, path):
+        for name, info in model.model_fields.items():
+            nested = [
+                a for a in [info.annotation, *getattr(info.annotation, "__args__", ())] if hasattr(a, "model_fields")
+            ]
+            if not nested and not info.description:
+                yield f"{path}.{name}"
+            for section in nested:
+                yield from undescribed(section, f"{path}.{name}")
+
+    assert list(undescribed(Job, "job")) == []
+
+
+def test_example_jobs_have_only_missing_files():
+    for path in Path("configs").glob("*.yaml"):
+        try:
+            load_job(path)
+        except JobError as error:
+            assert all("no such file or folder" in line for line in error.message.splitlines()), error.message
