@@ -1,0 +1,119 @@
+"""NumPy files: shape and type from the header, values when asked for."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from trtconv.core import magic
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+
+
+@dataclass
+class Array:
+    """An array in a file.
+
+    Attributes:
+        path: the .npy or .npz.
+        key: its name in the .npz; empty in a .npy.
+        shape: from the header.
+        dtype: from the header.
+    """
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    _values: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """File and key for messages."""
+        return f"{self.path}: array {self.key!r}" if self.key else str(self.path)
+
+    def as_samples(self, rank: int) -> Array:
+        """This array with a first dimension of 1 if it is one sample of an input of ``rank`` dimensions."""
+        return replace(self, shape=(1, *self.shape)) if len(self.shape) == rank - 1 else self
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Samples by number. A .npy is mapped, an .npz member stays in memory once read."""
+        if self._values is None:
+            self._values = _read(self).reshape(self.shape)
+        first, last = int(numbers[0]), int(numbers[-1])
+        in_a_row = last - first + 1 == len(numbers)
+        chosen: np.ndarray = self._values[first : last + 1] if in_a_row else self._values[numbers]
+        return chosen
+
+
+def open_npy(path: Path) -> Array:
+    """A .npy file.
+
+    Raises:
+        UsageError: not one, truncated, or of Python objects.
+    """
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"it looks like {magic.describe(path)}")
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from None
+    return Array(path, "", values.shape, values.dtype)
+
+
+def open_npz_member(path: Path, key: str) -> Array:
+    """One array of an .npz; only its header is read.
+
+    Raises:
+        UsageError: no such array, or a file that is no .npz.
+    """
+    keys = npz_keys(path)
+    if key not in keys:
+        raise UsageError(f"{path}: no array {key!r}; it has {', '.join(keys) or 'none'}",
+                         hint=did_you_mean(key, keys) or "name the arrays as the model's inputs")  # fmt: skip
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(stream)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from None
+    return Array(path, key, shape, dtype)
+
+
+def npz_keys(path: Path) -> list[str]:
+    """Names of the arrays in an .npz.
+
+    Raises:
+        UsageError: missing file, or no .npz.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file", hint="check the path")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read(array: Array) -> np.ndarray:
+    try:
+        if not array.key:
+            mapped: np.ndarray = np.load(array.path, mmap_mode="r", allow_pickle=False)
+            return mapped
+        with np.load(array.path, allow_pickle=False) as archive:
+            values: np.ndarray = archive[array.key]
+            return values
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(array.path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    what = magic.describe(path)
+    if "NumPy" in what or "zip" in what:
+        return UsageError(f"{path}: cannot be read, it may be truncated: {error}", hint="write it again with NumPy")
+    return UsageError(f"{path}: not a NumPy file; it looks like {what}", hint="use .npz or .npy")
