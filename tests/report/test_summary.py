@@ -1,0 +1,78 @@
+"""Records in, text out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from trtconv.core.records import Comparison
+from trtconv.report import summary
+from trtconv.report.tables import table
+from trtconv.report.verify import verify_text
+from trtconv.stages.bench import BenchResult, Measurement
+from trtconv.stages.build import BuildResult
+from trtconv.stages.infer import InferResult
+from trtconv.stages.lower import LowerResult
+from trtconv.stages.verify import Verdict, VerifyResult
+
+_BUILD = BuildResult(Path("m.int8.engine"), Path("m.int8.engine.json"), "rtx", "1.7.1.116", 3 << 20, 12, (), ())
+_VERIFY = VerifyResult(
+    360,
+    "TensorFlow 2.21.0",
+    98.75,
+    (
+        Verdict("FP32 ONNX", "ONNX Runtime 1.31 on CPU", (Comparison("y", 1e-6, 1e-7, 1.0, 130.0),), 98.75, 100.0),
+        Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (Comparison("y", 0.25, 0.01, 0.9999, 40.0),), 98.5, 99.5),
+        Verdict("engine", "", skipped="no NVIDIA driver"),
+    ),
+)
+_LOWER = LowerResult(Path("m.int8.onnx"), "int8", {"int8": 3}, 3, 2, (("logits", "excluded by name"),))
+_INFER = InferResult(Path("r.csv"), "ONNX Runtime 1.31 on CPU", "no NVIDIA driver", 360, 0.5, 98.5)
+_BENCH = BenchResult(
+    "ONNX Runtime 1.31 on CPU",
+    "no NVIDIA driver",
+    "trtexec11",
+    (Measurement(32, 40, 12345.6, {"mean": 2.5, "min": 2.0, "max": 4.0, "p50": 2.4, "p99": 3.9}),),
+)
+
+
+def _views():
+    rows = [("lower", _LOWER), ("build", _BUILD), ("verify", _VERIFY), ("infer", _INFER), ("bench", _BENCH)]
+    return [summary.StepView(f"{s}[int8]", s, "int8", "done", 1.5, 100 << 20, (), r) for s, r in rows]
+
+
+def test_table_aligns():
+    assert table(["a", "num"], [["long name", "1"], ["b", "22"]], "lr") == (
+        "a          num\n---------  ---\nlong name    1\nb           22"
+    )
+
+
+def test_last_table_has_one_row_per_precision():
+    last = summary.text(_views()).split("\n\n")[-1].splitlines()
+    assert last[0].split("  ")[0] == "precision"
+    for title in ("engine", "size", "top-1 TensorFlow", "top-1 FP32 ONNX", "top-1 typed ONNX", "top-1 engine"):
+        assert title in last[0]
+    assert last[2].split() == "int8 m.int8.engine 3.0 MiB 98.75 % 98.75 % 98.50 % no GPU 99.50 % 0.25".split()
+
+
+def test_fallback_and_exclusions_are_said():
+    text = summary.text(_views())
+    assert text.count("the engine did not run: no NVIDIA driver") == 2
+    assert "int8 leaves out 1 nodes:\n  logits: excluded by name" in text
+    assert "360 samples by ONNX Runtime 1.31 on CPU, 98.50 % right" in text
+    assert "12345.6" in text
+
+
+def test_document_is_json_with_every_figure():
+    document = json.loads(json.dumps(summary.document("job.yaml", _views()), default=str))
+    steps = {step["stage"]: step for step in document["steps"]}
+    assert document["schema"] == 1
+    assert steps["build"]["result"]["size"] == 3 << 20
+    assert steps["verify"]["result"]["verdicts"][1]["outputs"][0]["snr_db"] == 40.0
+    assert steps["bench"]["result"]["measurements"][0]["latency_ms"]["p99"] == 3.9
+
+
+def test_verify_text_names_what_was_skipped():
+    lines = verify_text(_VERIFY).splitlines()
+    assert lines[0] == "360 samples against TensorFlow 2.21.0 (top-1 98.75 %)"
+    assert lines[-1].endswith("skipped: no NVIDIA driver")
