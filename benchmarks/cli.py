@@ -8,12 +8,13 @@ configs/digits.yaml: once to bring it up to date, then measured.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
+
+from trtconv.report.tables import table
 
 ROOT = Path(__file__).parents[1]
 HELP = ["-m", "trtconv", "--help"]
@@ -25,27 +26,26 @@ def main() -> None:
     options = _options()
     started = [(seconds(BARE), seconds(HELP)) for _ in range(options.starts)]
     bare, shown = (median(column) for column in zip(*started, strict=True))
-    print(f"{'command':42}  {'median':>8}  {'runs':>4}  {'ratio':>5}")
-    print(f"{'python -c "import click, yaml"':42}  {1e3 * bare:5.0f} ms  {len(started):4}")
-    print(f"{'trtconv --help':42}  {1e3 * shown:5.0f} ms  {len(started):4}  {shown / bare:5.2f}")
     job = ["-m", "trtconv", "run", str(options.job), "--quiet"]
     first = seconds(job)
     again = [seconds(job) for _ in range(options.runs)]
-    print(f"{'trtconv run, up to date (' + options.job.name + ')':42}  {1e3 * median(again):5.0f} ms  {len(again):4}"
-          f"         (first: {first:.1f} s)")  # fmt: skip
+    rows = [
+        ["python -c 'import click, yaml'", f"{1e3 * bare:.0f} ms", str(len(started)), ""],
+        ["trtconv --help", f"{1e3 * shown:.0f} ms", str(len(started)), f"{shown / bare:.2f} times the line above"],
+        [f"trtconv run {options.job.name}", f"{1e3 * median(again):.0f} ms", str(len(again)),
+         f"up to date; the run before took {first:.1f} s"],
+    ]  # fmt: skip
+    print(table(["command", "median", "runs", ""], rows, "lrr"))
 
 
 def seconds(arguments: list[str]) -> float:
     """Wall time of ``python ARGUMENTS``; a failure ends the benchmark with what it printed."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=_ENVIRONMENT, check=False)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     taken = time.perf_counter() - start
     if done.returncode != 0:
         sys.exit(f"python {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return taken
-
-
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def _options() -> argparse.Namespace:
