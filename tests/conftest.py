@@ -24,6 +24,11 @@ FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_configure() -> None:
+    """Child processes import the code beside these tests, installed or not."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
 def pytest_report_header() -> str:
     return "found: " + ", ".join(f"{name} {version}" for name, version in versions.of(SHOWN).items())
 
@@ -44,7 +49,12 @@ def without_gpu() -> str:
     """Why GPU tests cannot run here; empty where they can."""
     from trtconv.adapters import cuda
 
-    return cuda.probe()
+    found = cuda.probe()
+    if found["gpus"].startswith("none"):
+        return f"GPU: {found['gpus']}"
+    if all(found[f"device_api {api}"] == "not installed" for api in cuda.APIS):
+        return "no Python package for CUDA: pip install 'trtconv[cuda]'"
+    return ""
 
 
 @pytest.fixture(scope="session")
