@@ -1,0 +1,149 @@
+"""What users get for their mistakes: the exit code, the place, the next step; never a traceback, never half a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = "version: 1\nsource: {path: model.onnx}\n"
+
+
+def tiny_model(path: Path) -> Path:
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"], name="relu")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+# Six broken jobs and models: (job, files beside it, exit code, what must be said)
+BROKEN = {
+    "misspelt key": (
+        GOOD + "precison: [fp16]\n",
+        {},
+        2,
+        ["job.yaml:3:1: unknown key 'precison'", "did you mean 'precision'?"],
+    ),
+    "wrong type": (
+        GOOD + "bench: {iterations: many}\n",
+        {},
+        2,
+        ['job.yaml:3:21: bench.iterations: expected a whole number, got "many"'],
+    ),
+    "missing file and unknown precision": (
+        "version: 1\nsource: {path: modle.onnx}\nprecision: [fp61]\n",
+        {},
+        2,
+        ["job.yaml:2:16: source.path: no such file or folder: modle.onnx", "job.yaml:3:13: precision.0: unknown value"],
+    ),
+    "truncated model": (GOOD, {"model.onnx": lambda data: data[: len(data) // 2]}, 3, ["model.onnx", "truncated"]),
+    "foreign file": (GOOD, {"model.onnx": lambda _: b"\x89PNG\r\n\x1a\n" + bytes(100)}, 3, ["model.onnx", "PNG image"]),
+    "gated engine without a GPU": (
+        GOOD + "bench: {backend: rtx, duration: 10ms}\n",
+        {},
+        5,
+        ["bench", "next: "],
+    ),
+}
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_jobs_and_models(case, trtconv, tmp_path):
+    text, changes, code, said = BROKEN[case]
+    if code == 5 and Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU")
+    model = tiny_model(tmp_path / "model.onnx")
+    for name, change in changes.items():
+        (tmp_path / name).write_bytes(change(model.read_bytes()))
+    (tmp_path / "job.yaml").write_text(text)
+    done = trtconv("run", "job.yaml")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for words in said:
+        assert words in done.stderr
+    if code != 5:
+        assert [p for p in tmp_path.rglob("*") if p.suffix in (".engine", ".tmp")] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["rnu", "job.yaml"], 2, "did you mean 'run'?"),
+        (["run", "jbo.yaml"], 2, "did you mean 'job.yaml'?"),
+        (["run", "job.yaml", "--force", "biuld"], 2, "did you mean 'build'?"),
+        (["calibrate", "job.yaml"], 2, "this job has no calibrate step"),
+        (["convert", "job.yaml", "-o", "x.onnx"], 2, "-o goes with a model"),
+        (["convert", "model.onnx"], 2, "needs -o FILE"),
+        (["convert", "modle.onnx", "-o", "x.onnx"], 2, "did you mean 'model.onnx'?"),
+        (["convert", "model.onnx", "-o", "x.onnx", "--opset", "99"], 2, "--opset: convert.opset: input should be less"),
+        (["convert", "model.onnx", "-o", "x.onnx", "--input", "x"], 2, None),
+        (["lower", "model.onnx", "-o", "x.onnx"], 2, "needs --precision"),
+        (["lower", "model.onnx", "-o", "x.onnx", "--precision", "fp61"], 2, "did you mean 'fp16'?"),
+        (["lower", "model.onnx", "-o", "x.onnx", "--precision", "int8"], 2, "needs a calibrate section"),
+        (["build", "model.onnx", "-o", "x.engine", "--shapes", "x=1x2"], 2, "expected NAME=MINxOPTxMAX"),
+        (["build", "model.onnx", "-o", "x.engine", "--workspace", "big"], 2, "expected a size"),
+        (["bench", "model.onnx", "--batch", "1,two"], 2, "expected positive numbers"),
+        (["bench", "model.onnx", "--duration", "long"], 2, "expected a duration"),
+        (["infer", "model.onnx", "-o", "y.npz"], 2, "needs -o FILE and either"),
+        (["verify", "model.onnx"], 2, "needs two models or more"),
+        (["inspect", "nothing.onnx"], 2, "no such file or folder"),
+    ],
+)
+def test_usage(args, code, said, trtconv, tmp_path):
+    tiny_model(tmp_path / "model.onnx")
+    (tmp_path / "job.yaml").write_text(GOOD)
+    done = trtconv(*args)
+    if said is None:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_errors_are_json_too(trtconv, tmp_path):
+    tiny_model(tmp_path / "model.onnx")
+    (tmp_path / "job.yaml").write_text(GOOD + "precison: fp16\n")
+    done = trtconv("run", "job.yaml", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+
+
+def test_missing_packages_are_exit_5_with_the_install_line(trtconv, tmp_path):
+    """Without TensorFlow and TensorRT, the stages that need them name the extra."""
+    (tmp_path / "hide").mkdir()
+    for package in ("tensorflow", "tensorrt_rtx", "tensorrt"):
+        (tmp_path / "hide" / f"{package}.py").write_text(
+            f"raise ModuleNotFoundError('No module named {package!r}', name={package!r})"
+        )
+    env = {"PYTHONPATH": f"{tmp_path / 'hide'}:{Path.cwd()}"}
+    saved = tmp_path / "saved_model"
+    (saved / "variables").mkdir(parents=True)
+    (saved / "saved_model.pb").write_bytes(b"\x08\x01\x12\x00")
+    done = trtconv("freeze", saved, "-o", "f.pb", env=env)
+    assert done.returncode == 5, done.stderr
+    assert "pip install 'trtconv[tf]'" in done.stderr
+    tiny_model(tmp_path / "model.onnx")
+    done = trtconv("build", "model.onnx", "-o", "m.engine", env=env)
+    assert done.returncode == 5, done.stderr
+    assert "pip install 'trtconv[rtx]'" in done.stderr
+    assert not (tmp_path / "m.engine").exists()
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    import subprocess
+
+    command = f"{sys.executable} -m trtconv schema | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
