@@ -51,7 +51,7 @@ def without_gpu() -> str:
 
     found = cuda.probe()
     if found["gpus"].startswith("none"):
-        return f"GPU: {found['gpus']}"
+        return found["gpus"].removeprefix("none: ")
     if all(found[f"device_api {api}"] == "not installed" for api in cuda.APIS):
         return "no Python package for CUDA: pip install 'trtconv[cuda]'"
     return ""
