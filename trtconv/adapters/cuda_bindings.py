@@ -1,0 +1,213 @@
+"""The GPU through cuda-bindings, NVIDIA's own binding of the CUDA runtime API."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtconv.adapters import cuda
+from trtconv.adapters.cuda_driver import Gpu
+from trtconv.core.errors import EnvironmentProblem
+
+
+def open_device(gpu: Gpu) -> cuda.Device:
+    """Make a GPU current in this thread.
+
+    Raises:
+        EnvironmentProblem: the package does not load, or the driver is too old for it.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise EnvironmentProblem(f"cuda-bindings is installed but does not load: {error}",
+                                 hint="pip install --force-reinstall 'trtconv[cuda]'") from error  # fmt: skip
+    return cast("cuda.Device", _Device(runtime, gpu))  # a device takes its own streams and events only
+
+
+class _Calls:
+    """The runtime's functions; they return (status, results...), here a bad status becomes an error."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime = runtime
+
+    def __call__(self, name: str, *args: Any) -> Any:
+        status, *results = getattr(self.runtime, name)(*args)
+        if status.value:
+            raise self.error(name, status)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def error(self, name: str, status: Any) -> EnvironmentProblem:
+        text = self.runtime.cudaGetErrorString(status)[1].decode()
+        hint = ""
+        if status == self.runtime.cudaError_t.cudaErrorInsufficientDriver:
+            hint = "install a cuda-bindings whose major version is the driver's CUDA version, or a newer driver"
+        return EnvironmentProblem(f"{name} failed: {status.name}: {text}", hint=hint)
+
+
+class _Memory:
+    """See ``cuda.Memory``."""
+
+    def __init__(self, call: _Calls, size: int) -> None:
+        self._call, self.size = call, size
+        status, pointer = call.runtime.cudaMalloc(max(size, 1))
+        if status == call.runtime.cudaError_t.cudaErrorMemoryAllocation:
+            call.runtime.cudaGetLastError()  # else the next call reports it again
+            raise cuda.out_of_memory(size, call("cudaMemGetInfo")[0])
+        if status.value:
+            raise call.error("cudaMalloc", status)
+        self.address = int(pointer)
+
+    def close(self) -> None:
+        if self.address:
+            self._call("cudaFree", self.address)
+            self.address = 0
+
+
+class _Pinned:
+    """See ``cuda.Pinned``."""
+
+    def __init__(self, call: _Calls, size: int) -> None:
+        self._call = call
+        self.address = int(call("cudaMallocHost", max(size, 1)))
+        self.array: NDArray[np.uint8] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.address))
+
+    def close(self) -> None:
+        if self.address:
+            self.array = np.empty(0, np.uint8)
+            self._call("cudaFreeHost", self.address)
+            self.address = 0
+
+
+class _Event:
+    """See ``cuda.Event``."""
+
+    def __init__(self, call: _Calls, spin: bool) -> None:
+        self._call = call
+        self._record = call.runtime.cudaEventRecord
+        self.handle = call("cudaEventCreateWithFlags", 0 if spin else call.runtime.cudaEventBlockingSync)
+
+    def record(self, stream: _Stream) -> None:
+        status = self._record(self.handle, stream.raw)[0]
+        if status.value:
+            raise self._call.error("cudaEventRecord", status)
+
+    def synchronize(self) -> None:
+        self._call("cudaEventSynchronize", self.handle)
+
+    def since(self, start: _Event) -> float:
+        return float(self._call("cudaEventElapsedTime", start.handle, self.handle))
+
+    def close(self) -> None:
+        if self.handle is not None:
+            self._call("cudaEventDestroy", self.handle)
+            self.handle = None
+
+
+class _Graph:
+    """See ``cuda.Graph``."""
+
+    def __init__(self, call: _Calls, executable: Any) -> None:
+        self._call, self._executable = call, executable
+
+    def launch(self, stream: _Stream) -> None:
+        self._call("cudaGraphLaunch", self._executable, stream.raw)
+
+    def close(self) -> None:
+        if self._executable is not None:
+            self._call("cudaGraphExecDestroy", self._executable)
+            self._executable = None
+
+
+class _Stream:
+    """See ``cuda.Stream``."""
+
+    def __init__(self, call: _Calls) -> None:
+        self._call = call
+        self._copy = call.runtime.cudaMemcpyAsync
+        self._kinds = call.runtime.cudaMemcpyKind
+        self.raw = call("cudaStreamCreateWithFlags", call.runtime.cudaStreamNonBlocking)
+        self.handle = int(self.raw)
+
+    def synchronize(self) -> None:
+        self._call("cudaStreamSynchronize", self.raw)
+
+    def wait(self, event: _Event) -> None:
+        self._call("cudaStreamWaitEvent", self.raw, event.handle, 0)
+
+    def copy_in(self, target: int, source: NDArray[np.uint8]) -> None:
+        self._copied(
+            self._copy(target, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, self.raw)
+        )
+
+    def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
+        self._copied(
+            self._copy(target.ctypes.data, source, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, self.raw)
+        )
+
+    def _copied(self, result: Any) -> None:
+        if result[0].value:
+            raise self._call.error("cudaMemcpyAsync", result[0])
+
+    def capture(self, work: Callable[[], None]) -> _Graph:
+        mode = self._call.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.raw, mode)
+        try:
+            work()
+        finally:
+            status, graph = self._call.runtime.cudaStreamEndCapture(self.raw)
+        if status.value:
+            raise self._call.error("cudaStreamEndCapture", status)
+        try:
+            return _Graph(self._call, self._call("cudaGraphInstantiate", graph, 0))
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def close(self) -> None:
+        if self.handle:
+            self._call("cudaStreamDestroy", self.raw)
+            self.handle = 0
+
+
+class _Device:
+    """See ``cuda.Device``."""
+
+    api = "cuda"
+    captures = True
+
+    def __init__(self, runtime: Any, gpu: Gpu) -> None:
+        self._call = _Calls(runtime)
+        self.gpu = gpu
+        self._call("cudaSetDevice", gpu.index)
+        self._call("cudaFree", 0)  # creates the context now, so that its cost falls in no measurement
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self._call("cudaSetDevice", self.gpu.index)
+        yield
+
+    def memory_info(self) -> tuple[int, int]:
+        free, total = self._call("cudaMemGetInfo")
+        return int(free), int(total)
+
+    def memory(self, size: int) -> _Memory:
+        return _Memory(self._call, size)
+
+    def pinned(self, size: int) -> _Pinned:
+        return _Pinned(self._call, size)
+
+    def stream(self) -> _Stream:
+        return _Stream(self._call)
+
+    def event(self, *, spin: bool = True) -> _Event:
+        return _Event(self._call, spin)
+
+    def synchronize(self) -> None:
+        self._call("cudaDeviceSynchronize")
+
+    def close(self) -> None:
+        """Nothing to give back: the runtime API shares the primary context with everybody."""

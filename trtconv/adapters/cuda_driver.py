@@ -1,0 +1,83 @@
+"""What the NVIDIA driver says of this machine, asked through its C library: needs no package, creates no context."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+
+_CC_MAJOR, _CC_MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute in cuda.h
+_NO_DEVICE = 100
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        index: as CUDA counts.
+        name: such as ``NVIDIA H200``.
+        capability: compute capability (major, minor).
+        memory: bytes.
+        integrated: whether it shares the host's memory.
+    """
+
+    index: int
+    name: str
+    capability: tuple[int, int]
+    memory: int
+    integrated: bool
+
+
+@dataclass(frozen=True)
+class _Machine:
+    cuda: int
+    gpus: tuple[Gpu, ...]
+    problem: str
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that CUDA can use; empty without a driver."""
+    return _machine().gpus
+
+
+def cuda_version() -> str:
+    """Highest CUDA version of the driver, such as ``13.0``; empty without a driver."""
+    number = _machine().cuda
+    return f"{number // 1000}.{number % 1000 // 10}" if number else ""
+
+
+def problem() -> str:
+    """Why there is no GPU, as the end of a sentence; empty when there is one."""
+    return _machine().problem
+
+
+@cache
+def _machine() -> _Machine:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return _Machine(0, (), "this machine has no NVIDIA driver (libcuda.so.1 is missing)")
+    version, count = ctypes.c_int(), ctypes.c_int()
+    status = driver.cuInit(0) or driver.cuDriverGetVersion(ctypes.byref(version))
+    status = status or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status == _NO_DEVICE or (status == 0 and count.value == 0):
+        return _Machine(version.value, (), "the NVIDIA driver sees no GPU")
+    if status:
+        return _Machine(0, (), f"the NVIDIA driver does not start (CUDA error {status})")
+    return _Machine(version.value, tuple(_gpu(driver, index) for index in range(count.value)), "")
+
+
+def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
+    device, memory, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+
+    def attribute(which: int) -> int:
+        value = ctypes.c_int()
+        driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
+        return value.value
+
+    return Gpu(index, name.value.decode(errors="replace"), (attribute(_CC_MAJOR), attribute(_CC_MINOR)), memory.value,
+               bool(attribute(_INTEGRATED)))  # fmt: skip

@@ -1,0 +1,163 @@
+"""The GPU through PyCUDA, on the device's primary context: the one that TensorRT and the CUDA runtime API use.
+
+``pycuda.autoinit`` is never imported: it makes a context of its own, whose streams and memory are invalid elsewhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtconv.adapters import cuda
+from trtconv.adapters.cuda_driver import Gpu
+from trtconv.core.errors import EnvironmentProblem
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING in cuda.h
+
+
+def open_device(gpu: Gpu) -> cuda.Device:
+    """Make a GPU's primary context current in this thread.
+
+    Raises:
+        EnvironmentProblem: the package does not load.
+    """
+    try:
+        from pycuda import driver
+    except ImportError as error:
+        raise EnvironmentProblem(f"PyCUDA is installed but does not load: {error}",
+                                 hint="pip install --force-reinstall 'trtconv[pycuda]'") from error  # fmt: skip
+    driver.init()
+    return cast("cuda.Device", _Device(driver, gpu))  # a device takes its own streams and events only
+
+
+class _Memory:
+    """See ``cuda.Memory``."""
+
+    def __init__(self, driver: Any, size: int) -> None:
+        self.size = size
+        try:
+            self._allocation = driver.mem_alloc(max(size, 1))
+        except driver.MemoryError:
+            raise cuda.out_of_memory(size, driver.mem_get_info()[0]) from None
+        self.address = int(self._allocation)
+
+    def close(self) -> None:
+        if self.address:
+            self._allocation.free()
+            self.address = 0
+
+
+class _Pinned:
+    """See ``cuda.Pinned``."""
+
+    def __init__(self, driver: Any, size: int) -> None:
+        self._block: Any = driver.pagelocked_empty(max(size, 1), np.uint8)
+        self.array: NDArray[np.uint8] = self._block[:size]
+        self.address = int(self._block.ctypes.data)
+
+    def close(self) -> None:
+        if self.address:
+            self.array = np.empty(0, np.uint8)
+            self._block.base.free()
+            self._block = None
+            self.address = 0
+
+
+class _Event:
+    """See ``cuda.Event``."""
+
+    def __init__(self, driver: Any, spin: bool) -> None:
+        self.raw = driver.Event(driver.event_flags.DEFAULT if spin else driver.event_flags.BLOCKING_SYNC)
+
+    def record(self, stream: _Stream) -> None:
+        self.raw.record(stream.raw)
+
+    def synchronize(self) -> None:
+        self.raw.synchronize()
+
+    def since(self, start: _Event) -> float:
+        return float(start.raw.time_till(self.raw))
+
+    def close(self) -> None:
+        self.raw = None  # PyCUDA destroys it with the last reference
+
+
+class _Stream:
+    """See ``cuda.Stream``."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self.raw = driver.Stream(_NON_BLOCKING)
+        self.handle = int(self.raw.handle)
+
+    def synchronize(self) -> None:
+        self.raw.synchronize()
+
+    def wait(self, event: _Event) -> None:
+        self.raw.wait_for_event(event.raw)
+
+    def copy_in(self, target: int, source: NDArray[np.uint8]) -> None:
+        self._driver.memcpy_htod_async(target, source, self.raw)
+
+    def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
+        self._driver.memcpy_dtoh_async(target, source, self.raw)
+
+    def capture(self, work: Callable[[], None]) -> cuda.Graph:
+        raise EnvironmentProblem("PyCUDA cannot capture CUDA graphs", hint="use device_api: cuda")
+
+    def close(self) -> None:
+        self.raw = None
+        self.handle = 0
+
+
+class _Device:
+    """See ``cuda.Device``."""
+
+    api = "pycuda"
+    captures = False
+
+    def __init__(self, driver: Any, gpu: Gpu) -> None:
+        self._driver = driver
+        self.gpu = gpu
+        self._context: Any = driver.Device(gpu.index).retain_primary_context()
+        self._context.push()
+        atexit.register(self.close)  # a context still pushed at exit makes PyCUDA abort the process
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
+
+    def memory_info(self) -> tuple[int, int]:
+        free, total = self._driver.mem_get_info()
+        return int(free), int(total)
+
+    def memory(self, size: int) -> _Memory:
+        return _Memory(self._driver, size)
+
+    def pinned(self, size: int) -> _Pinned:
+        return _Pinned(self._driver, size)
+
+    def stream(self) -> _Stream:
+        return _Stream(self._driver)
+
+    def event(self, *, spin: bool = True) -> _Event:
+        return _Event(self._driver, spin)
+
+    def synchronize(self) -> None:
+        self._driver.Context.synchronize()
+
+    def close(self) -> None:
+        if self._context is not None:
+            atexit.unregister(self.close)
+            self._context.pop()
+            self._context.detach()
+            self._context = None

@@ -1,0 +1,209 @@
+"""The door to TensorRT and TensorRT-RTX: two rows of one table, both usable in one process."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+from trtconv.adapters import cuda_driver
+from trtconv.adapters.tensorrt_api import Capabilities, Enum, TrtApi, TrtILogger, TrtIProgressMonitor, Version
+from trtconv.core import versions
+from trtconv.core.errors import EnvironmentProblem, MissingPackage
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """One TensorRT.
+
+    Attributes:
+        name: as in a job's ``backend``.
+        title: as people write it.
+        module: what to import.
+        distributions: packages that carry it, the most general first.
+        extra: trtconv's extra that installs it.
+        since: first version that trtconv supports.
+        before: first version that it does not.
+        can: what it can do.
+    """
+
+    name: str
+    title: str
+    module: str
+    distributions: tuple[str, ...]
+    extra: str
+    since: Version
+    before: Version
+    can: Capabilities
+
+
+FLAVORS: Mapping[str, Flavor] = {
+    "tensorrt": Flavor(
+        "tensorrt", "TensorRT", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
+        "tensorrt", (10, 12), (12,),
+        Capabilities(builds_without_gpu=False, timing_cache=True, targets=False, validity=False, jit=False,
+                     int8_conv_since=(10,), runs_on=(((10,), (7, 5), (12, 1)),))),
+    "rtx": Flavor(
+        "rtx", "TensorRT-RTX", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        "rtx", (1, 4), (1, 8),
+        Capabilities(builds_without_gpu=True, timing_cache=False, targets=True, validity=True, jit=True,
+                     int8_conv_since=(1, 7), runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)),
+                                                      ((1, 4), (7, 5), (12, 1))))),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A flavour that is imported.
+
+    Attributes:
+        flavor: its row.
+        api: the module.
+        version: such as ``1.7.1.116``.
+    """
+
+    flavor: Flavor
+    api: TrtApi
+    version: str
+
+    @property
+    def title(self) -> str:
+        """``TensorRT-RTX 1.7.1.116``."""
+        return f"{self.flavor.title} {self.version}"
+
+    @property
+    def can(self) -> Capabilities:
+        """What it can do."""
+        return self.flavor.can
+
+    def at_least(self, version: Version) -> bool:
+        """Whether this version is that one or later."""
+        return as_numbers(self.version) >= version
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``probe`` found of one flavour: its version, or what to install."""
+
+    flavor: Flavor
+    version: str
+    problem: str
+
+
+def as_numbers(version: str) -> Version:
+    """``"1.7.1.116"`` as numbers; a suffix such as ``.post1`` is left out."""
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+@cache
+def load(name: str) -> Loaded:
+    """Import a flavour.
+
+    Args:
+        name: row of FLAVORS.
+
+    Raises:
+        MissingPackage: it is not installed.
+        EnvironmentProblem: its version is not supported, or its libraries do not load.
+    """
+    flavor = FLAVORS[name]
+    try:
+        api = cast("TrtApi", importlib.import_module(flavor.module))
+    except ModuleNotFoundError as error:
+        if error.name != flavor.module:
+            raise _broken(flavor, error) from error
+        raise MissingPackage(flavor.module, flavor.extra, f"backend {name}") from None
+    except (ImportError, OSError, RuntimeError) as error:  # a library of its own is missing
+        raise _broken(flavor, error) from error
+    problem = _unsupported(flavor, api.__version__)
+    if problem:
+        raise EnvironmentProblem(problem, hint=f"pip install 'trtconv[{flavor.extra}]'")
+    return Loaded(flavor, api, api.__version__)
+
+
+def probe() -> tuple[Found, ...]:
+    """What is installed of every flavour, from package metadata: nothing is imported."""
+    return tuple(_probe(flavor) for flavor in FLAVORS.values())
+
+
+def choose(backend: str) -> Loaded:
+    """The flavour for building.
+
+    Args:
+        backend: row of FLAVORS, or ``auto``: TensorRT where it is installed with a GPU, else TensorRT-RTX.
+
+    Raises:
+        EnvironmentProblem: the flavour is missing, unsupported, or needs a GPU that is not there.
+    """
+    name = backend if backend != "auto" else ("tensorrt" if _installed("tensorrt") and cuda_driver.gpus() else "rtx")
+    loaded = load(name)
+    if not loaded.can.builds_without_gpu and not cuda_driver.gpus():
+        raise EnvironmentProblem(f"{loaded.title} builds engines on a GPU only, and {cuda_driver.problem()}",
+                                 hint="build: {backend: rtx} builds without a GPU")  # fmt: skip
+    return loaded
+
+
+def logger(api: TrtApi, sink: Callable[[str, str], None]) -> TrtILogger:
+    """A logger whose messages go to ``sink(severity, text)``.
+
+    TensorRT keeps the first logger of a process for good and ignores later ones; make one per process and flavour.
+    An exception in ``sink`` would be swallowed, so it must not raise.
+    """
+
+    class Log(api.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def log(self, severity: Enum, msg: str) -> None:
+            sink(severity.name, msg)
+
+    return cast("TrtILogger", Log())
+
+
+def progress_monitor(
+    api: TrtApi,
+    start: Callable[[str, str | None, int], None],
+    step: Callable[[str, int], None],
+    finish: Callable[[str], None],
+) -> TrtIProgressMonitor:
+    """A monitor that passes on what it hears and never cancels; the callbacks must not raise."""
+
+    class Monitor(api.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step_: int) -> bool:
+            step(phase_name, step_)
+            return True  # anything falsy cancels the build
+
+        def phase_finish(self, phase_name: str) -> None:
+            finish(phase_name)
+
+    return cast("TrtIProgressMonitor", Monitor())
+
+
+def _installed(name: str) -> str:
+    return next(iter(versions.of(FLAVORS[name].distributions).values()), "")
+
+
+def _probe(flavor: Flavor) -> Found:
+    version = _installed(flavor.name)
+    problem = _unsupported(flavor, version) if version else f"not installed: pip install 'trtconv[{flavor.extra}]'"
+    return Found(flavor, version, problem)
+
+
+def _unsupported(flavor: Flavor, version: str) -> str:
+    if flavor.since <= as_numbers(version) < flavor.before:
+        return ""
+    since, before = (".".join(map(str, v)) for v in (flavor.since, flavor.before))
+    return f"{flavor.title} {version} is not supported: from {since} on, before {before}"
+
+
+def _broken(flavor: Flavor, error: Exception) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{flavor.title} is installed but does not load: {error}",
+                              hint=f"pip install --force-reinstall 'trtconv[{flavor.extra}]'")  # fmt: skip

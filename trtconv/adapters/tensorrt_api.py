@@ -1,0 +1,419 @@
+"""Every TensorRT name that trtconv uses, as protocols; nothing else of TensorRT may be used.
+
+mypy holds the code to these protocols, and a test holds the protocols to the recorded APIs of TensorRT 10.16 and 11.4
+and TensorRT-RTX 1.5 and 1.7: ``TrtX`` describes what the class ``X`` has in all of them, ``RtxX`` what it has in
+TensorRT-RTX only. A value becomes an ``RtxX`` only through the functions at the end, which ask the capability record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, cast
+
+Version: TypeAlias = tuple[int, ...]
+
+
+class Enum(Protocol):
+    """A member of a bound enumeration. Its integer differs between versions: go by the name."""
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+
+    def __int__(self) -> int: ...
+
+
+class TrtBuilderFlag(Protocol):
+    """Flags of the builder's configuration."""
+
+    TF32: Enum
+
+
+class TrtNetworkDefinitionCreationFlag(Protocol):
+    """Flags of create_network."""
+
+    STRONGLY_TYPED: Enum
+
+
+class TrtMemoryPoolType(Protocol):
+    """Memory pools of the builder."""
+
+    WORKSPACE: Enum
+
+
+class TrtTensorIOMode(Protocol):
+    """Direction of an engine's tensor."""
+
+    INPUT: Enum
+
+
+class TrtTensorLocation(Protocol):
+    """Where an engine wants a tensor."""
+
+    HOST: Enum
+
+
+class TrtILogger(Protocol):
+    """Base class of loggers; only handed over."""
+
+
+class TrtIProgressMonitor(Protocol):
+    """Base class of progress monitors; only handed over."""
+
+
+class TrtITensor(Protocol):
+    """A tensor of a network."""
+
+    @property
+    def name(self) -> str:
+        """The ONNX name."""
+
+    @property
+    def dtype(self) -> Enum:
+        """Member of DataType."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Dimensions; -1 is dynamic."""
+
+
+class TrtINetworkDefinition(Protocol):
+    """A parsed network."""
+
+    @property
+    def num_layers(self) -> int:
+        """Layers after parsing."""
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs."""
+
+    def get_input(self, index: int) -> TrtITensor:
+        """One input."""
+
+    def get_output(self, index: int) -> TrtITensor:
+        """One output."""
+
+
+class TrtIOptimizationProfile(Protocol):
+    """Ranges of the dynamic shapes."""
+
+    def set_shape(self, input: str, min: Sequence[int], opt: Sequence[int], max: Sequence[int]) -> None:  # noqa: A002
+        """Range of one input."""
+
+
+class TrtIHostMemory(Protocol):
+    """Bytes owned by TensorRT."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Their number."""
+
+
+class TrtITimingCache(Protocol):
+    """Times of kernels measured before."""
+
+    def serialize(self) -> TrtIHostMemory:
+        """As bytes."""
+
+
+class TrtIBuilderConfig(Protocol):
+    """How to build."""
+
+    progress_monitor: TrtIProgressMonitor
+
+    def set_flag(self, flag: Enum) -> None:
+        """Switch a BuilderFlag on."""
+
+    def clear_flag(self, flag: Enum) -> None:
+        """Switch a BuilderFlag off."""
+
+    def set_memory_pool_limit(self, pool: Enum, pool_size: int) -> None:
+        """Limit of one pool in bytes."""
+
+    def add_optimization_profile(self, profile: TrtIOptimizationProfile) -> int:
+        """Index of the profile, -1 when refused."""
+
+    def create_timing_cache(self, serialized_timing_cache: bytes | memoryview) -> TrtITimingCache:
+        """From bytes; empty bytes make an empty cache."""
+
+    def set_timing_cache(self, cache: TrtITimingCache, ignore_mismatch: bool) -> bool:
+        """Use a cache."""
+
+    def get_timing_cache(self) -> TrtITimingCache | None:
+        """The cache after a build."""
+
+
+class TrtBuilder(Protocol):
+    """Makes networks, configurations and plans."""
+
+    def create_network(self, flags: int = 0) -> TrtINetworkDefinition | None:
+        """A new network, None for flags that the version refuses."""
+
+    def create_builder_config(self) -> TrtIBuilderConfig:
+        """A new configuration."""
+
+    def create_optimization_profile(self) -> TrtIOptimizationProfile:
+        """A new profile."""
+
+    def build_serialized_network(
+        self, network: TrtINetworkDefinition, config: TrtIBuilderConfig
+    ) -> TrtIHostMemory | None:
+        """The plan, None on any failure."""
+
+
+class TrtParserError(Protocol):
+    """One reason why a model cannot be parsed; all are methods."""
+
+    def desc(self) -> str:
+        """Text."""
+
+    def file(self) -> str:
+        """Source file; for an input of unsupported type, the input's name."""
+
+    def func(self) -> str:
+        """Function that refused."""
+
+    def code(self) -> Enum:
+        """Member of ErrorCode."""
+
+    def node(self) -> int:
+        """Index of the node, -1 for none."""
+
+    def node_name(self) -> str:
+        """Name of the node."""
+
+    def node_operator(self) -> str:
+        """ONNX operator."""
+
+
+class TrtOnnxParser(Protocol):
+    """Reads ONNX into a network."""
+
+    @property
+    def num_errors(self) -> int:
+        """Errors of the last parse."""
+
+    def parse_from_file(self, model: str) -> bool:
+        """Parse; True also for files that are no models at all."""
+
+    def get_error(self, index: int) -> TrtParserError:
+        """One error."""
+
+
+class TrtIRuntimeConfig(Protocol):
+    """How to make an execution context; only handed over."""
+
+
+class TrtIExecutionContext(Protocol):
+    """Runs an engine; one at a time."""
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        """Choose a profile; before any shape."""
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Shape of an input."""
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]:
+        """Shape of a tensor under the shapes set; -1 where only data decide."""
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """Where a tensor lies."""
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """Enqueue one run."""
+
+
+class TrtICudaEngine(Protocol):
+    """A loaded plan."""
+
+    @property
+    def num_io_tensors(self) -> int:
+        """Inputs and outputs."""
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        """Profiles."""
+
+    @property
+    def device_memory_size_v2(self) -> int:
+        """Bytes of activations that one context needs."""
+
+    def get_tensor_name(self, index: int) -> str:
+        """Name of a tensor."""
+
+    def get_tensor_mode(self, name: str) -> Enum:
+        """Member of TensorIOMode."""
+
+    def get_tensor_dtype(self, name: str) -> Enum:
+        """Member of DataType."""
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]:
+        """Shape; -1 is dynamic."""
+
+    def get_tensor_location(self, name: str) -> Enum:
+        """Member of TensorLocation."""
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Sequence[int]]:
+        """Min, opt and max of an input."""
+
+    def create_runtime_config(self) -> TrtIRuntimeConfig:
+        """A configuration for contexts."""
+
+    def create_execution_context(self, runtime_config: TrtIRuntimeConfig) -> TrtIExecutionContext | None:
+        """A context, None when memory is short."""
+
+
+class TrtRuntime(Protocol):
+    """Loads plans."""
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes | memoryview) -> TrtICudaEngine | None:
+        """The engine, None on any failure."""
+
+
+class TrtApi(Protocol):
+    """The module ``tensorrt`` or ``tensorrt_rtx``."""
+
+    __version__: str
+    ILogger: type
+    IProgressMonitor: type
+    BuilderFlag: TrtBuilderFlag
+    NetworkDefinitionCreationFlag: TrtNetworkDefinitionCreationFlag
+    MemoryPoolType: TrtMemoryPoolType
+    TensorIOMode: TrtTensorIOMode
+    TensorLocation: TrtTensorLocation
+
+    def Builder(self, logger: TrtILogger) -> TrtBuilder:  # noqa: N802
+        """Constructor."""
+
+    def Runtime(self, logger: TrtILogger) -> TrtRuntime:  # noqa: N802
+        """Constructor. Without a driver TensorRT returns an object whose first use crashes: ask for a GPU before."""
+
+    def OnnxParser(self, network: TrtINetworkDefinition, logger: TrtILogger) -> TrtOnnxParser:  # noqa: N802
+        """Constructor."""
+
+
+class RtxComputeCapability(Protocol):
+    """GPU generations to build for; members are looked up by name, since versions add some."""
+
+    @property
+    def __members__(self) -> Mapping[str, Enum]:
+        """All members by name."""
+
+
+class RtxDynamicShapesKernelSpecializationStrategy(Protocol):
+    """When kernels are compiled for a shape that is new."""
+
+    EAGER: Enum
+
+
+class RtxCudaGraphStrategy(Protocol):
+    """Built-in capture of CUDA graphs."""
+
+    WHOLE_GRAPH_CAPTURE: Enum
+
+
+class RtxApi(TrtApi, Protocol):
+    """The module ``tensorrt_rtx``."""
+
+    ComputeCapability: RtxComputeCapability
+    DynamicShapesKernelSpecializationStrategy: RtxDynamicShapesKernelSpecializationStrategy
+    CudaGraphStrategy: RtxCudaGraphStrategy
+
+
+class RtxIBuilderConfig(TrtIBuilderConfig, Protocol):
+    """A builder's configuration with compute-capability targets."""
+
+    num_compute_capabilities: int
+
+    def set_compute_capability(self, compute_capability: Enum, index: int) -> bool:
+        """Fill one slot; an empty slot fails the build."""
+
+
+class RtxRuntime(TrtRuntime, Protocol):
+    """A runtime that judges a plan before it loads it."""
+
+    def get_engine_validity(self, buffer: bytes | memoryview) -> tuple[Enum, int]:
+        """(EngineValidity, bits of EngineInvalidityDiagnostics) from a plan's header."""
+
+
+class RtxIRuntimeCache(Protocol):
+    """Kernels compiled at run time."""
+
+    def deserialize(self, blob: bytes | memoryview) -> bool:
+        """Load; False for a cache of another GPU, driver or version."""
+
+    def serialize(self) -> TrtIHostMemory:
+        """As bytes."""
+
+
+class RtxIRuntimeConfig(TrtIRuntimeConfig, Protocol):
+    """A context's configuration with just-in-time compilation."""
+
+    dynamic_shapes_kernel_specialization_strategy: Enum
+    cuda_graph_strategy: Enum
+
+    def create_runtime_cache(self) -> RtxIRuntimeCache:
+        """An empty cache."""
+
+    def set_runtime_cache(self, cache: RtxIRuntimeCache) -> bool:
+        """Use a cache."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a flavour can do; the code asks this record, never the flavour's name.
+
+    Attributes:
+        builds_without_gpu: whether the builder needs no GPU.
+        timing_cache: whether a build can reuse measured kernel times.
+        targets: compute capabilities can be chosen (``RtxIBuilderConfig``).
+        validity: a plan can be judged from its header (``RtxRuntime``).
+        jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
+        int8_conv_since: first version that builds convolutions between Q/DQ pairs.
+        runs_on: (first version, lowest and highest compute capability that it was seen to run on), newest first.
+    """
+
+    builds_without_gpu: bool
+    timing_cache: bool
+    targets: bool
+    validity: bool
+    jit: bool
+    int8_conv_since: Version
+    runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]
+
+
+RTX_ONLY: Mapping[str, str] = {"RtxIBuilderConfig": "targets", "RtxRuntime": "validity", "RtxIRuntimeConfig": "jit",
+                               "RtxApi": "jit"}  # fmt: skip
+"""The field of Capabilities that guards each RtxX that one can ask for."""
+
+
+def with_targets(config: TrtIBuilderConfig, can: Capabilities) -> RtxIBuilderConfig:
+    """The configuration of a flavour that has compute-capability targets."""
+    assert can.targets
+    return cast("RtxIBuilderConfig", config)
+
+
+def with_validity(runtime: TrtRuntime, can: Capabilities) -> RtxRuntime:
+    """The runtime of a flavour that judges plans."""
+    assert can.validity
+    return cast("RtxRuntime", runtime)
+
+
+def with_jit(config: TrtIRuntimeConfig, can: Capabilities) -> RtxIRuntimeConfig:
+    """The context configuration of a flavour that compiles at run time."""
+    assert can.jit
+    return cast("RtxIRuntimeConfig", config)
+
+
+def rtx_module(api: TrtApi, can: Capabilities) -> RtxApi:
+    """The module of a flavour that compiles at run time."""
+    assert can.jit
+    return cast("RtxApi", api)
