@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu lint fix bench clean
+.PHONY: help demo test test-slow test-gpu lint fix docs bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(VENV)/.has-dev ## style (ruff), types (mypy), direction of imports (impo
 fix: $(VENV)/.has-dev ## repair what ruff can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.has-dev ## write docs/job.md from the job file's schema
+	$(BIN)/python scripts/job_reference.py
 
 bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 	$(BIN)/python benchmarks/cli.py

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Write docs/job.md, the reference of the job file's keys, from the schema. A test says when it is out of date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from trtconv.core.files import write_text
+from trtconv.job.schema import Job
+
+PAGE = Path(__file__).parents[1] / "docs/job.md"
+FORMS = {
+    "_bytes": "size, as in `512MiB`, `1GiB`",
+    "_seconds": "duration, as in `200ms`, `3s`",
+    "_dims": "list of sizes and names",
+    "_sizes": "number, or list of sizes",
+}  # what a field's own parser accepts, by its name
+PLAIN = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Path: "path", Any: "value"}
+HEAD = """\
+# The job file
+
+Every key of a job file, version 1. This page is written by `python scripts/job_reference.py` from the schema;
+`trtconv schema` prints the same as JSON Schema, for editors. Unknown keys are errors. Paths start from the folder of the job file.
+[configs/digits.yaml](../configs/digits.yaml) is a job that works.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *_section("", Job)]) + "\n"
+
+
+def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
+    title = f"`{path}`" if path else "Top level"
+    yield from (f"## {title}", "", model.__doc__ or "", "", "| key | value | default | |", "|---|---|---|---|")
+    inner: list[tuple[str, type[BaseModel]]] = []
+    for name, field in model.model_fields.items():
+        section, suffix = _inner(field.annotation)
+        if section is not None:
+            inner.append((f"{path}.{name}{suffix}".lstrip("."), section))
+        text = (field.description or _summary(section)).replace("<", "&lt;")
+        yield f"| `{name}` | {_value(field)} | {_default(field)} | {text} |"
+    yield ""
+    for below, section in inner:
+        yield from _section(below, section)
+
+
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The section that a field holds, and what stands between it and the field: nothing, or a name of its own."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part, ".<name>" if get_origin(annotation) is dict else ""
+    return None, ""
+
+
+def _value(field: FieldInfo) -> str:
+    return _form(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
+
+
+def _form(annotation: Any) -> str:
+    origin, parts = get_origin(annotation), [part for part in get_args(annotation) if part is not type(None)]
+    if origin is Annotated:
+        parsers = [_parser(mark) for mark in parts[1:] if isinstance(mark, BeforeValidator)]
+        special = next((FORMS[name] for name in parsers if name in FORMS), "")
+        return special or (f"{_form(get_args(parts[0])[0])}, or a list" if "_listed" in parsers else _form(parts[0]))
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in parts)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_form, parts))
+    if origin in (dict, list):
+        return f"mapping, name to {_form(parts[-1])}" if origin is dict else f"list of {_form(parts[0])}"
+    return "section" if issubclass(annotation, BaseModel) else PLAIN[annotation]
+
+
+def _parser(mark: BeforeValidator) -> str:
+    return getattr(mark.func, "__name__", "")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default in (None, "", [], {}) or isinstance(field.default, BaseModel):
+        return ""
+    return f"`{json.dumps(field.default)}`".replace('"', "")
+
+
+def _summary(section: type[BaseModel] | None) -> str:
+    text = section.__doc__ or "" if section else ""
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+if __name__ == "__main__":
+    write_text(PAGE, page())
