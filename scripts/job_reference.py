@@ -28,8 +28,8 @@ HEAD = """\
 # The job file
 
 Every key of a job file, version 1. This page is written by `python scripts/job_reference.py` from the schema;
-`trtconv schema` prints the same as JSON Schema, for editors. Unknown keys are errors. Paths start from the folder of the job file.
-[configs/digits.yaml](../configs/digits.yaml) is a job that works.
+`trtconv schema` prints the same as JSON Schema, for editors. Unknown keys are errors. Paths start from the folder of
+the job file. [configs/digits.yaml](../configs/digits.yaml) is a job that works.
 """
 
 
