@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node, Stage
 from trtconv.pipeline.plan import forecast
 from trtconv.pipeline.run import run
+from trtconv.pipeline.store import Store
 
 HERE = "tests.pipeline.test_run"
 
@@ -44,6 +47,7 @@ def join(request, emit):
 @pytest.fixture
 def line(tmp_path, monkeypatch):
     """Two steps: ``first`` joins a and a suffix, ``second`` joins first's output and b."""
+    monkeypatch.setenv("TRTCONV_CACHE", "off")
     monkeypatch.setitem(nodes.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
@@ -140,3 +144,54 @@ def test_forecast_says_why_and_touches_nothing(line, tmp_path):
     assert forecast(line.steps("?"), line.layout)[0].why == "option changed: suffix"
     (line.layout.folder / "first").unlink()
     assert forecast(line.steps(), line.layout)[0].why == "first is missing"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("TRTCONV_CACHE", str(tmp_path / "store"))
+    return Store(tmp_path / "store")
+
+
+def test_another_folder_takes_what_was_made_and_points_to_its_own_files(line, store, tmp_path):
+    line()
+    line.layout.folder.rename(tmp_path / "elsewhere")
+    ran, done = line()
+    assert ran == []
+    assert [s.status for s in done] == ["from cache", "from cache"]
+    assert done[1].result.output == line.layout.folder / "second"
+    assert (line.layout.folder / "second").read_text() == "a!b"
+    assert line()[1][0].status == "up to date"
+
+
+def test_results_point_to_the_folder_that_took_them(line, store, tmp_path, monkeypatch):
+    line()
+    moved = Layout(tmp_path / "new", "job")
+    node = line.steps()[0]
+    here = dataclasses.replace(node, outputs=(moved.folder / "first",))
+    (step,) = run([here], moved, lambda _: None)
+    assert step.status == "from cache"
+    assert step.result.output == moved.folder / "first"
+
+
+def test_force_does_not_take_from_the_store(line, store):
+    line()
+    assert line(force=["join"])[0] == ["first", "second"]
+
+
+def test_a_damaged_entry_is_never_a_hit(line, store, tmp_path):
+    line()
+    for entry in store.entries():
+        (entry.folder / "0").write_text("torn")
+    shutil.rmtree(line.layout.folder)
+    assert line()[0] == ["first", "second"]
+    assert (line.layout.folder / "second").read_text() == "a!b"
+
+
+def test_the_least_recently_used_entries_go_first(line, store):
+    line()
+    line(suffix="?")
+    entries = sorted(store.entries(), key=lambda e: e.used)
+    kept = entries[-1]
+    removed = store.collect(kept.sizes)
+    assert {e.folder for e in removed} == {e.folder for e in entries[:-1]}
+    assert [e.folder for e in store.entries()] == [kept.folder]

@@ -47,13 +47,13 @@ class NodeFinished:
 
     Attributes:
         node: its name.
-        status: "done", "up to date" or "failed".
+        status: "done", "from cache" (taken from the store), "up to date" or "failed".
         seconds: wall time spent (0.0 when up to date).
         detail: one line about the outcome.
     """
 
     node: str
-    status: Literal["done", "up to date", "failed"]
+    status: Literal["done", "from cache", "up to date", "failed"]
     seconds: float
     detail: str = ""
 

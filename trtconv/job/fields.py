@@ -30,6 +30,11 @@ def _existing_or_glob(path: Path, info: ValidationInfo) -> Path:
     return _existing(path, info)
 
 
+def _labels(labels: str, info: ValidationInfo) -> str:
+    """A key stays as it is; the path of a .npy file becomes absolute."""
+    return str(_existing(Path(labels), info)) if labels.endswith(".npy") else labels
+
+
 def _deepest(path: Path) -> str:
     """Say which folder of a path is the first that is missing, when it is not the last part."""
     missing = path
@@ -77,6 +82,7 @@ def _sizes(value: Any) -> Any:
 OutputPath = Annotated[Path, AfterValidator(_absolute)]
 InputPath = Annotated[Path, AfterValidator(_existing)]
 DataPath = Annotated[Path, AfterValidator(_existing_or_glob)]
+Labels = Annotated[str, AfterValidator(_labels)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Shape = Annotated[list[Any], BeforeValidator(_dims)]

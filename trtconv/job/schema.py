@@ -11,6 +11,7 @@ from trtconv.job.fields import (
     Bytes,
     DataPath,
     InputPath,
+    Labels,
     Names,
     OutputPath,
     Precisions,
@@ -30,7 +31,7 @@ class Data(Section):
     """Where samples come from."""
 
     path: DataPath = Field(description=".npz (one array per input), .npy, a folder or a glob of .npy files")
-    labels: str = Field("", description="key of the labels in the .npz, or a .npy file beside it")
+    labels: Labels = Field("", description="key of the labels in the .npz, or a .npy file with one per sample")
     samples: int | None = Field(None, gt=0, description="how many samples to use at most (default: all)")
     preprocess: list[dict[str, Any]] = Field([], description="rows of preprocessing, applied in order")
 

@@ -81,7 +81,7 @@ class _Line:
             (frozen, frozen.with_name(frozen.name + ".json")),
             inputs={"source": self.source.path},
             options={
-                **_plain(self.job.source),
+                **_options(self.job.source),
                 "shapes": _shapes(self.job),
                 "outputs": list(outputs),
                 "allow_code": self.source.allow_code,
@@ -106,7 +106,7 @@ class _Line:
             (self.layout.onnx,),
             needs=("freeze",) if self.frozen else (),
             inputs={} if self.frozen else {"source": self.source.path},
-            options={**_plain(section), "shapes": _shapes(self.job)},
+            options={**_options(section), "shapes": _shapes(self.job)},
         )
 
     def calibrate(self) -> Node:
@@ -127,7 +127,7 @@ class _Line:
             (cache, cache.with_name(cache.name + ".json")),
             needs=("convert",),
             inputs=_files(section.data),
-            options=_plain(section),
+            options=_options(section),
         )
 
     def lower(self, precision: str) -> Node:
@@ -152,7 +152,7 @@ class _Line:
             precision,
             ("convert", "calibrate") if measured and given is None else ("convert",),
             {"cache": given} if given else {},
-            _plain(section),
+            {**_options(section), "precision": precision},
         )
 
     def model(self, precision: str) -> Path:
@@ -184,9 +184,14 @@ class _Line:
             f"build[{precision}]",
             "build",
             request,
-            (engine, engine.with_name(engine.name + ".json")),
+            (engine,),
             precision,
-            options={**_plain(section), "profiles": {n: _plain(i.profile) for n, i in self.job.inputs.items()}},
+            options={
+                **_options(section),
+                "precision": precision,
+                "profiles": {n: _plain(i.profile) for n, i in self.job.inputs.items()},
+            },
+            facts=(engine.with_name(engine.name + ".json"),),
             **self.after_model(precision),
         )
 
@@ -223,7 +228,7 @@ class _Line:
             lambda _: ReferenceRequest(self.source, data, output, wanted, section.batch),
             (output,),
             inputs={"source": self.source.path, **_files(section.data)},
-            options={**_plain(self.job.source), "data": _plain(section.data), "outputs": list(wanted)},
+            options={**_options(self.job.source), "data": _options(section.data), "outputs": list(wanted)},
         )
 
     def verify(self, precision: str) -> Node:
@@ -262,7 +267,7 @@ class _Line:
             precision,
             needs,
             _files(section.data),
-            {**_plain(section), "limits": limits},
+            {**_options(section), "limits": limits},
         )
 
     def infer(self, precision: str) -> Node:
@@ -292,7 +297,7 @@ class _Line:
             precision,
             (f"build[{precision}]",),
             _files(section.data),
-            _plain(section),
+            _options(section),
         )
 
     def bench(self, precision: str) -> Node:
@@ -316,7 +321,7 @@ class _Line:
             )
 
         return Node(
-            f"bench[{precision}]", "bench", request, (), precision, (f"build[{precision}]",), options=_plain(section)
+            f"bench[{precision}]", "bench", request, (), precision, (f"build[{precision}]",), options=_options(section)
         )
 
 
@@ -353,6 +358,13 @@ def _shapes(job: Job) -> dict[str, Any]:
     return {name: spec.shape for name, spec in job.inputs.items()}
 
 
+def _options(section: Section) -> dict[str, Any]:
+    """A section without its paths: files enter a key by their contents, wherever they lie."""
+    return {name: value for name, value in _plain(section).items() if name not in ("path", "cache", "data")} | (
+        {"data": _options(data)} if (data := getattr(section, "data", None)) is not None else {}
+    )
+
+
 def _plain(section: Section | None) -> dict[str, Any]:
     return {} if section is None else section.model_dump(mode="json")
 
@@ -362,7 +374,7 @@ def _feed(data: Data) -> FeedSpec:
 
 
 def _files(data: Data) -> dict[str, Path]:
-    return {"data": data.path}
+    return {"data": data.path, **({"labels": Path(data.labels)} if data.labels.endswith(".npy") else {})}
 
 
 def _keep(section: Keep) -> KeepRules:

@@ -30,12 +30,14 @@ class Stage:
         result: ``module:class`` of the result.
         packages: distributions whose versions change what the stage makes.
         measures: whether the result depends on the GPU of this machine.
+        shared: whether what it made may be taken from the store by another job or folder; measurements may not.
     """
 
     function: str
     result: str
     packages: tuple[str, ...] = ()
     measures: bool = False
+    shared: bool = True
 
 
 _TENSORFLOW = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras")
@@ -58,10 +60,18 @@ STAGES: Mapping[str, Stage] = {
         "trtconv.stages.verify:verify", "trtconv.stages.verify:VerifyResult", ("onnxruntime", *_TENSORRT), measures=True
     ),
     "infer": Stage(
-        "trtconv.stages.infer:infer", "trtconv.stages.infer:InferResult", ("onnxruntime", *_TENSORRT), measures=True
+        "trtconv.stages.infer:infer",
+        "trtconv.stages.infer:InferResult",
+        ("onnxruntime", *_TENSORRT),
+        measures=True,
+        shared=False,
     ),
     "bench": Stage(
-        "trtconv.stages.bench:bench", "trtconv.stages.bench:BenchResult", ("onnxruntime", *_TENSORRT), measures=True
+        "trtconv.stages.bench:bench",
+        "trtconv.stages.bench:BenchResult",
+        ("onnxruntime", *_TENSORRT),
+        measures=True,
+        shared=False,
     ),
 }
 
@@ -74,7 +84,8 @@ class Node:
         name: unique, such as ``build[fp16]``.
         stage: row of STAGES.
         request: makes the stage's request from what the steps before left.
-        outputs: files the step makes.
+        outputs: files the step makes, as later steps read them.
+        facts: files about those (times, provenance), which later steps do not depend on.
         precision: empty for steps that all precisions share.
         needs: names of the steps it depends on.
         inputs: files from outside that it reads, by what they are.
@@ -89,3 +100,9 @@ class Node:
     needs: tuple[str, ...] = ()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    facts: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files the step makes."""
+        return (*self.outputs, *self.facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core import child
+from trtconv.core.digests import of_value
 from trtconv.core.errors import TrtconvError
 from trtconv.core.events import Emit, Message, NodeFinished, NodeStarted
-from trtconv.core.files import exclusive
+from trtconv.core.files import exclusive, write_json
 from trtconv.core.lazy import resolve
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import STAGES, History, Node
 from trtconv.pipeline.state import State
+from trtconv.pipeline.store import Store, default_folder
+from trtconv.pipeline.store import limit as store_limit
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Step:
 
     Attributes:
         node: the step.
-        status: "done" or "up to date".
+        status: "done", "from cache" or "up to date".
         seconds: wall time it took, now or when it last ran.
         peak_memory: of its process, in bytes.
         result: the stage's result.
@@ -55,8 +59,13 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, force: Sequence[str] 
 
     with exclusive(layout.state / "run.lock", on_wait):
         state = State.load(layout.state)
+        folder = default_folder()
+        store = None if folder is None else Store(folder)
         state.forget(node.name for node in steps if node.stage in force or "all" in force)
-        return _Runner(layout, state, emit).run(steps)
+        done = _Runner(layout, state, emit, store, force).run(steps)
+    if store is not None and any(step.status == "done" for step in done):
+        store.collect(store_limit())
+    return done
 
 
 @dataclass
@@ -64,6 +73,8 @@ class _Runner:
     layout: Layout
     state: State
     emit: Emit
+    store: Store | None
+    force: Sequence[str]
     results: dict[str, Any] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
 
@@ -72,7 +83,7 @@ class _Runner:
         for node in steps:
             step = self.one(node)
             self.results[node.name] = step.result
-            self.digests |= {path: self.state.digest(path) for path in node.outputs}
+            self.digests |= {path: self.state.digest(path) for path in node.files}
             done.append(step)
         return done
 
@@ -86,19 +97,61 @@ class _Runner:
             return Step(node, "up to date", record.seconds, record.peak_memory, restore(node.stage, record.result))
         self.emit(NodeStarted(node.name))
         start = time.perf_counter()
+        request = node.request(History(self.results, self.digests))
+        record = self.fetched(node, key, request)
+        if record is not None:
+            self.state.keep(node, key, record["result"], record["seconds"], record["peak_memory"])
+            self.emit(NodeFinished(node.name, "from cache", time.perf_counter() - start))
+            result = restore(node.stage, record["result"])
+            return Step(node, "from cache", record["seconds"], record["peak_memory"], result)
         try:
-            request = node.request(History(self.results, self.digests))
             outcome = child.call(STAGES[node.stage].function, request, self.emit, self.log(node))
         except TrtconvError as error:
             self.emit(NodeFinished(node.name, "failed", time.perf_counter() - start, error.message))
             raise
         seconds = time.perf_counter() - start
-        self.state.keep(node, key, plain(node.stage, outcome.value), seconds, outcome.peak_memory)
+        result = plain(node.stage, outcome.value)
+        self.state.keep(node, key, result, seconds, outcome.peak_memory)
+        self.stored(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
         self.emit(NodeFinished(node.name, "done", seconds))
         return Step(node, "done", seconds, outcome.peak_memory, outcome.value)
 
+    def fetched(self, node: Node, key: dict[str, Any], request: Any) -> dict[str, Any] | None:
+        """A step's outcome from the store, its files in their places; None when it must run."""
+        if self.store is None or not STAGES[node.stage].shared or node.stage in self.force or "all" in self.force:
+            return None
+        record = self.store.take(_address(node, key), node.files)
+        if record is None:
+            return None
+        moved = dict(zip(record.pop("files"), map(str, node.files), strict=True))
+        record["result"] = _relocated(record["result"], moved)
+        for path in node.facts:  # the chain behind the same bytes may be another one
+            facts = {**json.loads(path.read_text()), **getattr(request, "provenance", {})}
+            write_json(path, facts)
+        return record
+
+    def stored(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
+        """Offer a finished step's outcome to other jobs."""
+        if self.store is not None and STAGES[node.stage].shared:
+            sources = {path: self.state.digest(path) for path in node.files}
+            record = {**record, "files": [str(path) for path in node.files]}
+            self.store.put(_address(node, key), node.stage, sources, record)
+
     def log(self, node: Node) -> Path:
         return self.layout.state / "logs" / f"{self.layout.name}.{node.name}.log"
+
+
+def _address(node: Node, key: dict[str, Any]) -> str:
+    return of_value({"stage": node.stage, **key})
+
+
+def _relocated(value: Any, moved: dict[str, str]) -> Any:
+    """A result whose paths are those of this job."""
+    if isinstance(value, dict):
+        return {name: _relocated(part, moved) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_relocated(part, moved) for part in value]
+    return moved.get(value, value) if isinstance(value, str) else value
 
 
 def plain(stage: str, result: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ class Record:
     Attributes:
         key: everything that decides the outcome, as plain values: versions, options, digests of inputs and of the
             files of the steps before.
-        outputs: SHA-256 per file made.
+        outputs: SHA-256 per file made, by path.
+        contents: SHA-256 of the files that later steps read, in the step's own order: the same wherever they lie.
         result: the stage's result as plain values.
         seconds: wall time it took.
         peak_memory: of its process, in bytes.
@@ -32,6 +33,7 @@ class Record:
 
     key: Mapping[str, Any]
     outputs: Mapping[str, str]
+    contents: Sequence[str]
     result: Mapping[str, Any]
     seconds: float
     peak_memory: int
@@ -81,15 +83,13 @@ class State:
     def key(self, node: Node) -> dict[str, Any]:
         """Everything that decides what a step makes. The steps before must have records."""
         stage = STAGES[node.stage]
-        upstream = {need: dict(self.records[need].outputs) for need in node.needs}
         return {
             "trtconv": __version__,
             "versions": self._packages(stage.packages),
             "machine": machine.fingerprint() if stage.measures else "",
             "options": json.loads(json.dumps(dict(node.options), default=str)),
             "inputs": {label: self._input(path) for label, path in node.inputs.items()},
-            "upstream": upstream,
-            "outputs": [str(path) for path in node.outputs],
+            "upstream": {need: self.records[need].contents for need in node.needs},
         }
 
     def _packages(self, names: tuple[str, ...]) -> dict[str, str]:
@@ -107,10 +107,12 @@ class State:
         record = self.records.get(node.name)
         if record is None:
             return "never ran"
-        for part in ("inputs", "upstream", "options", "versions", "machine", "trtconv", "outputs"):
+        for part in ("inputs", "upstream", "options", "versions", "machine", "trtconv"):
             if record.key.get(part) != key[part]:
                 return _difference(part, record.key.get(part), key[part])
-        for path in node.outputs:
+        if list(record.outputs) != [str(path) for path in node.files]:
+            return "files go elsewhere"
+        for path in node.files:
             if not path.exists():
                 return f"{path.name} is missing"
             if self.digest(path) != record.outputs.get(str(path)):
@@ -119,8 +121,9 @@ class State:
 
     def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int) -> None:
         """Remember a finished step and save."""
-        outputs = {str(path): self.digest(path) for path in node.outputs}
-        self.records[node.name] = Record(dict(key), outputs, dict(result), seconds, memory)
+        outputs = {str(path): self.digest(path) for path in node.files}
+        contents = [outputs[str(path)] for path in node.outputs]
+        self.records[node.name] = Record(dict(key), outputs, contents, dict(result), seconds, memory)
         self.save()
 
     def forget(self, names: Iterable[str]) -> None:
@@ -136,7 +139,6 @@ _WORDS = {
     "versions": "version changed",
     "machine": "another machine or GPU",
     "trtconv": "another trtconv",
-    "outputs": "files go elsewhere",
 }
 
 

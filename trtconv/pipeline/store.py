@@ -1,0 +1,142 @@
+"""What steps made, by everything that decided it: shared between jobs, folders and precisions.
+
+One entry is a folder named by the SHA-256 of a step's key; it holds the files and ``entry.json``. It appears whole (a
+folder is renamed into place) and is checked when it is taken: a file whose digest differs makes the entry worthless,
+never a wrong hit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtconv.core import digests, files
+from trtconv.core.units import parse_bytes
+
+DEFAULT_LIMIT = 10 << 30
+"""Bytes kept when TRTCONV_CACHE_LIMIT does not say otherwise."""
+
+_SCHEMA = 1
+
+
+def default_folder() -> Path | None:
+    """TRTCONV_CACHE, or trtconv's folder in the user's cache; None where TRTCONV_CACHE is ``off``."""
+    named = os.environ.get("TRTCONV_CACHE", "")
+    if named.lower() == "off":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(named).expanduser() if named else Path(base) / "trtconv"
+
+
+def limit() -> int:
+    """TRTCONV_CACHE_LIMIT in bytes, such as ``20GiB``.
+
+    Raises:
+        ValueError: not a size.
+    """
+    return parse_bytes(os.environ.get("TRTCONV_CACHE_LIMIT") or DEFAULT_LIMIT)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One step's outcome in the store.
+
+    Attributes:
+        folder: of the entry.
+        stage: that made it.
+        names: of its files, in the step's own order.
+        sizes: of all its files together, in bytes.
+        used: when it was last taken or put, seconds since the epoch.
+    """
+
+    folder: Path
+    stage: str
+    names: tuple[str, ...]
+    sizes: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries."""
+
+    folder: Path
+
+    def take(self, key: str, targets: tuple[Path, ...]) -> dict[str, Any] | None:
+        """Copy an entry's files to their places; its record (result, seconds, peak_memory), or None if there is none.
+
+        Files go to their places only after all of them were read and found whole.
+        """
+        entry = self._path(key)
+        try:
+            raw = json.loads((entry / "entry.json").read_text())
+            if raw["schema"] != _SCHEMA or len(raw["sha256"]) != len(targets):
+                return None
+            with contextlib.ExitStack() as stack:
+                for index, (wanted, target) in enumerate(zip(raw["sha256"], targets, strict=True)):
+                    temporary = stack.enter_context(files.atomic_path(target))
+                    shutil.copyfile(entry / str(index), temporary)
+                    if digests.of_file(temporary) != wanted:
+                        raise _BrokenEntry
+            os.utime(entry)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        except _BrokenEntry:
+            shutil.rmtree(entry, ignore_errors=True)
+            return None
+        record: dict[str, Any] = raw["record"]
+        return record
+
+    def put(self, key: str, stage: str, sources: Mapping[Path, str], record: Mapping[str, Any]) -> None:
+        """Add an entry; ``sources`` are the files with their digests. A full disk is no failure of the job."""
+        entry = self._path(key)
+        if entry.exists():
+            return
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        except OSError:
+            return
+        try:
+            for index, source in enumerate(sources):
+                shutil.copyfile(source, temporary / str(index))
+            facts = {"schema": _SCHEMA, "stage": stage, "names": [p.name for p in sources],
+                     "sha256": list(sources.values()), "record": dict(record)}  # fmt: skip
+            (temporary / "entry.json").write_text(json.dumps(facts, default=str))
+            temporary.rename(entry)
+        except OSError:  # no room, or another process put the same entry first
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in no order."""
+        for path in self.folder.glob("??/*/entry.json"):
+            try:
+                raw = json.loads(path.read_text())
+                size = sum(file.stat().st_size for file in path.parent.iterdir())
+                yield Entry(path.parent, raw["stage"], tuple(raw["names"]), size, path.parent.stat().st_mtime)
+            except (OSError, ValueError, KeyError):  # taken away meanwhile, or foreign
+                continue
+
+    def collect(self, keep: int) -> list[Entry]:
+        """Remove the entries longest unused until ``keep`` bytes remain; what was removed."""
+        removed, total = [], 0
+        for entry in sorted(self.entries(), key=lambda e: e.used, reverse=True):
+            total += entry.sizes
+            if total > keep:
+                shutil.rmtree(entry.folder, ignore_errors=True)
+                removed.append(entry)
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+
+class _BrokenEntry(Exception):
+    """A file of an entry is not what was put."""
