@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 import trtconv
+from trtconv.adapters import cuda
+from trtconv.cli.commands import doctor
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("trtconv", "tests", "scripts", "benchmarks", "configs", "docs", ".ci")
@@ -54,15 +56,24 @@ def test_no_large_file_is_kept() -> None:
     assert [str(path) for path in files() if path.stat().st_size > LARGEST] == []
 
 
-def test_errors_name_extras_that_exist() -> None:
-    """The second argument of every ``MissingPackage(package, extra, why)`` in the code."""
+def test_extras_that_the_code_names_exist() -> None:
+    """The table of doctor, the two ways to CUDA, and every ``MissingPackage(package, "extra", why)``."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    calls = [
+    assert set(doctor.EXTRAS) == set(extras) - {"dev"}
+    for extra, groups in doctor.EXTRAS.items():
+        declared = {re.split(r"[<>=~;! \[]", row)[0].lower() for row in extras[extra]}
+        named = {name.lower().replace("_", "-") for group in groups for name in group}
+        assert named <= {name.replace("_", "-") for name in declared}, extra
+    assert set(cuda.APIS) <= set(extras)
+    assert {call.args[1].value for call in missing_packages() if isinstance(call.args[1], ast.Constant)} <= set(extras)
+
+
+def missing_packages() -> list[ast.Call]:
+    found = [
         node
         for file in (ROOT / "trtconv").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("MissingPackage")
     ]
-    named = [call.args[1].value for call in calls if isinstance(call.args[1], ast.Constant)]
-    assert named
-    assert set(named) <= set(extras)
+    assert found
+    return found
