@@ -25,6 +25,7 @@ def run_job(
     as_json: bool = False,
     log_json: bool = False,
     quiet: bool = False,
+    locked: bool = False,
 ) -> None:
     """Run a job file's line, whole or up to a stage, and print what it made.
 
@@ -33,6 +34,7 @@ def run_job(
     """
     from trtconv.job.load import load_job
     from trtconv.pipeline.line import line, upto
+    from trtconv.pipeline.lock import Lock
     from trtconv.pipeline.nodes import STAGES
 
     unknown = [name for name in force if name not in (*STAGES, "all")]
@@ -43,10 +45,14 @@ def run_job(
             f"--force {unknown[0]}: no such stage; {did_you_mean(unknown[0], STAGES)}".rstrip("; "),
             hint=f"stages: {', '.join(STAGES)}, or all",
         )
+    if locked and assignments:
+        raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
     job = load_job(path, assignments)
     layout = layout_of(job)
     steps = line(job, layout, allow_code=allow_code)
-    report(str(path), upto(steps, stage) if stage else steps, layout, force, as_json, log_json, quiet)
+    steps = upto(steps, stage) if stage else steps
+    lock = None if assignments else Lock.read(path.with_name(f"{path.stem}.lock.yaml"))
+    report(str(path), steps, layout, force, as_json, log_json, quiet, lock, locked)
 
 
 def layout_of(job: Any) -> Any:
@@ -57,14 +63,22 @@ def layout_of(job: Any) -> Any:
 
 
 def report(
-    name: str, steps: Any, layout: Any, force: Sequence[str], as_json: bool, log_json: bool, quiet: bool
+    name: str,
+    steps: Any,
+    layout: Any,
+    force: Sequence[str],
+    as_json: bool,
+    log_json: bool,
+    quiet: bool,
+    lock: Any = None,
+    locked: bool = False,
 ) -> None:
     """Bring steps up to date and print the summary; then fail if a gate was missed."""
     from trtconv.pipeline.run import run
     from trtconv.report import summary
 
     with listening(quiet=quiet, log_json=log_json) as emit:
-        done = run(steps, layout, emit, force)
+        done = run(steps, layout, emit, force, lock, locked)
     views = [
         summary.StepView(
             s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.outputs, s.result

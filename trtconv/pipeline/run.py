@@ -11,11 +11,12 @@ from typing import Any
 
 from trtconv.core import child
 from trtconv.core.digests import of_value
-from trtconv.core.errors import TrtconvError
+from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.events import Emit, Message, NodeFinished, NodeStarted
 from trtconv.core.files import exclusive, write_json
 from trtconv.core.lazy import resolve
 from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.nodes import STAGES, History, Node
 from trtconv.pipeline.state import State
 from trtconv.pipeline.store import Store, default_folder
@@ -41,7 +42,14 @@ class Step:
     result: Any
 
 
-def run(steps: Sequence[Node], layout: Layout, emit: Emit, force: Sequence[str] = ()) -> list[Step]:
+def run(
+    steps: Sequence[Node],
+    layout: Layout,
+    emit: Emit,
+    force: Sequence[str] = (),
+    lock: Lock | None = None,
+    locked: bool = False,
+) -> list[Step]:
     """Bring all steps up to date, in order.
 
     Args:
@@ -49,8 +57,11 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, force: Sequence[str] 
         layout: of the job's files.
         emit: gets the events of all steps.
         force: stages to run even if up to date; ``all`` for every stage.
+        lock: the job's lock file, written at the end; None for jobs without one.
+        locked: refuse to run where the lock would change.
 
     Raises:
+        UsageError: the lock would change, or the bytes came out differently.
         TrtconvError: what a stage raised; finished steps stay finished.
     """
 
@@ -61,11 +72,25 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, force: Sequence[str] 
         state = State.load(layout.state)
         folder = default_folder()
         store = None if folder is None else Store(folder)
+        if lock is not None and locked:
+            _refuse(lock, "would change", lock.would_change(steps, state))
         state.forget(node.name for node in steps if node.stage in force or "all" in force)
         done = _Runner(layout, state, emit, store, force).run(steps)
+        if lock is not None and locked:
+            _refuse(lock, "does not hold", lock.came_out_differently(steps, state))
+        elif lock is not None:
+            lock.write(steps, state)
     if store is not None and any(step.status == "done" for step in done):
         store.collect(store_limit())
     return done
+
+
+def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
+    if changes:
+        raise UsageError(
+            "\n".join([f"{lock.path.name} {what}:", *changes]),
+            hint="run without --locked and commit the new lock file, if the change is meant",
+        )
 
 
 @dataclass
@@ -98,12 +123,12 @@ class _Runner:
         self.emit(NodeStarted(node.name))
         start = time.perf_counter()
         request = node.request(History(self.results, self.digests))
-        record = self.fetched(node, key, request)
-        if record is not None:
-            self.state.keep(node, key, record["result"], record["seconds"], record["peak_memory"])
+        found = self.fetched(node, key, request)
+        if found is not None:
+            self.state.keep(node, key, found["result"], found["seconds"], found["peak_memory"])
             self.emit(NodeFinished(node.name, "from cache", time.perf_counter() - start))
-            result = restore(node.stage, record["result"])
-            return Step(node, "from cache", record["seconds"], record["peak_memory"], result)
+            result = restore(node.stage, found["result"])
+            return Step(node, "from cache", found["seconds"], found["peak_memory"], result)
         try:
             outcome = child.call(STAGES[node.stage].function, request, self.emit, self.log(node))
         except TrtconvError as error:

@@ -80,8 +80,14 @@ class State:
             self._known[str(path)] = known
         return str(known[3])
 
-    def key(self, node: Node) -> dict[str, Any]:
-        """Everything that decides what a step makes. The steps before must have records."""
+    def key(self, node: Node, contents: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """Everything that decides what a step makes.
+
+        Args:
+            node: the step.
+            contents: digests of what the steps before made, by name; None: as recorded here.
+        """
+        before = contents if contents is not None else {need: self.records[need].contents for need in node.needs}
         stage = STAGES[node.stage]
         return {
             "trtconv": __version__,
@@ -89,7 +95,7 @@ class State:
             "machine": machine.fingerprint() if stage.measures else "",
             "options": json.loads(json.dumps(dict(node.options), default=str)),
             "inputs": {label: self._input(path) for label, path in node.inputs.items()},
-            "upstream": {need: self.records[need].contents for need in node.needs},
+            "upstream": {need: list(before[need]) for need in node.needs},
         }
 
     def _packages(self, names: tuple[str, ...]) -> dict[str, str]:
@@ -107,9 +113,8 @@ class State:
         record = self.records.get(node.name)
         if record is None:
             return "never ran"
-        for part in ("inputs", "upstream", "options", "versions", "machine", "trtconv"):
-            if record.key.get(part) != key[part]:
-                return _difference(part, record.key.get(part), key[part])
+        if changed := difference(record.key, key):
+            return changed
         if list(record.outputs) != [str(path) for path in node.files]:
             return "files go elsewhere"
         for path in node.files:
@@ -142,8 +147,14 @@ _WORDS = {
 }
 
 
-def _difference(part: str, old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-        return f"{_WORDS[part]}: {', '.join(names)}"
-    return _WORDS[part]
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first part of two keys that differs, in words; empty when they are equal."""
+    for part, words in _WORDS.items():
+        before, after = old.get(part), new.get(part)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+            return f"{words}: {', '.join(names)}"
+        return words
+    return ""

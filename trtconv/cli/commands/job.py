@@ -12,6 +12,7 @@ from trtconv.cli.options import job_options, output_options
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
+@click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
 @job_options
 @output_options
 def run(
@@ -22,8 +23,11 @@ def run(
     as_json: bool,
     log_json: bool,
     quiet: bool,
+    locked: bool,
 ) -> None:
     """Run the whole line of JOB: everything that is not up to date.
+
+    What came out is written to JOB's lock file (digests, versions), unless --set changed the job.
 
     \b
     trtconv run configs/digits.yaml
@@ -39,6 +43,7 @@ def run(
         as_json=as_json,
         log_json=log_json,
         quiet=quiet,
+        locked=locked,
     )
 
 
