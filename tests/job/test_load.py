@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from trtconv.core.errors import JobError
 from trtconv.job.load import load_job, validate
 from trtconv.job.schema import Job
-from trtconv.job.tree import read
+from trtconv.job.tree import PATH_KEYS, read
 
 MINIMAL = "version: 1\nsource: {path: model.onnx}\n"
 
@@ -151,6 +152,70 @@ def test_every_key_is_described():
                 yield from undescribed(section, f"{path}.{name}")
 
     assert list(undescribed(Job, "job")) == []
+
+
+def test_environment_variables_have_the_type_of_what_they_hold(folder, monkeypatch):
+    monkeypatch.setenv("TEST_BATCH", "4")
+    monkeypatch.delenv("TEST_NOT_SET", raising=False)
+    job = load(folder, MINIMAL + "bench:\n  batch: ${TEST_BATCH}\n  duration: ${TEST_NOT_SET:-20}0ms\n")
+    assert job.bench.batch == [4]
+    assert job.bench.duration == 0.2
+    assert problems(folder, MINIMAL + "bench:\n  batch: ${TEST_NOT_SET}\n")[0].startswith(
+        "job.yaml:4:10: the environment variable TEST_NOT_SET is not set"
+    )
+    assert problems(folder, MINIMAL + "bench:\n  batch: '${TEST_BATCH}'\n") == [
+        'job.yaml:4:10: bench.batch.0: expected a whole number, got "4"'
+    ]
+
+
+def test_extends_merges_mappings_and_keeps_paths_relative_to_their_file(folder):
+    base = folder / "shared"
+    base.mkdir()
+    (base / "samples.npz").write_bytes(b"")
+    (base / "base.yaml").write_text(
+        "version: 1\nprecision: [fp32, fp16]\nbuild: {workspace: 1GiB, backend: rtx}\n"
+        "calibrate: {data: {path: samples.npz, labels: labels}}\n"
+    )
+    job = load(
+        folder, "extends: shared/base.yaml\nsource: {path: model.onnx}\nprecision: int8\nbuild: {workspace: 2GiB}\n"
+    )
+    assert job.precision == ["int8"]
+    assert (job.build.workspace, job.build.backend) == (2**31, "rtx")
+    assert job.calibrate.data.path == base / "samples.npz"
+    assert job.calibrate.data.labels == "labels"
+
+
+def test_problems_of_extended_files_point_there(folder):
+    (folder / "base.yaml").write_text("version: 1\nbuild: {workspace: big}\nprecison: fp16\n")
+    assert problems(folder, "extends: base.yaml\nsource: {path: model.onnx}\nbench: {batch: x}\n") == [
+        "base.yaml:2:20: build.workspace: expected a size such as 512MiB or 1GiB, got 'big'",
+        "base.yaml:3:1: unknown key 'precison'; expected version, name, output, source, inputs, convert, precision, "
+        "calibrate, lower, build, verify, infer, bench; did you mean 'precision'?",
+        'job.yaml:3:16: bench.batch.0: expected a whole number, got "x"',
+    ]
+
+
+def test_circles_and_missing_bases(folder):
+    (folder / "base.yaml").write_text("extends: job.yaml\n")
+    assert problems(folder, "extends: base.yaml\n") == ["base.yaml:1:10: extends: job.yaml extends this file in turn"]
+    assert problems(folder, "extends: bsae.yaml\n") == ["job.yaml:1:10: extends: no such job file: bsae.yaml"]
+
+
+def test_every_path_of_the_schema_is_rebased():
+    def leaves(annotation):
+        inner = typing.get_args(annotation)
+        return [leaf for part in inner for leaf in leaves(part)] if inner else [annotation]
+
+    def paths(model):
+        for name, info in model.model_fields.items():
+            parts = leaves(info.annotation)
+            if Path in parts:
+                yield name
+            for section in [part for part in parts if hasattr(part, "model_fields")]:
+                yield from paths(section)
+
+    assert set(paths(Job)) <= set(PATH_KEYS)
+    assert {"path", "output", "cache"} <= set(paths(Job))
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.name)

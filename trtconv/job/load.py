@@ -54,7 +54,9 @@ def validate(tree: Tree, base: Path, default_name: str) -> Job:
     try:
         job = Job.model_validate_json(json.dumps(tree.data, default=str), strict=True, context={"base": base})
     except ValidationError as error:
-        problems += [_problem(tree, details) for details in error.errors(include_url=False)]
+        unread = {place for place, _ in problems}  # what could not be read is not judged again
+        found = [_problem(tree, details) for details in error.errors(include_url=False)]
+        problems += [(place, text) for place, text in found if place not in unread]
     if problems:
         lines = [f"{place}: {text}" for place, text in sorted(set(problems), key=_order)]
         raise JobError("\n".join(lines), hint="see README.md for the job file's keys, or run: trtconv schema")

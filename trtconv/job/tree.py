@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,12 +46,73 @@ class Tree:
         return kept
 
 
+PATH_KEYS = ("path", "output", "cache", "labels", "template")
+"""Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
+
+_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
 def read(path: Path) -> Tree:
-    """Parse a job file safely.
+    """Parse a job file safely, after the files that it ``extends``.
+
+    Mappings are merged key by key, anything else of the extending file replaces what it extends. ``${NAME}`` and
+    ``${NAME:-default}`` stand for environment variables, ``$$`` for a dollar sign.
 
     Raises:
-        JobError: not readable, not YAML, or not a mapping; with file, line and column.
+        JobError: not readable, not YAML, not a mapping, or extending itself; with file, line and column.
     """
+    return _extended(path, ())
+
+
+def _extended(path: Path, children: tuple[Path, ...]) -> Tree:
+    tree = _read_one(path)
+    named = tree.data.pop("extends", None)
+    if named is None:
+        return tree
+    place = tree.place(("extends",))
+    if not isinstance(named, str):
+        raise JobError(f"{place}: extends: expected the path of a job file", hint="for example extends: base.yaml")
+    base = path.parent / named
+    if base.resolve() in (*children, path.resolve()):
+        raise JobError(f"{place}: extends: {named} extends this file in turn", hint="break the circle")
+    if not base.is_file():
+        raise JobError(f"{place}: extends: no such job file: {named}", hint=_neighbours(base))
+    below = _extended(base, (*children, path.resolve()))
+    _rebase(below.data, Path(named).parent)
+    _merge(below, tree, (), below.data, tree.data)
+    below.problems += tree.problems
+    below.values[()] = tree.values[()]
+    return below
+
+
+def _merge(below: Tree, above: Tree, loc: Loc, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        here = (*loc, key)
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            _merge(below, above, here, old[key], value)
+            continue
+        old[key] = value
+        for mine, theirs in ((below.keys, above.keys), (below.values, above.values)):
+            for stale in [known for known in mine if known[: len(here)] == here]:
+                del mine[stale]
+            mine.update({known: place for known, place in theirs.items() if known[: len(here)] == here})
+
+
+def _rebase(value: Any, folder: Path) -> None:
+    """Prefix the relative paths of an extended file with the way to its folder."""
+    if isinstance(value, list):
+        for item in value:
+            _rebase(item, folder)
+    if not isinstance(value, dict):
+        return
+    for key, part in value.items():
+        is_path = key in PATH_KEYS and isinstance(part, str) and (key != "labels" or part.endswith(".npy"))
+        if is_path and not part.startswith(("/", "~")):
+            value[key] = str(folder / part)
+        _rebase(part, folder)
+
+
+def _read_one(path: Path) -> Tree:
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -143,12 +206,36 @@ def _mapping(node: yaml.MappingNode, loc: Loc, label: str, tree: Tree) -> dict[s
 def _scalar(node: yaml.Node, label: str, tree: Tree) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)
+        return loader.construct_object(_expanded(node, loader))
     except (yaml.YAMLError, ValueError) as error:
-        tree.problems.append((_place(node, label), f"not a plain value: {getattr(error, 'problem', None) or error}"))
+        tree.problems.append((_place(node, label), _not_plain(error)))
         return None
     finally:
         loader.dispose()
+
+
+def _not_plain(error: Exception) -> str:
+    return f"not a plain value: {error.problem}" if isinstance(error, yaml.MarkedYAMLError) else str(error)
+
+
+def _expanded(node: yaml.Node, loader: yaml.SafeLoader) -> yaml.Node:
+    """A scalar with its environment variables filled in; an unquoted one gets the type of what came out."""
+    if not isinstance(node, yaml.ScalarNode) or "$" not in node.value:
+        return node
+    text = _VARIABLE.sub(_variable, node.value)
+    tag = node.tag if node.style else loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
+
+
+def _variable(match: re.Match[str]) -> str:
+    if match[0] == "$$":
+        return "$"
+    value = os.environ.get(match[1]) or match[2]
+    if value is None:
+        raise ValueError(
+            f"the environment variable {match[1]} is not set; write ${{{match[1]}:-default}} for a default"
+        )
+    return value
 
 
 def _place(node: yaml.Node, label: str) -> str:
