@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,6 +216,18 @@ def _topological(waiting: list[set[int]]) -> list[int]:
     return order
 
 
+def normalize(model: Any) -> None:
+    """Bring a model, in place, into the form that plans and lowerings expect.
+
+    Constants become initializers, nodes stand in topological order, and every node has a name of its own. The result
+    depends on the model alone, so a plan made before calibration fits the model when it is lowered.
+    """
+    hoist_constants(model)
+    for graph in graphs(model.graph):
+        replace_nodes(graph, sorted_nodes(graph))
+    name_nodes(model, Names.of(model))
+
+
 def opset(model: Any) -> int:
     """The version of the standard operators that a model uses."""
     return max((item.version for item in model.opset_import if item.domain in ONNX_DOMAINS), default=1)
@@ -275,9 +287,3 @@ def _adopt(model: Any, converted: Any) -> None:
     del model.opset_import[:]
     model.opset_import.extend(converted.opset_import)
     model.ir_version = max(model.ir_version, converted.ir_version)
-
-
-def rename(node: Any, names: Mapping[str, str], positions: Iterable[int] | None = None) -> None:
-    """Make a node read other tensors: at ``positions``, or wherever a name occurs, but not inside its subgraphs."""
-    for position in range(len(node.input)) if positions is None else positions:
-        node.input[position] = names.get(node.input[position], node.input[position])

@@ -7,6 +7,7 @@ a meaning of its own (the scales of Resize, the iou_threshold of NonMaxSuppressi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -117,9 +118,12 @@ def visit_graph(graph: Any, parent: Scope | None, version: int, check_nodes: boo
         declared = value.type.tensor_type.elem_type or (given[position] if position < len(given) else 0)
         if declared:
             scope[value.name] = declared
+    declared_inside = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     for node in graph.node:
         outputs = _outputs(node, scope, version, check_nodes)
-        scope.update((name, kind) for name, kind in zip(node.output, outputs, strict=False) if name and kind)
+        for name, kind in itertools.zip_longest(node.output, outputs[: len(node.output)]):
+            if name and (known := kind or declared_inside.get(name)):
+                scope[name] = known
     if check_nodes:
         _check_outputs(graph, scope)
     return scope

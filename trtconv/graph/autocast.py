@@ -1,0 +1,250 @@
+"""FP32 ONNX becomes FP16 or BF16: nodes typed as decided, constants converted once, casts only where types change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from trtconv.core.records import KeepRules
+from trtconv.graph import editing, types
+from trtconv.graph.half import HALVES, MASK_VALUE, Decision, Half, decide
+
+_FLOAT = onnx.TensorProto.FLOAT
+_INDIFFERENT = frozenset({"Shape", "Size"})
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What changed.
+
+    Attributes:
+        casts: Cast nodes added.
+        kept: (node name, reason) for nodes that stay FP32 for a reason of their own.
+        idle: rules of the user that matched no node.
+    """
+
+    casts: int
+    kept: tuple[tuple[str, str], ...]
+    idle: tuple[str, ...]
+
+
+def lower(model: Any, precision: str, ranges: Mapping[str, float] | None = None, keep: KeepRules | None = None,
+          io_types: str = "keep") -> Lowered:  # fmt: skip
+    """Give a model a 16-bit type, in place.
+
+    Args:
+        model: FP32 ONNX, or one with FP32 Q/DQ pairs; nodes named and sorted, constants hoisted.
+        precision: fp16 or bf16.
+        ranges: largest magnitude per tensor on real samples; None: not measured, static rules decide.
+        keep: nodes to leave in FP32.
+        io_types: ``keep`` leaves the model's inputs and outputs FP32, ``convert`` gives them the 16-bit type.
+
+    Raises:
+        ConversionError: the model cannot be brought to the opset that the type needs.
+    """
+    half = HALVES[precision]
+    editing.require_opset(model, half.opset)
+    editing.name_nodes(model, editing.Names.of(model))
+    decision = decide(model, half, ranges, keep or KeepRules())
+    run = _Run(model, half, decision)
+    _Graph(run, model.graph, None, _FLOAT if io_types == "keep" else half.element).convert()
+    return Lowered(run.casts, tuple((name, why) for name, why in decision.kept.items() if why), decision.idle)
+
+
+class _Run:
+    """What all graphs of one model share."""
+
+    def __init__(self, model: Any, half: Half, decision: Decision) -> None:
+        self.half = half
+        self.decision = decision
+        self.names = editing.Names.of(model)
+        self.version = editing.opset(model)
+        self.scope: types.Scope = types.infer(model)
+        self.casts = 0
+        self.wanted: dict[str, set[int]] = {}
+        for _, node in editing.walk(model.graph):
+            for position, name in enumerate(node.input):
+                if name:
+                    self.wanted.setdefault(name, set()).add(self.wish(node, position))
+
+    def wish(self, node: Any, position: int) -> int:
+        """The type in which a node reads an FP32 input."""
+        if editing.bodies(node) or node.name in self.decision.kept:
+            return int(_FLOAT)
+        ins, _ = types.formals(node, self.version)
+        formal = ins[position]
+        admitted = types.allowed(node.op_type, node.domain, self.version).get(formal.type_str, frozenset())
+        takes = f"tensor({self.half.name})" in admitted and (node.op_type, formal.name) != ("Resize", "roi")
+        return self.half.element if takes else int(_FLOAT)
+
+    def converted(self, tensor: Any, element: int, name: str) -> Any:
+        """A constant in another type; masks are clamped to MASK_VALUE, everything else to the largest value."""
+        values = editing.array(tensor)
+        if element == _FLOAT:
+            return numpy_helper.from_array(values.astype(np.float32), name)
+        share = MASK_VALUE if tensor.name in self.decision.masks else 1.0
+        bound = np.float32(self.half.largest * share)
+        if values.size and max(values.max(), -values.min()) > bound:  # rare, and costs a copy
+            values = np.where(np.isfinite(values), np.clip(values, -bound, bound), values)
+        return numpy_helper.from_array(values.astype(self.half.dtype), name)
+
+    def suffix(self, element: int) -> str:
+        return types.name_of(element) if element != _FLOAT else "float32"
+
+
+class _Graph:
+    """One graph on its way: nodes are taken in order and put out again, with the casts that they need before them."""
+
+    def __init__(self, run: _Run, graph: Any, parent: _Graph | None, io: int) -> None:
+        self.run = run
+        self.graph = graph
+        self.parent = parent
+        self.io = io
+        self.scope: types.Scope = (
+            run.scope if parent is None else types.visit_graph(graph, parent.scope, run.version, False)
+        )
+        self.outputs = {value.name for value in graph.output}
+        self.constants = editing.initializers(graph)
+        self.kinds: dict[str, int] = {}  # present type of every tensor that was FP32
+        self.copies: dict[tuple[str, int], str] = {}
+        self.makers: dict[str, Any] = {}
+        self.nodes: list[Any] = []
+
+    def convert(self) -> None:
+        for value in self.graph.input:
+            if self._was_float(value.name) and value.name not in self.constants:
+                self.kinds[value.name] = self.io
+                value.type.tensor_type.elem_type = self.io
+        for name, tensor in self.constants.items():
+            if tensor.data_type == _FLOAT:
+                self._constant(name, tensor)
+        for node in list(self.graph.node):
+            self._node(node)
+        for value in self.graph.output:
+            if self._was_float(value.name) and value.name in self.kinds:
+                value.type.tensor_type.elem_type = self.kinds[value.name]
+        for value in self.graph.value_info:
+            if value.name in self.kinds:
+                value.type.tensor_type.elem_type = self.kinds[value.name]
+        editing.replace_nodes(self.graph, self.nodes)
+        editing.drop_unused_initializers(self.graph)
+
+    def _was_float(self, name: str) -> bool:
+        return bool(name) and self.scope.find(name) == _FLOAT
+
+    def _constant(self, name: str, tensor: Any) -> None:
+        """Convert a constant in place when all its readers want the 16-bit type, and note its type."""
+        wanted = self.run.wanted.get(name, {_FLOAT}) | ({_FLOAT} if name in self.outputs else set())
+        self.kinds[name] = _FLOAT if _FLOAT in wanted else self.run.half.element
+        if self.kinds[name] != _FLOAT:
+            tensor.CopyFrom(self.run.converted(tensor, self.kinds[name], name))
+
+    def _node(self, node: Any) -> None:
+        given = [self._read(node, position) for position in range(len(node.input))]
+        halves = self._half_parameters(node)
+        low = node.name not in self.run.decision.kept and not editing.bodies(node)
+        _, outs = types.formals(node, self.run.version)
+        for body in editing.bodies(node):
+            _Graph(self.run, body, self, _FLOAT).convert()
+        node.input[:] = given
+        if low:
+            self._retype(node)
+        self.nodes.append(node)
+        for position, name in enumerate(list(node.output)):
+            if self._was_float(name):
+                named = low and (node.op_type in ("Cast", "ConstantOfShape") or outs[position].type_str in halves)
+                self._made(node, position, self.run.half.element if named else _FLOAT)
+
+    def _half_parameters(self, node: Any) -> set[str]:
+        """Type parameters that the node's inputs bind to the 16-bit type."""
+        ins, _ = types.formals(node, self.run.version)
+        return {ins[position].type_str for position, name in enumerate(node.input)
+                if self._was_float(name) and self.run.wish(node, position) == self.run.half.element
+                and node.op_type not in _INDIFFERENT}  # fmt: skip
+
+    def _retype(self, node: Any) -> None:
+        """Operators that name their output type in an attribute."""
+        for item in node.attribute:
+            if node.op_type == "Cast" and item.name == "to" and item.i == _FLOAT:
+                item.i = self.run.half.element
+            if node.op_type == "ConstantOfShape" and item.name == "value" and item.t.data_type == _FLOAT:
+                item.t.CopyFrom(self.run.converted(item.t, self.run.half.element, item.t.name))
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, self.run.half.dtype))
+            node.attribute.append(helper.make_attribute("value", zero))
+
+    def _made(self, node: Any, position: int, kind: int) -> None:
+        """Note the type of an output; a graph output of another type than promised gets a cast of its own."""
+        name = node.output[position]
+        if name not in self.outputs or kind == self.io:
+            self.kinds[name] = kind
+            self.makers[name] = node
+            return
+        inner = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
+        self.nodes[-1].output[position] = inner
+        self.kinds[inner], self.kinds[name] = kind, self.io
+        self.copies[name, kind] = inner
+        self._cast(inner, name, self.io)
+
+    def _read(self, node: Any, position: int) -> str:
+        name = str(node.input[position])
+        if node.op_type in _INDIFFERENT or not self._was_float(name):
+            return name
+        return self._as(name, self.run.wish(node, position))
+
+    def _as(self, name: str, kind: int) -> str:
+        """The name under which a tensor can be read in a type, made here if there is none yet."""
+        for graph in self._outward():
+            if (name, kind) in graph.copies:
+                return graph.copies[name, kind]
+        owner = next((graph for graph in self._outward() if name in graph.kinds), None)
+        if owner is None or owner.kinds[name] == kind:
+            return name
+        if name in owner.constants:
+            return owner.constant_copy(name, kind)
+        maker = owner.makers.get(name)
+        if owner is self and kind == _FLOAT and maker is not None and maker.op_type == "DequantizeLinear":
+            return self._twin(maker, kind)
+        copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
+        self.copies[name, kind] = copy
+        self._cast(name, copy, kind)
+        return copy
+
+    def _outward(self) -> Iterator[_Graph]:
+        graph: _Graph | None = self
+        while graph is not None:
+            yield graph
+            graph = graph.parent
+
+    def constant_copy(self, name: str, kind: int) -> str:
+        """A constant in a second type."""
+        copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
+        self.graph.initializer.append(self.run.converted(self.constants[name], kind, copy))
+        self.copies[name, kind] = copy
+        return copy
+
+    def _twin(self, maker: Any, kind: int) -> str:
+        """A second DequantizeLinear instead of a cast, so that its reader still fuses with it."""
+        name = str(maker.output[0])
+        copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
+        twin = onnx.NodeProto()
+        twin.CopyFrom(maker)
+        twin.name = self.run.names.fresh(f"{maker.name}_{self.run.suffix(kind)}")
+        twin.input[1] = self._as(self._first_name(maker.input[1]), kind)
+        twin.output[0] = copy
+        self.nodes.append(twin)
+        self.copies[name, kind] = copy
+        return copy
+
+    def _first_name(self, name: str) -> str:
+        """The name that a constant had before it was copied into another type."""
+        return next((origin for (origin, _), copy in self.copies.items() if copy == name), name)
+
+    def _cast(self, source: str, target: str, kind: int) -> None:
+        self.run.casts += 1
+        self.nodes.append(helper.make_node("Cast", [source], [target], self.run.names.fresh(f"{target}_Cast"), to=kind))
