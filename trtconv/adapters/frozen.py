@@ -1,0 +1,129 @@
+"""A frozen TensorFlow graph with public names, and its two files: the .pb and the .json beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtconv.core import files
+from trtconv.core.errors import SourceError
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import Dim, TensorInfo
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An input or output.
+
+    Attributes:
+        name: the public name.
+        tensor: the graph's tensor, such as ``image:0``.
+        dtype: ONNX dtype; empty where the graph does not say.
+        shape: dimensions; None where the graph does not say.
+    """
+
+    name: str
+    tensor: str
+    dtype: str = ""
+    shape: tuple[Dim, ...] | None = None
+
+    @property
+    def node(self) -> str:
+        """Name of the graph node that makes the tensor."""
+        return self.tensor.partition(":")[0]
+
+    @property
+    def info(self) -> TensorInfo:
+        """For the report: an unknown shape counts as a scalar's."""
+        return TensorInfo(self.name, self.dtype, self.shape or ())
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A graph without variables.
+
+    Attributes:
+        graph: ``tensorflow.GraphDef``.
+        inputs: in the order of the source.
+        outputs: likewise.
+        format: the row of FORMATS it was made from.
+        signature: of the SavedModel; empty for others.
+    """
+
+    graph: Any
+    inputs: tuple[Endpoint, ...]
+    outputs: tuple[Endpoint, ...]
+    format: str = "frozen_pb"
+    signature: str = ""
+
+
+def sidecar(path: Path) -> Path:
+    """``model.pb.json`` of ``model.pb``."""
+    return path.with_name(path.name + ".json")
+
+
+def write(frozen: FrozenGraph, path: Path) -> None:
+    """Write the .pb and, last, its sidecar; each atomically.
+
+    Raises:
+        SourceError: more than 2 GiB, which no .pb can hold.
+    """
+    try:
+        content = frozen.graph.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise SourceError(f"{path}: the frozen graph is larger than 2 GiB, which a .pb cannot hold",
+                          hint="export the model to ONNX with its own exporter") from error  # fmt: skip
+    files.write_bytes(path, content)
+    files.write_json(sidecar(path), {
+        "format": frozen.format, "signature": frozen.signature,
+        "inputs": [_row(e) for e in frozen.inputs], "outputs": [_row(e) for e in frozen.outputs],
+    })  # fmt: skip
+
+
+def endpoints(path: Path) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]] | None:
+    """Inputs and outputs that the sidecar of a .pb names; None without one.
+
+    Raises:
+        SourceError: a sidecar that cannot be read.
+    """
+    file = sidecar(path)
+    if not file.exists():
+        return None
+    try:
+        facts = json.loads(file.read_text())
+        return tuple(map(_endpoint, facts["inputs"])), tuple(map(_endpoint, facts["outputs"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{file}: not a description of a frozen graph ({error!r})",
+                          hint="remove it, or freeze the model again") from None  # fmt: skip
+
+
+def choose(available: Iterable[Endpoint], names: Iterable[str], what: str) -> tuple[Endpoint, ...]:
+    """The endpoints asked for, in the order asked for; all when none are.
+
+    Raises:
+        SourceError: an unknown name; the message lists those there are.
+    """
+    table = {endpoint.name: endpoint for endpoint in available}
+    for name in names:
+        if name not in table:
+            raise SourceError(f"no {what} {name!r}; there are {', '.join(table)}",
+                              hint=did_you_mean(name, table) or f"choose one of these {what}s")  # fmt: skip
+    return tuple(table[name] for name in names) or tuple(table.values())
+
+
+def public_dims(name: str, sizes: Iterable[int | None]) -> tuple[Dim, ...]:
+    """Dimensions with names for the dynamic ones: ``batch`` for the first, ``<name>_dim<axis>`` for others."""
+    return tuple(size if size is not None and size >= 0 else "batch" if axis == 0 else f"{name}_dim{axis}"
+                 for axis, size in enumerate(sizes))  # fmt: skip
+
+
+def _row(endpoint: Endpoint) -> dict[str, Any]:
+    return {"name": endpoint.name, "tensor": endpoint.tensor, "dtype": endpoint.dtype, "shape": endpoint.shape}
+
+
+def _endpoint(row: dict[str, Any]) -> Endpoint:
+    shape = None if row["shape"] is None else tuple(row["shape"])
+    return Endpoint(row["name"], row["tensor"], row["dtype"], shape)

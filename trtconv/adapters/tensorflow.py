@@ -1,0 +1,353 @@
+"""The door to TensorFlow and Keras: opens trained models, runs them and freezes them. One model per process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtconv.adapters import graphdef
+from trtconv.adapters.frozen import Endpoint, FrozenGraph, public_dims
+from trtconv.core.errors import EnvironmentProblem, MissingPackage, SourceError
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import TensorInfo
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+_INTERNAL_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
+
+
+def load() -> Any:
+    """Import TensorFlow, quietly and for the CPU.
+
+    Raises:
+        MissingPackage: it is not installed.
+        EnvironmentProblem: it does not load.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    try:
+        import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise MissingPackage("tensorflow", "tf", "reading a TensorFlow model") from None
+    except ImportError as error:
+        raise EnvironmentProblem(f"TensorFlow is installed but does not load: {error}",
+                                 hint="pip install --force-reinstall 'trtconv[tf]'") from error  # fmt: skip
+    return tensorflow
+
+
+def framework() -> str:
+    """Name and version, such as ``TensorFlow 2.21.0``."""
+    return f"TensorFlow {load().__version__}"
+
+
+class Network:
+    """One function of a model with named inputs and outputs.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: likewise.
+    """
+
+    def __init__(self, function: Any, inputs: Sequence[str], outputs: Sequence[str], *, keywords: bool, owner: Any,
+                 format: str, signature: str = "") -> None:  # noqa: A002 - a record's field  # fmt: skip
+        self._function = function
+        self._keywords = keywords
+        self._owner = owner  # variables die with the object that was loaded
+        self._format, self._signature = format, signature
+        tensors = function.inputs[: len(inputs)]
+        self._inputs = tuple(_endpoint(name, tensor) for name, tensor in zip(inputs, tensors, strict=True))
+        names = _apart(outputs, inputs)
+        self._outputs = tuple(_endpoint(n, tensor) for n, tensor in zip(names, function.outputs, strict=True))
+        _refuse_unfeedable(self._inputs)
+        self.inputs: tuple[TensorInfo, ...] = tuple(e.info for e in self._inputs)
+        self.outputs: tuple[TensorInfo, ...] = tuple(e.info for e in self._outputs)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch."""
+        tensorflow = load()
+        values = [tensorflow.constant(feeds[info.name]) for info in self.inputs]
+        if self._keywords:
+            result = self._function(**dict(zip((e.name for e in self._inputs), values, strict=True)))
+        else:
+            result = self._function(*values)
+        flat = tensorflow.nest.flatten(result)
+        return {info.name: value.numpy() for info, value in zip(self.outputs, flat, strict=True)}
+
+    def framework(self) -> str:
+        """TensorFlow and its version."""
+        return framework()
+
+    def freeze(self) -> FrozenGraph:
+        """The function as a graph whose variables are constants.
+
+        Raises:
+            SourceError: it changes variables, or needs a lookup table.
+        """
+        graph = _frozen(self._function)
+        graphdef.refuse_state(graph, {e.node for e in self._inputs})
+        graph = graphdef.prune(graph, self._inputs, self._outputs)
+        return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature)
+
+
+class GraphNetwork:
+    """A frozen graph with named inputs and outputs.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: names; dtype and shape where the graph says them.
+    """
+
+    def __init__(self, frozen: FrozenGraph) -> None:
+        self._frozen = frozen
+        self.inputs: tuple[TensorInfo, ...] = tuple(e.info for e in frozen.inputs)
+        self.outputs: tuple[TensorInfo, ...] = tuple(e.info for e in frozen.outputs)
+        self._session: Any = None
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch."""
+        self._session = self._session or _session(self._frozen.graph)
+        wanted = {e.name: e.tensor for e in self._frozen.outputs}
+        values: dict[str, np.ndarray] = self._session.run(
+            wanted, {e.tensor: feeds[e.name] for e in self._frozen.inputs}
+        )
+        return values
+
+    def freeze(self) -> FrozenGraph:
+        """The graph itself."""
+        return self._frozen
+
+    def framework(self) -> str:
+        """TensorFlow and its version."""
+        return framework()
+
+
+def open_saved_model(path: Path, signature: str = "", tags: Sequence[str] = ()) -> Network:
+    """A signature of a SavedModel.
+
+    Args:
+        path: its folder.
+        signature: empty: ``serving_default``, or the only one.
+        tags: empty: ``serve``, or the only tag set.
+
+    Raises:
+        SourceError: damaged files, unknown tags or signature.
+    """
+    tensorflow = load()
+    chosen, offered = _meta_graph(path, tags)
+    name = _signature(path, signature, offered)
+    try:
+        loaded = tensorflow.saved_model.load(str(path), tags=list(chosen))
+    except Exception as error:
+        raise SourceError(f"{path}: TensorFlow cannot load this SavedModel: {_reason(error)}",
+                          hint="copy the whole folder again, variables/ included") from error  # fmt: skip
+    function = loaded.signatures[name]
+    inputs = list(_flat_names(function.structured_input_signature[1]))
+    return Network(function, inputs, list(_flat_names(function.structured_outputs)), keywords=True, owner=loaded,
+                   format="saved_model", signature=name)  # fmt: skip
+
+
+def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Network:
+    """A Keras model in inference mode.
+
+    Args:
+        path: ``.keras`` or ``.h5`` file.
+        generation: the version of Keras that wrote it, empty to read it from a ``.h5``; 2 is read through tf_keras.
+        allow_code: whether Lambda layers may run.
+
+    Raises:
+        SourceError: damaged file, unknown layers, code that is not allowed, a model without defined inputs.
+    """
+    tensorflow = load()
+    keras = _keras(generation or _h5_generation(path))
+    try:
+        model = keras.models.load_model(str(path), compile=False, safe_mode=not allow_code)
+    except Exception as error:
+        raise _unloadable(path, error) from error
+    if not getattr(model, "inputs", None):
+        raise SourceError(f"{path}: the model's inputs are not defined in the file",
+                          hint="call it on data, save it with model.export(folder), give that folder")  # fmt: skip
+    inputs = [tensor.name.partition(":")[0] for tensor in model.inputs]
+    specs = [tensorflow.TensorSpec(t.shape, t.dtype, n) for t, n in zip(model.inputs, inputs, strict=True)]
+    structure = _structure(model, "_inputs_struct", "_nested_inputs", model.inputs)
+
+    def call(*values: Any) -> Any:
+        packed = tensorflow.nest.pack_sequence_as(structure, values)
+        return tensorflow.nest.flatten(model(packed, training=False))
+
+    function = tensorflow.function(call).get_concrete_function(*specs)
+    return Network(function, inputs, _output_names(model), keywords=False, owner=model, format="keras")
+
+
+def _h5_generation(path: Path) -> str:
+    """The version of Keras that wrote a whole model to HDF5."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise SourceError(
+                    f"{path}: holds weights without a model", hint="save the whole model: model.save(path)"
+                )
+            return str(file.attrs.get("keras_version", "2"))
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read, it may be truncated: {_reason(error)}",
+                          hint="copy it again") from error  # fmt: skip
+
+
+def _keras(generation: str) -> Any:
+    if not generation.startswith("2."):
+        import keras
+
+        return keras
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    try:
+        import tf_keras
+    except ModuleNotFoundError:
+        raise MissingPackage("tf_keras", "tf", f"reading a model of Keras {generation}") from None
+    return tf_keras
+
+
+def _unloadable(path: Path, error: Exception) -> SourceError:
+    text = _reason(error)
+    if "lambda" in text.lower() and "safe" in text.lower():
+        return SourceError(f"{path}: the model holds Python code in a Lambda layer",
+                           hint="if you trust its origin, allow it with --allow-code")  # fmt: skip
+    if "could not locate class" in text.lower() or "unknown layer" in text.lower():
+        return SourceError(f"{path}: the model needs code that is not in the file: {text}",
+                           hint="save it with model.export(folder) where that code is, give that folder")  # fmt: skip
+    return SourceError(f"{path}: Keras cannot load this model: {text}",
+                       hint="save it again, or with model.export(folder) and give that folder")  # fmt: skip
+
+
+def _structure(model: Any, keras_3: str, keras_2: str, flat: Sequence[Any]) -> Any:
+    """How a model groups its inputs or outputs: the attribute of either generation, else one tensor or a list."""
+    for name in (keras_3, keras_2):
+        if hasattr(model, name):
+            return getattr(model, name)
+    return flat[0] if len(flat) == 1 else list(flat)
+
+
+def _output_names(model: Any) -> list[str]:
+    """Keys of a dictionary of outputs (sorted, as they are flattened), else names of the layers that make them."""
+    structure = _structure(model, "_outputs_struct", "_nested_outputs", model.outputs)
+    if isinstance(structure, dict):
+        return sorted(structure)
+    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])
+    return names if len(names) == len(model.outputs) else [f"output_{i}" for i in range(len(model.outputs))]
+
+
+def _apart(outputs: Iterable[str], inputs: Sequence[str]) -> list[str]:
+    """Output names that differ from the inputs' and from each other."""
+    taken = set(inputs)
+    result = []
+    for name in outputs:
+        free = name if name not in taken else f"{name}_out"
+        count = 2
+        while free in taken:
+            free, count = f"{name}_out{count}", count + 1
+        taken.add(free)
+        result.append(free)
+    return result
+
+
+def _meta_graph(path: Path, tags: Sequence[str]) -> tuple[Sequence[str], Mapping[str, Any]]:
+    """Tags and signatures of the part of a SavedModel that is meant."""
+    from tensorflow.python.saved_model import loader_impl
+
+    try:
+        parts = loader_impl.parse_saved_model(str(path)).meta_graphs
+    except Exception as error:
+        raise SourceError(f"{path}: its saved_model.pb cannot be read, it may be truncated: {_reason(error)}",
+                          hint="copy the whole folder again") from error  # fmt: skip
+    sets = [tuple(sorted(part.meta_info_def.tags)) for part in parts]
+    wanted = tuple(sorted(tags)) if tags else sets[0] if len(sets) == 1 else ("serve",)
+    if wanted not in sets:
+        offered = "; ".join(", ".join(s) or "(none)" for s in sets) or "none"
+        raise SourceError(f"{path}: no part with the tags {', '.join(wanted)}; it has: {offered}",
+                          hint="choose with source.tags")  # fmt: skip
+    return wanted, parts[sets.index(wanted)].signature_def
+
+
+def _signature(path: Path, asked: str, offered: Iterable[str]) -> str:
+    names = sorted(name for name in offered if name not in _INTERNAL_SIGNATURES)
+    if asked in names:
+        return asked
+    listed = ", ".join(names) or "none"
+    if asked:
+        raise SourceError(f"{path}: no signature {asked!r}; it has {listed}", hint=did_you_mean(asked, names))
+    if "serving_default" in names:
+        return "serving_default"
+    if len(names) != 1:
+        raise SourceError(f"{path}: which signature is meant is open; it has {listed}",
+                          hint="choose with source.signature (--signature)")  # fmt: skip
+    return names[0]
+
+
+def _flat_names(structure: Mapping[str, Any]) -> Iterable[str]:
+    """Keys of a flat mapping in the order in which TensorFlow flattens it."""
+    return sorted(structure)
+
+
+def _frozen(function: Any) -> Any:
+    """The graph of a concrete function with constants for variables, control flow kept whole.
+
+    The public converter imports its result once more, which costs seconds and three times the model's memory; the
+    part of it that does the work is private, so there is a way back to the public one.
+    """
+    from tensorflow.python.framework import convert_to_constants as converter
+
+    try:
+        data = converter._FunctionConverterDataInEager(
+            func=function, lower_control_flow=False, aggressive_inlining=True
+        )
+        graph, _ = converter._replace_variables_by_constants(converter_data=data)
+    except (AttributeError, TypeError):
+        frozen = converter.convert_variables_to_constants_v2(function, lower_control_flow=False,
+                                                             aggressive_inlining=True)  # fmt: skip
+        graph = frozen.graph.as_graph_def()
+    return graph
+
+
+def _session(graph: Any) -> Any:
+    """A session without graph optimization: on large frozen graphs that takes longer than all the computing."""
+    tensorflow = load()
+    config = tensorflow.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = -1
+    with tensorflow.Graph().as_default() as native:
+        try:
+            tensorflow.import_graph_def(graph, name="")
+        except ValueError as error:
+            raise SourceError(f"TensorFlow cannot read the frozen graph: {_reason(error)}",
+                              hint="an input's shape may contradict the graph") from error  # fmt: skip
+    return tensorflow.compat.v1.Session(graph=native, config=config)
+
+
+def _endpoint(name: str, tensor: Any) -> Endpoint:
+    shape = None if tensor.shape.rank is None else public_dims(name, tensor.shape.as_list())
+    return Endpoint(name, tensor.name, graphdef.dtype_name(tensor.dtype.as_datatype_enum), shape)
+
+
+def _refuse_unfeedable(inputs: Iterable[Endpoint]) -> None:
+    for endpoint in inputs:
+        if endpoint.shape is None:
+            raise SourceError(f"input {endpoint.name!r} has no fixed number of dimensions",
+                              hint="export the model with a shape for that input")  # fmt: skip
+        if endpoint.dtype == "string":
+            raise SourceError(f"input {endpoint.name!r} takes strings, which TensorRT cannot",
+                              hint="export the part of the model after its text processing")  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    """The first lines of a foreign message, in one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:400] or type(error).__name__

@@ -1,0 +1,204 @@
+"""The door to tf2onnx: a frozen graph becomes an ONNX model.
+
+Three things are done around the converter, because without them it takes 50 times a model's size in memory: large
+constants wait outside while the graph is optimized by TensorFlow; the nodes that hold constants are not written anew
+on each of its passes (their memory is never given back); and it keeps no copies of the graph to fall back to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from trtconv.adapters import tensorflow
+from trtconv.adapters.frozen import FrozenGraph
+from trtconv.core.errors import ConversionError, MissingPackage
+
+HELD_ABOVE = 16 << 10
+"""Bytes of a constant from which it waits outside; smaller ones are needed to fold batch normalization."""
+
+OPSETS = range(13, 19)
+
+_WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
+"""Operators that the converter maps to something that computes other numbers."""
+
+
+def to_onnx(frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+    """Convert a frozen graph; inputs and outputs get their public names.
+
+    Operators that the converter does not know are left in the model under their TensorFlow names: check it.
+
+    Raises:
+        ConversionError: an opset out of range, an operator that would compute something else, or a failure inside.
+        MissingPackage: tf2onnx is not installed.
+    """
+    if opset not in OPSETS:
+        raise ConversionError(f"TensorFlow models convert to opsets {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
+                              hint="17 is best for TensorRT")  # fmt: skip
+    for node in frozen.graph.node:
+        if node.op in _WRONG:
+            raise ConversionError(f"node {node.name!r} ({node.op}): {_WRONG[node.op]}",
+                                  hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
+    _import()
+    try:
+        with _update_proto_skips_constants(), _product_of_numpy_1():
+            return _convert(frozen, opset)
+    except ConversionError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ConversionError(f"tf2onnx cannot convert the graph: {text}",
+                              hint="the log names the node; check the shapes of the inputs") from error  # fmt: skip
+
+
+def version() -> str:
+    """tf2onnx's version."""
+    return str(_import().__version__)
+
+
+def _import() -> Any:
+    tensorflow.load()
+    try:
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        if error.name != "tf2onnx":
+            raise
+        raise MissingPackage("tf2onnx", "tf", "converting a TensorFlow model") from None
+    return tf2onnx
+
+
+def _convert(frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+    from tf2onnx import optimizer, tfonnx, utils
+
+    native = tensorflow.load()
+    inputs = [endpoint.tensor for endpoint in frozen.inputs]
+    outputs = [endpoint.tensor for endpoint in frozen.outputs]
+    rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
+    graph_def, held = _optimized(native, frozen.graph, inputs, outputs)
+    utils.INTERNAL_NAME = 1  # the counter in the names it makes: same names, same bytes
+    with native.Graph().as_default() as graph:
+        native.import_graph_def(graph_def, name="")
+
+    def process() -> Any:
+        with native.Graph().as_default():
+            return tfonnx.process_tf_graph(
+                graph, continue_on_error=False, opset=opset, input_names=list(inputs), output_names=list(outputs),
+                tensors_to_rename=dict(rename), const_node_values=held, custom_op_handlers=_handlers())  # fmt: skip
+
+    try:
+        result = optimizer.optimize_graph(process(), catch_errors=False)
+    except Exception:  # noqa: BLE001 - one of its passes: convert again, with copies of the graph to fall back to
+        utils.INTERNAL_NAME = 1
+        result = optimizer.optimize_graph(process(), catch_errors=True)
+    model: onnx.ModelProto = result.make_model("", graph_name="model")
+    return model
+
+
+def _optimized(native: Any, graph_def: Any, inputs: list[str], outputs: list[str]) -> tuple[Any, dict[str, bytes]]:
+    """TensorFlow's own optimization of the graph; large constants pass it as placeholders and come back empty."""
+    from tf2onnx import tf_loader
+
+    held: dict[str, bytes] = {}
+    shapes = {}
+    light = type(graph_def)()
+    light.CopyFrom(graph_def)
+    for node in light.node:
+        tensor = node.attr["value"].tensor if node.op == "Const" else None
+        if tensor is not None and len(tensor.tensor_content) > HELD_ABOVE:
+            held[node.name] = tensor.tensor_content
+            shapes[node.name] = tensor.tensor_shape
+            _to_placeholder(node, tensor)
+    with native.Graph().as_default():
+        optimized = tf_loader.tf_optimize(inputs, outputs, light)
+    for node in optimized.node:
+        if node.name in held:
+            _to_empty_constant(node, shapes[node.name])
+    return optimized, held
+
+
+def _to_placeholder(node: Any, tensor: Any) -> None:
+    dtype, shape = tensor.dtype, tensor.tensor_shape
+    node.op = "Placeholder"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype
+    node.attr["shape"].shape.CopyFrom(shape)
+
+
+def _to_empty_constant(node: Any, shape: Any) -> None:
+    dtype = node.attr["dtype"].type
+    node.op = "Const"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype
+    node.attr["value"].tensor.dtype = dtype
+    node.attr["value"].tensor.tensor_shape.CopyFrom(shape)
+
+
+@contextlib.contextmanager
+def _update_proto_skips_constants() -> Iterator[None]:
+    from tf2onnx.graph import Node
+
+    original = Node.update_proto
+
+    def update_proto(self: Any, *arguments: Any, **options: Any) -> None:
+        if not self.is_const():
+            original(self, *arguments, **options)
+
+    Node.update_proto = update_proto
+    try:
+        yield
+    finally:
+        Node.update_proto = original
+
+
+@contextlib.contextmanager
+def _product_of_numpy_1() -> Iterator[None]:
+    """tf2onnx still calls ``numpy.product``, which NumPy 2 dropped."""
+    if hasattr(np, "product"):
+        yield
+        return
+    np.product = np.prod  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del np.product  # type: ignore[attr-defined]
+
+
+def _handlers() -> Mapping[str, Any]:
+    """Operators that tf2onnx lacks, in its own form of an extension."""
+    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, [])}
+
+
+def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    """1 - Erf(x); Keras writes the exact GELU with it."""
+    _replace(graph, node, lambda x, one: [("Erf", [x]), ("Sub", [one, None])])
+
+
+def _log1p(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    _replace(graph, node, lambda x, one: [("Add", [x, one]), ("Log", [None])])
+
+
+def _expm1(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    _replace(graph, node, lambda x, one: [("Exp", [x]), ("Sub", [None, one])])
+
+
+def _l2_loss(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    _replace(graph, node, lambda x, one: [("ReduceSumSquare", [x]), ("Mul", [None, one])], 0.5, keepdims=0)
+
+
+def _replace(graph: Any, node: Any, steps: Any, constant: float = 1.0, **first: int) -> None:
+    """Put a chain of two ONNX nodes in a node's place; None in the second's inputs stands for the first's output."""
+    from tf2onnx import utils
+
+    value, result = node.input[0], node.output[0]
+    dtype, shape = graph.get_dtype(result), graph.get_shape(result)
+    numpy_dtype = utils.map_onnx_to_numpy_type(dtype)
+    number = graph.make_const(utils.make_name(node.name), np.array(constant, numpy_dtype)).output[0]
+    (op, names), (last_op, last_names) = steps(value, number)
+    graph.remove_node(node.name)
+    between = graph.make_node(op, names, attr=first, name=utils.make_name(node.name))
+    graph.make_node(last_op, [name or between.output[0] for name in last_names], name=node.name, outputs=[result],
+                    shapes=[shape], dtypes=[dtype])  # fmt: skip
