@@ -16,7 +16,7 @@ from trtconv.pipeline import nodes
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node, Stage
 from trtconv.pipeline.plan import forecast
-from trtconv.pipeline.run import run
+from trtconv.pipeline.run import Settings, run
 from trtconv.pipeline.store import Store
 
 HERE = "tests.pipeline.test_run"
@@ -65,7 +65,9 @@ def line(tmp_path, monkeypatch):
 
     def go(suffix="!", force=()):
         events = []
-        done = run(steps(suffix), layout, events.append, force)
+        done = run(steps(suffix), layout, events.append, Settings(force))
+        if errors := [step.error for step in done if step.error]:
+            raise errors[0]
         finished = [e.node for e in events if isinstance(e, NodeFinished) and e.status == "done"]
         assert finished == [s.node.name for s in done if s.status == "done"]
         return finished, done
@@ -123,6 +125,12 @@ def test_a_failed_step_leaves_what_was_finished(line, tmp_path):
     with pytest.raises(ConversionError, match="bad input"):
         line()
     assert not (line.layout.folder / "second").exists()
+    (tmp_path / "a").write_text("bad")
+    assert [(s.status, s.result) for s in run(line.steps(), line.layout, lambda _: None)] == [
+        ("failed", None),
+        ("skipped", None),
+    ]
+    (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
     assert line()[0] == ["second"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from trtconv.cli.console import listening
-from trtconv.core.errors import AccuracyGateError, UsageError
+from trtconv.core.errors import AccuracyGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json
 
 
@@ -26,6 +26,7 @@ def run_job(
     log_json: bool = False,
     quiet: bool = False,
     locked: bool = False,
+    jobs: int = 1,
 ) -> None:
     """Run a job file's line, whole or up to a stage, and print what it made.
 
@@ -36,6 +37,7 @@ def run_job(
     from trtconv.pipeline.line import line, upto
     from trtconv.pipeline.lock import Lock
     from trtconv.pipeline.nodes import STAGES
+    from trtconv.pipeline.run import Settings
 
     unknown = [name for name in force if name not in (*STAGES, "all")]
     if unknown:
@@ -52,7 +54,8 @@ def run_job(
     steps = line(job, layout, allow_code=allow_code)
     steps = upto(steps, stage) if stage else steps
     lock = None if assignments else Lock.read(path.with_name(f"{path.stem}.lock.yaml"))
-    report(str(path), steps, layout, force, as_json, log_json, quiet, lock, locked)
+    settings = Settings(force, jobs, lock, locked)
+    report(str(path), steps, layout, settings, as_json=as_json, log_json=log_json, quiet=quiet)
 
 
 def layout_of(job: Any) -> Any:
@@ -62,39 +65,54 @@ def layout_of(job: Any) -> Any:
     return Layout(job.output, job.name)
 
 
-def report(
-    name: str,
-    steps: Any,
-    layout: Any,
-    force: Sequence[str],
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-    lock: Any = None,
-    locked: bool = False,
-) -> None:
-    """Bring steps up to date and print the summary; then fail if a gate was missed."""
+def report(name: str, steps: Any, layout: Any, settings: Any, *, as_json: bool, log_json: bool, quiet: bool) -> None:
+    """Bring steps up to date and print the summary; then fail with what failed, or with the gates that were missed.
+
+    Raises:
+        TrtconvError: of the first step that failed; of a missed gate when none did.
+    """
     from trtconv.pipeline.run import run
     from trtconv.report import summary
 
     with listening(quiet=quiet, log_json=log_json) as emit:
-        done = run(steps, layout, emit, force, lock, locked)
+        done = run(steps, layout, emit, settings)
     views = [
         summary.StepView(
-            s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.outputs, s.result
+            s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files, s.result
         )
         for s in done
     ]
-    click.echo(json.dumps(summary.document(name, views), indent=2, default=str) if as_json else summary.text(views))
-    missed = [f"{view.name}: {text}" for view in views if view.stage == "verify" for text in view.result.violations]
-    if missed:
-        error = AccuracyGateError(
-            "\n".join(["accuracy gate missed", *missed]),
-            hint="loosen verify.tolerance only if the difference is meant; otherwise keep the "
-            "nodes that lose accuracy in FP32 (lower.keep)",
-        )
+    failed = [(step.node.name, step.error) for step in done if step.error is not None]
+    if as_json:
+        errors = {step: _error_document(error) for step, error in failed}
+        click.echo(json.dumps({**summary.document(name, views), "errors": errors}, indent=2, default=str))
+    elif len(failed) < len([s for s in done if s.status != "skipped"]):
+        click.echo(summary.text(views))
+    error = _outcome(failed, views)
+    if error is not None:
         error.__dict__["reported"] = True
         raise error
+
+
+def _error_document(error: TrtconvError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+
+
+def _outcome(failed: list[tuple[str, TrtconvError]], views: Sequence[Any]) -> TrtconvError | None:
+    """The error that ends the command: the first failed step's, or all missed gates together."""
+    if failed:
+        _, first = failed[0]
+        if len(failed) > 1:
+            first.message = "\n".join([first.message, *(f"also {step}: {error.message}" for step, error in failed[1:])])
+        return first
+    missed = [f"{v.name}: {text}" for v in views if v.stage == "verify" and v.result for text in v.result.violations]
+    if not missed:
+        return None
+    return AccuracyGateError(
+        "\n".join(["accuracy gate missed", *missed]),
+        hint="keep the nodes that lose accuracy in FP32 (lower.keep); loosen verify.tolerance only if the difference "
+        "is meant",
+    )
 
 
 def make_one(
@@ -123,17 +141,18 @@ def make_one(
     from trtconv.cli.options import job_from
     from trtconv.pipeline.layout import Layout
     from trtconv.pipeline.line import line, upto
+    from trtconv.pipeline.run import Settings
 
     with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
         job = job_from(values, "model", Path(folder))
         layout = Layout(Path(folder), "model", {kind: output.absolute()})
-        report(stage, upto(line(job, layout, allow_code=allow_code), stage), layout, (), as_json, log_json, quiet)
+        steps = upto(line(job, layout, allow_code=allow_code), stage)
+        report(stage, steps, layout, Settings(), as_json=as_json, log_json=log_json, quiet=quiet)
 
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
     """Run one stage on its own, in a child process; its log is kept only if it fails."""
     from trtconv.core import child
-    from trtconv.core.errors import TrtconvError
     from trtconv.pipeline.nodes import STAGES
 
     folder = Path(tempfile.mkdtemp(prefix="trtconv-"))

@@ -26,6 +26,7 @@ from trtconv.core.lazy import resolve
 
 LOG_TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
+_LIVE: set[subprocess.Popen[bytes]] = set()
 _NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
 
 
@@ -74,12 +75,20 @@ def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str
             env={**os.environ, **_NOISE, **(env or {})},
         )
         os.close(write_fd)
+        _LIVE.add(process)
         try:
             return _converse(process, (target, request), messages, emit, log)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted during {target.rpartition(':')[2]}") from None
         finally:
+            _LIVE.discard(process)
             _stop(process)
+
+
+def stop_all() -> None:
+    """End every child at once: calls in other threads then fail as interrupted."""
+    for process in list(_LIVE):
+        process.terminate()
 
 
 def _converse(process: subprocess.Popen[bytes], request: Any, messages: IO[bytes], emit: Emit, log: Path) -> Outcome:
@@ -97,7 +106,10 @@ def _converse(process: subprocess.Popen[bytes], request: Any, messages: IO[bytes
             raise payload
         else:
             raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {log}")
-    raise _death(process.wait(), log)
+    code = process.wait()
+    if code == -signal.SIGTERM:
+        raise Interrupted("interrupted")
+    raise _death(code, log)
 
 
 def _death(code: int, log: Path) -> ChildCrash:

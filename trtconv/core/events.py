@@ -47,13 +47,13 @@ class NodeFinished:
 
     Attributes:
         node: its name.
-        status: "done", "from cache" (taken from the store), "up to date" or "failed".
-        seconds: wall time spent (0.0 when up to date).
+        status: "done", "from cache" (taken from the store), "up to date", "failed" or "skipped".
+        seconds: wall time spent now.
         detail: one line about the outcome.
     """
 
     node: str
-    status: Literal["done", "from cache", "up to date", "failed"]
+    status: str
     seconds: float
     detail: str = ""
 

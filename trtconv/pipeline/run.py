@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trtconv.core import child
 from trtconv.core.digests import of_value
-from trtconv.core.errors import TrtconvError, UsageError
-from trtconv.core.events import Emit, Message, NodeFinished, NodeStarted
+from trtconv.core.errors import Interrupted, TrtconvError, UsageError
+from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import exclusive, write_json
 from trtconv.core.lazy import resolve
 from trtconv.pipeline.layout import Layout
@@ -29,57 +31,73 @@ class Step:
 
     Attributes:
         node: the step.
-        status: "done", "from cache" or "up to date".
+        status: "done", "from cache", "up to date", "failed", or "skipped" when one that it needs failed.
         seconds: wall time it took, now or when it last ran.
         peak_memory: of its process, in bytes.
-        result: the stage's result.
+        result: the stage's result; None for a step that failed or was skipped.
+        error: why it failed.
     """
 
     node: Node
     status: str
-    seconds: float
-    peak_memory: int
-    result: Any
+    seconds: float = 0.0
+    peak_memory: int = 0
+    result: Any = None
+    error: TrtconvError | None = None
 
 
-def run(
-    steps: Sequence[Node],
-    layout: Layout,
-    emit: Emit,
-    force: Sequence[str] = (),
-    lock: Lock | None = None,
-    locked: bool = False,
-) -> list[Step]:
-    """Bring all steps up to date, in order.
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    Attributes:
+        force: stages to run even if up to date; ``all`` for every stage.
+        jobs: steps at the same time.
+        lock: the job's lock file, written at the end; None for jobs without one.
+        locked: refuse to run where the lock would change.
+    """
+
+    force: Sequence[str] = ()
+    jobs: int = 1
+    lock: Lock | None = None
+    locked: bool = False
+
+    def forces(self, node: Node) -> bool:
+        """Whether a step must run whatever is recorded of it."""
+        return node.stage in self.force or "all" in self.force
+
+
+def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = Settings()) -> list[Step]:
+    """Bring all steps up to date. A step that fails stops those that need it, not the others.
 
     Args:
         steps: in an order that respects their needs.
         layout: of the job's files.
         emit: gets the events of all steps.
-        force: stages to run even if up to date; ``all`` for every stage.
-        lock: the job's lock file, written at the end; None for jobs without one.
-        locked: refuse to run where the lock would change.
+        settings: how to run.
 
     Raises:
         UsageError: the lock would change, or the bytes came out differently.
-        TrtconvError: what a stage raised; finished steps stay finished.
+        Interrupted: Ctrl-C; finished steps stay finished.
     """
 
     def on_wait() -> None:
         emit(Message(f"another trtconv works in {layout.folder}; waiting for it to end", "warning"))
 
+    lock = settings.lock
     with exclusive(layout.state / "run.lock", on_wait):
         state = State.load(layout.state)
         folder = default_folder()
         store = None if folder is None else Store(folder)
-        if lock is not None and locked:
+        if lock is not None and settings.locked:
             _refuse(lock, "would change", lock.would_change(steps, state))
-        state.forget(node.name for node in steps if node.stage in force or "all" in force)
-        done = _Runner(layout, state, emit, store, force).run(steps)
-        if lock is not None and locked:
-            _refuse(lock, "does not hold", lock.came_out_differently(steps, state))
+        state.forget(node.name for node in steps if settings.forces(node))
+        done = _Runner(layout, state, emit, store, settings).run(steps)
+        whole = [step.node for step in done if step.result is not None]
+        if lock is not None and settings.locked:
+            _refuse(lock, "does not hold", lock.came_out_differently(whole, state))
         elif lock is not None:
-            lock.write(steps, state)
+            lock.write(whole, state)
     if store is not None and any(step.status == "done" for step in done):
         store.collect(store_limit())
     return done
@@ -95,68 +113,114 @@ def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
 
 @dataclass
 class _Runner:
+    """Decides and records in one thread; only the stages' processes run beside each other."""
+
     layout: Layout
     state: State
     emit: Emit
     store: Store | None
-    force: Sequence[str]
-    results: dict[str, Any] = field(default_factory=dict)
+    settings: Settings
+    ended: dict[str, Step] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
+    running: dict[Future[child.Outcome], tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
-        done: list[Step] = []
-        for node in steps:
-            step = self.one(node)
-            self.results[node.name] = step.result
-            self.digests |= {path: self.state.digest(path) for path in node.files}
-            done.append(step)
-        return done
+        with ThreadPoolExecutor(self.settings.jobs) as pool:
+            waiting = list(steps)
+            try:
+                while waiting or self.running:
+                    waiting = [node for node in waiting if not self.start(node, pool)]
+                    if self.running:
+                        self.collect()
+            except KeyboardInterrupt:
+                child.stop_all()
+                raise Interrupted("interrupted; finished steps stay finished") from None
+        return [self.ended[node.name] for node in steps]
 
-    def one(self, node: Node) -> Step:
+    def start(self, node: Node, pool: ThreadPoolExecutor) -> bool:
+        """Settle or start a step whose needs are met; False when it must wait."""
+        before = [self.ended.get(need) for need in node.needs]
+        if any(step is not None and step.result is None for step in before):
+            self.end(Step(node, "skipped"))
+            return True
+        if None in before or len(self.running) >= self.settings.jobs:
+            return False
         key = self.state.key(node)
         self.digests |= {path: key["inputs"][label] for label, path in node.inputs.items()}
-        why = self.state.why_stale(node, key)
-        if not why:
+        if not self.state.why_stale(node, key):
             record = self.state.records[node.name]
-            self.emit(NodeFinished(node.name, "up to date", 0.0))
-            return Step(node, "up to date", record.seconds, record.peak_memory, restore(node.stage, record.result))
+            result = restore(node.stage, record.result)
+            self.end(Step(node, "up to date", record.seconds, record.peak_memory, result))
+            return True
         self.emit(NodeStarted(node.name))
-        start = time.perf_counter()
-        request = node.request(History(self.results, self.digests))
-        found = self.fetched(node, key, request)
-        if found is not None:
-            self.state.keep(node, key, found["result"], found["seconds"], found["peak_memory"])
-            self.emit(NodeFinished(node.name, "from cache", time.perf_counter() - start))
-            result = restore(node.stage, found["result"])
-            return Step(node, "from cache", found["seconds"], found["peak_memory"], result)
+        began = time.perf_counter()
+        results = {name: step.result for name, step in self.ended.items()}
         try:
-            outcome = child.call(STAGES[node.stage].function, request, self.emit, self.log(node))
+            request = node.request(History(results, self.digests))
         except TrtconvError as error:
-            self.emit(NodeFinished(node.name, "failed", time.perf_counter() - start, error.message))
-            raise
-        seconds = time.perf_counter() - start
-        result = plain(node.stage, outcome.value)
-        self.state.keep(node, key, result, seconds, outcome.peak_memory)
-        self.stored(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
-        self.emit(NodeFinished(node.name, "done", seconds))
-        return Step(node, "done", seconds, outcome.peak_memory, outcome.value)
+            self.end(Step(node, "failed", error=error))
+            return True
+        if self.fetch(node, key, request):
+            return True
+        call = pool.submit(child.call, STAGES[node.stage].function, request, self.listener(node), self.log(node))
+        self.running[call] = node, key, began
+        return True
 
-    def fetched(self, node: Node, key: dict[str, Any], request: Any) -> dict[str, Any] | None:
-        """A step's outcome from the store, its files in their places; None when it must run."""
-        if self.store is None or not STAGES[node.stage].shared or node.stage in self.force or "all" in self.force:
-            return None
+    def collect(self) -> None:
+        """Wait for a running step and record how it ended."""
+        finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        for call in finished:
+            node, key, began = self.running.pop(call)
+            seconds = time.perf_counter() - began
+            try:
+                outcome = call.result()
+            except Interrupted:
+                raise KeyboardInterrupt from None
+            except TrtconvError as error:
+                self.end(Step(node, "failed", seconds, error=error))
+                continue
+            result = plain(node.stage, outcome.value)
+            self.state.keep(node, key, result, seconds, outcome.peak_memory)
+            self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
+            self.end(Step(node, "done", seconds, outcome.peak_memory, outcome.value))
+
+    def end(self, step: Step) -> None:
+        self.ended[step.node.name] = step
+        if step.result is not None:
+            self.digests |= {path: self.state.digest(path) for path in step.node.files}
+        spent = step.seconds if step.status in ("done", "failed") else 0.0
+        detail = "" if step.error is None else step.error.message
+        self.emit(NodeFinished(step.node.name, step.status, spent, detail))
+
+    def listener(self, node: Node) -> Emit:
+        """Beside others, a step's progress carries its name."""
+        if self.settings.jobs == 1:
+            return self.emit
+
+        def emit(event: Event) -> None:
+            named = replace(event, label=f"{node.name}: {event.label}") if isinstance(event, Progress) else event
+            self.emit(named)
+
+        return emit
+
+    def fetch(self, node: Node, key: dict[str, Any], request: Any) -> bool:
+        """Take a step's outcome from the store, its files to their places; False when it must run."""
+        if self.store is None or not STAGES[node.stage].shared or self.settings.forces(node):
+            return False
         record = self.store.take(_address(node, key), node.files)
         if record is None:
-            return None
-        moved = dict(zip(record.pop("files"), map(str, node.files), strict=True))
-        record["result"] = _relocated(record["result"], moved)
-        for path in node.facts:  # the chain behind the same bytes may be another one
-            facts = {**json.loads(path.read_text()), **getattr(request, "provenance", {})}
-            write_json(path, facts)
-        return record
+            return False
+        moved = dict(zip(record["files"], map(str, node.files), strict=True))
+        result = _relocated(record["result"], moved)
+        for path in node.facts:
+            _restamp(path, request)
+        self.state.keep(node, key, result, record["seconds"], record["peak_memory"])
+        restored = restore(node.stage, result)
+        self.end(Step(node, "from cache", record["seconds"], record["peak_memory"], restored))
+        return True
 
-    def stored(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
-        """Offer a finished step's outcome to other jobs."""
+    def offer(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
+        """Put a finished step's outcome into the store, for other jobs."""
         if self.store is not None and STAGES[node.stage].shared:
             sources = {path: self.state.digest(path) for path in node.files}
             record = {**record, "files": [str(path) for path in node.files]}
@@ -168,6 +232,15 @@ class _Runner:
 
 def _address(node: Node, key: dict[str, Any]) -> str:
     return of_value({"stage": node.stage, **key})
+
+
+def _restamp(facts: Path, request: Any) -> None:
+    """An engine's facts taken from the store: same bytes, but this job's names and this job's chain behind them."""
+    known = json.loads(facts.read_text())
+    known["provenance"] = dict(request.provenance)
+    known["engine"]["file"] = request.engine.name
+    known["model"]["file"] = os.path.relpath(request.model, request.engine.parent)
+    write_json(facts, known)
 
 
 def _relocated(value: Any, moved: dict[str, str]) -> Any:

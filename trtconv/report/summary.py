@@ -29,7 +29,8 @@ class StepView:
 
 def text(steps: Sequence[StepView]) -> str:
     """The summary: steps, what was left out, measurements, and last one row per precision."""
-    parts = [_steps(steps), _left_out(steps), _measurements(steps), _inference(steps), _precisions(steps)]
+    whole = [step for step in steps if step.result is not None]
+    parts = [_steps(steps), _left_out(whole), _measurements(whole), _inference(whole), _precisions(whole)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -47,7 +48,7 @@ def document(job: str, steps: Sequence[StepView]) -> dict[str, Any]:
                 "seconds": round(s.seconds, 3),
                 "peak_memory": s.peak_memory,
                 "outputs": [str(p) for p in s.outputs],
-                "result": dataclasses.asdict(s.result),
+                "result": None if s.result is None else dataclasses.asdict(s.result),
             }
             for s in steps
         ],

@@ -12,6 +12,7 @@ from trtconv.cli.options import job_options, output_options
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
+@click.option("--jobs", default=1, show_default=True, metavar="N", help="Steps at the same time.")
 @click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
 @job_options
 @output_options
@@ -24,6 +25,7 @@ def run(
     log_json: bool,
     quiet: bool,
     locked: bool,
+    jobs: int,
 ) -> None:
     """Run the whole line of JOB: everything that is not up to date.
 
@@ -44,6 +46,7 @@ def run(
         log_json=log_json,
         quiet=quiet,
         locked=locked,
+        jobs=max(jobs, 1),
     )
 
 
