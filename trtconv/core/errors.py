@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from trtconv.core.extras import install_line
+
 
 class TrtconvError(Exception):
     """A failure that trtconv understands.
@@ -95,7 +97,7 @@ class MissingPackage(EnvironmentProblem):
     def __init__(self, package: str, extra: str, why: str) -> None:
         super().__init__(
             f"{why} needs the Python package {package!r}, which is not installed",
-            hint=f"pip install 'trtconv[{extra}]'",
+            hint=install_line(extra),
         )
         self.package = package
         self.extra = extra

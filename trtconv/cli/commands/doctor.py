@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trtconv import __version__
+from trtconv.core.extras import install_line
 from trtconv.report.tables import table
 
 EXTRAS = {
@@ -53,7 +54,7 @@ def _facts() -> dict[str, Any]:
             "gives": _GIVES[extra],
             "installed": have,
             "missing": missing,
-            "install": f"pip install 'trtconv[{extra}]'" if missing else "",
+            "install": install_line(extra) if missing else "",
         }
     return {
         "schema": 1,
@@ -67,7 +68,7 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _gpu() -> dict[str, Any]:
+def _gpu() -> dict[str, str]:
     from trtconv.adapters import cuda
 
     return cuda.probe()

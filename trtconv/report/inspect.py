@@ -1,0 +1,125 @@
+"""What a file holds, read from its own bytes: no TensorFlow, no TensorRT, no GPU."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trtconv.core import magic
+from trtconv.core.errors import UsageError
+from trtconv.core.records import TensorInfo
+from trtconv.core.units import format_bytes
+from trtconv.report.tables import table
+
+_ENGINE_TAGS = (b"ftrt", b"vtrt")
+
+
+def describe(path: Path) -> tuple[dict[str, Any], str]:
+    """Facts as JSON-like values, and as text.
+
+    Raises:
+        SourceError: damaged.
+        UsageError: nothing that trtconv can look into.
+    """
+    if path.is_file():
+        start = magic.head(path)
+        if start[:4] in _ENGINE_TAGS or path.suffix == ".engine":
+            return _engine(path)
+        if start[:4] == b"TRT-":
+            return _cache(path)
+        if magic.is_onnx(start) or path.suffix == ".onnx":
+            return _onnx(path)
+    what = "a folder" if path.is_dir() else magic.describe(path)
+    raise UsageError(f"{path}: cannot look into {what}", hint="inspect reads .onnx, .engine and calibration caches")
+
+
+def _onnx(path: Path) -> tuple[dict[str, Any], str]:
+    from trtconv.graph import model_io
+
+    model = model_io.load(path)
+    inputs, outputs = model_io.interface(model)
+    ops = Counter(node.op_type for node in model.graph.node)
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    facts = {
+        "kind": "onnx",
+        "ir_version": model.ir_version,
+        "opsets": opsets,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "size": path.stat().st_size if path.is_file() else None,
+        "nodes": dict(ops.most_common()),
+        "inputs": [vars(t) for t in inputs],
+        "outputs": [vars(t) for t in outputs],
+    }
+    named = ", ".join(f"{domain} {version}" for domain, version in opsets.items())
+    head = f"{path}: ONNX, IR {model.ir_version}, opset {named}, {len(model.graph.node)} nodes"
+    histogram = ", ".join(f"{count} {op}" for op, count in ops.most_common())
+    return facts, f"{head}\n{_tensors(inputs, outputs)}\n\n{histogram}"
+
+
+def _engine(path: Path) -> tuple[dict[str, Any], str]:
+    from trtconv.backends import header, preflight, sidecar
+
+    head = header.read(path)
+    known = sidecar.read(path)
+    reasons = preflight.preflight(path)
+    facts = {"kind": "engine", **vars(head), "will_not_load_here": list(reasons), "facts": known and dict(known.facts)}
+    title = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}[head.flavor]
+    targets = f", for {', '.join(head.targets)}" if head.targets else ""
+    lines = [f"{path}: {title} {head.version} engine, {format_bytes(head.size)}{targets}"]
+    lines += [f"will not load here: {reason}" for reason in reasons] or ["loads here"]
+    if known is None:
+        return facts, "\n".join(
+            [*lines, f"no {sidecar.path_of(path).name} beside it: inputs and outputs are not known"]
+        )
+    lines += [_engine_facts(known.facts)]
+    return facts, "\n".join(lines)
+
+
+def _engine_facts(facts: Any) -> str:
+    rows = [
+        [kind, t["name"], t["dtype"], _shape(t["shape"]), _profile(t.get("profile"))]
+        for kind, tensors in (("input", facts["inputs"]), ("output", facts["outputs"]))
+        for t in tensors
+    ]
+    weighted = "; ".join(
+        f"{op}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        for op, kinds in facts["precision"]["weighted"].items()
+    )
+    head = f"precision {facts['precision']['name']} ({weighted or 'no weighted operators'}), {facts['layers']} layers"
+    return f"{head}\n{table(['', 'name', 'type', 'shape', 'min / opt / max'], rows)}"
+
+
+def _cache(path: Path) -> tuple[dict[str, Any], str]:
+    from trtconv.calibration import cache
+
+    read = cache.read(path)
+    known = cache.read_facts(path)
+    facts = {
+        "kind": "cache",
+        "version": read.version,
+        "algorithm": read.algorithm,
+        "amax": dict(read.amax),
+        "facts": known and vars(known),
+    }
+    rows = [[name, f"{amax:.6g}", f"{amax / cache.LEVELS:.6g}"] for name, amax in read.amax.items()]
+    head = f"{path}: calibration cache TRT-{read.version}-{read.algorithm}, {len(rows)} tensors"
+    if known is not None:
+        head += f"; {known.method} of {known.samples} samples"
+    return facts, f"{head}\n{table(['tensor', 'range', 'scale'], rows, 'lrr')}"
+
+
+def _tensors(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
+    rows = [
+        [kind, t.name, t.dtype, _shape(t.shape)] for kind, ts in (("input", inputs), ("output", outputs)) for t in ts
+    ]
+    return table(["", "name", "type", "shape"], rows)
+
+
+def _shape(shape: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _profile(bounds: Any) -> str:
+    return " / ".join(_shape(bounds[key]) for key in ("min", "opt", "max")) if bounds else "-"
