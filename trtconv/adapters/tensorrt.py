@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -85,7 +86,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Found:
-    """What ``probe`` found of one flavour: its version, or what to install."""
+    """What ``probe`` found of one flavour: its version (or "unknown", or empty), and why it cannot be used."""
 
     flavor: Flavor
     version: str
@@ -187,8 +188,14 @@ def progress_monitor(
     return cast("TrtIProgressMonitor", Monitor())
 
 
+_UNKNOWN = "unknown"
+
+
 def _installed(name: str) -> str:
-    return next(iter(versions.of(FLAVORS[name].distributions).values()), "")
+    """A flavour's version from its metadata; "unknown" where it was copied without them, empty where it is absent."""
+    flavor = FLAVORS[name]
+    told = next(iter(versions.of(flavor.distributions).values()), "")
+    return told or (_UNKNOWN if importlib.util.find_spec(flavor.module) else "")
 
 
 def _probe(flavor: Flavor) -> Found:
@@ -198,7 +205,7 @@ def _probe(flavor: Flavor) -> Found:
 
 
 def _unsupported(flavor: Flavor, version: str) -> str:
-    if flavor.since <= as_numbers(version) < flavor.before:
+    if version == _UNKNOWN or flavor.since <= as_numbers(version) < flavor.before:
         return ""
     since, before = (".".join(map(str, v)) for v in (flavor.since, flavor.before))
     return f"{flavor.title} {version} is not supported: from {since} on, before {before}"

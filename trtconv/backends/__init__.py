@@ -1,1 +1,23 @@
-"""Building, loading and running engines; what each flavour of TensorRT can do."""
+"""Building, describing and running engines; ONNX Runtime stands in where no GPU can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtconv.backends.runner import Runner
+
+
+def open_engine(model: Path) -> Runner:
+    """An engine on this machine's GPU; see ``runner.open_engine``."""
+    from trtconv.backends import runner
+
+    return runner.open_engine(model)
+
+
+def open_onnx(model: Path) -> Runner:
+    """An ONNX file on ONNX Runtime; see ``runner.open_onnx``."""
+    from trtconv.backends import runner
+
+    return runner.open_onnx(model)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.core.errors import BuildError
+from trtconv.core.events import Emit, Message, Progress
+from trtconv.core.records import Dim, ShapeRange, TensorInfo
+
+if TYPE_CHECKING:
+    from trtconv.adapters.tensorrt import Loaded
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,8 @@ class BuildRequest:
     Attributes:
         model: typed ONNX.
         engine: the plan to write; ``<engine>.json`` is its sidecar.
-        precision: what the typed model was lowered to; for the sidecar and the TF32 flag (fp32 clears it, tf32 sets it).
+        precision: what the typed model was lowered to; for the sidecar and the TF32 flag (fp32 clears it, tf32 sets
+            it).
         backend: ``auto`` (TensorRT when installed with a GPU, else TensorRT-RTX), ``tensorrt`` or ``rtx``.
         profiles: optimization profiles, one mapping input name -> range each; inputs with a dynamic dimension that no
             profile names are an error that prints the YAML to add. Empty: a default profile when only the first
@@ -62,3 +70,119 @@ class BuildResult:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     warnings: tuple[str, ...] = ()
+
+
+_TF32 = {"fp32": False, "tf32": True}  # other precisions leave TensorRT's default alone
+
+
+def build(request: BuildRequest, emit: Emit) -> BuildResult:
+    """Build a plan and write its facts beside it.
+
+    Raises:
+        SourceError: the model is missing, truncated or foreign.
+        UsageError: profiles or targets that do not fit the model; the hint holds the YAML to write.
+        BuildError: TensorRT refuses the model.
+        EnvironmentProblem: TensorRT, or the GPU that it needs, is not there.
+    """
+    from trtconv.adapters import tensorrt
+    from trtconv.backends import builder, profiles, proof, sidecar
+    from trtconv.core import files
+    from trtconv.graph import model_io, types
+
+    started = time.monotonic()
+    model = model_io.load(request.model)
+    inputs, outputs = model_io.interface(model)
+    shapes = profiles.complete(inputs, request.profiles)
+    loaded = tensorrt.choose(request.backend)
+    weighted = proof.weighted_types(model, types.infer(model))
+    _refuse_early(loaded, request, weighted)
+    for text in _doubts(loaded, request, model):
+        emit(Message(text, "warning"))
+    del model  # TensorRT reads the file itself: its weights need not be held twice
+    emit(Progress(f"{loaded.title}: parsing", 0, None))
+    options = builder.Options(shapes, request.workspace, request.targets, _TF32.get(request.precision),
+                              request.engine.with_name(request.engine.name + ".timing"))  # fmt: skip
+    plan = builder.build(loaded, request.model, options, emit)
+    warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
+    for text in warnings:
+        emit(Message(text, "warning"))
+    inputs, outputs = _as_built(inputs, plan.dtypes), _as_built(outputs, plan.dtypes)
+    facts = sidecar.path_of(request.engine)
+    facts.unlink(missing_ok=True)  # those of an older engine must not describe this one, whatever happens next
+    files.write_bytes(request.engine, plan.data)
+    result = BuildResult(request.engine, facts, loaded.flavor.name, loaded.version,
+                         len(plan.data), plan.layers, inputs, outputs, warnings)  # fmt: skip
+    _describe(request, loaded, shapes, result, weighted, time.monotonic() - started)
+    return result
+
+
+def _refuse_early(loaded: Loaded, request: BuildRequest, weighted: Mapping[str, Mapping[str, int]]) -> None:
+    """What is known to fail, with a better reason than the compiler's."""
+    quantized = sum(count for op, kinds in weighted.items() if op.startswith("Conv")
+                    for kind, count in kinds.items() if kind == "int8")  # fmt: skip
+    if quantized and not loaded.at_least(loaded.can.int8_conv_since):
+        since = ".".join(map(str, loaded.can.int8_conv_since))
+        raise BuildError(
+            f"{loaded.title} cannot build the {quantized} INT8 convolutions of {request.model}; "
+            f"{loaded.flavor.title} can from {since} on",
+            hint="upgrade it, or leave convolutions out of int8: lower: {exclude: {ops: [Conv]}}",
+        )
+
+
+def _doubts(loaded: Loaded, request: BuildRequest, model: Any) -> list[str]:
+    """What builds but may not run everywhere."""
+    from trtconv.backends import proof
+
+    narrow = proof.holds(model, "float8e4m3fn", "int4")
+    if loaded.can.targets and not request.targets and narrow:
+        return [f"{loaded.title} marks this engine as fit for compute capability 8.0, but its 8- or 4-bit types need "
+                "8.9; name the GPUs that you want in build.targets"]  # fmt: skip
+    return []
+
+
+def _changed_types(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> list[str]:
+    """TensorRT says nothing when it takes DOUBLE inputs and outputs as FLOAT."""
+    return [f"{t.name!r} is {t.dtype} in the ONNX model and {built[t.name]} in the engine"
+            for t in tensors if built.get(t.name, t.dtype) != t.dtype]  # fmt: skip
+
+
+def _as_built(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(t.name, built.get(t.name, t.dtype), t.shape) for t in tensors)
+
+
+def _describe(
+    request: BuildRequest, loaded: Loaded, shapes: Sequence[Mapping[str, ShapeRange]], result: BuildResult,
+    weighted: Mapping[str, Mapping[str, int]], seconds: float,
+) -> None:  # fmt: skip
+    from trtconv import __version__
+    from trtconv.adapters import cuda_driver
+    from trtconv.backends import header, sidecar
+    from trtconv.core import digests
+
+    gpus = cuda_driver.gpus()
+    ranges = sidecar.profile_facts(tuple(shapes))
+    first = ranges[0] if ranges else {}
+    sidecar.write(request.engine, {
+        "trtconv": __version__,
+        "engine": {"file": request.engine.name, "size": result.size, "sha256": digests.of_file(request.engine)},
+        "model": {"file": os.path.relpath(request.model, request.engine.parent),
+                  "sha256": digests.of_file(request.model)},
+        "flavor": result.flavor,
+        "version": result.version,
+        "targets": header.read(request.engine).targets,
+        "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
+        "precision": {"name": request.precision, "tf32": _TF32.get(request.precision), "weighted": weighted},
+        "workspace": request.workspace,
+        "profiles": ranges,
+        "inputs": [_tensor(t) | {"profile": first.get(t.name)} for t in result.inputs],
+        "outputs": [_tensor(t) for t in result.outputs],
+        "layers": result.layers,
+        "warnings": result.warnings,
+        "provenance": dict(request.provenance),
+        "seconds": round(seconds, 3),
+    })  # fmt: skip
+
+
+def _tensor(tensor: TensorInfo) -> dict[str, Any]:
+    shape: list[Dim] = list(tensor.shape)
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape}

@@ -1,0 +1,203 @@
+"""Measures an engine as trtexec does: GPU events, copies beside computation, several queries in flight.
+
+The loop, the events and their order follow NVIDIA/TensorRT samples/common/sampleInference.cpp: each context has a
+stream for copies in, one for computation and one for copies out, linked by events; a turn enqueues one query on every
+context, then waits for the query before it. A query's slot is used again only after it was waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from trtconv.adapters.cuda import Device, Event
+from trtconv.backends.engine import Engine
+from trtconv.backends.rules import Limits, Query, Rules
+from trtconv.backends.slots import Slot
+
+_WARM = 2  # runs before anything counts: kernels are compiled and graphs captured in them
+_TELL = 0.1  # seconds between two calls of ``tell``
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a measurement gives.
+
+    Attributes:
+        queries: whose computation began after the warm-up, in the order they were waited for.
+        graph: whether runs were replayed from CUDA graphs.
+        note: why they were not, though the rules want it.
+    """
+
+    queries: list[Query]
+    graph: bool
+    note: str
+
+
+def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
+            tell: Callable[[float], None]) -> Recorded:  # fmt: skip
+    """Run an engine back to back.
+
+    Args:
+        engine: what to run.
+        feeds: inputs of every query; they fix the shapes.
+        rules: copies, waiting, graphs, depth (at least 2).
+        limits: how long.
+        streams: contexts.
+        tell: gets the seconds since the start, about ten times a second; first 0.0, when everything is ready.
+    """
+    assert rules.depth > 1, "a slot is waited for one turn after it was used"
+    with contextlib.ExitStack() as stack:
+        lanes = [stack.enter_context(_lane(engine, feeds, rules)) for _ in range(streams)]
+        tell(0.0)
+        with _no_collection():
+            queries = _run(engine.device, lanes, rules, limits, tell)
+        note = next((lane.note for lane in lanes if lane.note), "")
+        return Recorded(queries, all(flight.slot.replays for lane in lanes for flight in lane.flights), note)
+
+
+class _Flight:
+    """A slot with the events of its query."""
+
+    def __init__(self, slot: Slot, device: Device, spin: bool) -> None:
+        self.slot = slot
+        self.events = [device.event(spin=spin) for _ in range(6)]
+        self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
+        self.enqueue = 0.0
+
+    def query(self, origin: Event, transfers: bool) -> Query:
+        """Times of the query that just ended."""
+        start, compute = self.start.since(origin), self.end.since(self.start)
+        if not transfers:
+            return Query(start, start + compute, compute, None, compute, None, self.enqueue)
+        h2d, d2h = self.in_end.since(self.in_start), self.out_end.since(self.out_start)
+        first = self.in_start.since(origin)
+        return Query(first, self.out_end.since(origin), h2d + compute + d2h, h2d, compute, d2h, self.enqueue)
+
+    def close(self) -> None:
+        for event in self.events:
+            event.close()
+        self.slot.close()
+
+
+class _Lane:
+    """A context's streams and the queries that are in flight on them."""
+
+    def __init__(self, engine: Engine, rules: Rules) -> None:
+        device = engine.device
+        self.transfers = rules.transfers
+        self.copy_in, self.compute, self.copy_out = (device.stream() for _ in range(3))
+        self.flights: list[_Flight] = []
+        self.note = ""
+
+    def add(self, engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
+        slot = Slot(engine, graph=rules.graph)
+        self.flights.append(_Flight(slot, engine.device, rules.spin))
+        slot.reshape({name: array.shape for name, array in feeds.items()}, self.compute)
+        slot.fill(feeds)
+        slot.copy_in(self.compute)
+        for _ in range(_WARM):
+            slot.compute(self.compute)
+        self.compute.synchronize()
+        if rules.graph:
+            self.note = slot.capture(self.compute)
+            slot.compute(self.compute)
+            self.compute.synchronize()
+
+    def enqueue(self, flight: _Flight) -> None:
+        slot, compute = flight.slot, self.compute
+        if self.transfers:
+            flight.in_start.record(self.copy_in)
+            slot.copy_in(self.copy_in)
+            flight.in_end.record(self.copy_in)
+            compute.wait(flight.in_end)
+        flight.start.record(compute)
+        began = time.perf_counter()
+        slot.compute(compute)
+        flight.enqueue = (time.perf_counter() - began) * 1e3
+        flight.end.record(compute)
+        if self.transfers:
+            self.copy_out.wait(flight.end)
+            flight.out_start.record(self.copy_out)
+            slot.copy_out(self.copy_out)
+            flight.out_end.record(self.copy_out)
+
+    def wait(self, flight: _Flight) -> None:
+        (flight.out_end if self.transfers else flight.end).synchronize()
+
+    def close(self) -> None:
+        for stream in (self.copy_in, self.compute, self.copy_out):
+            stream.synchronize()
+        for flight in self.flights:
+            flight.close()
+        for stream in (self.copy_in, self.compute, self.copy_out):
+            stream.close()
+
+
+@contextlib.contextmanager
+def _lane(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iterator[_Lane]:
+    lane = _Lane(engine, rules)
+    try:
+        for _ in range(rules.depth):
+            lane.add(engine, feeds, rules)
+        yield lane
+    finally:
+        lane.close()
+
+
+def _run(
+    device: Device, lanes: list[_Lane], rules: Rules, limits: Limits, tell: Callable[[float], None]
+) -> list[Query]:
+    warm, until = limits.warmup * 1e3, (limits.warmup + limits.duration) * 1e3
+    origin = device.event(spin=rules.spin)
+    origin.record(lanes[0].compute)
+    for lane in lanes:
+        for stream in (lane.copy_in, lane.compute, lane.copy_out):
+            stream.wait(origin)
+    counted: list[Query] = []
+    turn, skipped, elapsed, told = 0, 0, 0.0, time.monotonic()
+    pending: list[_Flight] = []
+
+    def collect() -> float:
+        """Wait for the queries of one turn and keep those after the warm-up; the time of the last one's end."""
+        last = elapsed
+        for lane, flight in zip(lanes, pending, strict=True):
+            lane.wait(flight)
+            query = flight.query(origin, rules.transfers)
+            if flight.start.since(origin) >= warm:
+                counted.append(query)
+            last = max(last, query.end)
+        return last
+
+    while turn < limits.iterations + skipped or elapsed < until:
+        flights = [lane.flights[turn % rules.depth] for lane in lanes]
+        for lane, flight in zip(lanes, flights, strict=True):
+            lane.enqueue(flight)
+        if pending:
+            elapsed = collect()
+            skipped += elapsed < warm
+        pending = flights
+        turn += 1
+        if time.monotonic() - told >= _TELL:
+            told = time.monotonic()
+            tell(elapsed / 1e3)
+    collect()
+    origin.close()
+    return counted
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python's garbage collector would stop the loop at moments of its own."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

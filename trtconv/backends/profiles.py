@@ -1,0 +1,165 @@
+"""Optimization profiles: defaults, and every mistake found before TensorRT sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import ShapeRange, TensorInfo
+
+BATCH = (1, 8, 32)
+"""Min, opt and max of the first dimension where nothing is said."""
+
+_OTHER = (1, 128, 256)  # a start for dimensions that only the user can know
+
+Profile = Mapping[str, ShapeRange]
+
+
+def complete(inputs: Sequence[TensorInfo], profiles: Sequence[Profile]) -> tuple[Profile, ...]:
+    """Check a job's profiles against a model's inputs, or make the default one.
+
+    Args:
+        inputs: of the model.
+        profiles: the job's; empty for the default: batch 1, 8, 32 when only the first dimension is dynamic.
+
+    Returns:
+        Profiles that name every dynamic input; none for a model without dynamic inputs.
+
+    Raises:
+        UsageError: all problems at once, with the YAML to add.
+    """
+    dynamic = [info for info in inputs if is_dynamic(info)]
+    if not profiles:
+        return _default(dynamic)
+    problems = [problem for number, profile in enumerate(profiles) for problem in _check(inputs, profile, number)]
+    missing = [info for info in dynamic if any(info.name not in profile for profile in profiles)]
+    problems += [f"input {info.name!r} of shape {_text(info)} is dynamic, but has no profile" for info in missing]
+    if problems:
+        hint = f"write in the job file:\n{_yaml(dynamic)}" if dynamic else "remove the profile"
+        raise UsageError("optimization profile: " + "; ".join(problems), hint=hint)
+    return tuple({info.name: profile[info.name] for info in dynamic} for profile in profiles) if dynamic else ()
+
+
+def is_dynamic(info: TensorInfo) -> bool:
+    """Whether any dimension is open."""
+    return any(not _fixed(dim) for dim in info.shape)
+
+
+def covers(profile: Profile, shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether shapes lie inside a profile; inputs that it does not name are static."""
+    return all(
+        all(low <= dim <= high for low, dim, high in zip(r.minimum, shapes[name], r.maximum, strict=True))
+        for name, r in profile.items()
+        if name in shapes
+    )
+
+
+def choose(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
+    """Number of the first profile that covers shapes; 0 when there are no profiles, which sets no limits.
+
+    Raises:
+        UsageError: none does; says what was given and what the profiles allow.
+    """
+    for number, profile in enumerate(profiles):
+        if covers(profile, shapes):
+            return number
+    if not profiles:
+        return 0
+    outside = [name for name in shapes if not any(covers(p, {name: shapes[name]}) for p in profiles)]
+    name = outside[0] if outside else next(iter(shapes))
+    allowed = " or ".join(f"{list(p[name].minimum)} to {list(p[name].maximum)}" for p in profiles if name in p)
+    raise UsageError(f"input {name!r} has shape {list(shapes[name])}; the engine was built for {allowed}",
+                     hint="use a smaller batch, or build with a wider profile")  # fmt: skip
+
+
+def usual_batch(inputs: Sequence[TensorInfo], profiles: Sequence[Profile]) -> int | None:
+    """Samples per run that a model is made for: its fixed batch, or the first profile's opt; None when nothing says."""
+    for info in inputs:
+        if info.shape and _fixed(info.shape[0]):
+            return int(info.shape[0])
+        if profiles and info.name in profiles[0]:
+            return profiles[0][info.name].optimum[0]
+    return None
+
+
+def shapes_at(inputs: Sequence[TensorInfo], profiles: Sequence[Profile], batch: int) -> dict[str, tuple[int, ...]]:
+    """Full shapes of all inputs for one batch size; other dynamic dimensions are the profile's opt, or 1.
+
+    Raises:
+        UsageError: a fixed batch, or profiles, that do not allow it.
+    """
+    shapes = {info.name: _shape_at(info, profiles, batch) for info in inputs}
+    choose(profiles, shapes)
+    return shapes
+
+
+def _shape_at(info: TensorInfo, profiles: Sequence[Profile], batch: int) -> tuple[int, ...]:
+    if info.shape and _fixed(info.shape[0]) and info.shape[0] != batch:
+        raise UsageError(f"input {info.name!r} has a fixed batch of {info.shape[0]}, and {batch} was asked for",
+                         hint="leave the batch out, or convert the model with a dynamic first dimension")  # fmt: skip
+    opt = profiles[0][info.name].optimum if profiles and info.name in profiles[0] else (1,) * len(info.shape)
+    return tuple(dim if isinstance(dim, int) and dim >= 0 else (opt[axis] if axis else batch)
+                 for axis, dim in enumerate(info.shape))  # fmt: skip
+
+
+def _default(dynamic: Sequence[TensorInfo]) -> tuple[Profile, ...]:
+    open_elsewhere = [info for info in dynamic if not all(_fixed(dim) for dim in info.shape[1:])]
+    if open_elsewhere:
+        names = ", ".join(f"{info.name!r} of shape {_text(info)}" for info in open_elsewhere)
+        raise UsageError(f"a profile is needed: more than the first dimension is dynamic in input {names}",
+                         hint=f"add to the job file, with your own sizes:\n{_yaml(dynamic)}")  # fmt: skip
+    return ({info.name: _suggestion(info) for info in dynamic},) if dynamic else ()
+
+
+def _check(inputs: Sequence[TensorInfo], profile: Profile, number: int) -> list[str]:
+    by_name = {info.name: info for info in inputs}
+    problems = []
+    for name, span in profile.items():
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or f"the inputs are {', '.join(by_name)}"
+            problems.append(f"profile {number} names an unknown input {name!r} ({hint})")
+        else:
+            problems += _check_range(by_name[name], span)
+    return problems
+
+
+def _check_range(info: TensorInfo, span: ShapeRange) -> list[str]:
+    rank = len(info.shape)
+    for bound, shape in (("min", span.minimum), ("opt", span.optimum), ("max", span.maximum)):
+        if len(shape) != rank:
+            return [f"{bound} of {info.name!r} has {len(shape)} dimensions, the input {_text(info)} has {rank}"]
+        for axis, (dim, size) in enumerate(zip(info.shape, shape, strict=True)):
+            if size < 1:
+                return [f"{bound} of {info.name!r} has {size} at dimension {axis}, expected at least 1"]
+            if _fixed(dim) and dim != size:
+                return [f"{bound} of {info.name!r} has {size} at dimension {axis}, where the model has a fixed {dim}"]
+    if any(not a <= b <= c for a, b, c in zip(span.minimum, span.optimum, span.maximum, strict=True)):
+        return [f"{info.name!r} needs min <= opt <= max, got {list(span.minimum)}, {list(span.optimum)}, "
+                f"{list(span.maximum)}"]  # fmt: skip
+    return []
+
+
+def _suggestion(info: TensorInfo) -> ShapeRange:
+    def bound(which: int) -> tuple[int, ...]:
+        return tuple(dim if isinstance(dim, int) and dim >= 0 else (_OTHER if axis else BATCH)[which]
+                     for axis, dim in enumerate(info.shape))  # fmt: skip
+
+    return ShapeRange(bound(0), bound(1), bound(2))
+
+
+def _yaml(dynamic: Sequence[TensorInfo]) -> str:
+    lines = ["inputs:"]
+    for info in dynamic:
+        r = _suggestion(info)
+        lines += [f"  {info.name}:", f"    profile: {{min: {list(r.minimum)}, opt: {list(r.optimum)}, "
+                                     f"max: {list(r.maximum)}}}"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _fixed(dim: int | str) -> bool:
+    return isinstance(dim, int) and dim >= 0
+
+
+def _text(info: TensorInfo) -> str:
+    return f"[{', '.join(str(dim) for dim in info.shape)}]"

@@ -1,0 +1,31 @@
+"""From recorded times to numbers, by trtexec's rules (NVIDIA/TensorRT, samples/common/sampleReporting.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """Element max(N - 1 - int((1 - p/100) N), 0) of N ascending values: no interpolation."""
+    count = len(ascending)
+    return ascending[max(count - 1 - int((1 - percent / 100) * count), 0)]
+
+
+def median(ascending: Sequence[float]) -> float:
+    """The middle value, or the mean of the two in the middle."""
+    middle = len(ascending) // 2
+    return ascending[middle] if len(ascending) % 2 else (ascending[middle - 1] + ascending[middle]) / 2
+
+
+def variation(values: Sequence[float]) -> float:
+    """Coefficient of variation in per cent: population standard deviation over mean; 0 for a mean of 0."""
+    mean = sum(values) / len(values)
+    return 100 * (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5 / mean if mean else 0.0
+
+
+def summary(values: Sequence[float], percentiles: Sequence[float]) -> dict[str, float]:
+    """Mean, min, max, median and percentiles (``p99`` or ``p99.9``)."""
+    ascending = sorted(values)
+    named = {f"p{percent:g}": percentile(ascending, percent) for percent in percentiles}
+    return {"mean": sum(ascending) / len(ascending), "min": ascending[0], "max": ascending[-1],
+            "median": median(ascending), **named}  # fmt: skip

@@ -1,0 +1,179 @@
+"""What happens to outputs before they are written: rows of a job, checked before anything runs.
+
+    postprocess:
+      - softmax: {output: logits}
+      - topk: {k: 3, labels: classes.txt}
+
+A row may leave ``output`` out when there is only one. ``argmax`` and ``topk`` put their results in the output's place,
+under names of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+
+Outputs = dict[str, np.ndarray]
+_REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One kind of row: its options with their defaults, what it makes of an output's name, and what it does."""
+
+    options: Mapping[str, object]
+    makes: Callable[[str, Mapping[str, Any]], list[str]]
+    apply: Callable[[np.ndarray, Mapping[str, Any]], list[np.ndarray]]
+
+
+class Chain:
+    """Rows ready to be applied."""
+
+    def __init__(self, steps: Sequence[tuple[_Operation, str, Mapping[str, Any]]]) -> None:
+        self._steps = steps
+
+    def __call__(self, outputs: Mapping[str, np.ndarray]) -> Outputs:
+        """Outputs by name after all rows; the first axis is samples.
+
+        Raises:
+            UsageError: an output that a row cannot work on, or a class without a label.
+        """
+        current = dict(outputs)
+        for operation, output, options in self._steps:
+            values = current.pop(output)
+            if values.ndim < 2:
+                raise UsageError(f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
+                                 hint="name another output")  # fmt: skip
+            names = operation.makes(output, options)
+            current.update(zip(names, operation.apply(values, options), strict=True))
+        return current
+
+
+def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str]) -> Chain:
+    """Check rows against a model's outputs.
+
+    Args:
+        rows: of the job, in order.
+        outputs: names of the model's outputs.
+
+    Raises:
+        UsageError: an unknown operation, option or output, or a labels file that cannot be read.
+    """
+    names, steps = list(outputs), []
+    for number, row in enumerate(rows):
+        where = f"postprocess row {number + 1}"
+        operation, options = _parse(row, where)
+        output = _output(options.pop("output"), names, where)
+        steps.append((operation, output, options))
+        names.remove(output)
+        names += operation.makes(output, options)
+    return Chain(steps)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Class names, one per line.
+
+    Raises:
+        UsageError: missing or empty file.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: labels cannot be read: {error}", hint="give a text file, one class per line"
+        ) from None
+    if not lines:
+        raise UsageError(f"{path}: no labels in it", hint="give a text file, one class per line")
+    return np.array(lines)
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, computed in float32 after subtracting the maximum."""
+    scaled = np.asarray(values, np.float32)
+    scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
+    result: np.ndarray = scaled / scaled.sum(-1, keepdims=True)
+    return result
+
+
+def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, dict[str, Any]]:
+    if len(row) != 1:
+        raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
+                         hint="write one operation per row, such as - softmax: {}")  # fmt: skip
+    ((name, given),) = row.items()
+    if name not in OPERATIONS:
+        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
+                         hint=did_you_mean(name, OPERATIONS))  # fmt: skip
+    if given is not None and not isinstance(given, Mapping):
+        raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
+    operation = OPERATIONS[name]
+    options = {**operation.options, **(given or {})}
+    unknown = [key for key in options if key not in operation.options]
+    if unknown:
+        raise UsageError(f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
+                         hint=did_you_mean(str(unknown[0]), operation.options))  # fmt: skip
+    return operation, _typed(options, f"{where}: {name}")
+
+
+def _typed(options: dict[str, Any], where: str) -> dict[str, Any]:
+    k = options.get("k", 1)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        got = "nothing" if k is _REQUIRED else repr(k)
+        raise UsageError(f"{where}: expected k as a positive whole number, got {got}", hint="topk: {k: 3}")
+    for key in ("output", "labels"):
+        if not isinstance(options.get(key, ""), str):
+            raise UsageError(f"{where}: expected {key} as text, got {options[key]!r}", hint=f"write {key}: name")
+    if options.get("labels"):
+        options["labels"] = read_labels(Path(options["labels"]))
+    return options
+
+
+def _output(name: str, names: Sequence[str], where: str) -> str:
+    if not name and len(names) == 1:
+        return names[0]
+    if name in names:
+        return name
+    what = f"no output {name!r}" if name else "which output is meant?"
+    raise UsageError(f"{where}: {what} There are {', '.join(names)}",
+                     hint=did_you_mean(name, names) or "name one: {output: NAME}")  # fmt: skip
+
+
+def _labelled(classes: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    labels = options["labels"]
+    if not len(labels):
+        return []
+    if classes.max() >= len(labels):
+        raise UsageError(f"postprocess: class {classes.max()} has no label, there are {len(labels)}",
+                         hint="give one label per class, in their order")  # fmt: skip
+    return [labels[classes]]
+
+
+def _argmax(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    classes = values.argmax(-1).astype(np.int64)
+    return [classes, *_labelled(classes, options)]
+
+
+def _topk(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    """Ties go to the lower class number, as argmax does."""
+    k = min(options["k"], values.shape[-1])
+    order = np.argsort(-values.astype(np.float64), axis=-1, kind="stable")[..., :k]
+    return [order, np.take_along_axis(values, order, -1), *_labelled(order, options)]
+
+
+def _names(name: str, parts: Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    return [f"{name}_{part}" for part in (*parts, *(["label"] if len(options["labels"]) else []))]
+
+
+OPERATIONS: Mapping[str, _Operation] = {
+    "softmax": _Operation({"output": ""}, lambda name, _: [name], lambda values, _: [softmax(values)]),
+    "argmax": _Operation({"output": "", "labels": ""}, lambda name, o: _names(name, ["class"], o), _argmax),
+    "topk": _Operation({"output": "", "k": _REQUIRED, "labels": ""},
+                       lambda name, o: _names(name, ["class", "score"], o), _topk),
+}  # fmt: skip
+"""Operations by name."""
