@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -107,12 +107,12 @@ def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: Kee
         ranges: largest magnitude per tensor on real samples; None: not measured.
         keep: the user's rules; ``keep.limit`` replaces ``half.limit``.
     """
-    matcher = Matcher(keep, "keep")
+    matcher = Matcher(keep=keep)
     kept: dict[str, str] = {}
     masks: set[str] = set()
     _decide_graph(model.graph, types.Scope(), _Setting(half, ranges, keep.limit or half.limit, matcher,
                                                        editing.opset(model)), kept, masks)  # fmt: skip
-    return Decision(kept, frozenset(masks), tuple(matcher.idle()))
+    return Decision(kept, frozenset(masks), matcher.idle("keep"))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,6 @@ class _Judge:
     scope: types.Scope
     setting: _Setting
     kept: dict[str, str]
-    masks: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.producers = editing.producers(self.graph)
@@ -149,11 +148,9 @@ class _Judge:
         self.outputs = {value.name for value in self.graph.output}
         self.inputs = {value.name for value in self.graph.input}
         self.shapes = _shape_arithmetic(self.graph, set(self.constants))
-        self.masked: set[str] = set()
+        self.masks, self.masked = _masks(self.graph, self.setting.half.largest)
 
     def run(self) -> None:
-        for node in self.graph.node:
-            self._find_masks(node)
         for node in self.graph.node:
             if self._concerned(node) and (reason := self._reason(node)):
                 self.kept.setdefault(node.name, reason)
@@ -227,32 +224,6 @@ class _Judge:
             if node.op_type in _SQUARING and name in node.input and amax * amax > self.setting.limit:
                 return f"the square of {name!r}, which reaches {amax:.4g}, is above {self.setting.limit:.4g}"
         return ""
-
-    # Masks: constants such as -3.4e38 that a Softmax turns into zeros.
-
-    def _find_masks(self, node: Any) -> None:
-        """Note constants that only serve to make a Softmax ignore something, and the tensors that carry them."""
-        if node.op_type not in _MASKING:
-            return
-        for tensor in self._float_constants(node):
-            if _is_mask(tensor, self.setting.half.largest) and (carried := self._way_to_softmax(node.output[0])):
-                self.masks.add(tensor.name)
-                self.masked |= carried | {tensor.name}
-
-    def _way_to_softmax(self, tensor: str) -> set[str]:
-        """The tensors between here and Softmax; empty when some way leads elsewhere."""
-        readers = self.consumers.get(tensor, [])
-        if not readers or tensor in self.outputs:
-            return set()
-        carried = {tensor}
-        for node in readers:
-            if node.op_type == "Softmax":
-                continue
-            onward = self._way_to_softmax(node.output[0]) if node.op_type in _PASSING else set()
-            if not onward:
-                return set()
-            carried |= onward
-        return carried
 
     # Normalisation written out: variance + epsilon, square root, division.
 
@@ -334,6 +305,43 @@ def _shape_arithmetic(graph: Any, constants: set[str]) -> set[str]:
     return found
 
 
+def masked_tensors(graph: Any) -> set[str]:
+    """Tensors that carry a constant such as -3.4e38 or -infinity to a Softmax, where it means: ignore this."""
+    return _masks(graph, HALVES["fp16"].largest)[1]
+
+
+def _masks(graph: Any, largest: float) -> tuple[set[str], set[str]]:
+    """Constants that only serve to make a Softmax ignore something, and the tensors that carry them there."""
+    constants = editing.initializers(graph)
+    readers = editing.consumers(graph)
+    outputs = {value.name for value in graph.output}
+    masks: set[str] = set()
+    masked: set[str] = set()
+    for node in graph.node:
+        found = {name for name in node.input if name in constants and _is_mask(constants[name], largest)}
+        if node.op_type in _MASKING and found:
+            carried = _way_to_softmax(node.output[0], readers, outputs)
+            if carried:
+                masks |= found
+                masked |= carried
+    return masks, masked
+
+
+def _way_to_softmax(tensor: str, readers: Mapping[str, list[Any]], outputs: set[str]) -> set[str]:
+    """The tensors between here and Softmax; empty when some way leads elsewhere."""
+    following = readers.get(tensor, [])
+    if not following or tensor in outputs:
+        return set()
+    carried = {tensor}
+    for node in following:
+        if node.op_type != "Softmax":
+            onward = _way_to_softmax(node.output[0], readers, outputs) if node.op_type in _PASSING else set()
+            if not onward:
+                return set()
+            carried |= onward
+    return carried
+
+
 def _finite_peak(tensor: Any) -> float:
     """Largest finite magnitude of a constant; 0 without any."""
     if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
@@ -347,9 +355,10 @@ def _finite_peak(tensor: Any) -> float:
 
 
 def _is_mask(tensor: Any, largest: float) -> bool:
-    values = editing.array(tensor)
-    beyond = np.abs(values[np.isfinite(values)])
-    beyond = beyond[beyond > largest]
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return False
+    magnitudes = np.abs(editing.array(tensor))
+    beyond = magnitudes[magnitudes > largest]
     return bool(beyond.size and (beyond >= MASK).all())
 
 

@@ -10,6 +10,7 @@ with Q and DQ and need none of their own; all tensors that such operators and Co
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 
 from trtconv.core.records import KeepRules
-from trtconv.graph import editing
+from trtconv.graph import editing, types
 from trtconv.graph.rules import Matcher
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -53,7 +54,7 @@ class Plan:
         tensors: the tensors of those edges, in graph order; each gets one pair.
         groups: tensor -> the tensor whose scale it shares; only for tensors of the plan.
         left_out: (node, reason) for weighted operators that stay as they are.
-        idle: rules of the user that matched no node.
+        idle: rules of ``exclude`` that matched no node.
     """
 
     weighted: tuple[Weighted, ...]
@@ -64,7 +65,7 @@ class Plan:
     idle: tuple[str, ...] = ()
 
 
-def plan(model: Any, precision: str = "int8", exclude: KeepRules = NO_RULES,
+def plan(model: Any, precision: str = "int8", exclude: KeepRules = NO_RULES, keep: KeepRules = NO_RULES,
          amax: Mapping[str, float] | None = None) -> Plan:  # fmt: skip
     """Decide where Q/DQ pairs go.
 
@@ -72,9 +73,10 @@ def plan(model: Any, precision: str = "int8", exclude: KeepRules = NO_RULES,
         model: FP32 ONNX whose nodes are named and sorted and whose constants are initializers.
         precision: int8 or fp8.
         exclude: nodes to leave out; ``exclude.limit`` leaves out operators whose input is larger, where ``amax`` says.
+        keep: nodes that stay FP32, and so are left out as well.
         amax: ranges, where known; operators that read a tensor without a usable range are left out.
     """
-    return _Planner(model.graph, precision, Matcher(exclude, "exclude"), amax or {}, exclude.limit).plan()
+    return _Planner(model.graph, precision, Matcher(exclude=exclude, keep=keep), amax or {}, exclude.limit).plan()
 
 
 @dataclass
@@ -102,7 +104,7 @@ class _Planner:
         ordered = tuple(sorted(edges, key=lambda edge: (order[edge[0]], edge[1])))
         tensors = tuple(dict.fromkeys(by_name[name].input[position] for name, position in ordered))
         return Plan(tuple(weighted.values()), ordered, tensors, self._groups(tensors), tuple(self.left_out),
-                    tuple(self.matcher.idle()))  # fmt: skip
+                    self.matcher.idle("exclude"))  # fmt: skip
 
     def _weighted(self) -> Iterator[Weighted]:
         for graph, node in editing.walk(self.graph):
@@ -262,3 +264,20 @@ def channels(weights: Any, axis: int) -> Any:
     """Largest magnitude per output channel, float32 [channels]."""
     others = tuple(position for position in range(weights.ndim) if position != axis)
     return np.abs(weights).max(axis=others)
+
+
+def weighted_types(model: Any) -> dict[str, int]:
+    """How many weighted operators compute in each type: ``{"int8": 3, "float16": 1}``; subgraphs included."""
+    return dict(sorted(Counter(_weighted_types(model.graph, None, editing.opset(model))).items()))
+
+
+def _weighted_types(graph: Any, outer: types.Scope | None, version: int) -> Iterator[str]:
+    scope = types.visit_graph(graph, outer, version, check_nodes=False)
+    makers = editing.producers(graph)
+    for node in graph.node:
+        if node.op_type in WEIGHTED | RECURRENT:
+            sources = [makers[name] for name in node.input[:2] if name in makers]
+            stored = [maker.input[0] for maker in sources if maker.op_type == "DequantizeLinear"]
+            yield types.name_of(scope.find(stored[0] if len(stored) == 2 else node.input[0]))
+        for body in editing.bodies(node):
+            yield from _weighted_types(body, scope, version)

@@ -14,33 +14,30 @@ class Matcher:
     """KeepRules ready to be asked, remembering which of them ever matched.
 
     Args:
-        rules: operator types and regular expressions.
-        section: where they stand in the job, for errors: ``keep`` or ``exclude``.
+        sections: rules by the name of their place in the job, ``keep`` or ``exclude``.
 
     Raises:
         UsageError: a name pattern that is no regular expression.
     """
 
-    def __init__(self, rules: KeepRules, section: str) -> None:
-        self._section = section
-        self._ops = dict.fromkeys(rules.ops, False)
-        self._names = {pattern: _compiled(pattern, section) for pattern in rules.names}
-        self._hit: set[str] = set()
+    def __init__(self, **sections: KeepRules) -> None:
+        self._ops = [(section, op) for section, rules in sections.items() for op in rules.ops]
+        self._names = [(section, pattern, _compiled(pattern, section))
+                       for section, rules in sections.items() for pattern in rules.names]  # fmt: skip
+        self._hit: set[tuple[str, str]] = set()
 
     def reason(self, node: Any) -> str:
         """Why the rules take this node; empty when they do not."""
-        if node.op_type in self._ops:
-            self._hit.add(node.op_type)
-            return f"{self._section}: operator {node.op_type}"
-        for pattern, expression in self._names.items():
-            if expression.search(editing.label(node)):
-                self._hit.add(pattern)
-                return f"{self._section}: name {pattern!r}"
-        return ""
+        found = [(section, op) for section, op in self._ops if node.op_type == op]
+        found += [(section, pattern) for section, pattern, expression in self._names
+                  if expression.search(editing.label(node))]  # fmt: skip
+        self._hit.update(found)
+        return f"{found[0][0]}: {found[0][1]}" if found else ""
 
-    def idle(self) -> list[str]:
-        """Rules that matched nothing so far."""
-        return [rule for rule in (*self._ops, *self._names) if rule not in self._hit]
+    def idle(self, section: str) -> tuple[str, ...]:
+        """Rules of a section that matched nothing so far."""
+        rules = [*self._ops, *((name, pattern) for name, pattern, _ in self._names)]
+        return tuple(rule for name, rule in rules if name == section and (name, rule) not in self._hit)
 
 
 def _compiled(pattern: str, section: str) -> re.Pattern[str]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from trtconv.core.errors import UsageError
+from trtconv.core.events import Emit, Message
+from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec
+
+if TYPE_CHECKING:
+    from trtconv.calibration.collect import Measured
+    from trtconv.data.feeds import Feed
 
 
 @dataclass(frozen=True)
@@ -38,3 +47,61 @@ class CalibrateResult:
     tensors: int
     samples: int
     method: str
+
+
+def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
+    """Run the samples through the model and write the cache with its sidecar.
+
+    The cache does not depend on what a later lowering excludes: it holds every float activation, those that
+    quantization may need by the method asked for, the others by their largest magnitude.
+
+    Raises:
+        UsageError: an unknown method; samples that are missing, too few, of the wrong shape, or that overflow.
+        SourceError: the model cannot be read or run.
+        ConversionError: the model is not FP32.
+    """
+    from trtconv.calibration import cache
+    from trtconv.calibration.methods import METHODS
+    from trtconv.core import digests
+
+    if request.method not in METHODS:
+        raise UsageError(f"calibration method: expected one of {', '.join(METHODS)}, got {request.method!r}",
+                         hint=did_you_mean(request.method, METHODS))  # fmt: skip
+    feed, measured = _measure(request, emit)
+    amax = {name: METHODS[request.method](measured.histograms[name]) if name in measured.histograms else seen
+            for name, seen in measured.amax.items()}  # fmt: skip
+    token = cache.ALGORITHMS.get(request.method, cache.DEFAULT_ALGORITHM)
+    facts = cache.Facts(digests.of_file(request.model), feed.digest(), request.method, measured.samples, request.batch,
+                        request.seed, measured.amax)  # fmt: skip
+    cache.write(request.cache, cache.Cache(amax, algorithm=token), facts)
+    emit(Message(f"{request.cache}: ranges of {len(amax)} tensors from {measured.samples} samples ({request.method})"))
+    return CalibrateResult(request.cache, len(amax), measured.samples, request.method)
+
+
+def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
+    """Ranges of all float activations; histograms too where the method needs them."""
+    from trtconv.adapters import onnxruntime
+    from trtconv.calibration.collect import Observer, collect
+    from trtconv.data.feeds import open_feed
+    from trtconv.graph import editing, model_io, observe, placement, plain
+
+    model = model_io.load(request.model)
+    plain.require(model, str(request.model))
+    editing.normalize(model)
+    inputs, _ = model_io.interface(model)
+    feed = open_feed(request.data, inputs)
+    if request.data.samples and len(feed) < request.data.samples:
+        raise UsageError(f"{request.data.samples} samples asked for, but there are only {len(feed)}",
+                         hint="lower samples, or give more data")  # fmt: skip
+    tensors = observe.activations(model)
+    wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
+    tensors += sorted(wanted.difference(tensors))
+
+    def observer(fetch: Sequence[str], watch: Sequence[str]) -> Observer:
+        serialized, extremes = observe.observed(model, fetch, watch)
+        return Observer(onnxruntime.session(serialized).run, extremes)
+
+    measured = collect(feed, observer, tensors, [i.name for i in inputs if i.name in tensors],
+                       [name for name in tensors if name in wanted] if request.method != "minmax" else [],
+                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+    return feed, measured

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from trtconv.core.records import KeepRules
+from trtconv.core import files
+from trtconv.core.errors import UsageError
+from trtconv.core.events import Emit, Message
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import PRECISIONS, KeepRules
+
+if TYPE_CHECKING:
+    from trtconv.calibration.cache import Cache, Facts
+    from trtconv.graph.placement import Plan
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,7 @@ class LowerRequest:
         precision: fp32, tf32, fp16, bf16, int8 or fp8.
         cache: calibration cache; needed for int8 and fp8, used for half precision when its sidecar has magnitudes.
         base: precision of what int8 or fp8 leaves alone: fp16 or fp32.
-        keep: nodes to leave in FP32.
+        keep: nodes to leave in FP32, whatever the precision.
         exclude: nodes to leave out of int8 or fp8 (they get ``base``).
         io_types: ``keep`` leaves inputs and outputs FP32, ``convert`` gives them the half type.
     """
@@ -28,8 +38,8 @@ class LowerRequest:
     precision: str
     cache: Path | None = None
     base: str = "fp16"
-    keep: KeepRules = KeepRules()
-    exclude: KeepRules = KeepRules()
+    keep: KeepRules = field(default_factory=KeepRules)
+    exclude: KeepRules = field(default_factory=KeepRules)
     io_types: str = "keep"
 
 
@@ -40,7 +50,8 @@ class LowerResult:
     Attributes:
         typed: the file written.
         precision: as asked.
-        weighted: number of weighted ops (Conv, Gemm, MatMul, ...) per type they compute in: ``{"int8": 3, "float16": 1}``.
+        weighted: number of weighted ops (Conv, Gemm, MatMul, LSTM, ...) per type they compute in:
+            ``{"int8": 3, "float16": 1}``.
         qdq_pairs: activation Q/DQ pairs.
         casts: Cast nodes that the lowering added.
         left_out: (node name, reason) for each node that did not get the precision asked for.
@@ -52,3 +63,157 @@ class LowerResult:
     qdq_pairs: int = 0
     casts: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
+
+
+def lower(request: LowerRequest, emit: Emit) -> LowerResult:
+    """Write the typed model.
+
+    fp32 and tf32 are the same file again (TF32 is a choice of the builder). The bytes written depend on the request and
+    the contents of the model and the cache alone.
+
+    Raises:
+        UsageError: an unknown precision; int8 or fp8 without a cache, or with one for another model.
+        SourceError: the model cannot be read.
+        ConversionError: the model is not FP32, or cannot be expressed in the precision.
+    """
+    from trtconv.graph import editing, model_io, placement, plain
+
+    _check(request)
+    model = model_io.load(request.model)
+    plain.require(model, str(request.model))
+    if request.precision in ("fp32", "tf32"):
+        _copy(request, model)
+        return LowerResult(request.typed, request.precision, placement.weighted_types(model))
+    editing.normalize(model)
+    known = {node.name for _, node in editing.walk(model.graph)}
+    work = _Work(request, model, emit)
+    work.run()
+    _verify(model)
+    model_io.save(model, request.typed)
+    left_out = tuple((name, reason) for name, reason in work.left_out if name in known)
+    result = LowerResult(request.typed, request.precision, placement.weighted_types(model), work.pairs, work.casts,
+                         left_out)  # fmt: skip
+    emit(Message(_summary(result)))
+    return result
+
+
+class _Work:
+    """One lowering: quantization first, then the 16-bit type for what it left."""
+
+    def __init__(self, request: LowerRequest, model: Any, emit: Emit) -> None:
+        self.request = request
+        self.model = model
+        self.emit = emit
+        self.left_out: list[tuple[str, str]] = []
+        self.pairs = 0
+        self.casts = 0
+        self.cache, self.facts = _cache(request)
+
+    def run(self) -> None:
+        quantized = self.request.precision in ("int8", "fp8")
+        ranges = self._ranges()
+        if quantized:
+            ranges = {**ranges, **self._quantize()} if ranges else ranges
+        half = self.request.base if quantized else self.request.precision
+        if half != "fp32":
+            self._halve(half, ranges)
+
+    def _ranges(self) -> Mapping[str, float] | None:
+        """What is known of magnitudes: the sidecar's measurements, else the cache's own ranges."""
+        if self.facts is not None:
+            return self.facts.amax
+        return self.cache.amax if self.cache is not None else None
+
+    def _quantize(self) -> dict[str, float]:
+        from trtconv.graph import placement, qdq
+
+        assert self.cache is not None
+        precision = self.request.precision
+        plan = placement.plan(self.model, precision, self.request.exclude, self.request.keep, self.cache.amax)
+        _covered(self.request, plan, self.cache)
+        added = qdq.quantize(self.model, plan, self.cache.amax, precision, self.request.base)
+        self.pairs = len(plan.tensors)
+        self.left_out += plan.left_out
+        self._warn_idle("exclude", plan.idle)
+        if not plan.weighted:
+            self.emit(Message(f"{precision}: no operator of {self.request.model} can be quantized", "warning"))
+        return added
+
+    def _halve(self, half: str, ranges: Mapping[str, float] | None) -> None:
+        from trtconv.graph import autocast
+
+        lowered = autocast.lower(self.model, half, ranges, self.request.keep, self.request.io_types)
+        self.casts = lowered.casts
+        self.left_out += lowered.kept
+        self._warn_idle("keep", lowered.idle)
+
+    def _warn_idle(self, section: str, rules: tuple[str, ...]) -> None:
+        if rules:
+            self.emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
+
+
+def _check(request: LowerRequest) -> None:
+    choices = (("precision", request.precision, PRECISIONS), ("base", request.base, ("fp16", "fp32")),
+               ("io_types", request.io_types, ("keep", "convert")))  # fmt: skip
+    for what, value, valid in choices:
+        if value not in valid:
+            raise UsageError(
+                f"{what}: expected one of {', '.join(valid)}, got {value!r}", hint=did_you_mean(value, valid)
+            )
+    if request.precision in ("int8", "fp8") and request.cache is None:
+        raise UsageError(f"{request.precision} needs a calibration cache",
+                         hint="make one with trtconv calibrate, or give one that TensorRT wrote")  # fmt: skip
+
+
+def _copy(request: LowerRequest, model: Any) -> None:
+    """The same bytes; a model with external data is written anew, since its data file is found by its folder."""
+    from trtconv.graph import model_io
+
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > request.model.stat().st_size:
+        model_io.save(model, request.typed)
+    else:
+        files.copy(request.model, request.typed)
+
+
+def _cache(request: LowerRequest) -> tuple[Cache | None, Facts | None]:
+    """The cache and its facts; the facts must be about this model."""
+    from trtconv.calibration import cache
+    from trtconv.core import digests
+
+    if request.cache is None:
+        return None, None
+    read, facts = cache.read(request.cache), cache.read_facts(request.cache)
+    if facts is not None and facts.model != digests.of_file(request.model):
+        raise UsageError(f"{request.cache}: the cache was calibrated for another model than {request.model}",
+                         hint="calibrate this model: trtconv calibrate MODEL --data FILE -o CACHE")  # fmt: skip
+    return read, facts
+
+
+def _covered(request: LowerRequest, plan: Plan, cache: Cache) -> None:
+    """Demand a range for every tensor to be quantized."""
+    from trtconv.graph import placement
+
+    missing = placement.uncovered(plan, cache.amax)
+    if not missing:
+        return
+    shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+    covered = len(plan.tensors) - len(missing)
+    raise UsageError(f"{request.cache}: covers {covered} of the {len(plan.tensors)} tensors that {request.precision} "
+                     f"needs in {request.model}; missing: {shown}",
+                     hint="calibrate this model" if covered else "the cache seems to be for another model")  # fmt: skip
+
+
+def _verify(model: Any) -> None:
+    """The result must pass ONNX's full checker and our own type check, whatever made it."""
+    import onnx
+
+    from trtconv.graph import editing, types
+
+    types.check(model)
+    onnx.checker.check_model(editing.skeleton(model), full_check=True)
+
+
+def _summary(result: LowerResult) -> str:
+    parts = [f"{count} in {kind}" for kind, count in sorted(result.weighted.items())]
+    return (f"{result.precision}: weighted operators: {', '.join(parts) or 'none'}; {result.qdq_pairs} Q/DQ pairs, "
+            f"{result.casts} casts, {len(result.left_out)} nodes left out")  # fmt: skip
