@@ -14,6 +14,7 @@ from trtconv.job.fields import (
     Labels,
     Names,
     OutputPath,
+    Precision,
     Precisions,
     Seconds,
     Shape,
@@ -161,6 +162,33 @@ class Bench(Section):
     device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
 
 
+class MatrixCell(Section):
+    """One combination of a matrix, or a rule that matches some."""
+
+    precision: Precision | None = Field(None, description="of the typed ONNX")
+    batch: int | None = Field(None, gt=0, description="the engine's one batch size")
+    profile: str | None = Field(None, description="name of a profile of the matrix")
+    target: str | None = Field(None, description="compute capability")
+
+
+class Matrix(Section):
+    """Many engines from one job: every combination of the axes that are given."""
+
+    precision: Precisions | None = Field(None, description="axis (default: the job's precision)")
+    batch: Batches | None = Field(None, description="axis: an engine for exactly this batch, measured at it")
+    profile: dict[str, Profile] = Field({}, description="axis: named ranges, for every dynamic input")
+    target: Names = Field([], description="axis: compute capabilities, such as sm86")
+    include: list[MatrixCell] = Field([], description="combinations to add")
+    exclude: list[MatrixCell] = Field([], description="combinations to leave out; a key that is missing matches all")
+
+    @model_validator(mode="after")
+    def _named_profiles(self) -> Self:
+        unknown = [c.profile for c in (*self.include, *self.exclude) if c.profile and c.profile not in self.profile]
+        if unknown:
+            raise ValueError(f"no profile is named {unknown[0]!r}; there are {', '.join(self.profile) or 'none'}")
+        return self
+
+
 class Job(Section):
     """A trtconv job."""
 
@@ -171,6 +199,7 @@ class Job(Section):
     inputs: dict[str, Input] = Field({}, description="per input name; what is not said is kept from the source")
     convert: Convert = Convert()
     precision: Precisions = Field(["fp32"], description="one typed ONNX model and one engine each")
+    matrix: Matrix | None = None
     calibrate: Calibrate | None = None
     lower: Lower = Lower()
     build: Build = Build()
@@ -180,11 +209,12 @@ class Job(Section):
 
     @model_validator(mode="after")
     def _precisions(self) -> Self:
-        wanting = [p for p in self.precision if p in ("int8", "fp8")]
+        in_matrix = [*(self.matrix.precision or []), *(c.precision for c in self.matrix.include)] if self.matrix else []
+        wanting = [p for p in (*self.precision, *in_matrix) if p in ("int8", "fp8")]
         if wanting and self.calibrate is None:
             raise ValueError(f"precision: {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
         if len(set(self.precision)) != len(self.precision):
             raise ValueError("precision: one is named twice")
-        if "typed" in self.precision and len(self.precision) > 1:
+        if "typed" in in_matrix or ("typed" in self.precision and (len(self.precision) > 1 or in_matrix)):
             raise ValueError("precision: typed builds the file as it is and goes alone")
         return self

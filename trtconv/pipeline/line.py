@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trtconv import sources
 from trtconv.core.errors import UsageError
-from trtconv.core.records import TYPED, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
-from trtconv.job.schema import Data, Input, Job, Keep, Section
+from trtconv.core.records import TYPED, SourceSpec
+from trtconv.job.schema import Job
+from trtconv.pipeline import sections
+from trtconv.pipeline.cells import cells
+from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import History, Node
 
 READY = ("onnx", "frozen_pb")
 """Source formats that need no freezing."""
-
-TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
-"""Largest relative difference from the reference, where the job says nothing. INT8 and FP8 are judged by accuracy."""
-
-_FP32_LABEL, _TYPED_LABEL, _ENGINE_LABEL = "FP32 ONNX", "typed ONNX", "engine"
 
 
 def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
@@ -29,46 +26,53 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
         SourceError: the source is of no known kind.
         UsageError: the job asks for a combination that cannot be.
     """
-    return _Line(job, layout, allow_code).nodes()
+    found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
+    source = SourceSpec(job.source.path, found, job.source.signature, tuple(job.source.tags), allow_code)
+    all_cells = cells(job)
+    typed = any(cell.precision == TYPED for cell in all_cells)
+    if typed and found != "onnx":
+        raise UsageError(
+            f"precision typed builds an ONNX file as it is, but {job.source.path} is {found}",
+            hint="name a precision, such as fp16",
+        )
+    shared = _SharedSteps(job, layout, source)
+    steps = [] if typed else shared.to_onnx()
+    reference = found != "onnx" and job.verify is not None
+    steps += [shared.reference()] if reference else []
+    steps += [] if typed else [shared.lower(p) for p in dict.fromkeys(cell.precision for cell in all_cells)]
+    for cell in all_cells:
+        steps += EngineSteps(cell, layout, source, typed, reference).nodes()
+    return _together(steps)
 
 
-class _Line:
-    def __init__(self, job: Job, layout: Layout, allow_code: bool) -> None:
-        self.job = job
-        self.layout = layout
-        found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
-        self.source = SourceSpec(job.source.path, found, job.source.signature, tuple(job.source.tags), allow_code)
-        self.inputs = tuple(_input_spec(name, spec) for name, spec in job.inputs.items())
-        self.typed = TYPED in job.precision
-        if self.typed and found != "onnx":
-            raise UsageError(
-                f"precision typed builds an ONNX file as it is, but {job.source.path} is {found}",
-                hint="name a precision, such as fp16",
-            )
+def _together(steps: list[Node]) -> list[Node]:
+    """Each lower step goes right before the first step that needs it: people read a line per precision."""
+    lowers = {node.name: node for node in steps if node.stage == "lower"}
+    ordered: list[Node] = []
+    for node in steps:
+        if node.stage != "lower":
+            ordered += [lowers.pop(need) for need in node.needs if need in lowers]
+            ordered.append(node)
+    return ordered
 
-    def nodes(self) -> list[Node]:
-        job = self.job
-        steps: list[Node] = []
-        if not self.typed:
-            steps += [self.freeze()] if self.frozen else []
-            steps.append(self.convert())
-            steps += [self.calibrate()] if job.calibrate and job.calibrate.data else []
-        steps += [self.reference()] if job.verify and self.has_reference else []
-        for precision in job.precision:
-            steps += [] if self.typed else [self.lower(precision)]
-            steps.append(self.build(precision))
-            steps += [self.verify(precision)] if job.verify else []
-            steps += [self.infer(precision)] if job.infer else []
-            steps += [self.bench(precision)] if job.bench else []
-        return steps
+
+@dataclass(frozen=True)
+class _SharedSteps:
+    """The steps that all engines of a job share, and one lowering per precision."""
+
+    job: Job
+    layout: Layout
+    source: SourceSpec
+
+    def to_onnx(self) -> list[Node]:
+        calibration = self.job.calibrate
+        steps = [self.freeze()] if self.freezes else []
+        steps.append(self.convert())
+        return steps + ([self.calibrate()] if calibration and calibration.data else [])
 
     @property
-    def frozen(self) -> bool:
+    def freezes(self) -> bool:
         return self.source.format not in READY
-
-    @property
-    def has_reference(self) -> bool:
-        return self.source.format != "onnx"
 
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest
@@ -77,12 +81,12 @@ class _Line:
         return Node(
             "freeze",
             "freeze",
-            lambda _: FreezeRequest(self.source, frozen, self.inputs, outputs),
+            lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs),
             (frozen, frozen.with_name(frozen.name + ".json")),
             inputs={"source": self.source.path},
             options={
-                **_options(self.job.source),
-                "shapes": _shapes(self.job),
+                **sections.options(self.job.source),
+                "shapes": sections.shapes(self.job),
                 "outputs": list(outputs),
                 "allow_code": self.source.allow_code,
             },
@@ -92,21 +96,23 @@ class _Line:
         from trtconv.stages.convert import ConvertRequest
 
         section = self.job.convert
-        source = SourceSpec(self.layout.frozen, "frozen_pb") if self.frozen else self.source
-
-        def request(_: History) -> ConvertRequest:
-            return ConvertRequest(
-                source, self.layout.onnx, self.inputs, tuple(section.outputs), section.opset, section.clean
-            )
-
+        source = SourceSpec(self.layout.frozen, "frozen_pb") if self.freezes else self.source
+        request = ConvertRequest(
+            source,
+            self.layout.onnx,
+            sections.inputs(self.job),
+            tuple(section.outputs),
+            section.opset,
+            section.clean,
+        )
         return Node(
             "convert",
             "convert",
-            request,
+            lambda _: request,
             (self.layout.onnx,),
-            needs=("freeze",) if self.frozen else (),
-            inputs={} if self.frozen else {"source": self.source.path},
-            options={**_options(section), "shapes": _shapes(self.job)},
+            needs=("freeze",) if self.freezes else (),
+            inputs={} if self.freezes else {"source": self.source.path},
+            options={**sections.options(section), "shapes": sections.shapes(self.job)},
         )
 
     def calibrate(self) -> Node:
@@ -115,33 +121,56 @@ class _Line:
         section, cache = self.job.calibrate, self.layout.cache
         assert section is not None
         assert section.data is not None
-        data = _feed(section.data)
-
-        def request(_: History) -> CalibrateRequest:
-            return CalibrateRequest(self.layout.onnx, data, cache, section.method, section.batch, section.seed)
-
+        request = CalibrateRequest(
+            self.layout.onnx, sections.feed(section.data), cache, section.method, section.batch, section.seed
+        )
         return Node(
             "calibrate",
             "calibrate",
-            request,
+            lambda _: request,
             (cache, cache.with_name(cache.name + ".json")),
             needs=("convert",),
-            inputs=_files(section.data),
-            options=_options(section),
+            inputs=sections.files(section.data),
+            options=sections.options(section),
+        )
+
+    def reference(self) -> Node:
+        from trtconv.stages.reference import ReferenceRequest
+
+        section, output = self.job.verify, self.layout.reference
+        assert section is not None
+        wanted = tuple(self.job.convert.outputs)
+        request = ReferenceRequest(self.source, sections.feed(section.data), output, wanted, section.batch)
+        return Node(
+            "reference",
+            "reference",
+            lambda _: request,
+            (output,),
+            inputs={"source": self.source.path, **sections.files(section.data)},
+            options={
+                **sections.options(self.job.source),
+                "data": sections.options(section.data),
+                "outputs": list(wanted),
+                "allow_code": self.source.allow_code,
+            },
         )
 
     def lower(self, precision: str) -> Node:
         from trtconv.stages.lower import LowerRequest
 
-        section, typed, calibration = self.job.lower, self.layout.typed(precision), self.job.calibrate
-        measured = calibration is not None and precision not in ("fp32", "tf32")
-        given = calibration.cache if calibration is not None and measured else None
-        cache = given or (self.layout.cache if measured else None)
-        keep, exclude = _keep(section.keep), _keep(section.exclude)
+        section, typed = self.job.lower, self.layout.typed(precision)
+        given, cache = self._cache(precision)
 
         def request(_: History) -> LowerRequest:
             return LowerRequest(
-                self.layout.onnx, typed, precision, cache, section.base, keep, exclude, section.io_types
+                self.layout.onnx,
+                typed,
+                precision,
+                cache,
+                section.base,
+                sections.keep(section.keep),
+                sections.keep(section.exclude),
+                section.io_types,
             )
 
         return Node(
@@ -150,179 +179,17 @@ class _Line:
             request,
             (typed,),
             precision,
-            ("convert", "calibrate") if measured and given is None else ("convert",),
+            ("convert", "calibrate") if cache is not None and given is None else ("convert",),
             {"cache": given} if given else {},
-            {**_options(section), "precision": precision},
+            {**sections.options(section), "precision": precision},
         )
 
-    def model(self, precision: str) -> Path:
-        return self.source.path if self.typed else self.layout.typed(precision)
-
-    def after_model(self, precision: str) -> dict[str, Any]:
-        """Needs or inputs of a step that reads the typed model."""
-        return {"inputs": {"model": self.source.path}} if self.typed else {"needs": (f"lower[{precision}]", "convert")}
-
-    def build(self, precision: str) -> Node:
-        from trtconv.stages.build import BuildRequest
-
-        section, engine = self.job.build, self.layout.engine(precision)
-
-        def request(history: History) -> BuildRequest:
-            profiles = _profiles(self.job.inputs, lambda: self.interface(history))
-            return BuildRequest(
-                self.model(precision),
-                engine,
-                precision,
-                section.backend,
-                profiles,
-                section.workspace,
-                tuple(section.targets),
-                {"job": _plain(self.job), "digests": self.chain(precision, history)},
-            )
-
-        return Node(
-            f"build[{precision}]",
-            "build",
-            request,
-            (engine,),
-            precision,
-            options={
-                **_options(section),
-                "precision": precision,
-                "profiles": {n: _plain(i.profile) for n, i in self.job.inputs.items()},
-            },
-            facts=(engine.with_name(engine.name + ".json"),),
-            **self.after_model(precision),
-        )
-
-    def chain(self, precision: str, history: History) -> dict[str, str]:
-        """SHA-256 of every link between the source and the engine."""
-        files = {
-            "source": self.source.path,
-            "frozen": self.layout.frozen,
-            "onnx": self.layout.onnx,
-            "cache": self.layout.cache,
-            "typed": self.model(precision),
-        }
-        given = self.job.calibrate.cache if self.job.calibrate else None
-        files |= {} if given is None else {"cache": given}
-        return {what: history.digests[path] for what, path in files.items() if path in history.digests}
-
-    def interface(self, history: History) -> tuple[TensorInfo, ...]:
-        if "convert" in history.results:
-            inputs: tuple[TensorInfo, ...] = history.results["convert"].inputs
-            return inputs
-        from trtconv.graph import model_io  # an ad-hoc build of a typed file: nothing has read it yet
-
-        return model_io.interface(model_io.load(self.source.path))[0]
-
-    def reference(self) -> Node:
-        from trtconv.stages.reference import ReferenceRequest
-
-        section, output = self.job.verify, self.layout.reference
-        assert section is not None
-        data, wanted = _feed(section.data), tuple(self.job.convert.outputs)
-        return Node(
-            "reference",
-            "reference",
-            lambda _: ReferenceRequest(self.source, data, output, wanted, section.batch),
-            (output,),
-            inputs={"source": self.source.path, **_files(section.data)},
-            options={**_options(self.job.source), "data": _options(section.data), "outputs": list(wanted)},
-        )
-
-    def verify(self, precision: str) -> Node:
-        from trtconv.stages.verify import VerifyRequest
-
-        section = self.job.verify
-        assert section is not None
-        base = self.model(precision) if self.typed else self.layout.onnx
-        tolerance = section.tolerance.get(precision, TOLERANCE.get(precision))
-        limits = {_FP32_LABEL: section.tolerance.get("fp32", TOLERANCE["fp32"])}
-        limits |= {} if tolerance is None else {_TYPED_LABEL: tolerance, _ENGINE_LABEL: tolerance}
-        candidates = {_TYPED_LABEL: self.model(precision), _ENGINE_LABEL: self.layout.engine(precision)}
-
-        def request(history: History) -> VerifyRequest:
-            from_source = "reference" in history.results
-            return VerifyRequest(
-                self.layout.reference if from_source else base,
-                history.results["reference"].framework if from_source else _FP32_LABEL,
-                {_FP32_LABEL: base, **candidates} if from_source else candidates,
-                _feed(section.data),
-                section.batch,
-                limits,
-                section.max_accuracy_drop,
-            )
-
-        needs = (
-            f"build[{precision}]",
-            *(() if self.typed else (f"lower[{precision}]", "convert")),
-            *(("reference",) if self.has_reference else ()),
-        )
-        return Node(
-            f"verify[{precision}]",
-            "verify",
-            request,
-            (),
-            precision,
-            needs,
-            _files(section.data),
-            {**_options(section), "limits": limits},
-        )
-
-    def infer(self, precision: str) -> Node:
-        from trtconv.stages.infer import InferRequest
-
-        section = self.job.infer
-        assert section is not None
-        output = self.layout.results(precision, section.format)
-
-        def request(_: History) -> InferRequest:
-            return InferRequest(
-                self.layout.engine(precision),
-                _feed(section.data),
-                output,
-                self.model(precision),
-                section.backend,
-                section.batch,
-                tuple(section.postprocess),
-                section.device_api,
-            )
-
-        return Node(
-            f"infer[{precision}]",
-            "infer",
-            request,
-            (output,),
-            precision,
-            (f"build[{precision}]",),
-            _files(section.data),
-            _options(section),
-        )
-
-    def bench(self, precision: str) -> Node:
-        from trtconv.stages.bench import BenchRequest
-
-        section = self.job.bench
-        assert section is not None
-
-        def request(_: History) -> BenchRequest:
-            return BenchRequest(
-                self.layout.engine(precision),
-                self.model(precision),
-                section.backend,
-                tuple(section.batch),
-                section.semantics,
-                section.warmup,
-                section.duration,
-                section.iterations,
-                streams=section.streams,
-                device_api=section.device_api,
-            )
-
-        return Node(
-            f"bench[{precision}]", "bench", request, (), precision, (f"build[{precision}]",), options=_options(section)
-        )
+    def _cache(self, precision: str) -> tuple[Path | None, Path | None]:
+        """(the cache that the user gave, the cache to use) for a precision."""
+        calibration = self.job.calibrate
+        if calibration is None or precision in ("fp32", "tf32"):
+            return None, None
+        return calibration.cache, calibration.cache or self.layout.cache
 
 
 def upto(steps: list[Node], stage: str) -> list[Node]:
@@ -348,51 +215,3 @@ def _how_to_get(stage: str) -> str:
     if stage in ("calibrate", "verify", "infer", "bench"):
         return f"add a {stage}: section to the job file"
     return "its source needs none; see trtconv check JOB for the steps it has"
-
-
-def _input_spec(name: str, spec: Input) -> InputSpec:
-    return InputSpec(name, None if spec.shape is None else tuple(spec.shape))
-
-
-def _shapes(job: Job) -> dict[str, Any]:
-    return {name: spec.shape for name, spec in job.inputs.items()}
-
-
-def _options(section: Section) -> dict[str, Any]:
-    """A section without its paths: files enter a key by their contents, wherever they lie."""
-    return {name: value for name, value in _plain(section).items() if name not in ("path", "cache", "data")} | (
-        {"data": _options(data)} if (data := getattr(section, "data", None)) is not None else {}
-    )
-
-
-def _plain(section: Section | None) -> dict[str, Any]:
-    return {} if section is None else section.model_dump(mode="json")
-
-
-def _feed(data: Data) -> FeedSpec:
-    return FeedSpec(data.path, data.labels, data.samples, tuple(data.preprocess))
-
-
-def _files(data: Data) -> dict[str, Path]:
-    return {"data": data.path, **({"labels": Path(data.labels)} if data.labels.endswith(".npy") else {})}
-
-
-def _keep(section: Keep) -> KeepRules:
-    return KeepRules(tuple(section.ops), tuple(section.names))
-
-
-def _profiles(
-    inputs: Mapping[str, Input], interface: Callable[[], tuple[TensorInfo, ...]]
-) -> tuple[Mapping[str, ShapeRange], ...]:
-    """The job's profile with full shapes; a single number stands for every dynamic dimension."""
-    ranges = {}
-    for name, spec in inputs.items():
-        if spec.profile is None:
-            continue
-        bounds = spec.profile.min, spec.profile.opt, spec.profile.max
-        if len(bounds[0]) == 1:
-            shape = next((t.shape for t in interface() if t.name == name), None)
-            if shape is not None:  # an unknown name is the build stage's to report, with the names there are
-                bounds = tuple([d if isinstance(d, int) and d > 0 else b[0] for d in shape] for b in bounds)  # type: ignore[assignment]
-        ranges[name] = ShapeRange(*(tuple(b) for b in bounds))
-    return (ranges,) if ranges else ()

@@ -66,7 +66,7 @@ def _steps(steps: Sequence[StepView]) -> str:
 def _precisions(steps: Sequence[StepView]) -> str:
     rows = []
     header: list[str] = []
-    for precision in dict.fromkeys(s.precision for s in steps if s.precision):
+    for precision in dict.fromkeys(s.precision for s in steps if s.stage in ("build", "verify")):
         found = {s.stage: s.result for s in steps if s.precision == precision}
         row = {"precision": precision, **_engine(found), **_accuracy(found)}
         header = list(row) if len(row) > len(header) else header

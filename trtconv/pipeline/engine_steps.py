@@ -1,0 +1,194 @@
+"""The steps of one engine: build, and what the job asks of it then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtconv.core.records import SourceSpec, TensorInfo
+from trtconv.pipeline import sections
+from trtconv.pipeline.cells import Cell
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.nodes import History, Node
+
+TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
+"""Largest relative difference from the reference, where the job says nothing. INT8 and FP8 are judged by accuracy."""
+
+_FP32_LABEL, _TYPED_LABEL, _ENGINE_LABEL = "FP32 ONNX", "typed ONNX", "engine"
+
+
+@dataclass(frozen=True)
+class EngineSteps:
+    """What to do for one cell.
+
+    Attributes:
+        cell: the engine.
+        layout: of the job's files.
+        source: of the model.
+        typed: whether the source is typed ONNX, to be built as it is.
+        has_reference: whether a step runs the source's own framework.
+    """
+
+    cell: Cell
+    layout: Layout
+    source: SourceSpec
+    typed: bool
+    has_reference: bool
+
+    def nodes(self) -> list[Node]:
+        """All steps of this engine, in order."""
+        job = self.cell.job
+        wanted = [self.build()]
+        wanted += [self.verify()] if job.verify else []
+        wanted += [self.infer()] if job.infer else []
+        return wanted + ([self.bench()] if job.bench else [])
+
+    @property
+    def model(self) -> Path:
+        """The typed ONNX."""
+        return self.source.path if self.typed else self.layout.typed(self.cell.precision)
+
+    @property
+    def engine(self) -> Path:
+        """The plan."""
+        return self.layout.engine(self.cell.label)
+
+    def node(self, stage: str, **parts: Any) -> Node:
+        """A step of this engine; after the build, unless it says otherwise."""
+        label = self.cell.label
+        needs = (f"build[{label}]",) if stage != "build" else ()
+        return Node(f"{stage}[{label}]", stage, precision=label, **{"needs": needs, "outputs": (), **parts})
+
+    def build(self) -> Node:
+        """Typed ONNX to the plan."""
+        from trtconv.stages.build import BuildRequest
+
+        section, engine, cell = self.cell.job.build, self.engine, self.cell
+
+        def request(history: History) -> BuildRequest:
+            interface = self.interface(history)
+            return BuildRequest(
+                self.model,
+                engine,
+                cell.precision,
+                section.backend,
+                sections.ranges(cell.profiles(interface), interface),
+                section.workspace,
+                tuple(section.targets),
+                {"job": sections.plain(cell.job), "digests": self.chain(history)},
+            )
+
+        profiles = {name: sections.plain(spec.profile) for name, spec in cell.job.inputs.items()}
+        return self.node(
+            "build",
+            request=request,
+            outputs=(engine,),
+            facts=(engine.with_name(engine.name + ".json"),),
+            needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
+            inputs={"model": self.source.path} if self.typed else {},
+            options={
+                **sections.options(section),
+                "precision": cell.precision,
+                "profiles": profiles if cell.profile is None else sections.plain(cell.profile),
+            },
+        )
+
+    def chain(self, history: History) -> dict[str, str]:
+        """SHA-256 of every link between the source and the engine."""
+        calibration = self.cell.job.calibrate
+        given = calibration.cache if calibration else None
+        files = {
+            "source": self.source.path,
+            "frozen": self.layout.frozen,
+            "onnx": self.layout.onnx,
+            "cache": given or self.layout.cache,
+            "typed": self.model,
+        }
+        return {what: history.digests[path] for what, path in files.items() if path in history.digests}
+
+    def interface(self, history: History) -> tuple[TensorInfo, ...]:
+        """The model's inputs."""
+        if "convert" in history.results:
+            inputs: tuple[TensorInfo, ...] = history.results["convert"].inputs
+            return inputs
+        from trtconv.graph import model_io  # an ad-hoc build of a typed file: nothing has read it yet
+
+        return model_io.interface(model_io.load(self.source.path))[0]
+
+    def verify(self) -> Node:
+        """The engine's forms against the source."""
+        from trtconv.stages.verify import VerifyRequest
+
+        section, precision = self.cell.job.verify, self.cell.precision
+        assert section is not None
+        base = self.model if self.typed else self.layout.onnx
+        tolerance = section.tolerance.get(precision, TOLERANCE.get(precision))
+        limits = {_FP32_LABEL: section.tolerance.get("fp32", TOLERANCE["fp32"])}
+        limits |= {} if tolerance is None else {_TYPED_LABEL: tolerance, _ENGINE_LABEL: tolerance}
+        candidates = {_TYPED_LABEL: self.model, _ENGINE_LABEL: self.engine}
+
+        def request(history: History) -> VerifyRequest:
+            return VerifyRequest(
+                self.layout.reference if self.has_reference else base,
+                history.results["reference"].framework if self.has_reference else _FP32_LABEL,
+                {_FP32_LABEL: base, **candidates} if self.has_reference else candidates,
+                sections.feed(section.data),
+                section.batch,
+                limits,
+                section.max_accuracy_drop,
+            )
+
+        models = () if self.typed else (f"lower[{precision}]", "convert")
+        return self.node(
+            "verify",
+            request=request,
+            needs=(f"build[{self.cell.label}]", *models, *(("reference",) if self.has_reference else ())),
+            inputs=sections.files(section.data),
+            options={**sections.options(section), "limits": limits},
+        )
+
+    def infer(self) -> Node:
+        """Samples through the engine."""
+        from trtconv.stages.infer import InferRequest
+
+        section = self.cell.job.infer
+        assert section is not None
+        output = self.layout.results(self.cell.label, section.format)
+        request = InferRequest(
+            self.engine,
+            sections.feed(section.data),
+            output,
+            self.model,
+            section.backend,
+            section.batch,
+            tuple(section.postprocess),
+            section.device_api,
+        )
+        return self.node(
+            "infer",
+            request=lambda _: request,
+            outputs=(output,),
+            inputs=sections.files(section.data),
+            options=sections.options(section),
+        )
+
+    def bench(self) -> Node:
+        """Measurements of the engine."""
+        from trtconv.stages.bench import BenchRequest
+
+        section = self.cell.job.bench
+        assert section is not None
+        request = BenchRequest(
+            self.engine,
+            self.model,
+            section.backend,
+            tuple(section.batch),
+            section.semantics,
+            section.warmup,
+            section.duration,
+            section.iterations,
+            streams=section.streams,
+            device_api=section.device_api,
+        )
+        return self.node("bench", request=lambda _: request, options=sections.options(section))
