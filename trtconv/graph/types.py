@@ -25,6 +25,7 @@ FLOATS = frozenset({_P.FLOAT, _P.FLOAT16, _P.BFLOAT16, _P.DOUBLE})
 """Types that arithmetic is done in. Quantized types (INT8, FLOAT8...) are not among them."""
 
 NUMERIC_NAMES: Mapping[Type, str] = {number: name.lower() for name, number in _P.DataType.items()}
+_NUMBERS = {name: number for number, name in NUMERIC_NAMES.items()}
 
 # Attribute that says the type of the outputs, and the type without it (0: that of the first input).
 _TYPE_ATTRIBUTE = {"Cast": ("to", 0), "EyeLike": ("dtype", 0), "RandomNormal": ("dtype", _P.FLOAT),
@@ -177,17 +178,22 @@ def _value_type(node: Any) -> Type:
 
 
 def _bound_outputs(node: Any, types: list[Type | None], version: int) -> list[Type | None]:
-    """Output types from the type parameters that the inputs bind."""
+    """Output types from the type parameters that the inputs bind, or that admit one type only."""
     ins, outs = formals(node, version)
+    table = allowed(node.op_type, node.domain, version)
     bound: dict[str, Type] = {}
     for formal, kind in zip(ins, types, strict=False):
         if kind is not None:
             bound.setdefault(formal.type_str, kind)
-    found = []
-    for formal in outs:
-        fixed = _P.DataType.DESCRIPTOR.values_by_name.get(formal.type_str.removeprefix("tensor(").rstrip(")").upper())
-        found.append(fixed.number if fixed is not None else bound.get(formal.type_str))
-    return found
+    return [bound.get(formal.type_str) or _only(table.get(formal.type_str, frozenset({formal.type_str})))
+            for formal in outs]  # fmt: skip
+
+
+def _only(admitted: frozenset[str]) -> Type | None:
+    """The one tensor type that a parameter admits; None when there are several."""
+    if len(admitted) != 1:
+        return None
+    return _NUMBERS.get(next(iter(admitted)).removeprefix("tensor(").removesuffix(")"))
 
 
 def _body_outputs(node: Any, types: list[Type | None], scope: Scope, version: int, check_nodes: bool) -> list[Any]:
