@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trtconv.adapters import cuda
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.extras import install_line
 
 
 def open_device(gpu: Gpu) -> cuda.Device:
@@ -25,7 +26,7 @@ def open_device(gpu: Gpu) -> cuda.Device:
         from cuda.bindings import runtime
     except ImportError as error:
         raise EnvironmentProblem(f"cuda-bindings is installed but does not load: {error}",
-                                 hint="pip install --force-reinstall 'trtconv[cuda]'") from error  # fmt: skip
+                                 hint=f"{install_line('cuda')} --force-reinstall") from error  # fmt: skip
     return cast("cuda.Device", _Device(runtime, gpu))  # a device takes its own streams and events only
 
 

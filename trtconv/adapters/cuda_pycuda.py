@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trtconv.adapters import cuda
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.extras import install_line
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING in cuda.h
 
@@ -30,7 +31,7 @@ def open_device(gpu: Gpu) -> cuda.Device:
         from pycuda import driver
     except ImportError as error:
         raise EnvironmentProblem(f"PyCUDA is installed but does not load: {error}",
-                                 hint="pip install --force-reinstall 'trtconv[pycuda]'") from error  # fmt: skip
+                                 hint=f"{install_line('pycuda')} --force-reinstall") from error  # fmt: skip
     driver.init()
     return cast("cuda.Device", _Device(driver, gpu))  # a device takes its own streams and events only
 

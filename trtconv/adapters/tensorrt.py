@@ -13,6 +13,7 @@ from trtconv.adapters import cuda_driver
 from trtconv.adapters.tensorrt_api import Capabilities, Enum, TrtApi, TrtILogger, TrtIProgressMonitor, Version
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
+from trtconv.core.extras import install_line
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def load(name: str) -> Loaded:
         raise _broken(flavor, error) from error
     problem = _unsupported(flavor, api.__version__)
     if problem:
-        raise EnvironmentProblem(problem, hint=f"pip install 'trtconv[{flavor.extra}]'")
+        raise EnvironmentProblem(problem, hint=install_line(flavor.extra))
     return Loaded(flavor, api, api.__version__)
 
 
@@ -165,9 +166,9 @@ def logger(api: TrtApi, sink: Callable[[str, str], None]) -> TrtILogger:
 
 def progress_monitor(
     api: TrtApi,
-    start: Callable[[str, str | None, int], None],
-    step: Callable[[str, int], None],
-    finish: Callable[[str], None],
+    on_start: Callable[[str, str | None, int], None],
+    on_step: Callable[[str, int], None],
+    on_finish: Callable[[str], None],
 ) -> TrtIProgressMonitor:
     """A monitor that passes on what it hears and never cancels; the callbacks must not raise."""
 
@@ -176,14 +177,14 @@ def progress_monitor(
             super().__init__()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            start(phase_name, parent_phase, num_steps)
+            on_start(phase_name, parent_phase, num_steps)
 
-        def step_complete(self, phase_name: str, step_: int) -> bool:
-            step(phase_name, step_)
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            on_step(phase_name, step)
             return True  # anything falsy cancels the build
 
         def phase_finish(self, phase_name: str) -> None:
-            finish(phase_name)
+            on_finish(phase_name)
 
     return cast("TrtIProgressMonitor", Monitor())
 
@@ -200,7 +201,7 @@ def _installed(name: str) -> str:
 
 def _probe(flavor: Flavor) -> Found:
     version = _installed(flavor.name)
-    problem = _unsupported(flavor, version) if version else f"not installed: pip install 'trtconv[{flavor.extra}]'"
+    problem = _unsupported(flavor, version) if version else f"not installed: {install_line(flavor.extra)}"
     return Found(flavor, version, problem)
 
 
@@ -213,4 +214,4 @@ def _unsupported(flavor: Flavor, version: str) -> str:
 
 def _broken(flavor: Flavor, error: Exception) -> EnvironmentProblem:
     return EnvironmentProblem(f"{flavor.title} is installed but does not load: {error}",
-                              hint=f"pip install --force-reinstall 'trtconv[{flavor.extra}]'")  # fmt: skip
+                              hint=f"{install_line(flavor.extra)} --force-reinstall")  # fmt: skip
