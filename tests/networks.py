@@ -110,7 +110,8 @@ def magnitudes(network: Any, feeds: Arrays) -> dict[str, float]:
 def decibels(signal: np.ndarray, other: np.ndarray) -> float:
     """Signal-to-noise ratio of ``other`` as a copy of ``signal``."""
     wanted = signal.astype(np.float64)
-    return float(10 * np.log10((wanted**2).sum() / ((wanted - other.astype(np.float64)) ** 2).sum()))
+    error = ((wanted - other.astype(np.float64)) ** 2).sum()
+    return float(10 * np.log10((wanted**2).sum() / error)) if error else float("inf")
 
 
 def fully_checked(network: Any) -> Any:
