@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """Element max(N - 1 - int((1 - p/100) N), 0) of N ascending values: no interpolation."""
-    count = len(ascending)
-    return ascending[max(count - 1 - int((1 - percent / 100) * count), 0)]
+    """Element max(N - 1 - int((1 - p/100) N), 0) of N ascending values: no interpolation.
+
+    The product is computed in float32, as trtexec does; in float64 it would fall on the other side of a whole number
+    for some p and N (90 of 100 values).
+    """
+    single = np.float32
+    left_out = int((single(1) - single(percent) / single(100)) * single(len(ascending)))
+    return ascending[max(len(ascending) - 1 - left_out, 0)]
 
 
 def median(ascending: Sequence[float]) -> float:

@@ -1,0 +1,302 @@
+"""The build and run paths of every flavour, on objects that have the recorded names and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.fake_tensorrt import Fake, FakeDevice
+from trtconv.adapters import cuda
+from trtconv.backends import engine, gpu_loop
+from trtconv.backends.rules import RULES, Limits
+from trtconv.backends.runner import EngineRunner, open_engine, open_runner
+from trtconv.backends.slots import Slot
+from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
+from trtconv.core.events import Message, ignore
+from trtconv.core.records import ShapeRange
+from trtconv.stages.build import BuildRequest, build
+
+ALL = ("tensorrt-10.16.1", "tensorrt-11.4.0", "tensorrt_rtx-1.5.0", "tensorrt_rtx-1.7.1")
+TENSORRT, RTX = ALL[:2], ALL[2:]
+BACKEND = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+
+
+def called(fake: Fake, name: str) -> list[Any]:
+    return [given for what, given in fake.calls if what == name]
+
+
+def built(fake: Fake, model: Path, **options: Any) -> Path:
+    path = model.with_suffix(".engine")
+    build(BuildRequest(model, path, backend=BACKEND[fake.module], **options), ignore)
+    return path
+
+
+@pytest.mark.parametrize("record", ALL)
+def test_one_code_builds_on_all(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    path = built(fake, doubling, precision="fp32", workspace=1 << 28)
+    assert path.read_bytes() == fake.plan
+    strongly_typed = 1 << int(fake.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    assert called(fake, "Builder.create_network") == [{"flags": strongly_typed}]
+    assert called(fake, "IBuilderConfig.clear_flag") == [{"flag": fake.BuilderFlag.TF32}]
+    assert called(fake, "IBuilderConfig.set_memory_pool_limit")[0]["pool_size"] == 1 << 28
+    assert called(fake, "IOptimizationProfile.set_shape") == [
+        {"input": "x", "min": (1, 4), "opt": (8, 4), "max": (32, 4)}]  # fmt: skip
+    facts = json.loads(path.with_name("doubling.engine.json").read_text())
+    assert facts["version"] == fake.version
+    assert facts["flavor"] == BACKEND[fake.module]
+
+
+@pytest.mark.parametrize(("precision", "call"), [("tf32", "set_flag"), ("fp32", "clear_flag")])
+def test_tf32_is_switched_by_the_precision(install: Any, doubling: Path, precision: str, call: str) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    built(fake, doubling, precision=precision)
+    switched = [name for name, _ in fake.calls if name in ("IBuilderConfig.set_flag", "IBuilderConfig.clear_flag")]
+    assert switched == [f"IBuilderConfig.{call}"]
+
+
+def test_other_precisions_leave_tf32_alone(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    built(fake, doubling, precision="fp16")
+    assert called(fake, "IBuilderConfig.set_flag") == called(fake, "IBuilderConfig.clear_flag") == []
+
+
+@pytest.mark.parametrize("record", TENSORRT)
+def test_kernel_times_are_kept_for_the_next_build(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    built(fake, doubling)
+    assert called(fake, "IBuilderConfig.create_timing_cache") == [{"serialized_timing_cache": b""}]
+    assert doubling.with_suffix(".engine.timing").read_bytes() == b"times"
+    built(fake, doubling)
+    assert called(fake, "IBuilderConfig.create_timing_cache")[1] == {"serialized_timing_cache": b"times"}
+
+
+@pytest.mark.parametrize("record", RTX)
+def test_rtx_measures_nothing_while_building(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    built(fake, doubling)
+    assert called(fake, "IBuilderConfig.create_timing_cache") == []
+    assert not doubling.with_suffix(".engine.timing").exists()
+
+
+@pytest.mark.parametrize("record", RTX)
+def test_targets_fill_every_slot(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    built(fake, doubling, targets=("sm86", "SM89"))
+    assert called(fake, "IBuilderConfig.num_compute_capabilities") == [2]
+    slots = called(fake, "IBuilderConfig.set_compute_capability")
+    assert [(slot["compute_capability"].name, slot["index"]) for slot in slots] == [("SM86", 0), ("SM89", 1)]
+
+
+@pytest.mark.parametrize("record", TENSORRT)
+def test_tensorrt_has_no_targets(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    with pytest.raises(UsageError, match="builds for this machine's GPU only"):
+        built(fake, doubling, targets=("sm86",))
+
+
+def test_a_refused_network_gives_the_log_without_noise(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.7.1")
+    fake.refuse_plan = True
+    cause = ("ERROR", "Error Code 2: maxScratchSize > 0 failed.")
+    noise = ("ERROR", "[checkMacros.cpp::catchCudaError::250] cudaError 35")
+    fake.says = [cause, cause, noise, ("VERBOSE", "chatter")]
+    with pytest.raises(BuildError) as raised:
+        built(fake, doubling)
+    assert str(raised.value).count("maxScratchSize") == 1
+    assert "catchCudaError" not in str(raised.value)
+    assert "chatter" not in str(raised.value)
+    assert raised.value.hint.startswith("raise build.workspace")
+    assert not doubling.with_suffix(".engine").exists()
+
+
+def test_an_older_engine_survives_a_failed_build_with_its_facts(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.7.1")
+    path = built(fake, doubling)
+    before = path.with_name("doubling.engine.json").read_text()
+    fake.refuse_plan = True
+    with pytest.raises(BuildError):
+        built(fake, doubling)
+    assert path.read_bytes() == fake.plan
+    assert path.with_name("doubling.engine.json").read_text() == before
+
+
+def test_warnings_reach_the_result_once(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.7.1")
+    fake.says = [("WARNING", "weights are subnormal"), ("WARNING", "weights are subnormal"),
+                 ("WARNING", "[MS] Multi stream is disabled because of the moon.")]  # fmt: skip
+    result = build(BuildRequest(doubling, doubling.with_suffix(".engine"), backend="rtx"), ignore)
+    assert result.warnings == ("weights are subnormal",)
+
+
+@pytest.mark.parametrize("record", ALL)
+@pytest.mark.parametrize("batch", [1, 5, 32, 100])
+def test_one_code_runs_on_all(install: Any, doubling: Path, record: str, batch: int) -> None:
+    fake, device = install(record)
+    runner = open_engine(built(fake, doubling))
+    x = np.random.default_rng(batch).normal(size=(batch, 4)).astype(np.float32)
+    assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
+    assert np.array_equal(runner.run({"x": x[:1]})["y"], 2 * x[:1]) or batch > 32  # back to the first profile
+    assert runner.describe() == f"{'TensorRT-RTX' if 'rtx' in record else 'TensorRT'} {fake.version} on NVIDIA H200"
+    runner.close()
+    assert device.live == 0
+    assert device.closed
+
+
+def test_outputs_are_the_callers_own(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    runner = open_engine(built(fake, doubling))
+    first = runner.run({"x": np.ones((2, 4), np.float32)})["y"]
+    runner.run({"x": np.zeros((2, 4), np.float32)})
+    assert (first == 2).all()
+
+
+def test_profiles_are_chosen_by_shape_and_bounds_are_told(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    runner = open_engine(built(fake, doubling))
+    runner.run({"x": np.zeros((64, 4), np.float32)})
+    assert called(fake, "IExecutionContext.set_optimization_profile_async") == [
+        {"profile_index": 1, "stream_handle": 7}
+    ]
+    with pytest.raises(
+        UsageError, match=r"shape \[129, 4\]; the engine was built for \[1, 4\] to \[32, 4\] or \[33, 4\]"
+    ):
+        runner.run({"x": np.zeros((129, 4), np.float32)})
+
+
+@pytest.mark.parametrize("record", RTX)
+def test_rtx_compiles_for_the_shape_and_keeps_its_kernels(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    path = built(fake, doubling)
+    open_engine(path).close()
+    eager = fake.DynamicShapesKernelSpecializationStrategy.EAGER
+    assert called(fake, "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy") == [eager]
+    assert path.with_name("doubling.engine.kernels").read_bytes() == b"kernels"
+    open_engine(path).close()
+    assert called(fake, "IRuntimeCache.deserialize") == [{"blob": b"kernels"}]
+
+
+def test_a_verdict_of_rtx_is_advice(install: Any, doubling: Path) -> None:
+    """The pretended RTX calls every engine unfit for this GPU, as 1.4 to 1.6 do on an H200, and loads it."""
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    said: list[Message] = []
+    runner, why = open_runner(built(fake, doubling), emit=said.append)  # type: ignore[arg-type]
+    assert isinstance(runner, EngineRunner)
+    assert why == ""
+    assert any("built for other compute capabilities; it loads all the same" in message.text for message in said)
+
+
+def test_an_engine_that_does_not_load_says_why(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0")
+    path = built(fake, doubling)
+    fake.refuse_plan, fake.says = True, [("ERROR", "The engine cannot run on this GPU")]
+    with pytest.raises(EnvironmentProblem, match=r"does not load on NVIDIA H200: The engine cannot run on this GPU;"):
+        open_runner(path, backend="rtx")
+    assert device.closed
+
+
+def test_an_engine_that_does_not_load_is_replaced_only_where_allowed(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    path = built(fake, doubling)
+    fake.refuse_plan = True
+    runner, why = open_runner(path)
+    assert "does not load on NVIDIA H200" in why
+    assert runner.describe().startswith("ONNX Runtime")
+
+
+@pytest.mark.parametrize("record", ALL)
+@pytest.mark.parametrize("semantics", ["trtexec10", "trtexec11"])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_the_loop_counts_what_began_after_the_warm_up(
+    install: Any, doubling: Path, record: str, semantics: str, streams: int
+) -> None:
+    fake, device = install(record)
+    loaded = engine.load(built(fake, doubling))
+    feeds = {"x": np.ones((8, 4), np.float32)}
+    told: list[float] = []
+    rules = RULES[semantics]
+    recorded = gpu_loop.measure(loaded, feeds, rules, Limits(0.02, 0.05, 10), streams, told.append)
+    assert len(recorded.queries) >= 10 * streams
+    assert min(query.start for query in recorded.queries) >= (0 if rules.transfers else 20)
+    assert max(query.end for query in recorded.queries) >= 70
+    assert all((query.h2d is not None) is rules.transfers for query in recorded.queries)
+    assert recorded.graph is rules.graph
+    assert told[0] == 0.0
+    for query in recorded.queries:
+        assert query.compute is not None
+        assert query.latency == pytest.approx((query.h2d or 0) + query.compute + (query.d2h or 0))
+    loaded.close()
+    assert device.live == 0
+
+
+def test_enough_queries_are_made_when_time_is_up(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    loaded = engine.load(built(fake, doubling))
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    recorded = gpu_loop.measure(loaded, feeds, RULES["trtexec10"], Limits(0.0, 0.0, 25), 1, lambda seconds: None)
+    assert len(recorded.queries) == 25
+
+
+def test_without_capture_the_loop_says_so(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0", captures=False)
+    loaded = engine.load(built(fake, doubling))
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    recorded = gpu_loop.measure(loaded, feeds, RULES["trtexec11"], Limits(0, 0, 3), 1, lambda seconds: None)
+    assert recorded.graph is False
+    assert "cannot capture CUDA graphs" in recorded.note
+
+
+def test_a_captured_slot_replays_until_its_shape_changes(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt-11.4.0")
+    loaded = engine.load(built(fake, doubling))
+    slot, stream = Slot(loaded, graph=True), device.stream()
+    slot.reshape({"x": (2, 4)}, stream)
+    slot.compute(stream)
+    assert slot.capture(stream) == ""
+    runs = len(called(fake, "IExecutionContext.execute_async_v3"))
+    slot.compute(stream)
+    assert slot.replays
+    assert len(called(fake, "IExecutionContext.execute_async_v3")) == runs
+    slot.reshape({"x": (3, 4)}, stream)
+    slot.compute(stream)
+    assert not slot.replays
+    assert len(called(fake, "IExecutionContext.execute_async_v3")) == runs + 1
+    slot.close()
+    stream.close()
+    assert device.live == 0
+
+
+def test_rtx_captures_by_itself(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.5.0", captures=False)
+    loaded = engine.load(built(fake, doubling))
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    recorded = gpu_loop.measure(loaded, feeds, RULES["trtexec11"], Limits(0, 0, 3), 1, lambda seconds: None)
+    assert recorded.graph is True
+    assert set(called(fake, "IRuntimeConfig.cuda_graph_strategy")) == {fake.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE}
+
+
+def test_too_little_memory_for_a_context(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, _ = install("tensorrt-11.4.0", free=1 << 10)
+    monkeypatch.setattr(fake, "_context", lambda: None)
+    with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: 1.0 MiB needed, 1.0 KiB free"):
+        open_engine(built(fake, doubling))
+
+
+def test_the_pretended_gpu_has_the_interface() -> None:
+    wanted = {name for name in vars(cuda.Device) if not name.startswith("_")}
+    assert wanted <= set(dir(FakeDevice))
+
+
+def test_ranges_given_reach_tensorrt(install: Any, doubling: Path) -> None:
+    fake, _ = install("tensorrt-10.16.1")
+    built(fake, doubling, profiles=({"x": ShapeRange((2, 4), (3, 4), (4, 4))},))
+    assert called(fake, "IOptimizationProfile.set_shape")[0] == {
+        "input": "x",
+        "min": (2, 4),
+        "opt": (3, 4),
+        "max": (4, 4),
+    }
