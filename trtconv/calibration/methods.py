@@ -18,6 +18,7 @@ PERCENTILE = 99.999
 _MSE_STEPS = 128  # thresholds tried, evenly spaced up to the largest magnitude
 _ENTROPY_LEVELS = 128  # 127 positive levels and zero
 _ENTROPY_STEPS = 256  # thresholds tried at most
+_VALUES_PER_BIN = 64
 
 
 def minmax(histogram: Histogram) -> float:
@@ -65,11 +66,11 @@ def entropy(histogram: Histogram) -> float:
     Two precautions keep it from clipping too much. Exact zeros, of which ReLU and padding make any number, are left out
     of P and Q: they round to zero at every threshold, and a peak of them would drown what is clipped. And bins are
     merged until they hold enough values for their counts to mean something: on a ragged histogram the finest
-    thresholds always look best, since they smooth nothing.
+    thresholds always look best, since they smooth nothing. Too few values for that are not clipped at all.
     """
     counts, width = _smoothed(histogram)
     count = counts.size
-    if count <= _ENTROPY_LEVELS:
+    if count <= _ENTROPY_LEVELS or counts.sum() < _VALUES_PER_BIN * count:
         return histogram.amax
     tried = np.unique(np.linspace(_ENTROPY_LEVELS, count, min(_ENTROPY_STEPS, count - _ENTROPY_LEVELS + 1)).astype(int))
     divergences = [_divergence(counts, int(i)) for i in tried]
@@ -81,9 +82,6 @@ def _points(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float
     """Counts and centres of the bins that are not empty."""
     filled = np.flatnonzero(histogram.used)
     return histogram.used[filled].astype(np.float64), np.minimum((filled + 0.5) * histogram.width, histogram.amax)
-
-
-_VALUES_PER_BIN = 64
 
 
 def _smoothed(histogram: Histogram) -> tuple[NDArray[np.float64], float]:

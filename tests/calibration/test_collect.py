@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from trtconv.calibration.collect import Observer, collect
+from trtconv.core.errors import UsageError
+from trtconv.core.events import Progress, ignore
+
+
+class Data:
+    """Samples [n, 4] of one input ``x``."""
+
+    def __init__(self, array):
+        self.array = array
+        self.sizes = []
+
+    def __len__(self):
+        return len(self.array)
+
+    def batches(self, size, seed=None):
+        self.sizes.append(size)
+        for start in range(0, len(self.array), size):
+            yield {"x": self.array[start : start + size]}
+
+
+TENSORS = {"double": lambda x: 2 * x, "square": lambda x: x * x, "shift": lambda x: x - 3}
+
+
+def observe(fetch, watch):
+    """An observer that computes TENSORS, extremes as ONNX Runtime makes them: NaN may hide in them, not in the sum."""
+
+    def run(feeds):
+        found = {name: TENSORS[name](feeds["x"]).astype(np.float32) for name in fetch}
+        for name in watch:
+            values = TENSORS[name](feeds["x"]).astype(np.float32)
+            clean = values[~np.isnan(values)]
+            found |= {f"{name}>": clean.max(), f"{name}<": clean.min(), f"{name}+": values.sum()}
+        return found
+
+    return Observer(run, {name: (f"{name}>", f"{name}<", f"{name}+") for name in watch})
+
+
+def measure(data, histograms=(), **options):
+    settings = {"batch": 4, "seed": 0, "emit": ignore, **options}
+    return collect(data, observe, ["x", *TENSORS], ["x"], histograms, **settings)
+
+
+ARRAY = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+
+
+def test_magnitudes_are_those_of_all_samples():
+    measured = measure(Data(ARRAY))
+    assert measured.samples == 10
+    assert measured.amax["x"] == np.abs(ARRAY).max()
+    for name, function in TENSORS.items():
+        assert measured.amax[name] == np.abs(function(ARRAY)).max()
+    assert measured.histograms == {}
+
+
+def test_histograms_count_every_value_once_whatever_the_batch():
+    one, many = (measure(Data(ARRAY), ["x", "square"], batch=size) for size in (1, 10))
+    for name in ("x", "square"):
+        assert one.histograms[name].total == ARRAY.size
+        np.testing.assert_array_equal(one.histograms[name].counts, many.histograms[name].counts)
+        assert one.histograms[name].amax == measure(Data(ARRAY)).amax[name]
+
+
+def test_progress_counts_samples():
+    events = []
+    measure(Data(ARRAY), emit=events.append)
+    assert [(event.done, event.total, event.unit) for event in events if isinstance(event, Progress)] == [
+        (4, 10, "samples"), (8, 10, "samples"), (10, 10, "samples")]  # fmt: skip
+
+
+def test_batches_shrink_to_fit_into_memory_and_the_result_stays():
+    data = Data(ARRAY)
+    measured = measure(data, list(TENSORS), memory=3 * 16 * 2)  # three tensors of 16 bytes a sample: two samples
+    assert data.sizes == [1, 2]
+    free = measure(Data(ARRAY), list(TENSORS))
+    assert measured.amax == free.amax
+    for name in TENSORS:
+        np.testing.assert_array_equal(measured.histograms[name].counts, free.histograms[name].counts)
+
+
+def test_tensors_that_do_not_fit_together_take_more_passes():
+    data = Data(ARRAY)
+    measured = measure(data, list(TENSORS), memory=40)  # two tensors of 16 bytes at a time, one sample
+    assert data.sizes == [1, 1, 2]  # one sample to learn sizes; two tensors, one sample at a time; the third alone
+    assert [measured.histograms[name].total for name in TENSORS] == [ARRAY.size] * 3
+    assert measured.histograms["double"].zeros == 0
+    assert measured.samples == 10
+
+
+@pytest.mark.parametrize("histograms", [(), ("square",)])
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (3e30, "infinity")])
+def test_unusable_values_name_tensor_and_samples(histograms, value, what, monkeypatch):
+    monkeypatch.setitem(TENSORS, "square", lambda x: np.where(np.abs(x) > 1e20, np.float32(np.inf), x * 0 + 1) if what
+                        == "infinity" else np.where(np.isnan(x), x, 1.0))  # fmt: skip
+    broken = ARRAY.copy()
+    broken[6, 1] = value
+    with np.errstate(over="ignore"), pytest.raises(UsageError) as caught:
+        collect(Data(broken), observe, ["square"], [], list(histograms), batch=4, seed=0, emit=ignore)
+    assert f"tensor 'square' holds {what} for samples 4 to 7" in str(caught.value)
+    assert caught.value.hint
