@@ -1,5 +1,8 @@
 """The door to tf2onnx: a frozen graph becomes an ONNX model.
 
+Two things are changed in it, so that the same graph always gives the same bytes: its sets keep their order, and the
+counter in the names it makes starts anew.
+
 Three things are done around the converter, because without them it takes 50 times a model's size in memory: large
 constants wait outside while the graph is optimized by TensorFlow; the nodes that hold constants are not written anew
 on each of its passes (their memory is never given back); and it keeps no copies of the graph to fall back to.
@@ -8,7 +11,7 @@ on each of its passes (their memory is never given back); and it keeps no copies
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableSet
 from typing import Any
 
 import numpy as np
@@ -45,7 +48,7 @@ def to_onnx(frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
                                   hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
     _import()
     try:
-        with _update_proto_skips_constants(), _product_of_numpy_1():
+        with _update_proto_skips_constants(), _product_of_numpy_1(), _sets_with_order():
             return _convert(frozen, opset)
     except ConversionError:
         raise
@@ -152,6 +155,70 @@ def _update_proto_skips_constants() -> Iterator[None]:
         yield
     finally:
         Node.update_proto = original
+
+
+class _OrderedSet(MutableSet[Any]):
+    """A set that is iterated in the order in which its items came; with the methods that tf2onnx calls."""
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        self._items = dict.fromkeys(items)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, value: Any) -> None:
+        self._items[value] = None
+
+    def discard(self, value: Any) -> None:
+        self._items.pop(value, None)
+
+    def update(self, *others: Iterable[Any]) -> None:
+        for other in others:
+            self._items.update(dict.fromkeys(other))
+
+    def union(self, *others: Iterable[Any]) -> _OrderedSet:
+        result = _OrderedSet(self)
+        result.update(*others)
+        return result
+
+    def intersection(self, other: Iterable[Any]) -> _OrderedSet:
+        return _OrderedSet(item for item in other if item in self._items)
+
+    def difference(self, other: Iterable[Any]) -> _OrderedSet:
+        gone = _OrderedSet(other)
+        return _OrderedSet(item for item in self if item not in gone)
+
+    def issubset(self, other: Iterable[Any]) -> bool:
+        return all(item in other for item in self)
+
+    def copy(self) -> _OrderedSet:
+        return _OrderedSet(self)
+
+
+@contextlib.contextmanager
+def _sets_with_order() -> Iterator[None]:
+    """Let ``set(...)`` in those modules of tf2onnx that iterate over sets keep its order.
+
+    The order of a builtin set changes from process to process (hash seed, addresses), and with it the names that
+    survive when equal nodes are merged.
+    """
+    from tf2onnx import graph
+    from tf2onnx.optimizer import back_to_back_optimizer, transpose_optimizer
+
+    modules: tuple[Any, ...] = (graph, back_to_back_optimizer, transpose_optimizer)
+    for module in modules:
+        module.set = _OrderedSet  # hides the builtin in that module only
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.set
 
 
 @contextlib.contextmanager

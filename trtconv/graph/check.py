@@ -1,0 +1,150 @@
+"""Is a model whole: real operators only, valid, with types and shapes that follow from its inputs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+
+from trtconv.core.errors import ConversionError
+from trtconv.core.names import did_you_mean
+from trtconv.graph import editing, fold
+
+_STANDARD = (*editing.ONNX_DOMAINS, "ai.onnx.ml")
+
+
+def foreign_nodes(model: onnx.ModelProto) -> Iterator[tuple[Any, str]]:
+    """Every node whose operator is not one of ONNX at the model's opset, with the reason.
+
+    Operators of other domains (plugins) count as foreign unless the model brings their function.
+    """
+    versions = {item.domain: item.version for item in model.opset_import}
+    own = {(function.domain, function.name) for function in model.functions}
+    for _, node in editing.walk(model.graph):
+        if (node.domain, node.op_type) in own:
+            continue
+        domain = "" if node.domain in editing.ONNX_DOMAINS else node.domain
+        if domain not in _STANDARD:
+            yield node, f"belongs to {domain}, not to ONNX"
+            continue
+        version = versions.get(domain, versions.get("ai.onnx", 1) if not domain else 1)
+        try:
+            schema = onnx.defs.get_schema(node.op_type, version, domain)
+        except onnx.defs.SchemaError:
+            yield node, _unknown(node.op_type, domain, version)
+            continue
+        if schema.deprecated:
+            yield node, f"is no longer part of ONNX at opset {version}"
+
+
+def _unknown(op: str, domain: str, version: int) -> str:
+    if onnx.defs.has(op, domain):
+        since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op)
+        return f"exists in ONNX from opset {since} on, the model has opset {version}"
+    return "is not an ONNX operator"
+
+
+def require_onnx(model: onnx.ModelProto, *, plugins: bool = False) -> None:
+    """Fail on the first node that no ONNX runtime can know.
+
+    Args:
+        model: any.
+        plugins: let operators of other domains pass; TensorRT may have a plugin for them.
+
+    Raises:
+        ConversionError: it names operator, node and what to do.
+    """
+    foreign = [(node, why) for node, why in foreign_nodes(model) if not plugins or node.domain in _STANDARD]
+    if not foreign:
+        return
+    node, why = foreign[0]
+    others = sorted({other.op_type for other, _ in foreign} - {node.op_type})
+    also = f"; the same holds for {', '.join(others)}" if others else ""
+    raise ConversionError(f"node {editing.label(node)!r}: operator {node.op_type} {why}{also}",
+                          hint=_remedy(node.op_type, why))  # fmt: skip
+
+
+def _remedy(op: str, why: str) -> str:
+    if "from opset" in why:
+        return "choose that opset with convert.opset (--opset)"
+    near = did_you_mean(op, {schema.name for schema in onnx.defs.get_all_schemas()})
+    return near or "end the model before that node (convert.outputs), or replace the layer that makes it"
+
+
+def infer_shapes(model: onnx.ModelProto) -> None:
+    """Compute type and shape of every tensor anew, in place; dimensions keep the names of the inputs' dimensions.
+
+    Raises:
+        ConversionError: types or shapes that contradict each other; it names the node.
+    """
+    light = editing.skeleton(model)
+    del light.graph.value_info[:]
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    strict = not any(True for _ in foreign_nodes(model))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=strict, data_prop=True)
+    except Exception as error:
+        raise ConversionError(f"types or shapes do not fit: {_first_line(error)}",
+                              hint="check the shapes given for the inputs, or export it again") from error  # fmt: skip
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(value for value in inferred.graph.value_info if _known(value))
+    for value, new in zip(model.graph.output, inferred.graph.output, strict=True):
+        if _known(new):
+            value.type.CopyFrom(new.type)
+    for value in (*model.graph.value_info, *model.graph.output):
+        _forget_made_up_names(value)
+
+
+def _known(value: Any) -> bool:
+    return bool(value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"))
+
+
+def _forget_made_up_names(value: Any) -> None:
+    """``unk__7`` says no more than no name, and would be read as equal to another ``unk__7``."""
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_param.startswith("unk__"):
+            dim.ClearField("dim_param")
+
+
+def validate(model: onnx.ModelProto) -> None:
+    """Run ONNX's own checker on a model with inferred shapes, and one check that it lacks.
+
+    Raises:
+        ConversionError: what was found.
+    """
+    _refuse_impossible_reshapes(model)
+    try:
+        onnx.checker.check_model(editing.skeleton(model), full_check=False)
+    except Exception as error:
+        raise ConversionError(f"not a valid ONNX model: {_first_line(error)}", hint="export the model again") from error
+
+
+def _refuse_impossible_reshapes(model: onnx.ModelProto) -> None:
+    """Shape inference believes a constant target even when the number of elements differs."""
+    dims = fold.known_dims(model.graph)
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or not {node.input[0], node.output[0]} <= dims.keys():
+            continue
+        before, after = dims[node.input[0]], dims[node.output[0]]
+        if _names(before) == _names(after) is not None and _product(before) != _product(after):
+            raise ConversionError(f"node {editing.label(node)!r}: Reshape of {list(before)} to {list(after)} changes how "
+                                  "many elements there are", hint="check the shapes given for the inputs")  # fmt: skip
+
+
+def _names(dims: fold.Dims) -> list[str] | None:
+    """The dynamic dimensions, sorted; None when one of them has no name."""
+    return None if None in dims else sorted(dim for dim in dims if isinstance(dim, str))
+
+
+def _product(dims: fold.Dims) -> int:
+    return math.prod(dim for dim in dims if isinstance(dim, int))
+
+
+def _first_line(error: Exception) -> str:
+    """The first line that says something, without the place in ONNX's C++ code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^\S+\.(?:cc|h):\d+:?\s*", "", lines[0]) if lines else type(error).__name__

@@ -1,0 +1,225 @@
+"""ONNX hygiene: the same function with fewer nodes. Each pass works in place, can be left out, and says if it changed
+anything.
+
+Nothing here changes what a model computes, except that folding batch normalization into a convolution rounds its
+product once instead of twice (computed in float64).
+"""  # noqa: D205
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from trtconv.graph import check, editing, fold, symbolic
+
+MINIMUM_IR = 8
+"""The IR version of opset 15: the oldest that every TensorRT since 8 writes about."""
+
+_ROUNDS = 8
+
+
+def prepare(model: onnx.ModelProto) -> None:
+    """Bring any valid model into one form, in place.
+
+    Local functions are inlined, constants are initializers with raw data and no longer inputs, nodes are sorted and
+    named, the IR version is MINIMUM_IR or later.
+    """
+    if model.functions:
+        model.CopyFrom(onnx.inliner.inline_local_functions(model))
+    model.ir_version = max(model.ir_version, MINIMUM_IR)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    editing.normalize(model)
+    for graph in editing.graphs(model.graph):
+        for tensor in graph.initializer:
+            _to_raw(tensor)
+
+
+def clean(model: onnx.ModelProto, passes: Iterable[str] | None = None) -> None:
+    """Run the passes in place until none finds anything; shapes are inferred between rounds.
+
+    Args:
+        model: in the form that ``prepare`` gives.
+        passes: rows of PASSES; None: all.
+    """
+    chosen = [PASSES[name] for name in (PASSES if passes is None else passes)]
+    for _ in range(_ROUNDS):
+        check.infer_shapes(model)
+        changes = [run(model) for run in chosen]
+        if not any(changes):
+            return
+    check.infer_shapes(model)
+
+
+def op_counts(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs, subgraphs included."""
+    return Counter(node.op_type for _, node in editing.walk(model.graph))
+
+
+def drop_identities(model: onnx.ModelProto) -> bool:
+    """Remove Identity, inference-mode Dropout, and Cast to the type that the tensor has already."""
+    graph = model.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    names = _Renaming(graph)
+    kept = [node for node in graph.node if not (_passes_through(node, names, types) and names.join(node))]
+    changed = len(kept) < len(graph.node)
+    editing.replace_nodes(graph, kept)
+    names.apply()
+    return changed
+
+
+def _passes_through(node: Any, names: _Renaming, types: Mapping[str, int]) -> bool:
+    if node.domain not in editing.ONNX_DOMAINS:
+        return False
+    if node.op_type == "Dropout":
+        training = len(node.input) > 2 and node.input[2] != ""
+        return bool(not training and not any(name in names.read for name in node.output[1:]))
+    if node.op_type == "Cast":
+        return bool(types.get(node.input[0]) == editing.attribute(node, "to"))
+    return bool(node.op_type == "Identity")
+
+
+class _Renaming:
+    """New names for tensors of a graph, gathered while nodes go and applied at once."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+        self.outputs = {value.name for value in graph.output}
+        self.read = {name for node in graph.node for name in editing.reads(node)} | self.outputs
+        self.made = set(editing.producers(graph))
+        self.new: dict[str, str] = {}
+
+    def now(self, name: str) -> str:
+        """What a tensor is called after all changes so far."""
+        while name in self.new:
+            name = self.new[name]
+        return name
+
+    def join(self, node: Any) -> bool:
+        """Give a node's input and first output one name; False when both names have to stay."""
+        source, target = self.now(node.input[0]), node.output[0]
+        if target not in self.outputs:
+            self.new[target] = source
+        elif source in self.made and source not in self.outputs:
+            self.new[source] = target
+            self.made.add(target)
+        else:
+            return False
+        return True
+
+    def apply(self) -> None:
+        if self.new:
+            for graph, node in editing.walk(self.graph):
+                _rename(node.input, self.now)
+                if graph is self.graph:
+                    _rename(node.output, self.now)
+            for body in list(editing.graphs(self.graph))[1:]:
+                for value in body.output:
+                    value.name = self.now(value.name)
+
+
+def _rename(names: Any, now: Callable[[str], str]) -> None:
+    for position, name in enumerate(names):
+        if now(name) != name:
+            names[position] = now(name)
+
+
+def fold_batch_norm(model: onnx.ModelProto) -> bool:
+    """Multiply inference-mode BatchNormalization into the Conv before it, where nothing else reads between them."""
+    graph = model.graph
+    makers, readers = editing.producers(graph), editing.consumers(graph)
+    constants = editing.initializers(graph)
+    outputs = {value.name for value in graph.output}
+    gone = set()
+    for node in graph.node:
+        conv = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if conv is None or conv.op_type != "Conv" or conv.output[0] in outputs or len(readers[conv.output[0]]) > 1:
+            continue
+        if _only_constants((*conv.input[1:], *node.input[1:]), constants) and _is_inference(node):
+            _scale_conv(graph, conv, node, constants)
+            gone.add(node.output[0])
+    editing.replace_nodes(graph, [node for node in graph.node if node.output[0] not in gone or node.op_type == "Conv"])
+    return bool(gone)
+
+
+def _is_inference(node: Any) -> bool:
+    return not editing.attribute(node, "training_mode", 0) and not any(node.output[1:])
+
+
+def _only_constants(names: Iterable[str], constants: Mapping[str, Any]) -> bool:
+    return all(name in constants and constants[name].data_type == onnx.TensorProto.FLOAT for name in names)
+
+
+def _scale_conv(graph: Any, conv: Any, norm: Any, constants: dict[str, Any]) -> None:
+    """W' = W s / sqrt(v + eps);  b' = (b - m) s / sqrt(v + eps) + beta, per output channel, in float64."""
+    scale, shift, mean, variance = (editing.array(constants[name]).astype(np.float64) for name in norm.input[1:5])
+    factor = scale / np.sqrt(variance + editing.attribute(norm, "epsilon", 1e-5))
+    weight = editing.array(constants[conv.input[1]]).astype(np.float64)
+    bias = editing.array(constants[conv.input[2]]).astype(np.float64) if len(conv.input) > 2 else 0.0
+    new_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    values = {f"{norm.output[0]}_weight": new_weight, f"{norm.output[0]}_bias": (bias - mean) * factor + shift}
+    for name, value in values.items():
+        constants[name] = numpy_helper.from_array(value.astype(np.float32), name)
+        graph.initializer.append(constants[name])
+    del conv.input[1:]
+    conv.input.extend(values)
+    conv.output[0] = norm.output[0]
+
+
+def drop_unused(model: onnx.ModelProto) -> bool:
+    """Remove nodes and initializers that no output needs."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if any(name in needed for name in node.output):
+            kept.append(node)
+            needed.update(editing.reads(node))
+    before = len(graph.node), len(graph.initializer)
+    editing.replace_nodes(graph, reversed(kept))
+    editing.drop_unused_initializers(graph)
+    return before != (len(graph.node), len(graph.initializer))
+
+
+def share_duplicates(model: onnx.ModelProto) -> bool:
+    """Let equal initializers of the main graph be one."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    first: dict[tuple[Any, ...], str] = {}
+    same: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if not tensor.raw_data or tensor.name in outputs:
+            continue
+        keeper = first.setdefault((tensor.data_type, tuple(tensor.dims), tensor.raw_data), tensor.name)
+        if keeper != tensor.name:
+            same[tensor.name] = keeper
+    for _, node in editing.walk(graph):
+        _rename(node.input, lambda name: same.get(name, name))
+    if same:
+        editing.drop_unused_initializers(graph)
+    return bool(same)
+
+
+def _to_raw(tensor: Any) -> None:
+    if tensor.data_type == onnx.TensorProto.STRING or tensor.HasField("raw_data"):
+        return
+    tensor.CopyFrom(numpy_helper.from_array(editing.array(tensor), tensor.name))
+
+
+PASSES: Mapping[str, Callable[[onnx.ModelProto], bool]] = {
+    "identities": drop_identities,
+    "constants": fold.fold_constants,
+    "batch_norm": fold_batch_norm,
+    "reshapes": symbolic.simplify_reshapes,
+    "unused": drop_unused,
+    "duplicates": share_duplicates,
+}
+"""What ``clean`` does, in order."""
