@@ -36,7 +36,7 @@ def module_cli():
 
     def call(*args, cwd):
         command = [sys.executable, "-m", "trtconv", *map(str, args)]
-        env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "100"}
+        env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "100", "TRTCONV_CACHE": "off"}
         return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
 
     return call
@@ -105,6 +105,7 @@ def test_typed_models_hold_the_types_they_promise(ran):
 
 def test_engines_are_plain_plans_with_complete_sidecars(ran):
     folder, _, document = ran
+    weights = {}
     for precision, build in results(document, "build").items():
         engine = folder / f"out/job.{precision}.engine"
         data = engine.read_bytes()
@@ -113,17 +114,18 @@ def test_engines_are_plain_plans_with_complete_sidecars(ran):
         sidecar = json.loads((folder / f"out/job.{precision}.engine.json").read_text())
         assert sidecar["flavor"] == "rtx"
         assert ".".join(str(b) for b in data[24:28]) == build["version"] == sidecar["version"]
-        digests = sidecar["digests"]
+        digests = sidecar["provenance"]["digests"]
         for what, name in (("frozen", "job.pb"), ("onnx", "job.onnx"), ("typed", f"job.{precision}.onnx")):
             assert digests[what] == hashlib.sha256((folder / "out" / name).read_bytes()).hexdigest()
-        assert digests["engine"] == hashlib.sha256(data).hexdigest()
-        assert ("cache" in digests) == (precision != "fp32")
-        assert sidecar["precision"] == precision
+        assert digests["typed"] == sidecar["model"]["sha256"]
+        assert sidecar["engine"]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert "source" in digests
+        assert sidecar["precision"]["name"] == precision
         assert [i["name"] for i in sidecar["inputs"]] == ["image"]
-        assert sidecar["profiles"][0]["image"] == [[1, 8, 8, 1], [32, 8, 8, 1], [64, 8, 8, 1]]
-        assert sidecar["job"]["build"]["workspace"] == 1 << 30
-    sizes = [results(document, "build")[p]["size"] for p in ("fp32", "fp16", "int8")]
-    assert sizes[0] > sizes[1]
+        assert sidecar["profiles"][0]["image"] == {"min": [1, 8, 8, 1], "opt": [32, 8, 8, 1], "max": [64, 8, 8, 1]}
+        assert sidecar["workspace"] == sidecar["provenance"]["job"]["build"]["workspace"] == 1 << 30
+        weights[precision] = int.from_bytes(data[56:64], "little")
+    assert weights["int8"] < weights["fp16"] < weights["fp32"]
 
 
 def test_infer_without_a_gpu_says_what_ran_and_is_right(ran, digits_data):
@@ -135,7 +137,7 @@ def test_infer_without_a_gpu_says_what_ran_and_is_right(ran, digits_data):
     with (folder / "out/job.int8.results.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     labels = np.load(digits_data / "heldout.npz")["labels"]
-    column = next(name for name in rows[0] if "argmax" in name)
+    column = next(name for name in rows[0] if name.endswith("_class"))
     share = 100 * np.mean([int(row[column]) for row in rows] == labels)
     assert infer["accuracy"] == pytest.approx(share)
 
@@ -194,7 +196,7 @@ def test_stages_on_models_make_the_same_files_as_the_job(ran, digits_data, modul
     shape = ("--input", "image:batch,8,8,1")
     assert made("freeze", digits_data / "saved_model", "-o", "f.pb", *shape) == (out / "job.pb").read_bytes()
     assert made("convert", digits_data / "saved_model", "-o", "m.onnx", *shape) == (out / "job.onnx").read_bytes()
-    assert made("convert", "f.pb", "-o", "n.onnx", *shape) == (out / "job.onnx").read_bytes()
+    assert made("convert", "f.pb", "-o", "n.onnx") == (out / "job.onnx").read_bytes()
     assert (
         made("calibrate", "m.onnx", "-o", "c.cache", "--data", digits_data / "calibration.npz")
         == (out / "job.cache").read_bytes()

@@ -41,6 +41,12 @@ def allocate(count, emit):
     return len(bytearray(count))
 
 
+def where(_, emit):
+    import ctypes
+
+    return ctypes.addressof(ctypes.create_string_buffer(1000))
+
+
 def sleep(path, emit):
     Path(path).write_text(str(os.getpid()))
     time.sleep(60)
@@ -81,6 +87,16 @@ def test_peak_memory_is_the_childs_own(tmp_path):
     large = child.call(f"{HERE}:allocate", 200 << 20, lambda _: None, tmp_path / "log").peak_memory
     assert len(fat) > small
     assert large - small > 150 << 20
+
+
+def test_addresses_repeat_when_asked_for(tmp_path):
+    found = {
+        child.call(f"{HERE}:where", None, print, tmp_path / "log", {"X": "x" * n}, same_addresses=True).value
+        for n in (1, 5000, 20000)
+    }
+    assert len(found) == 1
+    found = {child.call(f"{HERE}:where", None, print, tmp_path / "log").value for _ in range(3)}
+    assert len(found) > 1
 
 
 def test_interrupt_stops_the_child(tmp_path):

@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from trtconv.core.lazy import resolve
 
 LOG_TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
+_SAME_ADDRESSES = "same-addresses"
+_ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
+_ASK = 0xFFFFFFFF
 _LIVE: set[subprocess.Popen[bytes]] = set()
 _NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
 
@@ -47,7 +51,14 @@ class Outcome:
     peak_memory: int
 
 
-def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str] | None = None) -> Outcome:
+def call(
+    target: str,
+    request: Any,
+    emit: Emit,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    same_addresses: bool = False,
+) -> Outcome:
     """Call ``target(request, emit)`` in a new process.
 
     Args:
@@ -56,6 +67,8 @@ def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str
         emit: gets the events that the function emits.
         log: file for the child's standard output and error (replaced).
         env: variables to add to the environment.
+        same_addresses: give the function the same memory addresses every time, as far as the system allows: TensorRT
+            orders some of its work by address, and would make other bytes from the same model.
 
     Raises:
         TrtconvError: what the function raised.
@@ -66,7 +79,7 @@ def call(target: str, request: Any, emit: Emit, log: Path, env: Mapping[str, str
     read_fd, write_fd = os.pipe()
     with log.open("wb") as log_handle, os.fdopen(read_fd, "rb") as messages:
         process = subprocess.Popen(
-            [sys.executable, "-m", "trtconv.core.child", str(write_fd)],
+            [sys.executable, "-m", "trtconv.core.child", str(write_fd), *([_SAME_ADDRESSES] if same_addresses else [])],
             stdin=subprocess.PIPE,
             stdout=log_handle,
             stderr=subprocess.STDOUT,
@@ -158,25 +171,53 @@ def peak_memory() -> int:
 def main() -> None:
     """The child's side."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the parent, whatever kills it
+    same_addresses = _SAME_ADDRESSES in sys.argv
+    if same_addresses:
+        _without_randomization()
     with os.fdopen(int(sys.argv[1]), "wb") as out:
-
-        def send(kind: str, payload: Any) -> None:
-            body = pickle.dumps((kind, payload))
-            out.write(struct.pack("<Q", len(body)) + body)
-            out.flush()
-
-        def emit(event: Event) -> None:
-            send("event", event)
-
         target, request = pickle.load(sys.stdin.buffer)
-        try:
-            value = resolve(target)(request, emit)
-        except TrtconvError as error:
-            send("error", error)
-        except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
-            send("crash", traceback.format_exc())
+        answer = _Answer(out)
+        if same_addresses:  # a new thread allocates from an arena that nothing before it has touched
+            thread = threading.Thread(target=answer.to, args=(target, request))
+            thread.start()
+            thread.join()
         else:
-            send("result", (value, peak_memory()))
+            answer.to(target, request)
+
+
+def _without_randomization() -> None:
+    """Start this program again without address space randomization, unless it is so already or is not allowed."""
+    libc = ctypes.CDLL(None)
+    now = libc.personality(_ASK)
+    if now == -1 or now & _ADDR_NO_RANDOMIZE or libc.personality(now | _ADDR_NO_RANDOMIZE) == -1:
+        return
+    os.execv(sys.executable, [sys.executable, "-m", "trtconv.core.child", *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The way back to the parent."""
+
+    out: IO[bytes]
+
+    def send(self, kind: str, payload: Any) -> None:
+        body = pickle.dumps((kind, payload))
+        self.out.write(struct.pack("<Q", len(body)) + body)
+        self.out.flush()
+
+    def emit(self, event: Event) -> None:
+        self.send("event", event)
+
+    def to(self, target: str, request: Any) -> None:
+        """Make the call and send what came of it."""
+        try:
+            value = resolve(target)(request, self.emit)
+        except TrtconvError as error:
+            self.send("error", error)
+        except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
+            self.send("crash", traceback.format_exc())
+        else:
+            self.send("result", (value, peak_memory()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("base", Path())
-    return Path(base, path.expanduser()).absolute()
+    return Path(os.path.normpath(Path(base, path.expanduser()).absolute()))
 
 
 def _existing(path: Path, info: ValidationInfo) -> Path:

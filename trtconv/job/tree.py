@@ -15,6 +15,15 @@ from trtconv.core.errors import JobError
 Loc = tuple[int | str, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe, and with the floats of YAML 1.2: PyYAML follows 1.1, where ``1e-4`` is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+
+
 @dataclass
 class Tree:
     """A job file's content.
@@ -125,7 +134,7 @@ def _read_one(path: Path) -> Tree:
 def parse(text: str, label: str) -> Tree:
     """Parse YAML text; ``label`` stands for the file in places."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
@@ -155,7 +164,7 @@ def override(tree: Tree, assignment: str) -> None:
     if not separator or not all(path.split(".")):
         raise JobError(f"{label}: expected KEY.KEY=VALUE", hint="for example --set build.workspace=2GiB")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise JobError(f"{label}: the value is not valid YAML: {error}", hint="quote the whole argument") from None
     *parents, last = path.split(".")
@@ -204,7 +213,7 @@ def _mapping(node: yaml.MappingNode, loc: Loc, label: str, tree: Tree) -> dict[s
 
 
 def _scalar(node: yaml.Node, label: str, tree: Tree) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_object(_expanded(node, loader))
     except (yaml.YAMLError, ValueError) as error:
@@ -218,7 +227,7 @@ def _not_plain(error: Exception) -> str:
     return f"not a plain value: {error.problem}" if isinstance(error, yaml.MarkedYAMLError) else str(error)
 
 
-def _expanded(node: yaml.Node, loader: yaml.SafeLoader) -> yaml.Node:
+def _expanded(node: yaml.Node, loader: _Loader) -> yaml.Node:
     """A scalar with its environment variables filled in; an unquoted one gets the type of what came out."""
     if not isinstance(node, yaml.ScalarNode) or "$" not in node.value:
         return node

@@ -162,7 +162,15 @@ class _Runner:
             return True
         if self.fetch(node, key, request):
             return True
-        call = pool.submit(child.call, STAGES[node.stage].function, request, self.listener(node), self.log(node))
+        stage = STAGES[node.stage]
+        call = pool.submit(
+            child.call,
+            stage.function,
+            request,
+            self.listener(node),
+            self.log(node),
+            same_addresses=stage.same_addresses,
+        )
         self.running[call] = node, key, began
         return True
 
