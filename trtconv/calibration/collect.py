@@ -93,7 +93,9 @@ def collect(
     chunks = _chunks(sizes, memory)
     for number, chunk in enumerate(chunks):
         room = memory // max(sum(sizes[name] for name in chunk), 1)
-        work = _Pass(measured, observe(chunk, watch if number == 0 else ()), chunk, inputs if number == 0 else ())
+        first = number == 0
+        observer = observe(chunk, watch if first else ())
+        work = _Pass(measured, observer, [name for name in tensors if name in chunk or (first and name not in fetch)])
         label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
         done = 0
         for feeds in samples.batches(max(min(batch, room), 1), seed):
@@ -132,20 +134,20 @@ def _chunks(sizes: Mapping[str, int], memory: int) -> list[list[str]]:
 class _Pass:
     """One pass over the samples with one observer."""
 
-    def __init__(self, measured: Measured, observer: Observer, fetch: Sequence[str], inputs: Sequence[str]) -> None:
+    def __init__(self, measured: Measured, observer: Observer, tensors: Sequence[str]) -> None:
         self._measured = measured
         self._observer = observer
-        self._fetch = fetch
-        self._inputs = inputs
+        self._tensors = tensors
 
     def add(self, feeds: Arrays, which: str) -> None:
+        """Measure one batch, in the order of the graph: the first tensor to break is the one to name."""
         outputs = self._observer.run(feeds)
-        for name in self._inputs:
-            self._array(name, feeds[name], which)
-        for name, (high, low, total) in self._observer.extremes.items():
-            self._note(name, float(outputs[high]), float(outputs[low]), bool(np.isnan(outputs[total])), which)
-        for name in self._fetch:
-            self._array(name, outputs[name], which)
+        for name in self._tensors:
+            if name in self._observer.extremes:
+                high, low, total = (outputs[output] for output in self._observer.extremes[name])
+                self._note(name, float(high), float(low), bool(np.isnan(total)), which)
+            else:
+                self._array(name, feeds[name] if name in feeds else outputs[name], which)
 
     def _array(self, name: str, values: NDArray[np.generic], which: str) -> None:
         numbers = np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,144 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from tests.networks import everything, images, magnitudes, model, node, residual_cnn, run, value
+from trtconv.calibration import cache as caches
+from trtconv.core import digests
+from trtconv.core.errors import ConversionError, UsageError
+from trtconv.core.events import ignore
+from trtconv.core.records import FeedSpec
+from trtconv.stages.calibrate import CalibrateRequest, calibrate
+
+
+@pytest.fixture
+def folder(tmp_path):
+    onnx.save(residual_cnn(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", image=images(25))
+    return tmp_path
+
+
+def request(folder, method="minmax", data=None, **options):
+    return CalibrateRequest(folder / "m.onnx", data or FeedSpec(folder / "x.npz"), folder / f"{method}.cache", method,
+                            **options)  # fmt: skip
+
+
+def test_ranges_are_those_of_onnxruntime_on_all_samples_at_once(folder):
+    events = []
+    result = calibrate(request(folder, batch=4), events.append)
+    wanted = magnitudes(residual_cnn(), {"image": images(25)})
+    cache = caches.read(folder / "minmax.cache")
+    assert (cache.version, cache.algorithm) == (101600, "MinMaxCalibration")
+    assert {"image", "nchw", "stem_relu", "block1_skip", "flat", "logits"} <= set(cache.amax)
+    assert "stem" not in cache.amax  # only a ReLU reads it
+    for name, amax in cache.amax.items():
+        assert amax == pytest.approx(wanted[name], rel=1e-5)
+    assert (result.samples, result.tensors, result.method) == (25, len(cache.amax), "minmax")
+    assert events
+
+
+def test_the_sidecar_says_where_the_ranges_come_from(folder):
+    calibrate(request(folder, "mse", batch=4, seed=7), ignore)
+    facts = caches.read_facts(folder / "mse.cache")
+    assert facts.model == digests.of_file(folder / "m.onnx")
+    assert (facts.method, facts.samples, facts.batch, facts.seed) == ("mse", 25, 4, 7)
+    wanted = magnitudes(residual_cnn(), {"image": images(25)})
+    assert facts.amax["block0_sum_relu"] == pytest.approx(wanted["block0_sum_relu"], rel=1e-5)
+    assert json.loads((folder / "mse.cache.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize("method", ["percentile", "mse", "entropy"])
+def test_methods_clip_what_they_should_and_batches_do_not_matter(folder, method):
+    calibrate(request(folder, method, batch=10), ignore)
+    cache, facts = caches.read(folder / f"{method}.cache"), caches.read_facts(folder / f"{method}.cache")
+    assert cache.algorithm == "EntropyCalibration2"
+    assert all(amax <= facts.amax[name] * (1 + 1e-6) for name, amax in cache.amax.items())
+    if method == "percentile":
+        values = np.abs(everything(residual_cnn(), {"image": images(25)})["block0_sum_relu"]).ravel()
+        rank = int(np.ceil(len(values) * 0.99999))
+        assert cache.amax["block0_sum_relu"] == pytest.approx(np.sort(values)[rank - 1], rel=2e-3)
+    calibrate(request(folder, method, batch=25), ignore)
+    assert caches.read(folder / f"{method}.cache").amax == pytest.approx(cache.amax, rel=1e-5)
+
+
+def test_the_same_call_gives_the_same_bytes(folder):
+    texts = set()
+    for _ in range(2):
+        calibrate(request(folder, "entropy"), ignore)
+        texts.add((folder / "entropy.cache").read_bytes() + (folder / "entropy.cache.json").read_bytes())
+    assert len(texts) == 1
+
+
+def test_a_model_with_a_fixed_batch(folder):
+    network = residual_cnn()
+    for one in (*network.graph.input, *network.graph.output):
+        one.type.tensor_type.shape.dim[0].dim_value = 5
+    onnx.save(network, folder / "m.onnx")
+    assert calibrate(request(folder), ignore).samples == 25
+
+
+def test_fewer_samples_than_asked_for(folder):
+    with pytest.raises(UsageError, match="100 samples asked for, but there are only 25"):
+        calibrate(request(folder, data=FeedSpec(folder / "x.npz", samples=100)), ignore)
+    assert calibrate(request(folder, data=FeedSpec(folder / "x.npz", samples=9)), ignore).samples == 9
+    assert caches.read_facts(folder / "minmax.cache").samples == 9
+
+
+def test_an_unknown_method(folder):
+    with pytest.raises(UsageError, match="'entropi'") as caught:
+        calibrate(request(folder, "entropi"), ignore)
+    assert caught.value.hint == "did you mean 'entropy'?"
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy"])
+def test_a_model_that_overflows_names_tensor_and_samples(folder, method):
+    network = model([node("Exp", "x", "grown"), node("MatMul", "grown w", "y")], [value("x", ["n", 16])],
+                    [value("y", ["n", 16])], {"w": np.eye(16, dtype=np.float32)})  # fmt: skip
+    onnx.save(network, folder / "m.onnx")
+    data = np.zeros((25, 16), np.float32)
+    data[13] = 100
+    np.savez(folder / "x.npz", x=data)
+    with pytest.raises(UsageError, match="tensor 'grown' holds infinity for samples 10 to 19"):
+        calibrate(request(folder, method), ignore)
+    assert not (folder / f"{method}.cache").exists()
+
+
+def test_not_a_number_inside_the_model_is_found(folder):
+    network = model([node("Sqrt", "x", "root"), node("Max", "root zero", "y")], [value("x", ["n", 64])],
+                    [value("y", ["n", 64])], {"zero": np.float32(0)})  # fmt: skip
+    onnx.save(network, folder / "m.onnx")
+    data = np.ones((25, 64), np.float32)
+    data[21, 60] = -1
+    np.savez(folder / "x.npz", x=data)
+    with pytest.raises(UsageError, match="tensor 'root' holds NaN for samples 20 to 24"):
+        calibrate(request(folder), ignore)
+
+
+def test_masks_of_infinity_are_no_overflow(folder):
+    nodes = [node("Where", "keep x lowest", "hidden"), node("Softmax", "hidden", "p"), node("Mul", "p x", "y")]
+    network = model(nodes, [value("x", ["n", 4]), value("keep", ["n", 4], TensorProto.BOOL)], [value("y", ["n", 4])],
+                    {"lowest": np.float32(-np.inf)})  # fmt: skip
+    onnx.save(network, folder / "m.onnx")
+    np.savez(folder / "x.npz", x=images(25)[:, 0, :4, 0], keep=np.eye(4, dtype=bool)[np.arange(25) % 4])
+    calibrate(request(folder), ignore)
+    assert set(caches.read(folder / "minmax.cache").amax) == {"x", "p", "y"}
+
+
+def test_a_typed_model_is_refused(folder):
+    half = model(
+        [node("Relu", "x", "y")], [value("x", [3], TensorProto.FLOAT16)], [value("y", [3], TensorProto.FLOAT16)]
+    )
+    onnx.save(half, folder / "m.onnx")
+    with pytest.raises(ConversionError, match="'x' is float16") as caught:
+        calibrate(request(folder), ignore)
+    assert "typed" in caught.value.hint
+
+
+def test_the_model_runs_unchanged(folder):
+    """Watching tensors must not alter what the network computes: logits in the cache are the network's."""
+    calibrate(request(folder), ignore)
+    logits = run(residual_cnn(), {"image": images(25)})["logits"]
+    assert caches.read(folder / "minmax.cache").amax["logits"] == pytest.approx(np.abs(logits).max(), rel=1e-5)
