@@ -1,0 +1,89 @@
+"""Rows of postprocessing, against numpy and by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from trtconv.core.errors import UsageError
+from trtconv.data import postprocess
+
+SCORES = np.array([[0.0, 3.0, 1.0], [5.0, -1.0, 5.0]], np.float32)
+
+
+def applied(*rows: dict[str, Any], **outputs: np.ndarray) -> dict[str, np.ndarray]:
+    outputs = outputs or {"y": SCORES}
+    return postprocess.prepare(rows, list(outputs))(outputs)
+
+
+def test_softmax_is_stable_and_sums_to_one() -> None:
+    large = applied({"softmax": {}}, y=SCORES * 1000)["y"]
+    assert np.isfinite(large).all()
+    small = applied({"softmax": {}})["y"]
+    assert small == pytest.approx(np.exp(SCORES) / np.exp(SCORES).sum(1, keepdims=True))
+
+
+def test_softmax_of_bfloat16_is_computed_in_float32() -> None:
+    found = applied({"softmax": {}}, y=SCORES.astype(ml_dtypes.bfloat16))["y"]
+    assert found.dtype == np.float32
+
+
+def test_argmax_and_topk_prefer_the_lower_class_on_ties() -> None:
+    assert applied({"argmax": {}})["y_class"].tolist() == [1, 0]
+    found = applied({"topk": {"k": 2}})
+    assert found["y_class"].tolist() == [[1, 2], [0, 2]]
+    assert found["y_score"].tolist() == [[3, 1], [5, 5]]
+    assert set(found) == {"y_class", "y_score"}
+
+
+def test_k_beyond_the_classes_gives_all() -> None:
+    assert applied({"topk": {"k": 9}})["y_class"].shape == (2, 3)
+
+
+def test_labels(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\ncow\n")
+    found = applied({"argmax": {"labels": str(tmp_path / "names.txt")}})
+    assert found["y_label"].tolist() == ["dog", "cat"]
+    (tmp_path / "names.txt").write_text("cat\n")
+    with pytest.raises(UsageError, match="class 1 has no label, there are 1"):
+        applied({"argmax": {"labels": str(tmp_path / "names.txt")}})
+
+
+def test_rows_follow_each_other_and_other_outputs_stay() -> None:
+    rest = np.arange(2)
+    found = applied({"softmax": {"output": "y"}}, {"argmax": {"output": "y"}}, y=SCORES, rest=rest)
+    assert set(found) == {"y_class", "rest"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"softmaxx": {}}, "row 1: unknown operation 'softmaxx'"),
+        ({"softmax": {}, "argmax": {}}, "expected one operation, got softmax, argmax"),
+        ({"topk": {}}, "expected k as a positive whole number, got nothing"),
+        ({"topk": {"k": 0}}, "got 0"),
+        ({"topk": {"k": True}}, "got True"),
+        ({"topk": {"k": 2, "label": "x"}}, "topk has no option 'label'"),
+        ({"argmax": {"output": "z"}}, "no output 'z'"),
+        ({"argmax": 3}, "expected options of argmax as a mapping, got 3"),
+        ({"argmax": {"labels": "nowhere.txt"}}, "nowhere.txt: labels cannot be read"),
+        ({"argmax": {"output": 1}}, "expected output as text, got 1"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        postprocess.prepare([row], ["y"])
+
+
+def test_which_output_must_be_said() -> None:
+    with pytest.raises(UsageError, match="which output is meant"):
+        postprocess.prepare([{"argmax": {}}], ["y", "z"])
+
+
+def test_an_output_without_classes() -> None:
+    with pytest.raises(UsageError, match=r"shape \[2\], no axis of classes"):
+        applied({"argmax": {}}, y=np.zeros(2))

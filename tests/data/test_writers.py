@@ -1,0 +1,85 @@
+"""Results files, read back by numpy and by Python's own readers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from trtconv.core.errors import UsageError
+from trtconv.data.writers import open_writer
+
+A = np.arange(10, dtype=np.float32).reshape(5, 2)
+B = np.array(["a", "b", "c", "d", "e"])
+
+
+def written(path: Path, *batches: dict[str, np.ndarray]) -> Path:
+    with open_writer(path) as writer:
+        for batch in batches:
+            writer.add(batch)
+    return path
+
+
+def both(path: Path) -> Path:
+    return written(path, {"a": A[:3], "b": B[:3]}, {"a": A[3:], "b": B[3:]})
+
+
+def test_npz(tmp_path: Path) -> None:
+    found = np.load(both(tmp_path / "r.npz"))
+    assert np.array_equal(found["a"], A)
+    assert found["b"].tolist() == B.tolist()
+
+
+def test_npz_takes_any_name(tmp_path: Path) -> None:
+    found = np.load(written(tmp_path / "r.npz", {"file": A, "dense/BiasAdd:0": A}))
+    assert sorted(found) == ["dense/BiasAdd:0", "file"]
+
+
+def test_npy_holds_one(tmp_path: Path) -> None:
+    assert np.array_equal(np.load(written(tmp_path / "r.npy", {"a": A[:2]}, {"a": A[2:]})), A)
+    with pytest.raises(UsageError, match="npy holds one array, and there are a, b"):
+        both(tmp_path / "two.npy")
+    assert not (tmp_path / "two.npy").exists()
+
+
+def test_json_and_json_lines_hold_the_same(tmp_path: Path) -> None:
+    whole = json.loads(both(tmp_path / "r.json").read_text())
+    lines = [json.loads(line) for line in both(tmp_path / "r.jsonl").read_text().splitlines()]
+    assert whole == lines == [{"sample": n, "a": A[n].tolist(), "b": B[n]} for n in range(5)]
+
+
+def test_nothing_is_valid_json_too(tmp_path: Path) -> None:
+    assert json.loads(written(tmp_path / "r.json").read_text()) == []
+
+
+def test_what_json_lacks_is_null(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.jsonl", {"a": np.array([[1.0, np.nan], [np.inf, 2.0]])})
+    assert [json.loads(line)["a"] for line in path.read_text().splitlines()] == [[1.0, None], [None, 2.0]]
+
+
+def test_csv(tmp_path: Path) -> None:
+    with both(tmp_path / "r.csv").open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows[0] == ["sample", "a[0]", "a[1]", "b"]
+    assert rows[4] == ["3", "6.0", "7.0", "d"]
+
+
+def test_small_floats_become_float32(tmp_path: Path) -> None:
+    found = np.load(written(tmp_path / "r.npz", {"a": A.astype(ml_dtypes.bfloat16)}))["a"]
+    assert found.dtype == np.float32
+    assert np.array_equal(found, A)
+
+
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with open_writer(tmp_path / "r.csv") as writer:
+            writer.add({"a": A})
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []

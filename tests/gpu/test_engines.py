@@ -1,0 +1,153 @@
+"""Engines on a GPU against ONNX Runtime: all batch sizes, both device APIs, several threads, nothing leaked."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.backends.models import conv_net, images
+from trtconv.adapters import cuda, tensorrt
+from trtconv.backends.runner import Runner, open_engine, open_onnx, open_runner
+from trtconv.core import versions
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.events import ignore
+from trtconv.core.records import FeedSpec
+from trtconv.stages.bench import BenchRequest, bench
+from trtconv.stages.build import BuildRequest, build
+from trtconv.stages.infer import InferRequest, infer
+
+pytestmark = pytest.mark.gpu
+TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
+
+
+@pytest.fixture(params=list(cuda.APIS))
+def api(request: pytest.FixtureRequest) -> str:
+    if not versions.of([cuda.APIS[request.param][1]]):
+        pytest.skip(f"{cuda.APIS[request.param][1]} is not installed")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(precision: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of each installed flavour's first choice, with its model beside it."""
+    if not any(found.version for found in tensorrt.probe()):
+        pytest.skip("no TensorRT is installed")
+    model = conv_net(tmp_path_factory.mktemp(precision) / "net.onnx", half=precision == "fp16")
+    path = model.with_suffix(".engine")
+    build(BuildRequest(model, path, precision), ignore)
+    return path
+
+
+def test_outputs_are_onnx_runtimes(engine: Path, precision: str, api: str) -> None:
+    runner, reference = open_engine(engine, device_api=api), open_onnx(engine.with_suffix(".onnx"))
+    for batch in (8, 1, 32, 5, 8):
+        x = images(batch, seed=batch)
+        assert runner.run({"x": x})["y"] == pytest.approx(reference.run({"x": x})["y"], abs=TOLERANCE[precision])
+    with pytest.raises(UsageError, match="the engine was built for"):
+        runner.run({"x": images(33)})
+    runner.close()
+
+
+def test_both_apis_give_the_same_bits(engine: Path) -> None:
+    missing = [name for _, name in cuda.APIS.values() if not versions.of([name])]
+    if missing:
+        pytest.skip(f"{missing[0]} is not installed")
+    found = []
+    for name in cuda.APIS:
+        runner = open_engine(engine, device_api=name)
+        found.append(runner.run({"x": images(8)})["y"])
+        runner.close()
+    assert np.array_equal(*found)
+
+
+def test_forks_run_in_threads_of_their_own(engine: Path, precision: str, api: str) -> None:
+    runner = open_engine(engine, device_api=api)
+    expected = open_onnx(engine.with_suffix(".onnx")).run({"x": images(4)})["y"]
+    worst: list[float] = []
+
+    def difference(fork: Runner) -> float:
+        return float(np.abs(fork.run({"x": images(4)})["y"] - expected).max())
+
+    def work(fork: Runner) -> None:
+        with fork.current():
+            worst.extend(difference(fork) for _ in range(20))
+
+    forks = [runner.fork() for _ in range(3)]
+    threads = [threading.Thread(target=work, args=(fork,)) for fork in forks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for fork in forks:
+        fork.close()
+    runner.close()
+    assert len(worst) == 60
+    assert max(worst) < TOLERANCE[precision]
+
+
+def test_runs_leave_nothing_behind(engine: Path, api: str) -> None:
+    runner = open_engine(engine, device_api=api)
+    for batch in (1, 32, 7):
+        runner.run({"x": images(batch)})
+    before = runner.engine.device.memory_info()[0]
+    for number in range(500):
+        runner.run({"x": images(1 + number % 32)})
+    assert abs(runner.engine.device.memory_info()[0] - before) < 8 << 20
+    runner.close()
+
+
+def test_a_gpu_runs_the_engine_and_says_so(engine: Path, api: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=images(70))
+    result = infer(InferRequest(engine, FeedSpec(tmp_path / "data.npz"), tmp_path / "out.npz", device_api=api), ignore)
+    assert result.fell_back == ""
+    assert result.runner.startswith("TensorRT")
+    assert " on NVIDIA " in result.runner
+    expected = open_onnx(engine.with_suffix(".onnx")).run({"x": images(70)})["y"]
+    assert np.array_equal(np.load(tmp_path / "out.npz")["y"].argmax(1), expected.argmax(1))
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("semantics", ["trtexec10", "trtexec11", "app"])
+def test_every_semantics_on_the_gpu(engine: Path, api: str, semantics: str, streams: int) -> None:
+    request = BenchRequest(engine, batches=(1, 32), semantics=semantics, warmup=0.1, duration=0.3, streams=streams,
+                           device_api=api)  # fmt: skip
+    result = bench(request, ignore)
+    assert result.fell_back == ""
+    assert result.memory is not None
+    assert result.memory > 0
+    for measured in result.measurements:
+        assert measured.queries >= 10 * streams
+        assert measured.throughput > 0
+        if semantics == "app":
+            assert measured.compute_ms is None
+        else:
+            assert measured.compute_ms is not None
+            assert measured.compute_ms > 0
+            assert (measured.h2d_ms is not None) is (semantics == "trtexec10")
+            assert measured.latency_ms["median"] >= measured.compute_ms * 0.99
+    if semantics == "trtexec11":
+        graphs = {measured.cuda_graph for measured in result.measurements}
+        assert graphs == {True} or any("no CUDA graph" in note for note in result.notes)
+
+
+def test_the_other_flavor_is_refused(engine: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="it is an engine of"):
+        open_runner(engine, "tensorrt" if b"vtrt" in engine.read_bytes()[:4] else "rtx")
+
+
+def test_a_second_start_finds_its_kernels(engine: Path) -> None:
+    runner = open_engine(engine)
+    if not runner.engine.loaded.can.jit:
+        pytest.skip("this TensorRT compiles while building")
+    runner.run({"x": images(3)})
+    runner.close()
+    assert engine.with_name(engine.name + ".kernels").stat().st_size > 0
+    open_engine(engine).close()

@@ -1,0 +1,82 @@
+"""Measurements on the CPU: the same request and result as on a GPU, and said to be what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.backends.models import conv_net, images
+from trtconv.core.errors import UsageError
+from trtconv.core.events import Event, Progress, ignore
+from trtconv.core.records import FeedSpec
+from trtconv.stages.bench import BenchRequest, bench
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return conv_net(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("semantics", ["trtexec10", "trtexec11", "app"])
+def test_every_semantics_measures_and_says_what_did_not_apply(model: Path, semantics: str) -> None:
+    events: list[Event] = []
+    request = BenchRequest(model, batches=(1, 4), semantics=semantics, warmup=0.01, duration=0.1, percentiles=(50, 99))
+    result = bench(request, events.append)
+    assert result.semantics == semantics
+    assert result.runner.endswith("on CPU")
+    assert [m.batch for m in result.measurements] == [1, 4]
+    assert result.conditions == {"clock": "host", "transfers": False, "wait": "call", "depth": 1, "streams": 1}
+    assert any("measured on the CPU" in note for note in result.notes)
+    assert result.memory is None
+    for measured in result.measurements:
+        low, high = measured.latency_ms["min"], measured.latency_ms["max"]
+        assert 0 < low <= measured.latency_ms["p50"] <= measured.latency_ms["p99"] <= high
+        assert measured.compute_ms is measured.h2d_ms is measured.enqueue_ms is None
+        assert measured.queries >= 10
+    assert {event.label for event in events if isinstance(event, Progress)} == {"batch 1", "batch 4"}
+
+
+def test_throughput_is_samples_over_the_wall_time(model: Path) -> None:
+    """One stream, one query at a time: throughput times mean latency is close to the batch, and never above it."""
+    measured = bench(BenchRequest(model, batches=(8,), warmup=0.05, duration=0.4), ignore).measurements[0]
+    busy = measured.throughput * measured.latency_ms["mean"] / 1e3 / 8
+    assert 0.7 < busy <= 1.0 + 1e-6
+
+
+def test_enough_iterations_count_even_without_time(model: Path) -> None:
+    request = BenchRequest(model, batches=(1,), warmup=0.0, duration=0.0, iterations=17)
+    assert bench(request, ignore).measurements[0].queries == 17
+
+
+def test_real_samples_must_fill_the_batch(model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=images(5))
+    data = FeedSpec(tmp_path / "data.npz")
+    bench(BenchRequest(model, batches=(5,), data=data, warmup=0, duration=0), ignore)
+    with pytest.raises(UsageError, match="batch of 6 was asked for, and there are 5 samples"):
+        bench(BenchRequest(model, batches=(6,), data=data), ignore)
+
+
+def test_unknown_semantics(model: Path) -> None:
+    with pytest.raises(UsageError, match="unknown semantics 'trtexec12'"):
+        bench(BenchRequest(model, semantics="trtexec12"), ignore)
+
+
+@pytest.mark.rtx
+def test_a_batch_beyond_the_profile_is_refused_before_measuring(model: Path, tmp_path: Path) -> None:
+    from trtconv.stages.build import BuildRequest, build
+
+    build(BuildRequest(model, tmp_path / "net.engine", backend="rtx"), ignore)
+    with pytest.raises(UsageError, match=r"\[33, 3, 16, 16\]; the engine was built for \[1, .*\] to \[32, ") as raised:
+        bench(BenchRequest(tmp_path / "net.engine", batches=(1, 33)), ignore)
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.rtx
+def test_without_a_batch_the_profiles_is_measured(model: Path, tmp_path: Path) -> None:
+    from trtconv.stages.build import BuildRequest, build
+
+    build(BuildRequest(model, tmp_path / "net.engine", backend="rtx"), ignore)
+    result = bench(BenchRequest(tmp_path / "net.engine", warmup=0, duration=0), ignore)
+    assert [measured.batch for measured in result.measurements] == [8]
