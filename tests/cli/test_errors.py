@@ -120,18 +120,15 @@ def test_errors_are_json_too(trtconv, tmp_path):
     assert json.loads(done.stdout)["exit_code"] == 2
 
 
-def test_missing_packages_are_exit_5_with_the_install_line(trtconv, tmp_path):
+@pytest.mark.tf
+def test_missing_packages_are_exit_5_with_the_install_line(trtconv, tmp_path, digits_data):
     """Without TensorFlow and TensorRT, the stages that need them name the extra."""
     (tmp_path / "hide").mkdir()
     for package in ("tensorflow", "tensorrt_rtx", "tensorrt"):
-        (tmp_path / "hide" / f"{package}.py").write_text(
-            f"raise ModuleNotFoundError('No module named {package!r}', name={package!r})"
-        )
+        absent = f'raise ModuleNotFoundError("No module named {package}", name="{package}")'
+        (tmp_path / "hide" / f"{package}.py").write_text(absent)
     env = {"PYTHONPATH": f"{tmp_path / 'hide'}:{Path.cwd()}"}
-    saved = tmp_path / "saved_model"
-    (saved / "variables").mkdir(parents=True)
-    (saved / "saved_model.pb").write_bytes(b"\x08\x01\x12\x00")
-    done = trtconv("freeze", saved, "-o", "f.pb", env=env)
+    done = trtconv("freeze", digits_data / "saved_model", "-o", "f.pb", env=env)
     assert done.returncode == 5, done.stderr
     assert f"pip install -e '{Path.cwd()}[tf]'" in done.stderr
     tiny_model(tmp_path / "model.onnx")
