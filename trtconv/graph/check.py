@@ -131,8 +131,8 @@ def _refuse_impossible_reshapes(model: onnx.ModelProto) -> None:
             continue
         before, after = dims[node.input[0]], dims[node.output[0]]
         if _names(before) == _names(after) is not None and _product(before) != _product(after):
-            raise ConversionError(f"node {editing.label(node)!r}: Reshape of {list(before)} to {list(after)} changes how "
-                                  "many elements there are", hint="check the shapes given for the inputs")  # fmt: skip
+            raise ConversionError(f"node {editing.label(node)!r}: Reshape of {list(before)} to {list(after)} changes"
+                                  " the number of elements", hint="check the shapes given for the inputs")  # fmt: skip
 
 
 def _names(dims: fold.Dims) -> list[str] | None:

@@ -1,0 +1,99 @@
+"""Small seeded TensorFlow models, and a run of stages over them; executed in one child process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trtconv.core.errors import TrtconvError
+from trtconv.core.events import Emit
+from trtconv.core.lazy import resolve
+
+
+def make(folder: Path, _emit: Emit) -> None:
+    """Write the models."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(7)
+    for name, model in {"cnn": _cnn(keras), "two": _two(keras), "wave": _wave(keras)}.items():
+        model.save(folder / f"{name}.keras")
+        model.export(folder / name, verbose=False)
+    keras.Sequential([keras.layers.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(folder / "lambda.keras")
+    module = _module(tf)
+    tf.saved_model.save(module, str(folder / "module"), signatures={
+        name: getattr(module, name) for name in ("up", "down", "count", "special", "text")})  # fmt: skip
+
+
+def _cnn(keras: Any) -> Any:
+    layers = keras.layers
+    image = layers.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
+    x = layers.ReLU()(
+        layers.BatchNormalization(
+            beta_initializer="random_normal",
+            gamma_initializer="random_uniform",
+            moving_mean_initializer="random_normal",
+        )(x)
+    )
+    x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", activation="swish")(x)])
+    x = layers.Dropout(0.5)(layers.Flatten()(layers.MaxPooling2D()(x)))
+    return keras.Model(image, layers.Dense(10, bias_initializer="random_normal", name="logits")(x))  # fmt: skip
+
+
+def _two(keras: Any) -> Any:
+    """Two inputs, two outputs in a dictionary, the exact GELU; one output is called like an input."""
+    layers = keras.layers
+    left, right = layers.Input((4,), name="left"), layers.Input((6,), name="right")
+    joined = layers.Concatenate()([layers.Dense(5, activation="gelu")(left), layers.Dense(3)(right)])
+    outputs = {"sum": layers.Dense(2)(joined), "left": layers.Dense(3)(joined)}
+    return keras.Model({"right": right, "left": left}, outputs)
+
+
+def _wave(keras: Any) -> Any:
+    """Two dynamic dimensions and a recurrent layer."""
+    series = keras.layers.Input((None, 3), name="series")
+    return keras.Model(series, keras.layers.Dense(2, name="end")(keras.layers.LSTM(4)(series)))
+
+
+def _module(tf: Any) -> Any:
+    import numpy as np
+
+    class Module(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.weight = tf.Variable(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+            self.calls = tf.Variable(0.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], name="x")])
+        def up(self, x):  # type: ignore[no-untyped-def]
+            return {"x": x @ self.weight, "positive": tf.nn.relu(x)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], name="z")])
+        def down(self, z):  # type: ignore[no-untyped-def]
+            return {"back": z @ tf.transpose(self.weight)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], name="z")])
+        def count(self, z):  # type: ignore[no-untyped-def]
+            self.calls.assign_add(1.0)
+            return {"times": z * self.calls}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], name="z")])
+        def special(self, z):  # type: ignore[no-untyped-def]
+            return {"log1p": tf.math.log1p(z * z), "expm1": tf.math.expm1(z), "igamma": tf.math.igamma(1.5, z * z)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+        def text(self, words):  # type: ignore[no-untyped-def]
+            return {"lengths": tf.strings.length(words)}
+
+    return Module()
+
+
+def run(calls: list[tuple[str, Any]], emit: Emit) -> list[Any]:
+    """Results of stages, or the errors that they raise; a later stage reads what an earlier one wrote."""
+    results = []
+    for stage, request in calls:
+        try:
+            results.append(resolve(f"trtconv.stages.{stage}:{stage}")(request, emit))
+        except TrtconvError as error:
+            results.append(error)
+    return results
