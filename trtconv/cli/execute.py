@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ from typing import Any
 import click
 
 from trtconv.cli.console import listening
-from trtconv.core.errors import AccuracyGateError, TrtconvError, UsageError
-from trtconv.core.files import write_json
+from trtconv.core.errors import AccuracyGateError, PerformanceGateError, TrtconvError, UsageError
+from trtconv.core.files import write_json, write_text
 
 
 def run_job(
@@ -22,13 +23,12 @@ def run_job(
     assignments: Sequence[str] = (),
     force: Sequence[str] = (),
     allow_code: bool = False,
-    as_json: bool = False,
-    log_json: bool = False,
-    quiet: bool = False,
+    output: Output,
     locked: bool = False,
     jobs: int = 1,
-) -> None:
-    """Run a job file's line, whole or up to a stage, and print what it made.
+    ignore_gates: bool = False,
+) -> list[Any]:
+    """Run a job file's line, whole or up to a stage, and print what it made; the steps as they ended.
 
     Raises:
         TrtconvError: what a stage raised, or an AccuracyGateError after the report.
@@ -50,12 +50,13 @@ def run_job(
     if locked and assignments:
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
     job = load_job(path, assignments)
+    if ignore_gates:  # a new baseline is not judged by the old one
+        job = job.model_copy(update={"gates": []})
     layout = layout_of(job)
     steps = line(job, layout, allow_code=allow_code)
     steps = upto(steps, stage) if stage else steps
     lock = None if assignments else Lock.read(path.with_name(f"{path.stem}.lock.yaml"))
-    settings = Settings(force, jobs, lock, locked)
-    report(str(path), steps, layout, settings, as_json=as_json, log_json=log_json, quiet=quiet)
+    return report(str(path), job, steps, layout, Settings(force, jobs, lock, locked), output)
 
 
 def layout_of(job: Any) -> Any:
@@ -65,53 +66,120 @@ def layout_of(job: Any) -> Any:
     return Layout(job.output, job.name)
 
 
-def report(name: str, steps: Any, layout: Any, settings: Any, *, as_json: bool, log_json: bool, quiet: bool) -> None:
-    """Bring steps up to date and print the summary; then fail with what failed, or with the gates that were missed.
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What the user wants to see, and where.
+
+    Attributes:
+        as_json: one JSON document instead of tables.
+        log_json: events as JSON lines.
+        quiet: no progress.
+        junit: file for the gates as JUnit XML.
+        github: print annotations for GitHub Actions.
+    """
+
+    as_json: bool = False
+    log_json: bool = False
+    quiet: bool = False
+    junit: Path | None = None
+    github: bool = False
+
+
+def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: Output) -> list[Any]:
+    """Bring steps up to date, judge the gates, print everything; then fail with what failed.
+
+    Returns:
+        The steps as they ended.
 
     Raises:
-        TrtconvError: of the first step that failed; of a missed gate when none did.
+        TrtconvError: of the first step that failed; of missed gates when none did.
     """
+    from trtconv.pipeline import gates
     from trtconv.pipeline.run import run
-    from trtconv.report import summary
 
-    with listening(quiet=quiet, log_json=log_json) as emit:
+    with listening(quiet=output.quiet, log_json=output.log_json) as emit:
         done = run(steps, layout, emit, settings)
+        failed = [(step.node.name, step.error) for step in done if step.error is not None]
+        wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
+        verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
+    _print(name, done, failed, verdicts, output)
+    error = _outcome(failed, verdicts)
+    if error is not None:
+        error.__dict__["reported"] = True
+        raise error
+    return done
+
+
+def _applies(gate: Any, done: Sequence[Any]) -> bool:
+    """Whether the steps of this command make what a gate bounds: trtconv build does not measure latencies."""
+    from trtconv.pipeline.gates import MEASURED
+
+    stage = "bench" if gate.measure in MEASURED else "verify" if gate.measure == "accuracy_drop" else "build"
+    return any(step.node.stage == stage for step in done)
+
+
+def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
+    """How a missed performance gate measures an engine again."""
+    from trtconv.core import child
+    from trtconv.core.events import Message
+    from trtconv.pipeline.nodes import STAGES, History
+
+    def measure(label: str) -> Any:
+        node = next(step.node for step in done if step.node.stage == "bench" and step.node.precision == label)
+        emit(Message(f"{node.name} misses a gate; measuring again"))
+        log = layout.state / "logs" / f"{layout.name}.{node.name}.again.log"
+        return child.call(STAGES["bench"].function, node.request(History({}, {})), emit, log).value
+
+    return measure
+
+
+def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any], output: Output) -> None:
+    from trtconv.report import junit, summary
+
     views = [
         summary.StepView(
             s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files, s.result
         )
         for s in done
     ]
-    failed = [(step.node.name, step.error) for step in done if step.error is not None]
-    if as_json:
+    messages = [(step, error.message) for step, error in failed]
+    if output.junit is not None:
+        write_text(output.junit, junit.junit(name, verdicts, messages))
+    if output.as_json:
         errors = {step: _error_document(error) for step, error in failed}
-        click.echo(json.dumps({**summary.document(name, views), "errors": errors}, indent=2, default=str))
-    elif len(failed) < len([s for s in done if s.status != "skipped"]):
-        click.echo(summary.text(views))
-    error = _outcome(failed, views)
-    if error is not None:
-        error.__dict__["reported"] = True
-        raise error
+        document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
+        click.echo(json.dumps(document, indent=2, default=str))
+    elif any(step.result is not None for step in done):
+        click.echo(summary.text(views, verdicts))
+    if output.github and (text := junit.github(name, verdicts, messages)):
+        click.echo(text, err=output.as_json)
 
 
 def _error_document(error: TrtconvError) -> dict[str, Any]:
     return {"error": type(error).__name__, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
-def _outcome(failed: list[tuple[str, TrtconvError]], views: Sequence[Any]) -> TrtconvError | None:
+def _outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:
     """The error that ends the command: the first failed step's, or all missed gates together."""
     if failed:
         _, first = failed[0]
         if len(failed) > 1:
             first.message = "\n".join([first.message, *(f"also {step}: {error.message}" for step, error in failed[1:])])
         return first
-    missed = [f"{v.name}: {text}" for v in views if v.stage == "verify" and v.result for text in v.result.violations]
+    missed = [v for v in verdicts if not v.passed]
     if not missed:
         return None
-    return AccuracyGateError(
-        "\n".join(["accuracy gate missed", *missed]),
-        hint="keep the nodes that lose accuracy in FP32 (lower.keep); loosen verify.tolerance only if the difference "
-        "is meant",
+    lines = [f"{v.name}: {v.said}" for v in missed]
+    if any(v.exit_code == AccuracyGateError.exit_code for v in missed):
+        return AccuracyGateError(
+            "\n".join(["accuracy gate missed", *lines]),
+            hint="keep the nodes that lose accuracy in FP32 (lower.keep); loosen a bound only if the difference is "
+            "meant",
+        )
+    return PerformanceGateError(
+        "\n".join(["performance gate missed", *lines]),
+        hint="look for what changed since the bound was set: model, versions, clocks; save a new baseline only if the "
+        "change is meant",
     )
 
 
@@ -147,7 +215,7 @@ def make_one(
         job = job_from(values, "model", Path(folder))
         layout = Layout(Path(folder), "model", {kind: output.absolute()})
         steps = upto(line(job, layout, allow_code=allow_code), stage)
-        report(stage, steps, layout, Settings(), as_json=as_json, log_json=log_json, quiet=quiet)
+        report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet))
 
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trtconv.job import gates_values
 from trtconv.job.fields import (
     Batches,
     Bytes,
@@ -189,6 +190,32 @@ class Matrix(Section):
         return self
 
 
+Measure = Literal[
+    "latency_p50", "latency_p99", "throughput", "engine_size", "build_time", "peak_memory", "accuracy_drop"
+]
+
+
+class Gate(Section):
+    """A bound on one measure. Missing it fails the run after everything else is done."""
+
+    measure: Measure = Field(description="what is bounded; latencies in ms, throughput in samples/s, times in s")
+    max: float | str | None = Field(None, description="largest value allowed, such as 2.5, 10MiB or 300ms")
+    min: float | str | None = Field(None, description="smallest value allowed")
+    baseline: InputPath | None = Field(None, description="file of trtconv bench --save-baseline to compare with")
+    tolerance: float = Field(0.1, gt=0, lt=1, description="share by which a measure may be worse than the baseline")
+    engine: str = Field("", description="precision or label of the one engine meant (default: every engine)")
+    batch: int | None = Field(None, gt=0, description="the one batch size meant (default: every one)")
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if sum(bound is not None for bound in (self.max, self.min, self.baseline)) != 1:
+            raise ValueError("expected one of max, min and baseline")
+        if self.baseline is not None and self.measure not in ("latency_p50", "latency_p99", "throughput"):
+            raise ValueError(f"a baseline holds latencies and throughput, not {self.measure}; use max")
+        gates_values.bound(self.measure, self.max if self.max is not None else self.min)
+        return self
+
+
 class Job(Section):
     """A trtconv job."""
 
@@ -206,6 +233,21 @@ class Job(Section):
     verify: Verify | None = None
     infer: Infer | None = None
     bench: Bench | None = None
+    gates: list[Gate] = Field([], description="bounds that the run must keep: exit 6 for accuracy, 7 for the others")
+
+    @model_validator(mode="after")
+    def _gates_have_measures(self) -> Self:
+        needs = {
+            "latency_p50": self.bench,
+            "latency_p99": self.bench,
+            "throughput": self.bench,
+            "accuracy_drop": self.verify,
+        }
+        missing = [gate.measure for gate in self.gates if gate.measure in needs and needs[gate.measure] is None]
+        if missing:
+            section = "verify" if missing[0] == "accuracy_drop" else "bench"
+            raise ValueError(f"gates: {missing[0]} needs a {section} section")
+        return self
 
     @model_validator(mode="after")
     def _precisions(self) -> Self:

@@ -27,10 +27,17 @@ class StepView:
     result: Any
 
 
-def text(steps: Sequence[StepView]) -> str:
+def text(steps: Sequence[StepView], gates: Sequence[Any] = ()) -> str:
     """The summary: steps, what was left out, measurements, and last one row per precision."""
     whole = [step for step in steps if step.result is not None]
-    parts = [_steps(steps), _left_out(whole), _measurements(whole), _inference(whole), _precisions(whole)]
+    parts = [
+        _steps(steps),
+        _left_out(whole),
+        _measurements(whole),
+        _inference(whole),
+        _gates(gates),
+        _precisions(whole),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -105,6 +112,11 @@ def _short(label: str) -> str:
 
 def _percent(share: float | None) -> str:
     return "no GPU" if share is None else f"{share:.2f} %"
+
+
+def _gates(verdicts: Sequence[Any]) -> str:
+    rows = [["kept" if v.passed else "MISSED", v.name, v.said] for v in verdicts]
+    return table(["gate", "of", "value"], rows) if rows else ""
 
 
 def _left_out(steps: Sequence[StepView]) -> str:

@@ -65,7 +65,7 @@ def verify(
 
     if is_job(models[0]):
         _only_job(models, data)
-        execute.run_job(models[0], stage="verify", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        execute.run_job(models[0], stage="verify", output=execute.Output(as_json, log_json, quiet), **options)
         return
     if len(models) < 2 or data is None:
         raise UsageError(
@@ -139,7 +139,7 @@ def infer(
 
     if is_job(model):
         _only_job((model,), data)
-        execute.run_job(model, stage="infer", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        execute.run_job(model, stage="infer", output=execute.Output(as_json, log_json, quiet), **options)
         return
     if output is None or (data is None) == (not inputs):
         raise UsageError(
@@ -171,6 +171,10 @@ def infer(
 @click.option("--duration", default="3s", show_default=True, help="Time that counts, at least.")
 @click.option("--iterations", default=10, show_default=True, help="Queries that count, at least.")
 @click.option("--streams", default=1, show_default=True, help="Execution contexts, each with its own streams.")
+@click.option(
+    "--save-baseline", type=click.Path(path_type=Path), help="Keep the best of several measurements, for gates."
+)
+@click.option("--repeats", default=3, show_default=True, help="Measurements for --save-baseline.")
 @_BACKEND
 @_FALLBACK
 @_DEVICE
@@ -187,6 +191,8 @@ def bench(
     backend: str,
     fallback: Path | None,
     device_api: str,
+    save_baseline: Path | None,
+    repeats: int,
     as_json: bool,
     log_json: bool,
     quiet: bool,
@@ -204,8 +210,14 @@ def bench(
 
     if is_job(model):
         _only_job((model,), None)
-        execute.run_job(model, stage="bench", as_json=as_json, log_json=log_json, quiet=quiet, **options)
+        shown = execute.Output(as_json, log_json, quiet)
+        if save_baseline is None:
+            execute.run_job(model, stage="bench", output=shown, **options)
+        else:
+            _save_baseline(model, save_baseline, repeats, shown, options)
         return
+    if save_baseline is not None:
+        raise UsageError("--save-baseline goes with a job file", hint="a baseline names the job's engines")
     request = BenchRequest(
         existing(model),
         fallback,
@@ -220,6 +232,21 @@ def bench(
     )
     result = execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
     execute.print_result("bench", result, bench_text(result, model.name), as_json)
+
+
+def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dict[str, Any]) -> None:
+    """Measure a job's engines several times and keep the best of each."""
+    from trtconv.cli import execute
+    from trtconv.pipeline import baseline
+
+    results: dict[str, list[Any]] = {}
+    forced = {**options, "force": (*options.pop("force", ()), "bench"), "ignore_gates": True}
+    for _ in range(max(repeats, 1)):
+        for step in execute.run_job(job, stage="bench", output=shown, **forced):
+            if step.node.stage == "bench":
+                results.setdefault(step.node.precision, []).append(step.result)
+    baseline.write(path, results)
+    click.echo(f"{path}: best of {max(repeats, 1)} measurements of {', '.join(results)}", err=True)
 
 
 def _only_job(models: tuple[Path, ...], data: Path | None) -> None:

@@ -13,6 +13,8 @@ from trtconv.cli.options import job_options, output_options
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--jobs", default=1, show_default=True, metavar="N", help="Steps at the same time.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the gates as JUnit XML.")
+@click.option("--github", is_flag=True, envvar="GITHUB_ACTIONS", help="Print annotations for GitHub Actions.")
 @click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
 @job_options
 @output_options
@@ -26,6 +28,8 @@ def run(
     quiet: bool,
     locked: bool,
     jobs: int,
+    junit: Path | None,
+    github: bool,
 ) -> None:
     """Run the whole line of JOB: everything that is not up to date.
 
@@ -35,16 +39,14 @@ def run(
     trtconv run configs/digits.yaml
     trtconv run configs/digits.yaml --set precision=[fp16] --set build.workspace=512MiB
     """
-    from trtconv.cli.execute import run_job
+    from trtconv.cli.execute import Output, run_job
 
     run_job(
         job,
         assignments=assignments,
         force=force,
         allow_code=allow_code,
-        as_json=as_json,
-        log_json=log_json,
-        quiet=quiet,
+        output=Output(as_json, log_json, quiet, junit, github),
         locked=locked,
         jobs=max(jobs, 1),
     )

@@ -52,7 +52,8 @@ def _run(
                 f"{spelling} goes with a model; a job file says it itself",
                 hint="use --set KEY=VALUE to override the job",
             )
-        execute.run_job(model, stage=stage, **options)
+        shown = execute.Output(*(options.pop(name) for name in ("as_json", "log_json", "quiet")))
+        execute.run_job(model, stage=stage, output=shown, **options)
         return
     if output is None:
         raise UsageError(f"{stage} of a model needs -o FILE", hint=f"trtconv {stage} {model} -o FILE")

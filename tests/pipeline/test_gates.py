@@ -1,0 +1,144 @@
+"""Gates: what fails a run, what is noise, what may not be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.job.schema import Gate
+from trtconv.pipeline import baseline, gates
+from trtconv.pipeline.nodes import Node
+from trtconv.pipeline.run import Step
+from trtconv.report import junit
+from trtconv.stages.bench import BenchResult, Measurement
+from trtconv.stages.build import BuildResult
+from trtconv.stages.verify import Verdict, VerifyResult
+
+
+def bench(p50, fastest, batch=8, runner="ONNX Runtime on CPU"):
+    latency = {"mean": p50, "min": fastest, "max": 9 * p50, "p50": p50, "p99": 3 * p50}
+    return BenchResult(runner, "", "trtexec11", (Measurement(batch, 100, 1e3 * batch / p50, latency),))
+
+
+def step(stage, result, label="fp16", seconds=2.0):
+    node = Node(f"{stage}[{label}]", stage, lambda _: None, (), label)
+    return Step(node, "done", seconds, 100 << 20, result)
+
+
+def build(size=1 << 20):
+    return BuildResult(Path("e"), Path("e.json"), "rtx", "1.7", size, 3, (), ())
+
+
+def verify(top1, violations=()):
+    return VerifyResult(100, "TensorFlow", 98.0, (Verdict("typed ONNX", "r", (), top1),), violations)
+
+
+def gate(**keys):
+    return Gate.model_validate(keys)
+
+
+def never(label):
+    raise AssertionError("measured again without need")
+
+
+@pytest.mark.parametrize(
+    ("keys", "passed", "code"),
+    [
+        ({"measure": "engine_size", "max": "2MiB"}, True, 7),
+        ({"measure": "engine_size", "max": "512KiB"}, False, 7),
+        ({"measure": "build_time", "max": "1s"}, False, 7),
+        ({"measure": "peak_memory", "max": "1GiB"}, True, 7),
+        ({"measure": "accuracy_drop", "max": 0.5}, False, 6),
+        ({"measure": "accuracy_drop", "max": 2}, True, 6),
+    ],
+)
+def test_plain_bounds(keys, passed, code):
+    steps = [step("build", build()), step("verify", verify(97.0))]
+    found = {v.name: v for v in gates.judge([gate(**keys)], steps, never)}
+    verdict = found[f"{keys['measure']}[fp16]"]
+    assert (verdict.passed, verdict.exit_code) == (passed, code)
+
+
+def test_violations_of_verify_are_gates_of_their_own():
+    (verdict,) = gates.judge([], [step("verify", verify(97.0, ("differs by 3",)))], never)
+    assert (verdict.passed, verdict.exit_code, verdict.said) == (False, 6, "differs by 3")
+
+
+def test_a_missed_bound_is_measured_again_and_judged_on_the_best():
+    again = iter([bench(5.0, 1.0), bench(1.8, 1.0)])
+    keys = {"measure": "latency_p50", "max": "2ms"}
+    (verdict,) = gates.judge([gate(**keys)], [step("bench", bench(4.0, 1.0))], lambda _: next(again))
+    assert verdict.passed
+    assert "1.8 ms (best of 3)" in verdict.said
+    assert next(again, None) is None
+    (verdict,) = gates.judge([gate(**keys)], [step("bench", bench(4.0, 3.0))], lambda _: bench(3.5, 3.0))
+    assert not verdict.passed
+    assert verdict.exit_code == 7
+
+
+@pytest.fixture
+def kept(tmp_path):
+    path = tmp_path / "base.json"
+    baseline.write(path, {"fp16": [bench(2.2, 1.1), bench(2.0, 1.0), bench(2.4, 1.2)]})
+    return path
+
+
+def test_a_baseline_keeps_the_best_of_its_repeats(kept):
+    figures = json.loads(kept.read_text())["engines"]["fp16"]["measurements"]["8"]
+    assert figures == {"latency_p50": 2.0, "latency_p99": 6.0, "latency_min": 1.0, "throughput": 4000.0}
+
+
+@pytest.mark.parametrize("measure", ["latency_p50", "throughput"])
+def test_a_slower_median_with_an_unchanged_fastest_query_is_noise(kept, measure):
+    noisy = step("bench", bench(6.0, 1.05))
+    (verdict,) = gates.judge([gate(measure=measure, baseline=kept)], [noisy], never)
+    assert verdict.passed
+    assert "the rest is noise" in verdict.said
+    slower = step("bench", bench(3.0, 1.5))
+    (verdict,) = gates.judge([gate(measure=measure, baseline=kept)], [slower], lambda _: bench(2.9, 1.4))
+    assert not verdict.passed
+
+
+def test_tails_are_judged_by_themselves(kept):
+    tail = dataclasses.replace(bench(2.0, 1.0).measurements[0], latency_ms={"p50": 2.0, "p99": 9.0, "min": 1.0})
+    result = dataclasses.replace(bench(2.0, 1.0), measurements=(tail,))
+    (verdict,) = gates.judge([gate(measure="latency_p99", baseline=kept)], [step("bench", result)], lambda _: result)
+    assert not verdict.passed
+
+
+def test_unlike_things_are_refused(kept):
+    keys = {"measure": "throughput", "baseline": kept}
+    with pytest.raises(EnvironmentProblem, match="measured with runner"):
+        gates.judge([gate(**keys)], [step("bench", bench(2.0, 1.0, runner="TensorRT-RTX on H200"))], never)
+    with pytest.raises(UsageError, match="nothing was measured for fp16 at batch 4"):
+        gates.judge([gate(**keys)], [step("bench", bench(2.0, 1.0, batch=4))], never)
+    raw = json.loads(kept.read_text())
+    raw["alike"]["gpu"] = "another"
+    kept.write_text(json.dumps(raw))
+    with pytest.raises(EnvironmentProblem, match=r"other conditions: .*another"):
+        gates.judge([gate(**keys)], [step("bench", bench(2.0, 1.0))], never)
+    kept.write_text("{}")
+    with pytest.raises(UsageError, match="not a baseline"):
+        gates.judge([gate(**keys)], [step("bench", bench(2.0, 1.0))], never)
+
+
+def test_a_gate_on_nothing_is_an_error():
+    with pytest.raises(UsageError, match="applies to nothing"):
+        gates.judge([gate(measure="engine_size", max=1, engine="int8")], [step("build", build())], never)
+
+
+def test_junit_and_annotations_name_the_gate():
+    verdicts = [
+        gates.Verdict("throughput[fp16] at batch 8", False, "10 < 20 %", 7),
+        gates.Verdict("a", True, "fine", 6),
+    ]
+    text = junit.junit("job.yaml", verdicts, [("build[int8]", "no INT8")])
+    assert '<testsuite name="trtconv job.yaml" tests="3" failures="1" errors="1">' in text
+    assert '<failure type="performance" message="10 &lt; 20 %" />' in text
+    assert junit.github("job.yaml", verdicts, []) == (
+        "::error file=job.yaml,title=throughput[fp16] at batch 8::10 < 20 %25"
+    )

@@ -1,0 +1,161 @@
+"""Bounds on what a run made and measured. Noise must not fail a build, and a regression must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trtconv.core.errors import UsageError
+from trtconv.job.gates_values import bound, text
+from trtconv.job.schema import Gate
+from trtconv.pipeline import baseline
+from trtconv.pipeline.baseline import Baseline
+from trtconv.pipeline.run import Step
+
+MEASURED = ("latency_p50", "latency_p99", "throughput")
+REPEATS = 4
+"""Times a missed performance gate is measured again before it fails."""
+
+Remeasure = Callable[[str], Any]
+"""Label of an engine -> a fresh BenchResult."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate on one engine (and batch size).
+
+    Attributes:
+        name: such as ``throughput[fp16] at batch 8``.
+        passed: whether it was kept.
+        said: one sentence with the value and the bound.
+        exit_code: 6 for accuracy, 7 for the others.
+    """
+
+    name: str
+    passed: bool
+    said: str
+    exit_code: int
+
+
+def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure) -> list[Verdict]:
+    """All gates on everything they apply to, and the tolerances that verify applied itself.
+
+    A performance gate that is missed is measured again, up to REPEATS times, and judged on the best: other work on the
+    machine only ever slows a measurement down, so a regression is what remains in the best one too.
+
+    Raises:
+        UsageError: a gate applies to nothing in this job.
+        EnvironmentProblem: a baseline of another machine, version or semantics.
+    """
+    whole = [step for step in steps if step.result is not None]
+    verdicts = list(_of_verify(whole))
+    for gate in gates:
+        found = list(_of_gate(gate, whole, remeasure))
+        if not found:
+            raise UsageError(
+                f"the gate on {gate.measure} applies to nothing in this job",
+                hint="check its engine: and batch: against the job's precisions and batch sizes",
+            )
+        verdicts += found
+    return verdicts
+
+
+def _of_verify(steps: Sequence[Step]) -> Iterator[Verdict]:
+    for step in steps:
+        if step.node.stage == "verify":
+            missed = step.result.violations
+            said = "; ".join(missed) or "all differences within tolerance"
+            yield Verdict(step.node.name, not missed, said, 6)
+
+
+def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure) -> Iterator[Verdict]:
+    for step in steps:
+        if gate.engine and step.node.precision != gate.engine:
+            continue
+        if gate.measure in MEASURED and step.node.stage == "bench":
+            yield from _of_bench(gate, step, remeasure)
+        elif (value := _plain_value(gate.measure, step)) is not None:
+            limit = bound(gate.measure, gate.max if gate.max is not None else gate.min)
+            assert limit is not None
+            passed = value <= limit if gate.max is not None else value >= limit
+            word = "at most" if gate.max is not None else "at least"
+            said = f"{text(gate.measure, value)}; allowed is {word} {text(gate.measure, limit)}"
+            code = 6 if gate.measure == "accuracy_drop" else 7
+            yield Verdict(f"{gate.measure}[{step.node.precision}]", passed, said, code)
+
+
+def _plain_value(measure: str, step: Step) -> float | None:
+    if step.node.stage == "build":
+        return {"engine_size": float(step.result.size), "build_time": step.seconds,
+                "peak_memory": float(step.peak_memory)}.get(measure)  # fmt: skip
+    if step.node.stage == "verify" and measure == "accuracy_drop" and step.result.reference_top1 is not None:
+        judged = [v.top1 for v in step.result.verdicts if v.top1 is not None]
+        return float(max(step.result.reference_top1 - top1 for top1 in judged)) if judged else None
+    return None
+
+
+def _of_bench(gate: Gate, step: Step, remeasure: Remeasure) -> Iterator[Verdict]:
+    label = step.node.precision
+    kept = None if gate.baseline is None else baseline.read(gate.baseline)
+    wanted = [m.batch for m in step.result.measurements if gate.batch in (None, m.batch)]
+    seen: dict[int, list[Mapping[str, float]]] = {b: [] for b in wanted}
+    _note(seen, step.result)
+    limits = {b: _limits(gate, kept, gate.baseline, label, b, step.result) for b in wanted}
+    for _ in range(REPEATS):
+        if all(_kept(gate, limits[b], baseline.best(seen[b])) for b in wanted):
+            break
+        _note(seen, remeasure(label))
+    for b in wanted:
+        figures, limit = baseline.best(seen[b]), limits[b]
+        direction = "at least" if _at_least(gate) else "at most"
+        times = f" (best of {len(seen[b])})" if len(seen[b]) > 1 else ""
+        said = f"{text(gate.measure, figures[gate.measure])}{times}; allowed is {direction} "
+        said += text(gate.measure, limit[gate.measure])
+        passed, within = _kept(gate, limit, figures), _within(gate, limit, figures)
+        if passed and not within:
+            said += (
+                f"; kept, as the fastest query took {text('latency_p50', figures['latency_min'])}: the rest is noise"
+            )
+        yield Verdict(f"{gate.measure}[{label}] at batch {b}", passed, said, 7)
+
+
+def _note(seen: Mapping[int, list[Mapping[str, float]]], result: Any) -> None:
+    for measurement in result.measurements:
+        if measurement.batch in seen:
+            seen[measurement.batch].append(baseline.figures(measurement))
+
+
+def _limits(
+    gate: Gate, kept: Baseline | None, path: Path | None, label: str, batch: int, result: Any
+) -> dict[str, float]:
+    """The bound on the gate's measure and, with a baseline, on the fastest query."""
+    if kept is None or path is None:
+        limit = bound(gate.measure, gate.max if gate.max is not None else gate.min)
+        assert limit is not None
+        return {gate.measure: limit}
+    figures = kept.measured(label, batch, result, path)
+    if figures is None:
+        raise UsageError(f"{path}: nothing was measured for {label} at batch {batch}",
+                         hint="save the baseline again: trtconv bench JOB --save-baseline FILE")  # fmt: skip
+    worse = 1 - gate.tolerance if gate.measure == "throughput" else 1 + gate.tolerance
+    return {gate.measure: figures[gate.measure] * worse, "latency_min": figures["latency_min"] * (1 + gate.tolerance)}
+
+
+def _kept(gate: Gate, limits: Mapping[str, float], figures: Mapping[str, float]) -> bool:
+    """Within the bound. Against a baseline, a slower median that the fastest query does not share is noise."""
+    if _within(gate, limits, figures):
+        return True
+    if gate.measure == "latency_p99":  # a tail is what the fastest query cannot speak for
+        return False
+    return "latency_min" in limits and figures["latency_min"] <= limits["latency_min"]
+
+
+def _within(gate: Gate, limits: Mapping[str, float], figures: Mapping[str, float]) -> bool:
+    value, limit = figures[gate.measure], limits[gate.measure]
+    return value >= limit if _at_least(gate) else value <= limit
+
+
+def _at_least(gate: Gate) -> bool:
+    return gate.measure == "throughput" if gate.baseline is not None else gate.min is not None
