@@ -51,18 +51,12 @@ def test_one_code_builds_on_all(install: Any, doubling: Path, record: str) -> No
     assert facts["flavor"] == BACKEND[fake.module]
 
 
-@pytest.mark.parametrize(("precision", "call"), [("tf32", "set_flag"), ("fp32", "clear_flag")])
-def test_tf32_is_switched_by_the_precision(install: Any, doubling: Path, precision: str, call: str) -> None:
+@pytest.mark.parametrize("precision", ["typed", "fp32", "tf32", "fp16", "int8"])
+def test_only_tf32_allows_tf32(install: Any, doubling: Path, precision: str) -> None:
     fake, _ = install("tensorrt-11.4.0")
     built(fake, doubling, precision=precision)
     switched = [name for name, _ in fake.calls if name in ("IBuilderConfig.set_flag", "IBuilderConfig.clear_flag")]
-    assert switched == [f"IBuilderConfig.{call}"]
-
-
-def test_other_precisions_leave_tf32_alone(install: Any, doubling: Path) -> None:
-    fake, _ = install("tensorrt-11.4.0")
-    built(fake, doubling, precision="fp16")
-    assert called(fake, "IBuilderConfig.set_flag") == called(fake, "IBuilderConfig.clear_flag") == []
+    assert switched == [f"IBuilderConfig.{'set_flag' if precision == 'tf32' else 'clear_flag'}"]
 
 
 @pytest.mark.parametrize("record", TENSORRT)

@@ -64,9 +64,10 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_tf32_changes_the_plan(tmp_path: Path) -> None:
-    """The flag reaches the builder: FP32 and TF32 plans of one model differ."""
+    """The flag reaches the builder: plans with TF32 and without differ, and a typed FP32 model is built without."""
     model = conv_net(tmp_path / "net.onnx")
     fp32 = built(model, precision="fp32").engine.read_bytes()
+    assert built(model, precision="typed").engine.read_bytes() == fp32
     assert built(model, precision="tf32").engine.read_bytes() != fp32
 
 

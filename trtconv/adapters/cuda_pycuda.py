@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -125,7 +126,7 @@ class _Device:
     def __init__(self, driver: Any, gpu: Gpu) -> None:
         self._driver = driver
         self.gpu = gpu
-        self._context: Any = driver.Device(gpu.index).retain_primary_context()
+        self._context: Any = _primary(gpu.index)
         self._context.push()
         atexit.register(self.close)  # a context still pushed at exit makes PyCUDA abort the process
 
@@ -160,5 +161,16 @@ class _Device:
         if self._context is not None:
             atexit.unregister(self.close)
             self._context.pop()
-            self._context.detach()
             self._context = None
+
+
+@cache
+def _primary(index: int) -> Any:
+    """A GPU's primary context, one object for the whole process.
+
+    It is never released: PyCUDA's ``detach`` of a context that is not current pushes it and leaves it there, and
+    memory, streams and engines that are freed afterwards crash the process.
+    """
+    from pycuda import driver
+
+    return driver.Device(index).retain_primary_context()

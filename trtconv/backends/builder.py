@@ -37,7 +37,7 @@ class Options:
         profiles: complete optimization profiles, by input.
         workspace: limit in bytes; None: TensorRT's default.
         targets: compute capabilities such as ``sm86``; empty: the default set.
-        tf32: whether FP32 arithmetic may use TF32; None: TensorRT's default (it may).
+        tf32: whether FP32 arithmetic may use TF32 (TensorRT's own default is that it may).
         timing_cache: file that keeps measured kernel times from build to build, so that a second one makes the same
             choices; for flavours that measure (see ``Capabilities.timing_cache``).
     """
@@ -45,7 +45,7 @@ class Options:
     profiles: Sequence[Mapping[str, ShapeRange]] = ()
     workspace: int | None = None
     targets: tuple[str, ...] = ()
-    tf32: bool | None = None
+    tf32: bool = False
     timing_cache: Path | None = None
 
 
@@ -135,8 +135,7 @@ class _Build:
         config = builder.create_builder_config()
         if options.workspace is not None:
             config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
-        if options.tf32 is not None:
-            (config.set_flag if options.tf32 else config.clear_flag)(api.BuilderFlag.TF32)
+        (config.set_flag if options.tf32 else config.clear_flag)(api.BuilderFlag.TF32)
         if options.targets:
             self.target(config)
         self.known_times(config)

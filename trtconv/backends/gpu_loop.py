@@ -1,8 +1,8 @@
 """Measures an engine as trtexec does: GPU events, copies beside computation, several queries in flight.
 
 The loop, the events and their order follow NVIDIA/TensorRT samples/common/sampleInference.cpp: each context has a
-stream for copies in, one for computation and one for copies out, linked by events; a turn enqueues one query on every
-context, then waits for the query before it. A query's slot is used again only after it was waited for.
+stream for copies in, one for computation and one for copies out, linked by events. A turn waits for the queries that
+used its slots before and enqueues new ones; with two slots per context, that is trtexec's two queries in flight.
 """
 
 from __future__ import annotations
@@ -46,17 +46,16 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limit
     Args:
         engine: what to run.
         feeds: inputs of every query; they fix the shapes.
-        rules: copies, waiting, graphs, depth (at least 2).
+        rules: copies, waiting, graphs, depth, whether contexts take turns together.
         limits: how long.
         streams: contexts.
         tell: gets the seconds since the start, about ten times a second; first 0.0, when everything is ready.
     """
-    assert rules.depth > 1, "a slot is waited for one turn after it was used"
     with contextlib.ExitStack() as stack:
         lanes = [stack.enter_context(_lane(engine, feeds, rules)) for _ in range(streams)]
         tell(0.0)
         with _no_collection():
-            queries = _run(engine.device, lanes, rules, limits, tell)
+            queries = _Race(engine.device, lanes, rules, limits).run(tell)
         note = next((lane.note for lane in lanes if lane.note), "")
         return Recorded(queries, all(flight.slot.replays for lane in lanes for flight in lane.flights), note)
 
@@ -139,6 +138,14 @@ class _Lane:
             stream.close()
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """One slot's part in a turn."""
+
+    lane: _Lane
+    flight: _Flight
+
+
 @contextlib.contextmanager
 def _lane(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iterator[_Lane]:
     lane = _Lane(engine, rules)
@@ -150,45 +157,54 @@ def _lane(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iter
         lane.close()
 
 
-def _run(
-    device: Device, lanes: list[_Lane], rules: Rules, limits: Limits, tell: Callable[[float], None]
-) -> list[Query]:
-    warm, until = limits.warmup * 1e3, (limits.warmup + limits.duration) * 1e3
-    origin = device.event(spin=rules.spin)
-    origin.record(lanes[0].compute)
-    for lane in lanes:
-        for stream in (lane.copy_in, lane.compute, lane.copy_out):
-            stream.wait(origin)
-    counted: list[Query] = []
-    turn, skipped, elapsed, told = 0, 0, 0.0, time.monotonic()
-    pending: list[_Flight] = []
+class _Race:
+    """The loop itself: turns of queries, waited for when their slots are needed again."""
 
-    def collect() -> float:
-        """Wait for the queries of one turn and keep those after the warm-up; the time of the last one's end."""
-        last = elapsed
-        for lane, flight in zip(lanes, pending, strict=True):
-            lane.wait(flight)
-            query = flight.query(origin, rules.transfers)
-            if flight.start.since(origin) >= warm:
-                counted.append(query)
-            last = max(last, query.end)
-        return last
+    def __init__(self, device: Device, lanes: list[_Lane], rules: Rules, limits: Limits) -> None:
+        self.rules, self.limits = rules, limits
+        layers = [[_Turn(lane, lane.flights[depth]) for lane in lanes] for depth in range(rules.depth)]
+        self.ring = layers if rules.together else [[turn] for layer in layers for turn in layer]
+        self.wanted = limits.iterations * (1 if rules.together else len(lanes))
+        self.number = self.skipped = 0
+        self.elapsed = 0.0
+        self.counted: list[Query] = []
+        self.origin = device.event(spin=rules.spin)
+        self.origin.record(lanes[0].compute)
+        for lane in lanes:
+            for stream in (lane.copy_in, lane.compute, lane.copy_out):
+                stream.wait(self.origin)
 
-    while turn < limits.iterations + skipped or elapsed < until:
-        flights = [lane.flights[turn % rules.depth] for lane in lanes]
-        for lane, flight in zip(lanes, flights, strict=True):
-            lane.enqueue(flight)
-        if pending:
-            elapsed = collect()
-            skipped += elapsed < warm
-        pending = flights
-        turn += 1
-        if time.monotonic() - told >= _TELL:
-            told = time.monotonic()
-            tell(elapsed / 1e3)
-    collect()
-    origin.close()
-    return counted
+    def run(self, tell: Callable[[float], None]) -> list[Query]:
+        """All queries that count."""
+        warm, until = self.limits.warmup * 1e3, (self.limits.warmup + self.limits.duration) * 1e3
+        told, size = time.monotonic(), len(self.ring)
+        while self.number < self.wanted + self.skipped or self.elapsed < until:
+            if self.number >= size:
+                self.collect(self.number % size)
+                self.skipped += self.elapsed < warm
+            for turn in self.ring[self.number % size]:
+                turn.lane.enqueue(turn.flight)
+            self.number += 1
+            if time.monotonic() - told >= _TELL:
+                told = time.monotonic()
+                tell(self.elapsed / 1e3)
+        self.drain()
+        return self.counted
+
+    def collect(self, place: int) -> None:
+        """Wait for the queries of one turn and keep those after the warm-up."""
+        for turn in self.ring[place]:
+            turn.lane.wait(turn.flight)
+            query = turn.flight.query(self.origin, self.rules.transfers)
+            if turn.flight.start.since(self.origin) >= self.limits.warmup * 1e3:
+                self.counted.append(query)
+            self.elapsed = max(self.elapsed, query.end)
+
+    def drain(self) -> None:
+        """Collect what is still under way."""
+        for late in range(max(self.number - len(self.ring), 0), self.number):
+            self.collect(late % len(self.ring))
+        self.origin.close()
 
 
 @contextlib.contextmanager

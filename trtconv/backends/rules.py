@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Rules:
         graph: whether queries are replayed from a CUDA graph, where that is possible.
         depth: queries in flight per context.
         wall_clock: latency is the host's time from call to result, instead of the sum of GPU times.
+        together: whether contexts are used in turns, one query on each and then waiting for all, as trtexec does;
+            otherwise each gets its next query as soon as its last one is done.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Rules:
     graph: bool
     depth: int
     wall_clock: bool = False
+    together: bool = True
 
 
 RULES: Mapping[str, Rules] = {
@@ -33,6 +36,17 @@ RULES: Mapping[str, Rules] = {
     "app": Rules("app", transfers=True, spin=True, graph=False, depth=1, wall_clock=True),
 }
 """trtexec's defaults in TensorRT 10 and 11, and what an application sees."""
+
+
+def changed(rules: Rules, changes: Mapping[str, bool | None]) -> Rules:
+    """Rules with some of them changed. The name says which, so that unlike numbers are not taken for like ones."""
+    real: dict[str, bool] = {
+        rule: value for rule, value in changes.items() if value is not None and value != getattr(rules, rule)
+    }
+    if not real:
+        return rules
+    words = ",".join(f"{rule}={'on' if value else 'off'}" for rule, value in sorted(real.items()))
+    return replace(rules, **real, name=f"{rules.name}({words})")
 
 
 @dataclass(frozen=True)

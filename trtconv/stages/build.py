@@ -24,8 +24,8 @@ class BuildRequest:
     Attributes:
         model: typed ONNX.
         engine: the plan to write; ``<engine>.json`` is its sidecar.
-        precision: what the typed model was lowered to; for the sidecar and the TF32 flag (fp32 clears it, tf32 sets
-            it).
+        precision: what the typed model was lowered to; for the sidecar, and for TF32: only tf32 allows it, with every
+            other precision FP32 arithmetic is FP32.
         backend: ``auto`` (TensorRT when installed with a GPU, else TensorRT-RTX), ``tensorrt`` or ``rtx``.
         profiles: optimization profiles, one mapping input name -> range each; inputs with a dynamic dimension that no
             profile names are an error that prints the YAML to add. Empty: a default profile when only the first
@@ -72,9 +72,6 @@ class BuildResult:
     warnings: tuple[str, ...] = ()
 
 
-_TF32 = {"fp32": False, "tf32": True}  # other precisions leave TensorRT's default alone
-
-
 def build(request: BuildRequest, emit: Emit) -> BuildResult:
     """Build a plan and write its facts beside it.
 
@@ -100,7 +97,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         emit(Message(text, "warning"))
     del model  # TensorRT reads the file itself: its weights need not be held twice
     emit(Progress(f"{loaded.title}: parsing", 0, None))
-    options = builder.Options(shapes, request.workspace, request.targets, _TF32.get(request.precision),
+    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32",
                               request.engine.with_name(request.engine.name + ".timing"))  # fmt: skip
     plan = builder.build(loaded, request.model, options, emit)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
@@ -171,7 +168,7 @@ def _describe(
         "version": result.version,
         "targets": header.read(request.engine).targets,
         "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
-        "precision": {"name": request.precision, "tf32": _TF32.get(request.precision), "weighted": weighted},
+        "precision": {"name": request.precision, "tf32": request.precision == "tf32", "weighted": weighted},
         "workspace": request.workspace,
         "profiles": ranges,
         "inputs": [_tensor(t) | {"profile": first.get(t.name)} for t in result.inputs],
