@@ -127,6 +127,7 @@ def test_reshapes_that_follow_from_their_input(body: str, left: list[str], shape
     (["N", -1], ("N", 3, 4), [0, 12]),
     ([-1, 12], ("N", 3, 4), [0, 12]),
     ([-1, 6], ("N", 3, 4), [-1, 6]),
+    ([-1, 12], (None, 3, 4), [0, 12]),
     ([6, "N"], ("N", 2, 3), [6, -1]),
     (["M", "N"], ("N", "M"), None),
     (["N", "M", 1], ("N", "M"), [0, 0, 1]),
@@ -134,7 +135,7 @@ def test_reshapes_that_follow_from_their_input(body: str, left: list[str], shape
     ([-1], (3,), [-1]),
     (["N", 0], ("N", 5), [0, 0]),
 ])  # fmt: skip
-def test_targets(target: symbolic.Vector, source: tuple[int | str, ...], constant: list[int] | None) -> None:
+def test_targets(target: symbolic.Vector, source: tuple[int | str | None, ...], constant: list[int] | None) -> None:
     assert symbolic.constant_target(target, source) == constant
 
 

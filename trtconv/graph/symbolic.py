@@ -60,7 +60,7 @@ def constant_target(target: Vector, source: fold.Dims) -> list[int] | None:
     result = [item if isinstance(item, int) else 0 if source[axis : axis + 1] == (item,) else -1
               for axis, item in enumerate(target)]  # fmt: skip
     rest = [size for size in source[1:] if isinstance(size, int)]
-    if len(rest) == len(source) - 1 and isinstance(source[0], str):
+    if len(rest) == len(source) - 1 and not isinstance(source[0], int):
         _resolve(result, int(np.prod(rest, dtype=np.int64)))
     return result if result.count(-1) <= 1 else None
 
