@@ -80,3 +80,17 @@ def test_without_a_batch_the_profiles_is_measured(model: Path, tmp_path: Path) -
     build(BuildRequest(model, tmp_path / "net.engine", backend="rtx"), ignore)
     result = bench(BenchRequest(tmp_path / "net.engine", warmup=0, duration=0), ignore)
     assert [measured.batch for measured in result.measurements] == [8]
+
+
+def test_changed_rules_carry_their_change_in_the_name(model: Path) -> None:
+    same = {"transfers": True, "graph": None}
+    request = BenchRequest(model, batches=(1,), semantics="trtexec10", warmup=0, duration=0, rules=same)
+    assert bench(request, ignore).semantics == "trtexec10"
+    changed = bench(BenchRequest(model, semantics="trtexec10", warmup=0, duration=0, rules={"graph": True}), ignore)
+    assert changed.semantics == "trtexec10(graph=on)"
+
+
+def test_walltime_holds_all_queries(model: Path) -> None:
+    measured = bench(BenchRequest(model, batches=(2,), warmup=0.01, duration=0.1), ignore).measurements[0]
+    assert measured.wall == pytest.approx(2 * measured.queries / measured.throughput)
+    assert measured.parts_ms == {}  # on the CPU there is only the latency

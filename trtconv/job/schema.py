@@ -15,6 +15,7 @@ from trtconv.job.fields import (
     Labels,
     Names,
     OutputPath,
+    Percentiles,
     Precision,
     Precisions,
     Seconds,
@@ -160,6 +161,11 @@ class Bench(Section):
     duration: Seconds = Field(3.0, description="time that counts, at least")
     iterations: int = Field(10, gt=0, description="queries that count, at least")
     streams: int = Field(1, gt=0, description="execution contexts")
+    percentiles: Percentiles = Field([50, 90, 95, 99], description="of the latency")
+    data: Data | None = Field(None, description="samples to measure with (default: random values)")
+    transfers: bool | None = Field(None, description="copy inputs and outputs with every query (default: semantics)")
+    spin: bool | None = Field(None, description="the host spins while it waits (default: semantics)")
+    cuda_graph: bool | None = Field(None, description="replay queries from a CUDA graph (default: semantics)")
     device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
 
 

@@ -188,7 +188,11 @@ class EngineSteps:
             section.warmup,
             section.duration,
             section.iterations,
-            streams=section.streams,
-            device_api=section.device_api,
+            tuple(section.percentiles),
+            section.streams,
+            None if section.data is None else sections.feed(section.data),
+            section.device_api,
+            {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph},
         )
-        return self.node("bench", request=lambda _: request, options=sections.options(section))
+        inputs = {} if section.data is None else sections.files(section.data)
+        return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec
+
+PARTS = ("h2d", "compute", "d2h", "enqueue")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,7 @@ class BenchRequest:
         streams: execution contexts, each with its own streams.
         data: real samples; None: random ones from a fixed seed.
         device_api: ``auto``, ``cuda`` or ``pycuda``.
+        rules: fields of ``backends.rules.Rules`` that differ from the semantics' own; None: they do not.
     """
 
     model: Path
@@ -50,6 +53,7 @@ class BenchRequest:
     streams: int = 1
     data: FeedSpec | None = None
     device_api: str = "auto"
+    rules: Mapping[str, bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class Measurement:
         enqueue_ms: median host time to enqueue; None without a GPU.
         cuda_graph: whether queries were replayed from a CUDA graph.
         variation: coefficient of variation of the compute time (of the latency where that is unknown), in per cent.
+        wall: seconds from the first counted start to the last end.
+        parts_ms: the same numbers as of the latency, for each of ``h2d``, ``compute``, ``d2h`` and ``enqueue`` that
+            could be told apart.
     """
 
     batch: int
@@ -80,6 +87,8 @@ class Measurement:
     enqueue_ms: float | None = None
     cuda_graph: bool = False
     variation: float = 0.0
+    wall: float = 0.0
+    parts_ms: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class BenchResult:
     Attributes:
         runner: as in ``infer``.
         fell_back: as in ``infer``.
-        semantics: the rules, by name.
+        semantics: the rules, by name, and where they were changed: ``trtexec10(graph=on)``.
         measurements: in the order asked for.
         memory: most bytes of device memory in use by the engine and its contexts; None without a GPU.
         conditions: how it was measured in fact: ``clock``, ``transfers``, ``wait``, ``depth``, ``streams``.
@@ -113,7 +122,7 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
         SourceError: a damaged model file.
         EnvironmentProblem: the engine cannot run here, and the request allows nothing else.
     """
-    from trtconv.backends.rules import RULES
+    from trtconv.backends.rules import RULES, changed
     from trtconv.backends.runner import open_runner
 
     if request.semantics not in RULES:
@@ -123,7 +132,7 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     try:
         if fell_back:
             emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))
-        return _Bench(request, runner, RULES[request.semantics], emit).result(fell_back)
+        return _Bench(request, runner, changed(RULES[request.semantics], request.rules), emit).result(fell_back)
     finally:
         runner.close()
 
@@ -224,7 +233,14 @@ def _measurement(batch: int, queries: Sequence[Query], percentiles: Sequence[flo
     return Measurement(
         batch, len(queries), batch * len(queries) / wall, statistics.summary(latency, percentiles),
         _median(queries, "h2d"), _median(queries, "compute"), _median(queries, "d2h"), _median(queries, "enqueue"),
-        graph, statistics.variation(compute or latency))  # fmt: skip
+        graph, statistics.variation(compute or latency), wall, _parts(queries, percentiles))  # fmt: skip
+
+
+def _parts(queries: Sequence[Query], percentiles: Sequence[float]) -> dict[str, dict[str, float]]:
+    from trtconv.backends import statistics
+
+    values = {part: [v for query in queries if (v := getattr(query, part)) is not None] for part in PARTS}
+    return {part: statistics.summary(times, percentiles) for part, times in values.items() if times}
 
 
 def _median(queries: Sequence[Query], part: str) -> float | None:
