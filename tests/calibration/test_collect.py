@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 
-from trtconv.calibration.collect import Observer, collect
+from trtconv.calibration import collect as module
+from trtconv.calibration.collect import collect
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Progress, ignore
 
@@ -25,18 +28,9 @@ class Data:
 TENSORS = {"double": lambda x: 2 * x, "square": lambda x: x * x, "shift": lambda x: x - 3}
 
 
-def observe(fetch, watch):
-    """An observer that computes TENSORS, extremes as ONNX Runtime makes them: NaN may hide in them, not in the sum."""
-
-    def run(feeds):
-        found = {name: TENSORS[name](feeds["x"]).astype(np.float32) for name in fetch}
-        for name in watch:
-            values = TENSORS[name](feeds["x"]).astype(np.float32)
-            clean = values[~np.isnan(values)]
-            found |= {f"{name}>": clean.max(), f"{name}<": clean.min(), f"{name}+": values.sum()}
-        return found
-
-    return Observer(run, {name: (f"{name}>", f"{name}<", f"{name}+") for name in watch})
+def observe(fetch):
+    """Computes TENSORS."""
+    return lambda feeds: {name: TENSORS[name](feeds["x"]).astype(np.float32) for name in fetch}
 
 
 def measure(data, histograms=(), **options):
@@ -83,8 +77,8 @@ def test_batches_shrink_to_fit_into_memory_and_the_result_stays():
 
 def test_tensors_that_do_not_fit_together_take_more_passes():
     data = Data(ARRAY)
-    measured = measure(data, list(TENSORS), memory=40)  # two tensors of 16 bytes at a time, one sample
-    assert data.sizes == [1, 1, 2]  # one sample to learn sizes; two tensors, one sample at a time; the third alone
+    measured = measure(data, list(TENSORS), memory=10)  # two tensors of 16 bytes at a time
+    assert data.sizes == [1, 1, 1]  # one sample to learn sizes; two tensors; the third alone
     assert [measured.histograms[name].total for name in TENSORS] == [ARRAY.size] * 3
     assert measured.histograms["double"].zeros == 0
     assert measured.samples == 10
@@ -101,3 +95,25 @@ def test_unusable_values_name_tensor_and_samples(histograms, value, what, monkey
         collect(Data(broken), observe, ["square"], [], list(histograms), batch=4, seed=0, emit=ignore)
     assert f"tensor 'square' holds {what} for samples 4 to 7" in str(caught.value)
     assert caught.value.hint
+
+
+def test_large_tensors_are_selected_from_evenly_and_their_amax_is_exact(monkeypatch):
+    monkeypatch.setattr(module, "VALUES", 1000)
+    monkeypatch.setattr(module, "PER_SAMPLE", 100)
+    wide = np.random.default_rng(2).normal(size=(10, 12 * 700)).astype(np.float32)
+    wide[3, 1] = 40  # not among those selected
+    one, many = (measure(Data(wide), ["x"], batch=size) for size in (1, 10))
+    np.testing.assert_array_equal(one.histograms["x"].counts, many.histograms["x"].counts)
+    assert one.amax["x"] == one.histograms["x"].amax == 40
+    assert 1000 <= one.histograms["x"].total <= 1200
+    centres = (np.arange(len(one.histograms["x"].used)) + 0.5) * one.histograms["x"].width
+    mean = (one.histograms["x"].used * centres).sum() / one.histograms["x"].total
+    assert mean == pytest.approx(np.abs(wide).mean(), rel=0.1)
+
+
+@pytest.mark.parametrize(("size", "quota"), [(64 * 112 * 112, 16384), (2048 * 49, 16384), (1000, 16384), (2**20, 1000)])
+def test_the_stride_through_a_tensor_meets_every_row_and_channel(size, quota):
+    stride = module._stride(size, quota)
+    assert math.gcd(stride, size) == 1
+    assert size / stride >= min(quota, size)
+    assert size / stride <= 2.1 * quota

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from trtconv.core import magic
-from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
+from trtconv.core.errors import EnvironmentProblem, NoKernel, SourceError, UsageError
 from trtconv.core.records import Dim, TensorInfo
 
 _ERRORS_ONLY = 3
 _CODE = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_NO_KERNEL = re.compile(r"implementation for (\w+)\(\d+\) node with name '(.*?)'")
 
 
 class Session:
@@ -31,6 +32,8 @@ class Session:
         self.inputs: tuple[TensorInfo, ...] = _infos(native.get_inputs())
         self.outputs: tuple[TensorInfo, ...] = _infos(native.get_outputs())
         self._names = [info.name for info in self.outputs]
+        self._buffers: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+        self._fixed_shapes = True
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch.
@@ -43,6 +46,34 @@ class Session:
         except Exception as error:
             raise self._translated(error) from error
 
+    def run_reusing(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Like ``run``, but the next call for inputs of the same shapes overwrites the arrays.
+
+        Large outputs then cost neither a copy nor fresh pages. A model whose outputs change shape with the values of
+        its inputs falls back to ``run``.
+        """
+        key = tuple((name, array.shape) for name, array in feeds.items())
+        buffers = self._buffers.get(key)
+        if buffers is None or not self._fixed_shapes:
+            outputs = self.run(feeds)
+            if all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" and a.size for a in outputs.values()):
+                self._buffers = {key: outputs}  # one set at a time: the last batch is smaller, and then it is over
+            return outputs
+        try:
+            self._run_into(buffers, feeds)
+        except RuntimeError:  # what its binding raises for an output of another shape than before
+            self._fixed_shapes = False
+            return self.run(feeds)
+        return buffers
+
+    def _run_into(self, buffers: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> None:
+        binding = self._native.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name, array in buffers.items():
+            binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._native.run_with_iobinding(binding)
+
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, ValueError) or type(error).__name__ == "InvalidArgument":
             return UsageError(f"{self._label}: ONNX Runtime refuses these inputs: {_reason(error)}",
@@ -53,34 +84,49 @@ class Session:
         return error
 
 
-def session(model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True) -> Session:
+def session(
+    model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True, spin: bool = True
+) -> Session:
     """Open a model on the CPU.
+
+    ONNX Runtime's optimizer moves Transpose between the two halves of a float8 Q/DQ pair, where it has no kernel for
+    it, and then refuses its own graph: such a model is opened again as it is.
 
     Args:
         model: a file, or a serialized model (without external data).
         threads: for one operator; None: one per core.
         optimize: whether ONNX Runtime may fuse and fold; off, every node computes what it says.
+        spin: whether its threads wait for work by spinning; off, they leave the processor to others between runs.
 
     Raises:
         SourceError: ONNX Runtime cannot load the model.
+        NoKernel: it has no CPU kernel for an operator in its type, such as Conv in bfloat16.
         EnvironmentProblem: ONNX Runtime is not installed.
     """
     runtime = _runtime()
+    label = "the model" if isinstance(model, bytes) else str(model)
+    try:
+        native = _native(runtime, model, threads, optimize, spin)
+    except Exception as error:
+        if not _from_runtime(error):
+            raise
+        if not optimize or "float8" not in str(error):
+            raise _unloadable(model, label, error) from error
+        return session(model, threads=threads, optimize=False, spin=spin)
+    return Session(native, label)
+
+
+def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimize: bool, spin: bool) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    label = "the model" if isinstance(model, bytes) else str(model)
-    try:
-        native = runtime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
-                                          providers=["CPUExecutionProvider"])  # fmt: skip
-    except Exception as error:
-        if not _from_runtime(error):
-            raise
-        raise _unloadable(model, label, error) from error
-    return Session(native, label)
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def version() -> str:
@@ -103,7 +149,11 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> SourceError:
+def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> SourceError | EnvironmentProblem:
+    missing = _NO_KERNEL.search(str(error))
+    if missing is not None and type(error).__name__ == "NotImplemented":
+        return NoKernel(f"build only on a CPU: ONNX Runtime has no kernel for {missing[1]} in the type that {label} "
+                        f"uses (node {missing[2]!r})", hint="run it where a GPU can run the engine")  # fmt: skip
     if not isinstance(model, bytes):
         path = Path(model)
         if not path.exists():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,10 +16,19 @@ from trtconv.calibration.histogram import Histogram
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Progress
 
-MEMORY = 384 * 2**20
-"""Bytes of fetched tensors held at a time."""
+MEMORY = 160 * 2**20
+"""Bytes of fetched tensors held at a time; samples run in smaller batches where they would be more."""
+
+VALUES = 2**23
+"""Values per tensor from which a histogram is an even selection, see ``_stride``."""
+
+PER_SAMPLE = 2**14
+"""Values of one sample's tensor that enter its histogram at least."""
+
+_BLOCK = 1 << 17  # values whose largest and smallest are looked for while they are in the second-level cache
 
 Arrays = Mapping[str, NDArray[np.generic]]
+Run = Callable[[Arrays], Arrays]
 
 
 class Samples(Protocol):
@@ -26,19 +38,6 @@ class Samples(Protocol):
 
     def batches(self, size: int, seed: int | None = None) -> Iterator[dict[str, NDArray[np.generic]]]:
         """Inputs by name, batch by batch."""
-
-
-@dataclass(frozen=True)
-class Observer:
-    """A model with further outputs, ready to run.
-
-    Attributes:
-        run: outputs by name for a batch.
-        extremes: per watched tensor the outputs with its largest value, its smallest, and its sum (NaN shows there).
-    """
-
-    run: Callable[[Arrays], Arrays]
-    extremes: Mapping[str, tuple[str, str, str]]
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Measured:
 
 def collect(
     samples: Samples,
-    observe: Callable[[Sequence[str], Sequence[str]], Observer],
+    observe: Callable[[Sequence[str]], Run],
     tensors: Sequence[str],
     inputs: Sequence[str],
     histograms: Sequence[str],
@@ -68,14 +67,16 @@ def collect(
     emit: Emit,
     memory: int = MEMORY,
 ) -> Measured:
-    """Measure tensors over all samples, in one pass when their histograms' tensors fit into memory together.
+    """Measure tensors over all samples, in one pass unless one sample's tensors exceed ``memory`` fourfold.
 
-    The outcome does not depend on the batch size beyond what the runtime's arithmetic does.
+    The outcome does not depend on the batch size beyond what the runtime's arithmetic does. Largest magnitudes are
+    those of every value. Histograms count every value too, up to VALUES of a tensor; beyond that an even selection.
 
     Args:
         samples: the data.
-        observe: makes an observer from tensors to fetch whole and tensors to watch.
-        tensors: what to measure.
+        observe: makes, from tensors to have, a function that gives them for a batch. It may overwrite, at the next
+            call, what it gave.
+        tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
         batch: samples per run at most; fewer when the fetched tensors would exceed ``memory``.
@@ -86,35 +87,33 @@ def collect(
     Raises:
         UsageError: NaN or infinity in a tensor; the message names it and the samples.
     """
-    fetch = [name for name in histograms if name not in inputs]
-    watch = [name for name in tensors if name not in inputs and name not in set(fetch)]
+    fetch = [name for name in tensors if name not in inputs]
+    run = observe(fetch)
+    sizes = _bytes_per_sample(samples, run, fetch, seed)
+    chunks = _chunks(sizes, 4 * memory)
     measured = Measured(histograms={name: Histogram() for name in histograms})
-    sizes = _bytes_per_sample(samples, observe, fetch, seed)
-    chunks = _chunks(sizes, memory)
-    for number, chunk in enumerate(chunks):
-        room = memory // max(sum(sizes[name] for name in chunk), 1)
-        first = number == 0
-        observer = observe(chunk, watch if first else ())
-        work = _Pass(measured, observer, [name for name in tensors if name in chunk or (first and name not in fetch)])
-        label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
-        done = 0
-        for feeds in samples.batches(max(min(batch, room), 1), seed):
-            count = len(next(iter(feeds.values())))
-            work.add(feeds, f"samples {done} to {done + count - 1}")
-            done += count
-            emit(Progress(label, done, len(samples), "samples"))
-        measured.samples = done
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, chunk in enumerate(chunks):
+            run = run if len(chunks) == 1 else observe(chunk)
+            names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
+            room = max(memory // max(sum(sizes[name] for name in chunk), 1), 1)
+            label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
+            work = _Pass(measured, names, len(samples), pool)
+            done = 0
+            for feeds in samples.batches(min(batch, room), seed):
+                count = len(next(iter(feeds.values())))
+                work.add({**run(feeds), **feeds}, count, f"samples {done} to {done + count - 1}")
+                done += count
+                emit(Progress(label, done, len(samples), "samples"))
+            measured.samples = done
     return measured
 
 
-def _bytes_per_sample(samples: Samples, observe: Callable[..., Observer], fetch: Sequence[str],
-                      seed: int) -> dict[str, int]:  # fmt: skip
+def _bytes_per_sample(samples: Samples, run: Run, fetch: Sequence[str], seed: int) -> dict[str, int]:
     """Size of each fetched tensor for one sample, from a run of one sample."""
-    if not fetch:
-        return {}
     feeds = next(samples.batches(1, seed))
     count = len(next(iter(feeds.values())))
-    outputs = observe(fetch, ()).run(feeds)
+    outputs = run(feeds)
     return {name: -(-outputs[name].nbytes // count) for name in fetch}
 
 
@@ -132,38 +131,60 @@ def _chunks(sizes: Mapping[str, int], memory: int) -> list[list[str]]:
 
 
 class _Pass:
-    """One pass over the samples with one observer."""
+    """One pass over the samples; tensors of one batch are measured beside each other."""
 
-    def __init__(self, measured: Measured, observer: Observer, tensors: Sequence[str]) -> None:
+    def __init__(self, measured: Measured, tensors: Sequence[str], samples: int, pool: ThreadPoolExecutor) -> None:
         self._measured = measured
-        self._observer = observer
         self._tensors = tensors
+        self._pool = pool
+        self._quota = max(PER_SAMPLE, VALUES // max(samples, 1))
 
-    def add(self, feeds: Arrays, which: str) -> None:
-        """Measure one batch, in the order of the graph: the first tensor to break is the one to name."""
-        outputs = self._observer.run(feeds)
-        for name in self._tensors:
-            if name in self._observer.extremes:
-                high, low, total = (outputs[output] for output in self._observer.extremes[name])
-                self._note(name, float(high), float(low), bool(np.isnan(total)), which)
-            else:
-                self._array(name, feeds[name] if name in feeds else outputs[name], which)
+    def add(self, arrays: Arrays, count: int, which: str) -> None:
+        """Measure one batch; the first tensor of the graph to break is the one to name."""
+        extremes = self._pool.map(lambda name: self._array(name, arrays[name], count), self._tensors)
+        for name, (largest, smallest) in zip(self._tensors, extremes, strict=True):
+            if math.isnan(largest) or math.isnan(smallest):
+                raise _unusable(name, "NaN", which)
+            if math.isinf(largest) or math.isinf(smallest):
+                raise _unusable(name, "infinity", which)
+            self._measured.amax[name] = max(self._measured.amax.get(name, 0.0), largest, -smallest)
 
-    def _array(self, name: str, values: NDArray[np.generic], which: str) -> None:
+    def _array(self, name: str, values: NDArray[np.generic], count: int) -> tuple[float, float]:
         numbers = np.ascontiguousarray(values, np.float32)
         if not numbers.size:
-            return
-        largest, smallest = float(numbers.max()), float(numbers.min())
-        self._note(name, largest, smallest, False, which)
-        if name in self._measured.histograms:
-            self._measured.histograms[name].add(numbers, max(largest, -smallest))
+            return 0.0, 0.0
+        largest, smallest = _extremes(numbers.reshape(-1))
+        histogram = self._measured.histograms.get(name)
+        if histogram is not None and math.isfinite(largest) and math.isfinite(smallest):
+            histogram.add(_selected(numbers, count, self._quota), max(largest, -smallest))
+        return largest, smallest
 
-    def _note(self, name: str, largest: float, smallest: float, broken: bool, which: str) -> None:
-        if broken or np.isnan(largest) or np.isnan(smallest):
-            raise _unusable(name, "NaN", which)
-        if np.isinf(largest) or np.isinf(smallest):
-            raise _unusable(name, "infinity", which)
-        self._measured.amax[name] = max(self._measured.amax.get(name, 0.0), largest, -smallest)
+
+def _extremes(numbers: NDArray[np.float32]) -> tuple[float, float]:
+    """Largest and smallest value; NaN when there is one."""
+    blocks = [numbers[start : start + _BLOCK] for start in range(0, numbers.size, _BLOCK)]
+    pairs = np.array([(block.max(), block.min()) for block in blocks])
+    return float(pairs[:, 0].max()), float(pairs[:, 1].min())
+
+
+def _selected(numbers: NDArray[np.float32], count: int, quota: int) -> NDArray[np.float32]:
+    """The values of a batch that its histogram counts: the same of every sample, however samples are batched."""
+    per_sample = numbers.size // count
+    stride = _stride(per_sample, quota)
+    if stride == 1 or numbers.size % count:
+        return numbers
+    return np.ascontiguousarray(numbers.reshape(count, per_sample)[:, ::stride])
+
+
+def _stride(size: int, quota: int) -> int:
+    """The step through ``size`` values that takes about ``quota`` of them.
+
+    It shares no factor with the size, hence with no dimension, so that it visits all channels, rows and columns alike.
+    """
+    stride = max(size // quota, 1)
+    while math.gcd(stride, size) > 1:
+        stride -= 1  # ends at 1: more values than the quota, never fewer
+    return stride
 
 
 def _unusable(name: str, what: str, which: str) -> UsageError:

@@ -7,7 +7,8 @@
     |   `-- ConversionError         3   ... an operator or a graph that ONNX or a precision cannot express
     |-- BuildError                  4   TensorRT refused the network
     |-- EnvironmentProblem          5   no GPU, an engine for another GPU or version
-    |   `-- MissingPackage          5   ... a package that an extra installs
+    |   |-- MissingPackage          5   ... a package that an extra installs
+    |   `-- NoKernel                5   ... a runtime lacks an operator in a type: the model can be built, not run here
     |-- AccuracyGateError           6   a result differs by more than the job allows
     |-- PerformanceGateError        7   a measurement misses what the job demands
     `-- Interrupted               130   Ctrl-C
@@ -101,6 +102,10 @@ class MissingPackage(EnvironmentProblem):
         )
         self.package = package
         self.extra = extra
+
+
+class NoKernel(EnvironmentProblem):
+    """A runtime lacks an operator in the type that a model uses: it can be built on this machine, but not run."""
 
 
 class AccuracyGateError(TrtconvError):

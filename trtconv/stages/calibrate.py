@@ -81,7 +81,7 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
 def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     """Ranges of all float activations; histograms too where the method needs them."""
     from trtconv.adapters import onnxruntime
-    from trtconv.calibration.collect import Observer, collect
+    from trtconv.calibration.collect import Run, collect
     from trtconv.data.feeds import open_feed
     from trtconv.graph import editing, model_io, observe, placement, plain
 
@@ -97,9 +97,9 @@ def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
     tensors += sorted(wanted.difference(tensors))
 
-    def observer(fetch: Sequence[str], watch: Sequence[str]) -> Observer:
-        serialized, extremes = observe.observed(model, fetch, watch)
-        return Observer(onnxruntime.session(serialized).run, extremes)
+    def observer(fetch: Sequence[str]) -> Run:
+        # threads that spin would take the processor from the histograms
+        return onnxruntime.session(observe.observed(model, fetch), spin=False).run_reusing
 
     measured = collect(feed, observer, tensors, [i.name for i in inputs if i.name in tensors],
                        [name for name in tensors if name in wanted] if request.method != "minmax" else [],
