@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.backends.fake_tensorrt import H200, Fake, FakeDevice
 from trtconv.adapters import cuda, cuda_driver, tensorrt
+from trtconv.backends import builder, isolated
 from trtconv.backends import messages
 
 Install = Callable[..., tuple[Fake, FakeDevice]]
@@ -27,6 +28,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         fake, device = Fake(record), FakeDevice(**options)
         monkeypatch.setitem(sys.modules, fake.module, fake)  # type: ignore[arg-type]
         monkeypatch.setattr(tensorrt, "_installed", lambda name: fake.version)
+        monkeypatch.setattr(isolated, "build", builder.build)  # another process would not have the fake
         monkeypatch.setattr(cuda_driver, "_machine", lambda: cuda_driver._Machine(13000, (H200,), ""))
         monkeypatch.setattr(cuda, "open_device", lambda api="auto", index=0: device)
         return fake, device

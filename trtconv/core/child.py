@@ -26,6 +26,9 @@ from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
 
 LOG_TAIL_LINES = 15
+KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "VIRTUAL_ENV", "CUDA", "NVIDIA")
+"""Beginnings of the names of variables that reach a process with the same addresses every time."""
+
 _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
@@ -68,7 +71,8 @@ def call(
         log: file for the child's standard output and error (replaced).
         env: variables to add to the environment.
         same_addresses: give the function the same memory addresses every time, as far as the system allows: TensorRT
-            orders some of its work by address, and would make other bytes from the same model.
+            orders some of its work by address, and would make other bytes from the same model. The environment is cut
+            down to KEPT, because its size moves addresses too.
 
     Raises:
         TrtconvError: what the function raised.
@@ -85,7 +89,7 @@ def call(
             stderr=subprocess.STDOUT,
             pass_fds=[write_fd],
             start_new_session=True,
-            env={**os.environ, **_NOISE, **(env or {})},
+            env={**_environment(same_addresses), **_NOISE, **(env or {})},
         )
         os.close(write_fd)
         _LIVE.add(process)
@@ -96,6 +100,10 @@ def call(
         finally:
             _LIVE.discard(process)
             _stop(process)
+
+
+def _environment(kept_only: bool) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not kept_only or name.startswith(KEPT)}
 
 
 def stop_all() -> None:

@@ -123,6 +123,9 @@ class Build(Section):
     targets: Names = Field(
         [], description="compute capabilities for TensorRT-RTX, such as sm86 (default: all from 8.0)"
     )
+    timing_cache: OutputPath | None = Field(
+        None, description="file of kernel times kept from build to build, for TensorRT (default: beside the engine)"
+    )
 
 
 class Verify(Section):

@@ -77,6 +77,7 @@ class EngineSteps:
                 section.workspace,
                 tuple(section.targets),
                 {"job": sections.plain(cell.job), "digests": self.chain(history)},
+                section.timing_cache,
             )
 
         profiles = {name: sections.plain(spec.profile) for name, spec in cell.job.inputs.items()}

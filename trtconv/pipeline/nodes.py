@@ -31,7 +31,6 @@ class Stage:
         packages: distributions whose versions change what the stage makes.
         measures: whether the result depends on the GPU of this machine.
         shared: whether what it made may be taken from the store by another job or folder; measurements may not.
-        same_addresses: whether the bytes that it makes depend on memory addresses, see ``child.call``.
     """
 
     function: str
@@ -39,7 +38,6 @@ class Stage:
     packages: tuple[str, ...] = ()
     measures: bool = False
     shared: bool = True
-    same_addresses: bool = False
 
 
 _TENSORFLOW = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras")
@@ -56,9 +54,7 @@ STAGES: Mapping[str, Stage] = {
         ("onnx", "onnxruntime", "numpy"),
     ),
     "lower": Stage("trtconv.stages.lower:lower", "trtconv.stages.lower:LowerResult", ("onnx", "numpy")),
-    "build": Stage(
-        "trtconv.stages.build:build", "trtconv.stages.build:BuildResult", _TENSORRT, measures=True, same_addresses=True
-    ),
+    "build": Stage("trtconv.stages.build:build", "trtconv.stages.build:BuildResult", _TENSORRT, measures=True),
     "reference": Stage("trtconv.stages.reference:reference", "trtconv.stages.reference:ReferenceResult", _TENSORFLOW),
     "verify": Stage(
         "trtconv.stages.verify:verify", "trtconv.stages.verify:VerifyResult", ("onnxruntime", *_TENSORRT), measures=True

@@ -13,7 +13,7 @@ from typing import Any
 
 from trtconv.core import child
 from trtconv.core.digests import of_value
-from trtconv.core.errors import Interrupted, TrtconvError, UsageError
+from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import exclusive, write_json
 from trtconv.core.lazy import resolve
@@ -31,7 +31,8 @@ class Step:
 
     Attributes:
         node: the step.
-        status: "done", "from cache", "up to date", "failed", or "skipped" when one that it needs failed.
+        status: "done", "from cache", "up to date", "failed", or "skipped" when one that it needs failed or when this
+            machine has no way to run its model.
         seconds: wall time it took, now or when it last ran.
         peak_memory: of its process, in bytes.
         result: the stage's result; None for a step that failed or was skipped.
@@ -86,6 +87,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
 
     lock = settings.lock
     with exclusive(layout.state / "run.lock", on_wait):
+        _sweep(layout)
         state = State.load(layout.state)
         folder = default_folder()
         store = None if folder is None else Store(folder)
@@ -101,6 +103,13 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     if store is not None and any(step.status == "done" for step in done):
         store.collect(store_limit())
     return done
+
+
+def _sweep(layout: Layout) -> None:
+    """Remove temporary files of a run that was killed; whoever holds the lock knows that nobody writes them."""
+    for folder in (layout.folder, layout.state):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
@@ -162,15 +171,7 @@ class _Runner:
             return True
         if self.fetch(node, key, request):
             return True
-        stage = STAGES[node.stage]
-        call = pool.submit(
-            child.call,
-            stage.function,
-            request,
-            self.listener(node),
-            self.log(node),
-            same_addresses=stage.same_addresses,
-        )
+        call = pool.submit(child.call, STAGES[node.stage].function, request, self.listener(node), self.log(node))
         self.running[call] = node, key, began
         return True
 
@@ -185,12 +186,19 @@ class _Runner:
             except Interrupted:
                 raise KeyboardInterrupt from None
             except TrtconvError as error:
-                self.end(Step(node, "failed", seconds, error=error))
+                self.end(self.failure(node, seconds, error))
                 continue
             result = plain(node.stage, outcome.value)
             self.state.keep(node, key, result, seconds, outcome.peak_memory)
             self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
             self.end(Step(node, "done", seconds, outcome.peak_memory, outcome.value))
+
+    def failure(self, node: Node, seconds: float, error: TrtconvError) -> Step:
+        """A step whose model this machine can only build is skipped, unless the job demands the runtime it lacks."""
+        if isinstance(error, NoKernel) and node.options.get("backend", "auto") == "auto":
+            self.emit(Message(f"{node.name} skipped: {error.message}", "warning"))
+            return Step(node, "skipped", seconds)
+        return Step(node, "failed", seconds, error=error)
 
     def end(self, step: Step) -> None:
         self.ended[step.node.name] = step

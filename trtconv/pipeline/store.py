@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ DEFAULT_LIMIT = 10 << 30
 """Bytes kept when TRTCONV_CACHE_LIMIT does not say otherwise."""
 
 _SCHEMA = 1
+_ABANDONED = 3600.0  # seconds after which an unfinished entry belongs to a process that was killed
 
 
 def default_folder() -> Path | None:
@@ -126,6 +128,9 @@ class Store:
 
     def collect(self, keep: int) -> list[Entry]:
         """Remove the entries longest unused until ``keep`` bytes remain; what was removed."""
+        for path in self.folder.glob(".new-*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
         removed, total = [], 0
         for entry in sorted(self.entries(), key=lambda e: e.used, reverse=True):
             total += entry.sizes

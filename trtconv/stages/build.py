@@ -33,6 +33,7 @@ class BuildRequest:
         workspace: limit in bytes; None: TensorRT's default.
         targets: compute capabilities to build for on RTX (``sm86``); empty: RTX's default set.
         provenance: digests and the resolved job, copied into the sidecar.
+        timing_cache: file of kernel times kept from build to build; None: ``<engine>.timing``.
     """
 
     model: Path
@@ -43,6 +44,7 @@ class BuildRequest:
     workspace: int | None = None
     targets: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    timing_cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         EnvironmentProblem: TensorRT, or the GPU that it needs, is not there.
     """
     from trtconv.adapters import tensorrt
-    from trtconv.backends import builder, profiles, proof, sidecar
+    from trtconv.backends import builder, isolated, profiles, proof, sidecar
     from trtconv.core import files
     from trtconv.graph import model_io, types
 
@@ -97,9 +99,9 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         emit(Message(text, "warning"))
     del model  # TensorRT reads the file itself: its weights need not be held twice
     emit(Progress(f"{loaded.title}: parsing", 0, None))
-    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32",
-                              request.engine.with_name(request.engine.name + ".timing"))  # fmt: skip
-    plan = builder.build(loaded, request.model, options, emit)
+    timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
+    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache)
+    plan = isolated.build(loaded, request.model, options, emit)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
     for text in warnings:
         emit(Message(text, "warning"))
