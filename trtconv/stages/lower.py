@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from trtconv.core.records import PRECISIONS, KeepRules
 
 if TYPE_CHECKING:
     from trtconv.calibration.cache import Cache, Facts
+    from trtconv.graph.lowering import Lowering
     from trtconv.graph.placement import Plan
 
 
@@ -86,70 +86,35 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
         return LowerResult(request.typed, request.precision, placement.weighted_types(model))
     editing.normalize(model)
     known = {node.name for _, node in editing.walk(model.graph)}
-    work = _Work(request, model, emit)
-    work.run()
+    done = _apply(request, model, emit)
     _verify(model)
     model_io.save(model, request.typed)
-    left_out = tuple((name, reason) for name, reason in work.left_out if name in known)
-    result = LowerResult(request.typed, request.precision, placement.weighted_types(model), work.pairs, work.casts,
-                         left_out)  # fmt: skip
+    left_out = tuple((name, reason) for name, reason in done.left_out if name in known)
+    pairs = len(done.plan.tensors) if done.plan else 0
+    result = LowerResult(request.typed, request.precision, placement.weighted_types(model), pairs, done.casts, left_out)
     emit(Message(_summary(result)))
     return result
 
 
-class _Work:
-    """One lowering: quantization first, then the 16-bit type for what it left."""
+def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
+    from trtconv.graph import lowering
 
-    def __init__(self, request: LowerRequest, model: Any, emit: Emit) -> None:
-        self.request = request
-        self.model = model
-        self.emit = emit
-        self.left_out: list[tuple[str, str]] = []
-        self.pairs = 0
-        self.casts = 0
-        self.cache, self.facts = _cache(request)
+    cache, facts = _cache(request)
+    amax = cache.amax if cache is not None else {}
+    measured = facts.amax if facts is not None else cache.amax if cache is not None else None
 
-    def run(self) -> None:
-        quantized = self.request.precision in ("int8", "fp8")
-        ranges = self._ranges()
-        if quantized:
-            ranges = {**ranges, **self._quantize()} if ranges else ranges
-        half = self.request.base if quantized else self.request.precision
-        if half != "fp32":
-            self._halve(half, ranges)
+    def check(plan: Plan) -> None:
+        assert cache is not None
+        _covered(request, plan, cache)
 
-    def _ranges(self) -> Mapping[str, float] | None:
-        """What is known of magnitudes: the sidecar's measurements, else the cache's own ranges."""
-        if self.facts is not None:
-            return self.facts.amax
-        return self.cache.amax if self.cache is not None else None
-
-    def _quantize(self) -> dict[str, float]:
-        from trtconv.graph import placement, qdq
-
-        assert self.cache is not None
-        precision = self.request.precision
-        plan = placement.plan(self.model, precision, self.request.exclude, self.request.keep, self.cache.amax)
-        _covered(self.request, plan, self.cache)
-        added = qdq.quantize(self.model, plan, self.cache.amax, precision, self.request.base)
-        self.pairs = len(plan.tensors)
-        self.left_out += plan.left_out
-        self._warn_idle("exclude", plan.idle)
-        if not plan.weighted:
-            self.emit(Message(f"{precision}: no operator of {self.request.model} can be quantized", "warning"))
-        return added
-
-    def _halve(self, half: str, ranges: Mapping[str, float] | None) -> None:
-        from trtconv.graph import autocast
-
-        lowered = autocast.lower(self.model, half, ranges, self.request.keep, self.request.io_types)
-        self.casts = lowered.casts
-        self.left_out += lowered.kept
-        self._warn_idle("keep", lowered.idle)
-
-    def _warn_idle(self, section: str, rules: tuple[str, ...]) -> None:
+    recipe = lowering.Recipe(request.precision, request.base, request.keep, request.exclude, request.io_types)
+    done = lowering.apply(model, recipe, amax, measured, check)
+    for section, rules in done.idle.items():
         if rules:
-            self.emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
+            emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
+    if done.plan is not None and not done.plan.weighted:
+        emit(Message(f"{request.precision}: no operator of {request.model} can be quantized", "warning"))
+    return done
 
 
 def _check(request: LowerRequest) -> None:
