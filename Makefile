@@ -17,10 +17,10 @@ demo: $(VENV)/.has-demo $(DIGITS) ## from nothing to three verified engines: ins
 	$(BIN)/trtconv run configs/digits.yaml
 
 test: lint ## everything that needs no GPU: style, types, layers, tests
-	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not gpu"
 
 test-slow: $(VENV)/.has-dev ## the long tests that `make test` leaves out
-	$(BIN)/pytest -n 2 -m "slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadscope -m "slow and not gpu"
 
 test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where there is none
 	TRTCONV_TEST_GPU=required $(BIN)/pytest -m gpu
@@ -35,8 +35,9 @@ fix: $(VENV)/.has-dev ## repair what ruff can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.has-dev ## write docs/job.md from the job file's schema
+docs: $(VENV)/.has-dev ## write docs/job.md from the schema, docs/trtexec.md from the table of flags
 	$(BIN)/python scripts/job_reference.py
+	$(BIN)/python scripts/trtexec_reference.py
 
 bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 	$(BIN)/python benchmarks/cli.py

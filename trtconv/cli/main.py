@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": ("trtconv.cli.commands.engines:verify", "Compare models with each other and with labels."),
     "infer": ("trtconv.cli.commands.engines:infer", "Samples through an engine."),
     "bench": ("trtconv.cli.commands.engines:bench", "Throughput and latency of an engine."),
+    "trtexec": ("trtconv.cli.commands.trtexec:trtexec", "What a command line of NVIDIA's trtexec asks for."),
     "inspect": ("trtconv.cli.commands.inspect:inspect", "What a model, engine or cache file holds."),
     "doctor": ("trtconv.cli.commands.doctor:doctor", "What this machine has, and how to install what it lacks."),
     "schema": ("trtconv.cli.commands.job:schema", "The job file's JSON Schema, for editors."),

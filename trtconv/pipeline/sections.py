@@ -9,6 +9,8 @@ from typing import Any
 from trtconv.core.records import FeedSpec, InputSpec, KeepRules, ShapeRange, TensorInfo
 from trtconv.job.schema import Data, Job, Keep, Profile, Section
 
+_PATHS = ("path", "cache", "data", "timing_cache")
+
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
     """Shapes that the job asks for."""
@@ -23,7 +25,7 @@ def shapes(job: Job) -> dict[str, Any]:
 def options(section: Section) -> dict[str, Any]:
     """A section without its paths: files enter a key by their contents, wherever they lie."""
     data = getattr(section, "data", None)
-    values = {name: value for name, value in plain(section).items() if name not in ("path", "cache", "data")}
+    values = {name: value for name, value in plain(section).items() if name not in _PATHS}
     return values if data is None else {**values, "data": options(data)}
 
 

@@ -1,0 +1,233 @@
+"""Every flag of trtexec from TensorRT 8.6, 10 and 11, and what becomes of it here. None is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What becomes of a flag.
+
+    Attributes:
+        fate: ``honoured``, ``no effect`` (it changes nothing that is made or measured, and that is said) or
+            ``refused``.
+        text: what it does here, why it has no effect, or why it is refused and what to do instead.
+        takes: what follows ``=``; empty for a switch.
+        default: the value by which a refused flag asks for nothing: then it has no effect.
+    """
+
+    fate: str
+    text: str
+    takes: str = ""
+    default: str = ""
+
+
+def _honoured(text: str, takes: str = "") -> Flag:
+    return Flag("honoured", text, takes)
+
+
+def _no_effect(text: str, takes: str = "") -> Flag:
+    return Flag("no effect", text, takes)
+
+
+def _refused(text: str, takes: str = "", default: str = "") -> Flag:
+    return Flag("refused", text, takes, default)
+
+
+_CAFFE = "trtconv does not read Caffe models; convert the model to ONNX and use --onnx"
+_RANGES = "trtconv does not calibrate while it builds; trtconv calibrate makes the cache for --calib"
+_DLA = "trtconv builds for the GPU only, not for DLA"
+_SAFE = "trtconv builds standard engines, not engines of the safety runtime"
+_BUILDER = "trtconv leaves this choice of the builder at its default"
+_WEIGHTS = "trtconv builds engines that hold their weights and cannot be refitted"
+_PLUGINS = "trtconv loads no plugin libraries"
+_RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT"
+_PROFILE = "trtconv bench does not time single layers"
+_LAYERS = "trtconv does not write layer information; trtconv inspect ENGINE prints what is known of an engine"
+_OUTPUTS = "measurements keep no outputs; use trtconv infer ENGINE --data FILE -o outputs.json"
+_TUNING = "trtconv does not search over build routes; a matrix in a job file builds and measures combinations"
+_REFERENCE = "trtconv verify compares outputs with a reference and gates on it: exit code 6"
+_DEBUG = "trtconv does not mark or save debug tensors"
+_STREAMING = "trtconv does not stream weights"
+
+FLAGS: Mapping[str, Flag] = {
+    # model
+    "onnx": _honoured("the model", "FILE"),
+    "uff": _honoured("the frozen TensorFlow graph that the UFF file was made from; UFF itself is refused", "FILE"),
+    "uffInput": _honoured("shape of an input, without the batch", "NAME,X,Y,Z"),
+    "uffNHWC": _no_effect("shapes are taken in the order they are written in"),
+    "output": _honoured("outputs to keep, for --uff", "NAME,..."),
+    "batch": _honoured("batch size to optimize for and to measure, for --uff", "N"),
+    "maxBatch": _honoured("largest batch size, for --uff", "N"),
+    "model": _refused(_CAFFE, "FILE"),
+    "deploy": _refused(_CAFFE, "FILE"),
+    "explicitBatch": _no_effect("the batch is always a dimension of the model"),
+    # shapes
+    "minShapes": _honoured("smallest shapes of the profile", "SHAPES"),
+    "optShapes": _honoured("shapes to optimize for", "SHAPES"),
+    "maxShapes": _honoured("largest shapes of the profile", "SHAPES"),
+    "shapes": _honoured("shapes to measure; without the three above also those of the profile", "SHAPES"),
+    "profile": _refused("a job has one profile; trtconv builds one engine per profile of a matrix", "N", "0"),
+    "useProfile": _refused("an engine built here has one profile", "N", "0"),
+    "minShapesCalib": _refused(_RANGES, "SHAPES"),
+    "optShapesCalib": _refused(_RANGES, "SHAPES"),
+    "maxShapesCalib": _refused(_RANGES, "SHAPES"),
+    "calibProfile": _refused(_RANGES, "N", "0"),
+    # precision
+    "fp16": _honoured("typed ONNX in FP16; with --int8 for what INT8 leaves alone"),
+    "bf16": _honoured("typed ONNX in BF16"),
+    "int8": _honoured("typed ONNX with Q/DQ pairs by --calib, or a model that has them"),
+    "fp8": _honoured("typed ONNX with FP8 Q/DQ pairs by --calib, or a model that has them"),
+    "int4": _honoured("a model that has INT4 weights with Q/DQ pairs"),
+    "best": _honoured("INT8 and FP16 together, by --calib; a typed network has no search among precisions"),
+    "noTF32": _honoured("FP32 arithmetic without TF32"),
+    "stronglyTyped": _honoured("the model is built with the types that it has"),
+    "calib": _honoured("TensorRT calibration cache, for --int8, --fp8 and --best", "FILE"),
+    "inputIOFormats": _honoured("fp32:chw, or fp16:chw for inputs and outputs together with --fp16", "FORMATS"),
+    "outputIOFormats": _honoured("fp32:chw, or fp16:chw for inputs and outputs together with --fp16", "FORMATS"),
+    "layerPrecisions": _honoured("LAYER:fp32 keeps an ONNX node in FP32; other precisions are refused", "SPEC"),
+    "precisionConstraints": _no_effect("a typed network always obeys its types", "MODE"),
+    "layerOutputTypes": _refused("types follow from the typed ONNX; keep nodes in FP32 by --layerPrecisions", "SPEC"),
+    "layerDeviceTypes": _refused(_DLA, "SPEC"),
+    "directIO": _refused("formats at the engine's border are linear; reformatting cannot be forbidden"),
+    "decomposableAttentions": _refused(_BUILDER, "NAMES"),
+    # build
+    "workspace": _honoured("memory limit of the builder's kernels, in MiB", "N"),
+    "memPoolSize": _honoured("workspace:SIZE; other pools are refused", "POOLS"),
+    "saveEngine": _honoured(
+        "the engine; its facts go to FILE.json, the typed ONNX model that was built to FILE.onnx", "FILE"
+    ),
+    "loadEngine": _honoured("an engine to measure", "FILE"),
+    "getPlanVersionOnly": _honoured("prints the version in the engine's header"),
+    "skipInference": _honoured("builds and does not measure"),
+    "buildOnly": _honoured("builds and does not measure"),
+    "timingCacheFile": _honoured("kernel times kept from build to build, for TensorRT", "FILE"),
+    "minTiming": _refused(_BUILDER, "N", "1"),
+    "avgTiming": _refused(_BUILDER, "N", "8"),
+    "builderOptimizationLevel": _refused(_BUILDER, "N", "3"),
+    "tilingOptimizationLevel": _refused(_BUILDER, "N", "0"),
+    "l2LimitForTiling": _refused(_BUILDER, "N", "-1"),
+    "maxTactics": _refused(_BUILDER, "N", "-1"),
+    "maxAuxStreams": _refused(_BUILDER, "N"),
+    "tacticSources": _refused(_BUILDER, "TACTICS"),
+    "preview": _refused(_BUILDER, "FEATURES"),
+    "heuristic": _refused(_BUILDER),
+    "sparsity": _refused(_BUILDER, "MODE", "disable"),
+    "profilingVerbosity": _refused(_LAYERS, "MODE", "layer_names_only"),
+    "nvtxMode": _refused(_LAYERS, "MODE", "default"),
+    "hardwareCompatibilityLevel": _refused(
+        "TensorRT-RTX engines fit a range of GPUs (build.targets in a job); for TensorRT, build on each GPU",
+        "MODE",
+        "none",
+    ),
+    "runtimePlatform": _refused("engines are built for the system they are built on", "PLATFORM", "SameAsBuild"),
+    "versionCompatible": _refused("engines are built for the TensorRT that builds them"),
+    "vc": _refused("engines are built for the TensorRT that builds them"),
+    "excludeLeanRuntime": _refused(_RUNTIME),
+    "useRuntime": _refused(_RUNTIME, "RUNTIME", "full"),
+    "leanDLLPath": _refused(_RUNTIME, "FILE"),
+    "tempdir": _refused("trtconv uses the folder that the environment variable TMPDIR names", "FOLDER"),
+    "tempfileControls": _refused(_RUNTIME, "CONTROLS"),
+    "asyncFileReader": _no_effect("how a file is read changes neither the engine nor its times"),
+    "refit": _refused(_WEIGHTS),
+    "stripWeights": _refused(_WEIGHTS),
+    "stripAllWeights": _refused(_WEIGHTS),
+    "refitFromOnnx": _refused(_WEIGHTS, "FILE"),
+    "dumpRefit": _refused(_WEIGHTS),
+    "timeRefit": _refused(_WEIGHTS),
+    "weightless": _refused(_WEIGHTS),
+    "allowWeightStreaming": _refused(_STREAMING),
+    "weightStreamingBudget": _refused(_STREAMING, "BUDGET", "-2"),
+    "noBuilderCache": _refused("the timing cache is what makes a second build choose the same kernels"),
+    "noCompilationCache": _refused("the timing cache is what makes a second build choose the same kernels"),
+    "errorOnTimingCacheMiss": _refused("not every TensorRT stops at a miss; trtconv run --locked compares the bytes"),
+    "pluginInstanceNorm": _refused(_PLUGINS),
+    "pi": _refused(_PLUGINS),
+    "nativeInstanceNorm": _no_effect("the parser's own InstanceNormalization is always used"),
+    "enablePluginOverride": _refused(_PLUGINS),
+    "plugins": _refused(_PLUGINS, "FILE"),
+    "staticPlugins": _refused(_PLUGINS, "FILE"),
+    "dynamicPlugins": _refused(_PLUGINS, "FILE"),
+    "setPluginsToSerialize": _refused(_PLUGINS, "FILE"),
+    "safetyPlugins": _refused(_PLUGINS, "FILE"),
+    "ignoreParsedPluginLibs": _refused(_PLUGINS),
+    "useDLACore": _refused(_DLA, "N"),
+    "allowGPUFallback": _refused(_DLA),
+    "buildDLAStandalone": _refused(_DLA),
+    "uint8AsymmetricQuantizationDLA": _refused(_DLA),
+    "reportCapabilityDLA": _refused(_DLA),
+    "adjustForDLA": _refused(_DLA),
+    "safe": _refused(_SAFE),
+    "consistency": _refused(_SAFE),
+    "restricted": _refused(_SAFE),
+    "dumpKernelText": _refused(_SAFE),
+    "remoteAutoTuningConfig": _refused(_SAFE, "CONFIG"),
+    "cpuOnly": _refused(f"{_SAFE}; TensorRT-RTX builds without a GPU"),
+    "monitorMemory": _refused("memory of a build is in its summary; pools are not followed one by one"),
+    "markDebug": _refused(_DEBUG, "NAMES"),
+    "markUnfusedTensorsAsDebugTensors": _refused(_DEBUG),
+    "saveDebugTensors": _refused(_DEBUG, "SPEC"),
+    "saveAllDebugTensors": _refused(_DEBUG, "FORMATS"),
+    # measuring
+    "warmUp": _honoured("milliseconds before queries count", "N"),
+    "duration": _honoured("seconds that count, at least; -1 is refused", "N"),
+    "iterations": _honoured("queries that count, at least", "N"),
+    "percentile": _honoured("percentiles to print", "P,..."),
+    "streams": _honoured("execution contexts", "N"),
+    "infStreams": _honoured("execution contexts", "N"),
+    "useCudaGraph": _honoured("queries are replayed from a CUDA graph"),
+    "noCudaGraph": _honoured("queries are enqueued one by one"),
+    "useSpinWait": _honoured("the host spins while it waits"),
+    "noSpinWait": _honoured("the host sleeps while it waits"),
+    "noDataTransfers": _honoured("inputs and outputs stay on the GPU"),
+    "includeDataTransfers": _honoured("inputs and outputs are copied with every query"),
+    "loadInputs": _honoured("raw values or .npy files of all inputs", "NAME:FILE,..."),
+    "avgRuns": _no_effect("it groups lines of trtexec's log; the statistics are over all queries", "N"),
+    "separateProfileRun": _no_effect("no profiler runs while queries are timed"),
+    "idleTime": _refused("queries follow each other without pauses", "N", "0"),
+    "sleepTime": _refused("queries follow each other without pauses", "N", "0"),
+    "exposeDMA": _refused("copies overlap with computation by these rules; --semantics=app measures one at a time"),
+    "threads": _refused("all contexts share one host thread by these rules; --semantics=app gives each its own"),
+    "useManagedMemory": _refused("inputs and outputs have memory of their own on host and GPU"),
+    "timeDeserialize": _refused("loading is not timed"),
+    "persistentCacheRatio": _refused(_RUNTIME, "RATIO", "0"),
+    "allocationStrategy": _refused(_RUNTIME, "STRATEGY", "static"),
+    "device": _refused("choose the GPU by the environment variable CUDA_VISIBLE_DEVICES", "N", "0"),
+    "loadRefOutputs": _refused(_REFERENCE, "NAME:FILE,..."),
+    "refPair": _refused(_REFERENCE, "N"),
+    "accuracyAlgorithm": _refused(_REFERENCE, "NAME"),
+    "accuracyThreshold": _refused(_REFERENCE, "X"),
+    "atol": _refused(_REFERENCE, "X"),
+    "rtol": _refused(_REFERENCE, "X"),
+    # tuning
+    "tuneBuildRoutes": _refused(_TUNING, "EXPRESSION"),
+    "tuneBuildRouteFile": _refused(_TUNING, "FILE"),
+    "tuningSearch": _refused(_TUNING, "NAME"),
+    "tuningCacheFile": _refused(_TUNING, "FILE"),
+    "tuningTimeOut": _refused(_TUNING, "SECONDS"),
+    "saveAllEngines": _refused(_TUNING),
+    "dryRun": _refused("trtconv check JOB says what would run; --emit-job=FILE writes the job"),
+    "continue": _refused(_TUNING),
+    "helpBuildRoute": _refused(_TUNING, "KNOB"),
+    "setBuildRoute": _refused(_TUNING, "ROUTE"),
+    # reports
+    "verbose": _no_effect("progress goes to standard error; the full log of a step that fails is shown and kept"),
+    "dumpProfile": _refused(_PROFILE),
+    "exportProfile": _refused(_PROFILE, "FILE"),
+    "dumpLayerInfo": _refused(_LAYERS),
+    "exportLayerInfo": _refused(_LAYERS, "FILE"),
+    "dumpOptimizationProfile": _refused("trtconv inspect ENGINE prints the profile"),
+    "exportTimes": _refused("times of single queries are not kept; trtconv bench --json has their statistics", "FILE"),
+    "dumpOutput": _refused(_OUTPUTS),
+    "exportOutput": _refused(_OUTPUTS, "FILE"),
+    "dumpRawBindingsToFile": _refused(_OUTPUTS),
+    # of trtconv
+    "emit-job": _honoured("trtconv's own: writes the job file that does the same, and does nothing else", "FILE"),
+    "semantics": _honoured("trtconv's own: trtexec10 (default), trtexec11 or app; see bench.md", "NAME"),
+}
+"""By name without the dashes."""
+
+ONLY_11 = frozenset({"includeDataTransfers", "noCudaGraph", "noSpinWait"})
+"""Flags by which a command line is known to be one for TensorRT 11, whose defaults of measuring differ."""
