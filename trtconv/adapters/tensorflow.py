@@ -160,14 +160,14 @@ def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Netw
 
     Args:
         path: ``.keras`` or ``.h5`` file.
-        generation: the version of Keras that wrote it, empty to read it from a ``.h5``; 2 is read through tf_keras.
+        generation: the version of Keras that wrote it; 2 is read through tf_keras.
         allow_code: whether Lambda layers may run.
 
     Raises:
         SourceError: damaged file, unknown layers, code that is not allowed, a model without defined inputs.
     """
     tensorflow = load()
-    keras = _keras(generation or _h5_generation(path))
+    keras = _keras(generation)
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=not allow_code)
     except Exception as error:
@@ -185,22 +185,6 @@ def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Netw
 
     function = tensorflow.function(call).get_concrete_function(*specs)
     return Network(function, inputs, _output_names(model), keywords=False, owner=model, format="keras")
-
-
-def _h5_generation(path: Path) -> str:
-    """The version of Keras that wrote a whole model to HDF5."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "model_config" not in file.attrs:
-                raise SourceError(
-                    f"{path}: holds weights without a model", hint="save the whole model: model.save(path)"
-                )
-            return str(file.attrs.get("keras_version", "2"))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read, it may be truncated: {_reason(error)}",
-                          hint="copy it again") from error  # fmt: skip
 
 
 def _keras(generation: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
-from trtconv.core import files, magic
+from trtconv.core import files, magic, wire
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
 
@@ -19,19 +20,25 @@ EXTERNAL_ABOVE = int(1.8 * 10**9)
 _ALIGNMENT = 4096
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """Read an ONNX model with its external data; a folder stands for the only ``.onnx`` file in it.
+def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+    """Read an ONNX model; a folder stands for the only ``.onnx`` file in it.
+
+    Args:
+        path: of the model.
+        weights: whether to read large tensors; without them the model is an outline to look at.
 
     Raises:
         SourceError: missing, truncated or foreign file; external data that is not there.
     """
     path = _model_file(path)
     try:
-        model = onnx.load(path, load_external_data=False)
-    except DecodeError:
+        model = onnx.load(path, load_external_data=False) if weights else _outline(path)
+    except (DecodeError, wire.Damaged):
         raise _not_onnx(path) from None
     if not model.ir_version or not model.opset_import:
         raise _not_onnx(path)
+    if not weights:
+        return model
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
@@ -79,6 +86,14 @@ def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) ->
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
+
+
+def _outline(path: Path) -> onnx.ModelProto:
+    """The model without the contents of large initializers (fields 7 graph, 5 initializer, 9 raw_data)."""
+    with path.open("rb") as handle:
+        view = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    content = b"".join(wire.without(view, (7, 5, 9), _ALIGNMENT, lambda _: None))
+    return onnx.ModelProto.FromString(content)
 
 
 def interface(model: onnx.ModelProto) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

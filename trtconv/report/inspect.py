@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trtconv import sources
 from trtconv.core import magic
 from trtconv.core.errors import UsageError
-from trtconv.core.records import TensorInfo
+from trtconv.core.lazy import resolve
 from trtconv.core.units import format_bytes
 from trtconv.report.tables import table
 
 _ENGINE_TAGS = (b"ftrt", b"vtrt")
+
+MODELS = {
+    "onnx": "trtconv.report.models:onnx",
+    "frozen_pb": "trtconv.report.models:frozen",
+    "saved_model": "trtconv.report.models:saved_model",
+    "tflite": "trtconv.report.models:lite",
+    "keras": "trtconv.report.models:keras",
+}
+"""Source formats that can be looked into."""
 
 
 def describe(path: Path) -> tuple[dict[str, Any], str]:
     """Facts as JSON-like values, and as text.
 
     Raises:
-        SourceError: damaged.
-        UsageError: nothing that trtconv can look into.
+        SourceError: damaged, or nothing that trtconv knows.
     """
     if path.is_file():
         start = magic.head(path)
@@ -29,33 +37,11 @@ def describe(path: Path) -> tuple[dict[str, Any], str]:
             return _engine(path)
         if start[:4] == b"TRT-":
             return _cache(path)
-        if magic.is_onnx(start) or path.suffix == ".onnx":
-            return _onnx(path)
-    what = "a folder" if path.is_dir() else magic.describe(path)
-    raise UsageError(f"{path}: cannot look into {what}", hint="inspect reads .onnx, .engine and calibration caches")
-
-
-def _onnx(path: Path) -> tuple[dict[str, Any], str]:
-    from trtconv.graph import model_io
-
-    model = model_io.load(path)
-    inputs, outputs = model_io.interface(model)
-    ops = Counter(node.op_type for node in model.graph.node)
-    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    facts = {
-        "kind": "onnx",
-        "ir_version": model.ir_version,
-        "opsets": opsets,
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "size": path.stat().st_size if path.is_file() else None,
-        "nodes": dict(ops.most_common()),
-        "inputs": [vars(t) for t in inputs],
-        "outputs": [vars(t) for t in outputs],
-    }
-    named = ", ".join(f"{domain} {version}" for domain, version in opsets.items())
-    head = f"{path}: ONNX, IR {model.ir_version}, opset {named}, {len(model.graph.node)} nodes"
-    histogram = ", ".join(f"{count} {op}" for op, count in ops.most_common())
-    return facts, f"{head}\n{_tensors(inputs, outputs)}\n\n{histogram}"
+    kind = sources.detect(path)
+    if kind not in MODELS:
+        raise UsageError(f"{path}: cannot look into a {kind}", hint="freeze or convert it, then inspect the result")
+    described: tuple[dict[str, Any], str] = resolve(MODELS[kind])(path)
+    return described
 
 
 def _engine(path: Path) -> tuple[dict[str, Any], str]:
@@ -108,13 +94,6 @@ def _cache(path: Path) -> tuple[dict[str, Any], str]:
     if known is not None:
         head += f"; {known.method} of {known.samples} samples"
     return facts, f"{head}\n{table(['tensor', 'range', 'scale'], rows, 'lrr')}"
-
-
-def _tensors(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
-    rows = [
-        [kind, t.name, t.dtype, _shape(t.shape)] for kind, ts in (("input", inputs), ("output", outputs)) for t in ts
-    ]
-    return table(["", "name", "type", "shape"], rows)
 
 
 def _shape(shape: Sequence[int | str]) -> str:

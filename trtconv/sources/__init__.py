@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +11,7 @@ from trtconv.core.errors import SourceError
 from trtconv.core.lazy import resolve
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import SourceSpec, TensorInfo
+from trtconv.sources.keras_file import HDF5, keras_generation
 
 if TYPE_CHECKING:  # planning a job imports this module, and need not wait for NumPy
     import numpy as np
@@ -24,9 +23,6 @@ FORMATS: Mapping[str, str] = {
     "onnx": "trtconv.sources.onnx_model:open_model",
 }
 """Row: ``open_model(spec: SourceSpec) -> Model``."""
-
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of a .h5 file."""
 
 KNOWN = (*FORMATS, "checkpoint", "tflite")
 """What ``detect`` tells apart; those without a row in FORMATS cannot be converted."""
@@ -116,15 +112,6 @@ def _file(path: Path) -> str:
     if magic.is_graph_def(start):
         return "frozen_pb"
     raise _not_a_model(path, start)
-
-
-def keras_generation(path: Path) -> str:
-    """The version of Keras that wrote a ``.keras`` file, such as ``3.15.1``; empty for other zip files."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return str(json.loads(archive.read("metadata.json"))["keras_version"])
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError):
-        return ""
 
 
 def _not_a_model(path: Path, start: bytes) -> SourceError:

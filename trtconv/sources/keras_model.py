@@ -7,7 +7,7 @@ from trtconv.adapters.tensorflow import Network
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
-from trtconv.sources import HDF5, keras_generation
+from trtconv.sources import keras_file
 
 
 def open_model(spec: SourceSpec) -> Network:
@@ -18,8 +18,11 @@ def open_model(spec: SourceSpec) -> Network:
     """
     if not spec.path.exists():
         raise SourceError(f"{spec.path}: no such file", hint="check source.path")
-    generation = "" if spec.path.is_dir() else keras_generation(spec.path)
-    if spec.path.is_dir() or not (generation or magic.head(spec.path).startswith(HDF5)):
+    zipped = not spec.path.is_dir() and bool(keras_file.keras_generation(spec.path))
+    if not zipped and (spec.path.is_dir() or not magic.head(spec.path).startswith(keras_file.HDF5)):
         raise SourceError(f"{spec.path}: not a Keras model; it looks like {magic.describe(spec.path)}",
                           hint="give a .keras file or an .h5 file of a whole model")  # fmt: skip
+    generation, config = keras_file.read(spec.path)
+    if not spec.allow_code:
+        keras_file.refuse_code(spec.path, config)
     return tensorflow.open_keras(spec.path, generation, allow_code=spec.allow_code)
