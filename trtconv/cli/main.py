@@ -15,6 +15,7 @@ from trtconv.core.lazy import resolve
 COMMANDS = {
     "run": ("trtconv.cli.commands.job:run", "Run the whole line of a job file."),
     "check": ("trtconv.cli.commands.job:check", "Validate a job and say what would run; touch nothing."),
+    "plan": ("trtconv.cli.commands.job:plan", "The steps of a job, and which are up to date or why not."),
     "freeze": ("trtconv.cli.commands.stages:freeze", "A SavedModel or Keras model to a frozen graph."),
     "convert": ("trtconv.cli.commands.stages:convert", "Any source to checked FP32 ONNX."),
     "calibrate": ("trtconv.cli.commands.stages:calibrate", "Activation ranges from samples to a calibration cache."),

@@ -13,11 +13,22 @@ from trtconv.pipeline.state import State
 
 @dataclass(frozen=True)
 class Forecast:
-    """One step: whether it would run, and why."""
+    """One step: whether it would run, and why.
+
+    Attributes:
+        name: of the step.
+        will_run: whether it is not up to date.
+        why: what changed; empty when it is up to date.
+        needs: names of the steps before.
+        inputs: files from outside.
+        outputs: files that it makes.
+    """
 
     name: str
     will_run: bool
     why: str
+    needs: tuple[str, ...]
+    inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
 
 
@@ -34,7 +45,7 @@ def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -
         why = _why(node, state, running, force)
         if why:
             running.add(node.name)
-        rows.append(Forecast(node.name, bool(why), why, node.outputs))
+        rows.append(Forecast(node.name, bool(why), why, node.needs, tuple(node.inputs.values()), node.files))
     return rows
 
 

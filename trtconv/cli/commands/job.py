@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,49 +56,48 @@ def run(
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @job_options
-@output_options
-def check(
-    job: Path,
-    assignments: tuple[str, ...],
-    force: tuple[str, ...],
-    allow_code: bool,
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Validate JOB and say what would run and why; touch nothing.
 
     All problems are shown at once, with file, line and column.
     """
-    del log_json, quiet  # nothing long happens here
+    from trtconv.report.plan import plan_document, plan_text
+
+    output, rows = _forecast(job, assignments, force, allow_code)
+    if as_json:
+        click.echo(json.dumps(plan_document(str(job), rows), indent=2))
+        return
+    click.echo(f"{job}: valid; files go to {output}")
+    click.echo(plan_text(rows))
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@job_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--dot", is_flag=True, help="Print a graph in Graphviz's language: trtconv plan JOB --dot | dot -Tsvg")
+def plan(
+    job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool, dot: bool
+) -> None:
+    """Print the steps of JOB, what they read and make, and which are up to date or why not."""
+    from trtconv.report.plan import plan_document, plan_dot, plan_text
+
+    _, rows = _forecast(job, assignments, force, allow_code)
+    if as_json:
+        click.echo(json.dumps(plan_document(str(job), rows), indent=2))
+    else:
+        click.echo(plan_dot(rows) if dot else plan_text(rows))
+
+
+def _forecast(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> tuple[Path, Any]:
     from trtconv.cli.execute import layout_of
     from trtconv.job.load import load_job
     from trtconv.pipeline.line import line
     from trtconv.pipeline.plan import forecast
-    from trtconv.report.tables import table
 
-    checked = load_job(job, assignments)
-    layout = layout_of(checked)
-    rows = forecast(line(checked, layout, allow_code=allow_code), layout, force)
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "job": str(job),
-                    "valid": True,
-                    "steps": [
-                        {"name": r.name, "will_run": r.will_run, "why": r.why, "outputs": [str(p) for p in r.outputs]}
-                        for r in rows
-                    ],
-                },
-                indent=2,
-            )
-        )
-        return
-    cells = [[r.name, "run" if r.will_run else "up to date", r.why, ", ".join(p.name for p in r.outputs)] for r in rows]
-    click.echo(f"{job}: valid; files go to {checked.output}")
-    click.echo(table(["step", "would", "why", "files"], cells))
+    layout = layout_of(checked := load_job(job, assignments))
+    return layout.folder, forecast(line(checked, layout, allow_code=allow_code), layout, force)
 
 
 @click.command()
