@@ -210,7 +210,7 @@ class FakeDevice:
 
     def __init__(self, captures: bool = True, free: int = 1 << 40) -> None:
         self.gpu, self.captures, self.free = H200, captures, free
-        self.live = 0
+        self.live = self.launches = 0
         self.closed = False
         self.threads_entered = 0
 
@@ -278,10 +278,11 @@ class _Event(_Owned):
 class _Graph(_Owned):
     def __init__(self, device: FakeDevice, work: Callable[[], None]) -> None:
         super().__init__(device)
-        self.work, self.launches = work, 0
+        self.owner, self.work = device, work
 
     def launch(self, stream: Any) -> None:
-        self.launches += 1
+        self.owner.launches += 1
+        self.work()
 
 
 class _Stream(_Owned):

@@ -137,8 +137,8 @@ def test_missing_and_foreign_files(tmp_path: Path, images: np.ndarray) -> None:
     cut = tmp_path / "cut.npz"
     cut.write_bytes(path.read_bytes()[:100])
     assert "truncated" in refused(FeedSpec(cut), IMAGE).message
-    (tmp_path / "x.raw").touch()
-    assert "kind of file" in refused(FeedSpec(tmp_path / "x.raw"), IMAGE).message
+    (tmp_path / "x.txt").touch()
+    assert "kind of file" in refused(FeedSpec(tmp_path / "x.txt"), IMAGE).message
     assert "no file matches" in refused(FeedSpec(tmp_path / "q*.npy"), IMAGE).message
 
 

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 
 from trtconv.core.errors import UsageError
-from trtconv.data.writers import open_writer
+from trtconv.data.writers import Samples, open_writer
 
 A = np.arange(10, dtype=np.float32).reshape(5, 2)
 B = np.array(["a", "b", "c", "d", "e"])
 
 
 def written(path: Path, *batches: dict[str, np.ndarray]) -> Path:
+    done = 0
     with open_writer(path) as writer:
         for batch in batches:
-            writer.add(batch)
+            count = len(next(iter(batch.values())))
+            writer.add(batch, Samples(range(done, done + count)))
+            done += count
     return path
 
 
@@ -32,6 +35,30 @@ def test_npz(tmp_path: Path) -> None:
     found = np.load(both(tmp_path / "r.npz"))
     assert np.array_equal(found["a"], A)
     assert found["b"].tolist() == B.tolist()
+
+
+def test_texts_may_grow_longer(tmp_path: Path) -> None:
+    texts = ["a", "bb", "c", "a long one", "e"]
+    batches = [{"t": np.array([text]), "n": np.array([n])} for n, text in enumerate(texts)]
+    found = np.load(written(tmp_path / "r.npz", *batches))
+    assert found["t"].tolist() == texts
+    assert found["n"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_one_array_holds_one_shape(tmp_path: Path) -> None:
+    batches = [{"a": A}, {"a": A[:, :1]}]
+    for name in ("r.npz", "r.npy"):
+        with pytest.raises(UsageError, match=r"samples of shape \[2\] and of \[1\]"):
+            written(tmp_path / name, *batches)
+    lines = written(tmp_path / "r.jsonl", *batches).read_text().splitlines()
+    assert [len(json.loads(line)["a"]) for line in lines] == [2] * 5 + [1] * 5
+
+
+def test_samples_keep_their_numbers_and_files(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "r.jsonl") as writer:
+        writer.add({"a": A[:2]}, Samples([3, 7], ["x.jpg", "y.jpg"]))
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [(line["sample"], line["file"]) for line in lines] == [(3, "x.jpg"), (7, "y.jpg")]
 
 
 def test_npz_takes_any_name(tmp_path: Path) -> None:
@@ -77,7 +104,7 @@ def test_small_floats_become_float32(tmp_path: Path) -> None:
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     def interrupted() -> None:
         with open_writer(tmp_path / "r.csv") as writer:
-            writer.add({"a": A})
+            writer.add({"a": A}, Samples(range(5)))
             raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,9 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
 
 CPU = "onnxruntime"
+
+Shapes = Mapping[str, tuple[int, ...]]
+Fill = Callable[[Mapping[str, np.ndarray]], None]
 
 
 class Runner(Protocol):
@@ -42,6 +45,17 @@ class Runner(Protocol):
 
         Raises:
             UsageError: an unknown or missing input, a wrong dtype, a shape outside the profiles.
+        """
+
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """The same, with inputs written straight to where the runner wants them: pinned memory for a GPU.
+
+        Args:
+            shapes: of all inputs.
+            fill: gets arrays of these shapes and the inputs' types, to write every element of.
+
+        Raises:
+            UsageError: a shape outside the profiles.
         """
 
     def describe(self) -> str:
@@ -71,6 +85,13 @@ class OnnxRunner:
         """See ``Runner.run``."""
         return self._session.run(_checked(feeds, self.inputs, self.profiles))
 
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """See ``Runner.run_filled``."""
+        profiles.choose(self.profiles, shapes)
+        feeds = {info.name: np.empty(shapes[info.name], dtypes.numpy_type(info.dtype)) for info in self.inputs}
+        fill(feeds)
+        return self._session.run(feeds)
+
     def describe(self) -> str:
         """See ``Runner.describe``."""
         return f"ONNX Runtime {onnxruntime.version()} on CPU"
@@ -91,22 +112,39 @@ class OnnxRunner:
 
 
 class EngineRunner:
-    """TensorRT on the GPU, one query at a time."""
+    """TensorRT on the GPU, one query at a time; runs of one shape are replayed from a CUDA graph where that can be.
 
-    def __init__(self, model: Engine, *, owner: bool = True, graph: bool = False) -> None:
+    Args:
+        model: the engine.
+        owner: whether closing the runner closes the engine and leaves the device.
+        graph: whether to replay.
+    """
+
+    def __init__(self, model: Engine, *, owner: bool = True, graph: bool = True) -> None:
         self.engine = model
         self._owner = owner
+        self._graph = graph
         self._slot = Slot(model, graph=graph)
         self._stream = model.device.stream()
+        self._capturable = graph and not self._slot.replays
         self.inputs, self.outputs, self.profiles = model.inputs, model.outputs, model.profiles
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
         feeds = _checked(feeds, self.inputs, self.profiles)
+        return self._run({name: array.shape for name, array in feeds.items()}, lambda _: self._slot.fill(feeds))
+
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """See ``Runner.run_filled``."""
+        return self._run(shapes, lambda host: fill({info.name: host[info.name] for info in self.inputs}))
+
+    def _run(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         slot, stream = self._slot, self._stream
-        slot.reshape({name: array.shape for name, array in feeds.items()}, stream)
-        slot.fill(feeds)
+        fresh = slot.reshape(shapes, stream)
+        fill(slot.host)
         slot.copy_in(stream)
+        if self._capturable and not fresh and not slot.replays:  # the first run at a shape prepares it
+            self._capturable = not slot.capture(stream)
         slot.compute(stream)
         slot.copy_out(stream)
         stream.synchronize()
@@ -126,7 +164,7 @@ class EngineRunner:
 
     def fork(self) -> EngineRunner:
         """Another context and stream on the same engine."""
-        return EngineRunner(self.engine, owner=False)
+        return EngineRunner(self.engine, owner=False, graph=self._graph)
 
     def close(self) -> None:
         """Free the context and its buffers; the first runner frees the engine and leaves the device too."""

@@ -36,15 +36,19 @@ class Slot:
         self._profile = 0
         self._graph: Graph | None = None
 
-    def reshape(self, shapes: Shapes, stream: Stream) -> None:
+    def reshape(self, shapes: Shapes, stream: Stream) -> bool:
         """Make the slot ready for inputs of these shapes; nothing may be running on it.
+
+        Returns:
+            Whether anything changed.
 
         Raises:
             UsageError: outside every profile.
             EnvironmentProblem: out of memory, or an output whose size only the data decide.
         """
         if shapes == self._shapes:
-            return
+            return False
+        self._shapes = {}  # until it is done: a failure on the way leaves no half-made slot
         self._drop_graph()
         self._choose_profile(shapes, stream)
         for name, shape in shapes.items():
@@ -54,6 +58,7 @@ class Slot:
         for info in self.engine.outputs:
             self._place(info.name, self._output_shape(info.name))
         self._shapes = dict(shapes)
+        return True
 
     def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Copy inputs to the host side."""
@@ -69,8 +74,8 @@ class Slot:
         """Enqueue one run, or the replay of its graph."""
         if self._graph is not None:
             self._graph.launch(stream)
-        elif not self.context.execute_async_v3(stream.handle):
-            raise self.engine.failure("the run cannot be enqueued")
+        else:
+            self._enqueue(stream)
 
     def copy_out(self, stream: Stream) -> None:
         """Enqueue the copies of all outputs to the host."""
@@ -92,7 +97,7 @@ class Slot:
         if not self.engine.device.captures:
             return f"device_api {self.engine.device.api} cannot capture CUDA graphs; choose cuda"
         try:
-            self._graph = stream.capture(lambda: self.compute(stream))
+            self._graph = stream.capture(lambda: self._enqueue(stream))
         except EnvironmentProblem as problem:
             return f"this engine cannot be captured: {problem.message}"
         self.replays = True
@@ -111,6 +116,10 @@ class Slot:
         self.host = {}
         for buffer in self._buffers.values():
             buffer.close()
+
+    def _enqueue(self, stream: Stream) -> None:
+        if not self.context.execute_async_v3(stream.handle):
+            raise self.engine.failure("the run cannot be enqueued")
 
     def _choose_profile(self, shapes: Shapes, stream: Stream) -> None:
         wanted = profiles.choose(self.engine.profiles, shapes)

@@ -1,20 +1,20 @@
-"""Samples for a model: which files hold them, whether they fit its inputs, and batches of them."""
+"""Samples for a model: whether they fit its inputs, and batches of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import ml_dtypes
 import numpy as np
 
 from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
+from trtconv.data import preprocess
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
+from trtconv.data.columns import BadSample, Column, open_column
 
-_DTYPES = {"float": np.float32, "double": np.float64, "bfloat16": ml_dtypes.bfloat16}
+__all__ = ["BadSample", "Feed", "open_feed"]
 
 
 class Feed:
@@ -23,7 +23,7 @@ class Feed:
     ``len(feed)`` is the number of samples.
     """
 
-    def __init__(self, spec: FeedSpec, columns: Sequence[_Column]) -> None:
+    def __init__(self, spec: FeedSpec, columns: Sequence[Column]) -> None:
         self._spec = spec
         self._columns = columns
         self._available = _common_length(columns)
@@ -43,11 +43,45 @@ class Feed:
         Raises:
             UsageError: NaN, infinity, or a value that the input's type cannot hold; the message names file and tensor.
         """
+        for rows in self.groups(size, seed):
+            batch = {column.info.name: np.empty(column.shape(rows), column.dtype) for column in self._columns}
+            self.read(rows, batch)
+            yield batch
+
+    def groups(self, size: int, seed: int | None = None) -> Iterator[np.ndarray]:
+        """Numbers of the samples of every batch; samples of one batch have the same shapes."""
         chosen = self._chosen(seed)
         size = self._fixed or size
-        for start in range(0, len(chosen), size):
-            rows = chosen[start : start + size]
-            yield {column.info.name: column.take(rows) for column in self._columns}
+        kinds = np.stack([column.kinds(chosen) for column in self._columns], axis=1)
+        if (kinds == kinds[:1]).all():
+            yield from (chosen[start : start + size] for start in range(0, len(chosen), size))
+            return
+        waiting: dict[tuple[int, ...], list[int]] = {}
+        for row, kind in zip(chosen, map(tuple, kinds), strict=True):
+            waiting.setdefault(kind, []).append(int(row))
+            if len(waiting[kind]) == size:
+                yield np.array(waiting.pop(kind))
+        yield from (np.array(rows) for rows in waiting.values())
+
+    def shapes(self, rows: np.ndarray) -> dict[str, tuple[int, ...]]:
+        """Full shapes of the inputs for one of the groups, or for a part of it."""
+        return {column.info.name: column.shape(rows) for column in self._columns}
+
+    def read(self, rows: np.ndarray, into: Mapping[str, np.ndarray]) -> None:
+        """Copy samples to arrays of their shapes.
+
+        Raises:
+            BadSample: one that is damaged, or that the input's type cannot hold; with its number.
+        """
+        for column in self._columns:
+            column.read(rows, into[column.info.name])
+
+    def files(self, rows: np.ndarray) -> list[str] | None:
+        """The name of the file of each sample, where every file holds one sample; else None."""
+        column = self._columns[0]
+        if len(column.parts) != len(column) or len(column) == 1:
+            return None
+        return [column.parts[row].path.name for row in rows]
 
     def labels(self) -> np.ndarray | None:
         """The class of each sample, int64 of shape [len(self)], for batches without a seed; None without labels.
@@ -69,10 +103,10 @@ class Feed:
 
     def digest(self) -> str:
         """SHA-256 over the files read and everything in the spec that chooses among their samples."""
-        files = sorted({array.path for column in self._columns for array in column.arrays})
+        files = sorted({part.path for column in self._columns for part in column.parts})
         return digests.of_value({"files": [digests.of_file(path) for path in files],
                                  "inputs": [column.info.name for column in self._columns],
-                                 "samples": len(self)})  # fmt: skip
+                                 "preprocess": list(self._spec.preprocess), "samples": len(self)})  # fmt: skip
 
     def _chosen(self, seed: int | None) -> np.ndarray:
         if seed is None or len(self) == self._available:
@@ -80,109 +114,25 @@ class Feed:
         return np.sort(np.random.default_rng(seed).choice(self._available, len(self), replace=False))
 
 
-def open_feed(spec: FeedSpec, inputs: tuple[TensorInfo, ...]) -> Feed:
+def open_feed(
+    spec: FeedSpec, inputs: tuple[TensorInfo, ...], bad_file: Callable[[UsageError], None] | None = None
+) -> Feed:
     """Find the samples for a model's inputs.
 
     A folder or glob is read in the order of its file names; a file whose array lacks the first dimension is one sample.
 
+    Args:
+        spec: where they are.
+        inputs: of the model.
+        bad_file: gets what is wrong with a file that is one of many, which is then left out; None: it is raised. With
+            several inputs, or with labels, no file is left out.
+
     Raises:
-        UsageError: missing file or key, wrong shape or type.
+        UsageError: missing file or key, wrong shape or type, unknown preprocessing.
     """
-    if spec.preprocess:
-        raise UsageError("preprocess is not supported for arrays", hint="store samples as the model takes them")
-    return Feed(spec, [_Column(info, _arrays(spec, info, inputs)) for info in inputs])
-
-
-class _Column:
-    """All samples of one input, spread over one or more arrays."""
-
-    def __init__(self, info: TensorInfo, arrays: list[Array]) -> None:
-        self.info = info
-        self.dtype = np.dtype(_DTYPES.get(info.dtype, info.dtype))
-        self.arrays = [array.as_samples(len(info.shape)) for array in arrays]
-        for array in self.arrays:
-            self._check(array)
-        self.ends = np.cumsum([array.shape[0] for array in self.arrays])
-
-    def __len__(self) -> int:
-        return int(self.ends[-1])
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Samples by number (ascending), checked and in the input's type."""
-        parts = []
-        for array, end in zip(self.arrays, self.ends, strict=True):
-            begin = end - array.shape[0]
-            inside = rows[(rows >= begin) & (rows < end)] - begin
-            if len(inside):
-                parts.append(self._converted(array, inside))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _check(self, array: Array) -> None:
-        wanted = self.info.shape
-        fits = len(array.shape) == len(wanted) and all(
-            not isinstance(want, int) or want == have for want, have in zip(wanted[1:], array.shape[1:], strict=True)
-        )
-        if not fits:
-            raise UsageError(
-                f"{array.label}: shape {list(array.shape)} does not fit input {self.info.name!r} of shape "
-                f"[{', '.join(str(d) for d in wanted)}]",
-                hint="the first dimension counts samples; the others must be the input's",
-            )
-        if not _convertible(array.dtype, self.dtype):
-            raise UsageError(f"{array.label}: {array.dtype} values for input {self.info.name!r}, which takes "
-                             f"{self.dtype}", hint=f"store the samples as {self.dtype}")  # fmt: skip
-
-    def _converted(self, array: Array, rows: np.ndarray) -> np.ndarray:
-        values = array.rows(rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = np.ascontiguousarray(values, dtype=self.dtype)
-            lossless = _is_float(array.dtype) or bool((result.astype(array.dtype) == values).all())
-        if _is_float(self.dtype) and not np.isfinite(result).all():
-            bad = rows[np.nonzero(~np.isfinite(result).reshape(len(rows), -1).all(axis=1))[0][0]]
-            raise UsageError(f"{array.label}: sample {bad} of input {self.info.name!r} holds NaN, infinity or a value "
-                             f"that {self.dtype} cannot hold", hint="remove or repair that sample")  # fmt: skip
-        if not lossless:
-            raise UsageError(f"{array.label}: input {self.info.name!r} takes {self.dtype}, which cannot hold all of "
-                             f"these {array.dtype} values", hint=f"store the samples as {self.dtype}")  # fmt: skip
-        return result
-
-
-def _arrays(spec: FeedSpec, info: TensorInfo, inputs: tuple[TensorInfo, ...]) -> list[Array]:
-    """The arrays that hold one input's samples."""
-    path = spec.names.get(info.name, spec.path)
-    if path is None:
-        raise UsageError(f"no samples for input {info.name!r}; there are some for {', '.join(spec.names) or 'none'}",
-                         hint=did_you_mean(info.name, spec.names) or "name a file for every input")  # fmt: skip
-    alone = len(inputs) == 1 or info.name in spec.names
-    return [_array(file, info.name, alone) for file in _files(path)]
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = [file for file in digests.files_under(path) if file.suffix in (".npy", ".npz")]
-        if not found:
-            raise UsageError(f"{path}: no .npy or .npz file in this folder", hint="check data.path")
-        return found
-    if any(sign in path.name for sign in "*?["):
-        found = sorted(path.parent.glob(path.name))
-        if not found:
-            raise UsageError(f"{path}: no file matches", hint=f"look into {path.parent}")
-        return found
-    if not path.exists():
-        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UsageError(f"{path}: no such file", hint=did_you_mean(path.name, there) or "check data.path")
-    return [path]
-
-
-def _array(path: Path, name: str, alone: bool) -> Array:
-    if path.suffix == ".npy":
-        if not alone:
-            raise UsageError(f"{path}: one array, but the model has several inputs",
-                             hint="use an .npz with one array per input")  # fmt: skip
-        return open_npy(path)
-    if path.suffix == ".npz":
-        return open_npz_member(path, name)
-    raise UsageError(f"{path}: cannot read samples from this kind of file", hint="use .npz or .npy")
+    chain = preprocess.prepare(spec.preprocess)
+    skip = bad_file if len(inputs) == 1 and not spec.labels else None
+    return Feed(spec, [open_column(spec, info, inputs, chain, skip) for info in inputs])
 
 
 def _open_labels(spec: FeedSpec) -> Array:
@@ -201,7 +151,7 @@ def _open_labels(spec: FeedSpec) -> Array:
     return open_npy(path)
 
 
-def _common_length(columns: Sequence[_Column]) -> int:
+def _common_length(columns: Sequence[Column]) -> int:
     lengths = {column.info.name: len(column) for column in columns}
     if not lengths:
         raise UsageError("the model has no inputs to feed", hint="check the model with trtconv inspect")
@@ -209,11 +159,11 @@ def _common_length(columns: Sequence[_Column]) -> int:
         raise UsageError(f"inputs have different numbers of samples: {lengths}", hint="give each input as many")
     count = next(iter(lengths.values()))
     if not count:
-        raise UsageError(f"{columns[0].arrays[0].path}: no samples", hint="give at least one")
+        raise UsageError(f"{columns[0].parts[0].path}: no samples", hint="give at least one")
     return count
 
 
-def _fixed_batch(columns: Sequence[_Column], count: int) -> int | None:
+def _fixed_batch(columns: Sequence[Column], count: int) -> int | None:
     """The batch size that the model's inputs fix, if they do."""
     sizes = {column.info.shape[0] for column in columns if column.info.shape}
     size = next(iter(sizes)) if len(sizes) == 1 else None
@@ -223,15 +173,3 @@ def _fixed_batch(columns: Sequence[_Column], count: int) -> int | None:
         raise UsageError(f"the model takes exactly {size} samples at a time; {count} samples do not divide",
                          hint=f"use a multiple of {size} samples, or a model with a dynamic batch")  # fmt: skip
     return size
-
-
-def _convertible(have: np.dtype, want: np.dtype) -> bool:
-    """Whether a conversion is meant or can be lossless (values decide later); never from fractions to whole numbers."""
-    if have == want:
-        return True
-    numeric = have.kind in "iufb" or _is_float(have)
-    return numeric and (_is_float(want) or (not _is_float(have) and want.kind != "b"))
-
-
-def _is_float(dtype: np.dtype) -> bool:
-    return dtype.kind == "f" or dtype == ml_dtypes.bfloat16

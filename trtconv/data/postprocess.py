@@ -4,8 +4,9 @@
       - softmax: {output: logits}
       - topk: {k: 3, labels: classes.txt}
 
-A row may leave ``output`` out when there is only one. ``argmax`` and ``topk`` put their results in the output's place,
-under names of their own.
+A row may leave ``output`` out when there is only one. ``argmax``, ``topk`` and ``threshold`` put their results in the
+output's place, under names of their own. ``call: {function: module:name}`` hands all outputs to a function of the
+user's, a mapping to a mapping, where code is allowed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from trtconv.core.errors import UsageError
+from trtconv.core.lazy import resolve
 from trtconv.core.names import did_you_mean
 
 Outputs = dict[str, np.ndarray]
@@ -31,12 +33,17 @@ class _Operation:
     options: Mapping[str, object]
     makes: Callable[[str, Mapping[str, Any]], list[str]]
     apply: Callable[[np.ndarray, Mapping[str, Any]], list[np.ndarray]]
+    axis: bool = True
+
+
+Function = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+_Step = tuple[_Operation, str, Mapping[str, Any]]
 
 
 class Chain:
     """Rows ready to be applied."""
 
-    def __init__(self, steps: Sequence[tuple[_Operation, str, Mapping[str, Any]]]) -> None:
+    def __init__(self, steps: Sequence[_Step | Function]) -> None:
         self._steps = steps
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> Outputs:
@@ -46,9 +53,16 @@ class Chain:
             UsageError: an output that a row cannot work on, or a class without a label.
         """
         current = dict(outputs)
-        for operation, output, options in self._steps:
+        for step in self._steps:
+            if not isinstance(step, tuple):
+                current = _called(step, current)
+                continue
+            operation, output, options = step
+            if output not in current:  # a function of the user's decides which outputs there are
+                raise UsageError(f"postprocess: no output {output!r}; there are {', '.join(current)}",
+                                 hint=did_you_mean(output, current))  # fmt: skip
             values = current.pop(output)
-            if values.ndim < 2:
+            if values.ndim < 2 and operation.axis:
                 raise UsageError(f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
                                  hint="name another output")  # fmt: skip
             names = operation.makes(output, options)
@@ -56,24 +70,30 @@ class Chain:
         return current
 
 
-def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str]) -> Chain:
+def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str], *, allow_code: bool = False) -> Chain:
     """Check rows against a model's outputs.
 
     Args:
         rows: of the job, in order.
         outputs: names of the model's outputs.
+        allow_code: whether rows may call functions of the user's.
 
     Raises:
-        UsageError: an unknown operation, option or output, or a labels file that cannot be read.
+        UsageError: an unknown operation, option or output, a labels file that cannot be read, a function that is not
+            allowed or not there.
     """
-    names, steps = list(outputs), []
+    names, steps, known = list(outputs), list[_Step | Function](), True
     for number, row in enumerate(rows):
         where = f"postprocess row {number + 1}"
+        if list(row) == ["call"]:
+            steps.append(_function(row["call"], where, allow_code))
+            known = False
+            continue
         operation, options = _parse(row, where)
-        output = _output(options.pop("output"), names, where)
+        given = options.pop("output")
+        output = _output(given, names, where) if known or not given else given
         steps.append((operation, output, options))
-        names.remove(output)
-        names += operation.makes(output, options)
+        names = [name for name in names if name != output] + operation.makes(output, options)
     return Chain(steps)
 
 
@@ -102,13 +122,43 @@ def softmax(values: np.ndarray) -> np.ndarray:
     return result
 
 
+def _function(given: object, where: str, allow_code: bool) -> Function:
+    target = given.get("function") if isinstance(given, Mapping) else None
+    if not isinstance(target, str) or target.count(":") != 1 or not isinstance(given, Mapping) or len(given) > 1:
+        raise UsageError(f"{where}: expected call: {{function: module:name}}, got {given!r}",
+                         hint="the function takes a mapping of outputs and returns one")  # fmt: skip
+    if not allow_code:
+        raise UsageError(f"{where}: the function {target} is code, which runs only by your leave",
+                         hint="add --allow-code if you trust it")  # fmt: skip
+    try:
+        function: Function = resolve(target)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{where}: {target} cannot be imported: {error}",
+                         hint="set PYTHONPATH to the folder of the module") from None  # fmt: skip
+    return function
+
+
+def _called(function: Function, outputs: Mapping[str, np.ndarray]) -> Outputs:
+    """What a function of the user's makes of outputs, held to what the writers need."""
+    count = len(next(iter(outputs.values())))
+    try:
+        found = {str(name): np.asarray(value) for name, value in function(outputs).items()}
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(f"postprocess: {function.__name__} raised {type(error).__name__}: {error}",
+                         hint="try the function on its own") from error  # fmt: skip
+    if any(value.ndim < 1 or len(value) != count for value in found.values()):
+        raise UsageError(f"postprocess: {function.__name__} must return arrays with one entry per sample ({count})",
+                         hint="the first axis counts samples")  # fmt: skip
+    return found
+
+
 def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, dict[str, Any]]:
     if len(row) != 1:
         raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
                          hint="write one operation per row, such as - softmax: {}")  # fmt: skip
     ((name, given),) = row.items()
     if name not in OPERATIONS:
-        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
+        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}, call",
                          hint=did_you_mean(name, OPERATIONS))  # fmt: skip
     if given is not None and not isinstance(given, Mapping):
         raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
@@ -126,6 +176,10 @@ def _typed(options: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         got = "nothing" if k is _REQUIRED else repr(k)
         raise UsageError(f"{where}: expected k as a positive whole number, got {got}", hint="topk: {k: 3}")
+    above = options.get("above", 0.0)
+    if isinstance(above, bool) or not isinstance(above, int | float):
+        got = "nothing" if above is _REQUIRED else repr(above)
+        raise UsageError(f"{where}: expected above as a number, got {got}", hint="threshold: {above: 0.5}")
     for key in ("output", "labels"):
         if not isinstance(options.get(key, ""), str):
             raise UsageError(f"{where}: expected {key} as text, got {options[key]!r}", hint=f"write {key}: name")
@@ -166,6 +220,11 @@ def _topk(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
     return [order, np.take_along_axis(values, order, -1), *_labelled(order, options)]
 
 
+def _threshold(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    """Whether each value is greater than the bound."""
+    return [values > options["above"]]
+
+
 def _names(name: str, parts: Sequence[str], options: Mapping[str, Any]) -> list[str]:
     return [f"{name}_{part}" for part in (*parts, *(["label"] if len(options["labels"]) else []))]
 
@@ -175,5 +234,6 @@ OPERATIONS: Mapping[str, _Operation] = {
     "argmax": _Operation({"output": "", "labels": ""}, lambda name, o: _names(name, ["class"], o), _argmax),
     "topk": _Operation({"output": "", "k": _REQUIRED, "labels": ""},
                        lambda name, o: _names(name, ["class", "score"], o), _topk),
+    "threshold": _Operation({"output": "", "above": _REQUIRED}, lambda name, _: [f"{name}_above"], _threshold, False),
 }  # fmt: skip
 """Operations by name."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -19,11 +22,19 @@ from trtconv.core.names import did_you_mean
 Outputs = Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Which samples some results are of: their numbers, and the files that hold them where each has its own."""
+
+    numbers: Sequence[int]
+    files: Sequence[str] | None = None
+
+
 class Writer(Protocol):
     """Takes results batch by batch."""
 
-    def add(self, outputs: Outputs) -> None:
-        """Results of a batch: arrays by name, first axis samples."""
+    def add(self, outputs: Outputs, samples: Samples) -> None:
+        """Results of some samples: arrays by name, first axis samples; and which samples they are."""
 
     def finish(self) -> None:
         """Write what was held back."""
@@ -38,7 +49,7 @@ def open_writer(path: Path) -> Iterator[Writer]:
     """
     kind = check(path)
     with atomic_path(path) as temporary:
-        mode: dict[str, Any] = {"mode": "wb"} if kind in ("npz", "npy") else {"mode": "w", "newline": ""}
+        mode: dict[str, Any] = {"mode": "w+b"} if kind in ("npz", "npy") else {"mode": "w", "newline": ""}
         with temporary.open(**mode) as out:
             writer = FORMATS[kind](out)
             yield writer
@@ -58,35 +69,99 @@ def check(path: Path) -> str:
     return kind
 
 
-class _Arrays:
-    """Batches held until the end, since an array's header holds its length."""
+class _Growing:
+    """An array in .npy form that grows at its end; the header gets its length last.
+
+    NumPy pads headers, so that a longer first dimension fits (numpy.lib.format, format 1.0).
+    """
 
     def __init__(self, out: IO[bytes]) -> None:
         self.out = out
-        self.parts: dict[str, list[np.ndarray]] = {}
+        self.begin = out.tell()
+        self.shape: tuple[int, ...] = ()
+        self.dtype = np.dtype(np.float32)
+        self.count = self.size = 0
 
-    def add(self, outputs: Outputs) -> None:
+    def add(self, name: str, array: np.ndarray) -> None:
+        if not self.size:
+            self.shape, self.dtype = array.shape[1:], array.dtype
+            self._header(0)
+            self.size = self.out.tell() - self.begin
+        if array.shape[1:] != self.shape:
+            raise UsageError(f"output {name!r} has samples of shape {list(self.shape)} and of {list(array.shape[1:])}; "
+                             "one array cannot hold them", hint="write .jsonl")  # fmt: skip
+        if array.dtype != self.dtype:  # texts of another length
+            self._widen(array.dtype)
+        self.out.write(np.ascontiguousarray(array, self.dtype).reshape(-1).view(np.uint8).data)
+        self.count += len(array)
+
+    def finish(self) -> None:
+        end = self.out.tell()
+        self.out.seek(self.begin)
+        self._header(self.count)
+        assert self.out.tell() - self.begin == self.size, "the header outgrew its padding"
+        self.out.seek(end)
+
+    def _widen(self, dtype: np.dtype) -> None:
+        """Texts of any length become texts of the greater length; the file begins again with those that it has."""
+        wide = np.promote_types(self.dtype, dtype)
+        if wide == self.dtype:
+            return
+        self.out.seek(self.begin + self.size)
+        held = np.frombuffer(self.out.read(), self.dtype).astype(wide)
+        self.dtype = wide
+        self.out.seek(self.begin)
+        self.out.truncate()
+        self._header(0)
+        self.size = self.out.tell() - self.begin
+        self.out.write(held.view(np.uint8).data)
+
+    def _header(self, count: int) -> None:
+        described = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": described, "fortran_order": False, "shape": (count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self.out, header)
+
+
+class _Npy:
+    """One array, written as it comes."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.array = _Growing(out)
+
+    def add(self, outputs: Outputs, samples: Samples) -> None:
+        if len(outputs) > 1:
+            raise UsageError(f".npy holds one array, and there are {', '.join(outputs)}", hint="write an .npz file")
         for name, array in outputs.items():
-            self.parts.setdefault(name, []).append(_ordinary(array))
+            self.array.add(name, _ordinary(array))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {name: np.concatenate(parts) for name, parts in self.parts.items()}
-
-
-class _Npz(_Arrays):
     def finish(self) -> None:
-        with zipfile.ZipFile(self.out, "w") as archive:  # np.savez takes no array called "file"
-            for name, array in self.arrays().items():
+        if self.array.size:
+            self.array.finish()
+
+
+class _Npz:
+    """Arrays by name; each grows in a file of its own, and all become one archive in the end."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.out = out
+        self.stack = contextlib.ExitStack()
+        self.arrays: dict[str, _Growing] = {}
+
+    def add(self, outputs: Outputs, samples: Samples) -> None:
+        for name, array in outputs.items():
+            if name not in self.arrays:
+                folder = Path(self.out.name).parent
+                spool = self.stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
+                self.arrays[name] = _Growing(spool)
+            self.arrays[name].add(name, _ordinary(array))
+
+    def finish(self) -> None:
+        with self.stack, zipfile.ZipFile(self.out, "w") as archive:
+            for name, array in self.arrays.items():
+                array.finish()
+                array.out.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-class _Npy(_Arrays):
-    def finish(self) -> None:
-        if len(self.parts) > 1:
-            raise UsageError(f".npy holds one array, and there are {', '.join(self.parts)}", hint="write an .npz file")
-        for array in self.arrays().values():
-            np.save(self.out, array)
+                    shutil.copyfileobj(array.out, member, 1 << 22)
 
 
 class _Samples:
@@ -96,13 +171,14 @@ class _Samples:
         self.out = out
         self.count = 0
 
-    def add(self, outputs: Outputs) -> None:
+    def add(self, outputs: Outputs, samples: Samples) -> None:
         columns = {name: _ordinary(array) for name, array in outputs.items()}
-        for row in range(len(next(iter(columns.values()), ()))):
-            self.write(self.count, {name: array[row] for name, array in columns.items()})
+        for row, number in enumerate(samples.numbers):
+            which = {"sample": int(number)} | ({"file": samples.files[row]} if samples.files else {})
+            self.write(which, {name: array[row] for name, array in columns.items()})
             self.count += 1
 
-    def write(self, sample: int, values: Outputs) -> None:
+    def write(self, which: Mapping[str, Any], values: Outputs) -> None:
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -110,17 +186,17 @@ class _Samples:
 
 
 class _JsonLines(_Samples):
-    def write(self, sample: int, values: Outputs) -> None:
-        record = {"sample": sample, **{name: _jsonable(value) for name, value in values.items()}}
+    def write(self, which: Mapping[str, Any], values: Outputs) -> None:
+        record = {**which, **{name: _jsonable(value) for name, value in values.items()}}
         self.out.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 class _Json(_JsonLines):
     """One document: a list of the same records."""
 
-    def write(self, sample: int, values: Outputs) -> None:
-        self.out.write(",\n" if sample else "[\n")
-        record = {"sample": sample, **{name: _jsonable(value) for name, value in values.items()}}
+    def write(self, which: Mapping[str, Any], values: Outputs) -> None:
+        self.out.write(",\n" if self.count else "[\n")
+        record = {**which, **{name: _jsonable(value) for name, value in values.items()}}
         self.out.write(json.dumps(record, allow_nan=False))
 
     def finish(self) -> None:
@@ -133,11 +209,18 @@ class _Csv(_Samples):
     def __init__(self, out: IO[str]) -> None:
         super().__init__(out)
         self.rows = csv.writer(out)
+        self.header: list[str] = []
 
-    def write(self, sample: int, values: Outputs) -> None:
-        if sample == 0:
-            self.rows.writerow(["sample", *(column for n, v in values.items() for column in _columns(n, v.shape))])
-        self.rows.writerow([sample, *(item for value in values.values() for item in value.reshape(-1).tolist())])
+    def write(self, which: Mapping[str, Any], values: Outputs) -> None:
+        columns = [*which, *(column for n, v in values.items() for column in _columns(n, v.shape))]
+        if self.count == 0:
+            self.header = columns
+            self.rows.writerow(columns)
+        if columns != self.header:
+            raise UsageError("the samples' results differ in shape; one table cannot hold them", hint="write .jsonl")
+        self.rows.writerow(
+            [*which.values(), *(item for value in values.values() for item in value.reshape(-1).tolist())]
+        )
 
 
 def _columns(name: str, shape: tuple[int, ...]) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from trtconv.core.records import FeedSpec
 
 if TYPE_CHECKING:
     from trtconv.backends.runner import Runner
+    from trtconv.data.feeds import Feed
+    from trtconv.data.writers import Writer
 
 _BATCH = 32  # samples per run where neither the request nor the model says
 
@@ -33,6 +37,10 @@ class InferRequest:
         batch: samples per run; None: the profile's opt, or 32.
         postprocess: rows of postprocessing, applied in order (see ``data.postprocess``).
         device_api: ``auto``, ``cuda`` or ``pycuda``.
+        contexts: threads that read, run and postprocess, each with an execution context of its own; None: half of the
+            processors, 8 at most, and fewer where the GPU's memory does not take them.
+        strict: whether a bad file or sample ends the run; otherwise it is reported and left out.
+        allow_code: whether postprocessing may call functions of the user's.
     """
 
     model: Path
@@ -43,6 +51,9 @@ class InferRequest:
     batch: int | None = None
     postprocess: tuple[Mapping[str, object], ...] = ()
     device_api: str = "auto"
+    contexts: int | None = None
+    strict: bool = False
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class InferResult:
         samples: in order.
         seconds: from first sample read to last result written.
         accuracy: per cent of labelled samples whose argmax is right; None without labels.
+        skipped: what is wrong with each file or sample that was left out.
+        contexts: threads, each with an execution context.
     """
 
     output: Path
@@ -64,6 +77,8 @@ class InferResult:
     samples: int
     seconds: float
     accuracy: float | None = None
+    skipped: tuple[str, ...] = ()
+    contexts: int = 1
 
 
 def infer(request: InferRequest, emit: Emit) -> InferResult:
@@ -88,26 +103,120 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
 
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
-    from trtconv.backends import profiles
-    from trtconv.data import postprocess, writers
-    from trtconv.data.feeds import open_feed
+    from trtconv.backends import crew, profiles
+    from trtconv.data import writers
 
-    feed = open_feed(request.data, runner.inputs)
-    labels = feed.labels()
-    chain = postprocess.prepare(request.postprocess, [info.name for info in runner.outputs])
+    work = _Work(request, runner, emit)
     size = request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH
-    started, done, right = time.monotonic(), 0, 0
-    with writers.open_writer(request.output) as writer:
-        for batch in feed.batches(size):
-            outputs = runner.run(batch)
-            count = len(next(iter(batch.values())))
-            if labels is not None:
-                right += _right(outputs, labels[done : done + count])
-            writer.add(chain(outputs))
-            done += count
-            emit(Progress("inference", done, len(feed), "samples"))
-    accuracy = None if labels is None else 100.0 * right / done
-    return InferResult(request.output, runner.describe(), fell_back, done, time.monotonic() - started, accuracy)
+    started = time.monotonic()
+    with writers.open_writer(request.output) as writer, crew.forks(runner, _contexts(request, fell_back)) as runners:
+        results = _InOrder(writer, work.feed, emit)
+        crew.in_order(runners, work.feed.groups(size), work, results.take)
+    if not results.samples:
+        raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
+    accuracy = None if work.labels is None else 100.0 * results.right / results.samples
+    return InferResult(request.output, runner.describe(), fell_back, results.samples, time.monotonic() - started,
+                       accuracy, tuple(work.skipped), len(runners))  # fmt: skip
+
+
+def _contexts(request: InferRequest, fell_back: str) -> int:
+    """ONNX Runtime uses all processors itself: two threads, so that one reads while the other runs."""
+    if fell_back or request.model.suffix == ".onnx" or request.backend == "onnxruntime":
+        return request.contexts or 2
+    return request.contexts or max(min((os.cpu_count() or 2) // 2, 8), 2)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of some samples.
+
+    Attributes:
+        rows: their numbers, ascending, bad ones too.
+        good: numbers of those that have results.
+        outputs: results of the good ones.
+        right: how many of them have the label's class.
+    """
+
+    rows: Sequence[int]
+    good: Sequence[int]
+    outputs: Mapping[str, Any]
+    right: int
+
+
+class _Work:
+    """Samples to results, in any thread."""
+
+    def __init__(self, request: InferRequest, runner: Runner, emit: Emit) -> None:
+        from trtconv.data import postprocess
+        from trtconv.data.feeds import open_feed
+
+        self.strict, self.emit = request.strict, emit
+        self.skipped: list[str] = []
+        self.feed = open_feed(request.data, runner.inputs, None if request.strict else self.skip)
+        self.labels = self.feed.labels()
+        names = [info.name for info in runner.outputs]
+        self.chain = postprocess.prepare(request.postprocess, names, allow_code=request.allow_code)
+
+    def __call__(self, runner: Runner, rows: Any) -> _Done:
+        """Read, run and postprocess one batch; bad samples are left out of it."""
+        from trtconv.data.feeds import BadSample
+
+        good, outputs = rows, None
+        while len(good) and outputs is None:
+            try:
+                outputs = runner.run_filled(self.feed.shapes(good), partial(self.feed.read, good))
+            except BadSample as problem:
+                if self.strict:
+                    raise
+                self.skip(problem)
+                good = good[good != problem.row]
+        if outputs is None:
+            return _Done(rows, (), {}, 0)
+        right = 0 if self.labels is None else _right(outputs, self.labels[good])
+        return _Done(rows, good, self.chain(outputs), right)
+
+    def skip(self, problem: UsageError) -> None:
+        self.skipped.append(problem.message)
+        self.emit(Message(f"left out: {problem.message}", "warning"))
+
+
+class _InOrder:
+    """Writes results in the order of the samples, whatever batches they came in."""
+
+    def __init__(self, writer: Writer, feed: Feed, emit: Emit) -> None:
+        self.writer, self.feed, self.emit = writer, feed, emit
+        self.samples = self.right = self.next = 0
+        self.early: dict[int, Mapping[str, Any] | None] = {}
+
+    def take(self, done: _Done) -> None:
+        self.right += done.right
+        self.samples += len(done.good)
+        rows = done.rows
+        if rows[0] == self.next and rows[-1] - rows[0] + 1 == len(rows) and not self.early:
+            self.write(done.good, done.outputs)
+            self.next += len(rows)
+        else:
+            self.hold(done)
+        self.emit(Progress("inference", self.samples, len(self.feed), "samples"))
+
+    def hold(self, done: _Done) -> None:
+        """Samples of other shapes come later: keep each until those before it are written."""
+        self.early |= dict.fromkeys(map(int, done.rows))
+        for place, row in enumerate(done.good):
+            self.early[int(row)] = {name: array[place : place + 1] for name, array in done.outputs.items()}
+        while self.next in self.early:
+            outputs = self.early.pop(self.next)
+            if outputs is not None:
+                self.write([self.next], outputs)
+            self.next += 1
+
+    def write(self, numbers: Sequence[int], outputs: Mapping[str, Any]) -> None:
+        import numpy as np
+
+        from trtconv.data.writers import Samples
+
+        if len(numbers):
+            self.writer.add(outputs, Samples(numbers, self.feed.files(np.asarray(numbers))))
 
 
 def _right(outputs: Mapping[str, Any], labels: Any) -> int:

@@ -1,0 +1,209 @@
+"""What happens to a sample before a model gets it: rows of a job, checked before anything runs.
+
+    preprocess:
+      - resize: {size: [256, 256], fit: shorter}
+      - crop: {size: [224, 224]}
+      - normalize: {scale: 0.00392156862745098, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
+      - layout: {to: nchw}
+
+A sample is [height, width, channels], as images are decoded: uint8, red first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+from trtconv.data import images
+
+Dims = tuple[int | None, ...]
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+_REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One kind of row: its options with their defaults, what it does to a sample, and to a shape and a type."""
+
+    options: Mapping[str, object]
+    apply: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
+    shape: Callable[[Dims, Mapping[str, Any]], Dims]
+    to_float: bool = False
+    fixes_size: bool = False
+
+
+class Chain:
+    """Rows ready to be applied.
+
+    Attributes:
+        fixes_size: whether the result has the same height and width for all samples.
+    """
+
+    def __init__(self, steps: Sequence[tuple[_Operation, Mapping[str, Any]]]) -> None:
+        self._steps = steps
+        self.fixes_size = any(step.fixes_size and options.get("fit") != "shorter" for step, options in steps)
+
+    def __call__(self, sample: np.ndarray) -> np.ndarray:
+        """One sample after all rows."""
+        for operation, options in self._steps:
+            sample = operation.apply(sample, options)
+        return sample
+
+    def shape(self, shape: Dims) -> Dims:
+        """Of a result; None stands for what is not known.
+
+        Raises:
+            UsageError: samples of this shape have no height, width and channels.
+        """
+        if len(shape) != 3:
+            listed = ", ".join(map(str, shape))
+            raise UsageError(f"preprocess works on samples of [height, width, channels], not on [{listed}]",
+                             hint="store such samples as the model takes them")  # fmt: skip
+        for operation, options in self._steps:
+            shape = operation.shape(shape, options)
+        return shape
+
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        """Of a result."""
+        return np.dtype(np.float32) if any(step.to_float for step, _ in self._steps) else dtype
+
+
+def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
+    """Check rows; None when there are none.
+
+    Raises:
+        UsageError: an unknown operation or option, or a value that makes no sense.
+    """
+    if not rows:
+        return None
+    return Chain([_parse(row, f"preprocess row {number + 1}") for number, row in enumerate(rows)])
+
+
+def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, Mapping[str, Any]]:
+    if len(row) != 1:
+        raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
+                         hint="write one operation per row, such as - crop: {size: [224, 224]}")  # fmt: skip
+    ((name, given),) = row.items()
+    if name not in OPERATIONS:
+        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
+                         hint=did_you_mean(name, OPERATIONS))  # fmt: skip
+    if given is not None and not isinstance(given, Mapping):
+        raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
+    operation = OPERATIONS[name]
+    options: dict[str, Any] = {**operation.options, **(given or {})}
+    unknown = [key for key in options if key not in operation.options]
+    if unknown:
+        raise UsageError(f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
+                         hint=did_you_mean(str(unknown[0]), operation.options))  # fmt: skip
+    return operation, {key: _value(key, value, f"{where}: {name}") for key, value in options.items()}
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    if key in _CHOICES and value not in _CHOICES[key]:
+        got = "nothing" if value is _REQUIRED else repr(value)
+        raise UsageError(f"{where}: expected {key} as one of {', '.join(_CHOICES[key])}, got {got}",
+                         hint=did_you_mean(str(value), _CHOICES[key]))  # fmt: skip
+    if key == "size":
+        whole = isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
+        if not whole:
+            raise UsageError(f"{where}: expected size as [height, width]", hint="size: [224, 224]")
+    if key in ("scale", "fill", "mean", "std"):
+        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        wrong = any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
+        if wrong or (key == "std" and 0 in numbers):
+            raise UsageError(f"{where}: expected {key} as a number{' other than 0' if key == 'std' else ''}, or one "
+                             f"per channel, got {value!r}", hint=f"{key}: 1.0")  # fmt: skip
+        return np.float32(value) if key in ("scale", "fill") else np.asarray(value, np.float32)
+    return value
+
+
+def _resize(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    height, width = _resized(sample.shape, options)[:2]
+    assert height is not None
+    assert width is not None
+    return images.resized(_bytes(sample, "resize"), height, width)
+
+
+def _resized(shape: Dims, options: Mapping[str, Any]) -> Dims:
+    height, width = options["size"]
+    if options["fit"] == "stretch":
+        return height, width, shape[2]
+    if shape[0] is None or shape[1] is None:
+        return None, None, shape[2]
+    factor = max(height / shape[0], width / shape[1])  # the shorter side reaches its size
+    return round(shape[0] * factor), round(shape[1] * factor), shape[2]
+
+
+def _crop(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """The middle; a sample that is too small is an error, not padded in silence."""
+    height, width = options["size"]
+    if sample.shape[0] < height or sample.shape[1] < width:
+        raise UsageError(f"preprocess: crop to {height} x {width} of a sample of {sample.shape[0]} x {sample.shape[1]}",
+                         hint="resize before: - resize: {size: [...], fit: shorter}")  # fmt: skip
+    top, left = (sample.shape[0] - height) // 2, (sample.shape[1] - width) // 2
+    return sample[top : top + height, left : left + width]
+
+
+def _letterbox(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """The whole sample in the middle of the size, with bars of the fill value."""
+    height, width = options["size"]
+    factor = min(height / sample.shape[0], width / sample.shape[1])
+    inner = (max(round(sample.shape[0] * factor), 1), max(round(sample.shape[1] * factor), 1))
+    box = np.full((height, width, sample.shape[2]), options["fill"], np.uint8)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    box[top : top + inner[0], left : left + inner[1]] = images.resized(_bytes(sample, "letterbox"), *inner)
+    return box
+
+
+def _sized(shape: Dims, options: Mapping[str, Any]) -> Dims:
+    return (*options["size"], shape[2])
+
+
+def _normalize(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """(value x scale - mean) / std in float32, as one multiplication and one addition."""
+    factor = options["scale"] / options["std"]
+    result: np.ndarray = sample * factor.astype(np.float32)
+    result -= options["mean"] / options["std"]
+    return result
+
+
+def _layout(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    return sample.transpose(2, 0, 1) if options["to"] == "nchw" else sample
+
+
+def _laid_out(shape: Dims, options: Mapping[str, Any]) -> Dims:
+    return (shape[2], shape[0], shape[1]) if options["to"] == "nchw" else shape
+
+
+def _channels(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    if options["to"] == "bgr":
+        return sample[..., ::-1]
+    if options["to"] == "gray" and sample.shape[-1] == 3:
+        gray = sample.astype(np.float32) @ _GRAY
+        return (np.rint(gray).astype(sample.dtype) if sample.dtype == np.uint8 else gray)[..., None]
+    return sample
+
+
+def _bytes(sample: np.ndarray, operation: str) -> np.ndarray:
+    if sample.dtype != np.uint8:
+        raise UsageError(f"preprocess: {operation} scales 8-bit samples, not {sample.dtype}",
+                         hint=f"put {operation} before normalize")  # fmt: skip
+    return sample
+
+
+_CHOICES = {"fit": ("stretch", "shorter"), "to": ("nchw", "nhwc", "rgb", "bgr", "gray")}
+
+OPERATIONS: Mapping[str, _Operation] = {
+    "resize": _Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True),
+    "crop": _Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
+    "letterbox": _Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True),
+    "normalize": _Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
+    "layout": _Operation({"to": _REQUIRED}, _layout, _laid_out),
+    "channels": _Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
+}  # fmt: skip
+"""Operations by name."""
