@@ -219,15 +219,21 @@ def make_one(
 
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
-    """Run one stage on its own, in a child process; its log is kept only if it fails."""
-    from trtconv.core import child
+    """Run one stage on its own, see ``call_function``."""
     from trtconv.pipeline.nodes import STAGES
 
+    return call_function(STAGES[stage].function, request, log_json=log_json, quiet=quiet)
+
+
+def call_function(target: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
+    """Run ``module:function`` of type (request, emit) in a child process; its log is kept only if it crashes."""
+    from trtconv.core import child
+
     folder = Path(tempfile.mkdtemp(prefix="trtconv-"))
-    log = folder / f"{stage}.log"
+    log = folder / f"{target.rpartition(':')[2]}.log"
     with listening(quiet=quiet, log_json=log_json) as emit:
         try:
-            value = child.call(STAGES[stage].function, request, emit, log).value
+            value = child.call(target, request, emit, log).value
         except child.ChildCrash:
             raise
         except TrtconvError:

@@ -36,4 +36,43 @@ def verify_text(result: Any) -> str:
             else []
         )
     header = ["model", "output", "max abs", "max rel", "cosine", "SNR dB", "top-1", "same class", "ran on"]
-    return f"{head}\n{table(header, rows, 'llrrrrrrl')}"
+    parts = [f"{head}\n{table(header, rows, 'llrrrrrrl')}"]
+    parts += [_overflows(verdict) for verdict in result.verdicts if verdict.overflows]
+    parts += [layers_text(verdict) for verdict in result.verdicts if verdict.layers]
+    return "\n\n".join(parts)
+
+
+def _overflows(verdict: Any) -> str:
+    rows = [[o.tensor, o.op, o.node] for o in verdict.overflows]
+    return f"{verdict.label} overflows in half precision, first here:\n{table(['tensor', 'op', 'node'], rows, 'lll')}"
+
+
+def layers_text(verdict: Any, count: int = 20) -> str:
+    """The tensors of a typed model that are furthest from FP32."""
+    rows = [
+        [
+            layer.comparison.output,
+            layer.op,
+            layer.dtype,
+            f"{layer.comparison.snr_db:.1f}" if layer.comparison.finite else "infinite",
+            f"{layer.comparison.max_rel:.3g}",
+            f"{layer.comparison.max_abs:.3g}",
+            layer.node,
+        ]
+        for layer in verdict.layers[:count]
+    ]
+    header = ["tensor", "op", "type", "SNR dB", "max rel", "max abs", "node"]
+    more = len(verdict.layers) - len(rows)
+    tail = f"\nand {more} more, all closer (see --json)" if more else ""
+    return f"{verdict.label}, tensors by error:\n{table(header, rows, 'lllrrrl')}{tail}"
+
+
+def bisect_text(result: Any) -> str:
+    """What to keep, and the lines for the job."""
+    if not result.section:
+        return f"{result.precision} passes its gates as it is: nothing to keep"
+    where = "stay in FP32" if result.section == "keep" else "stay out of the quantization"
+    return (
+        f"{result.precision} misses a gate ({result.before}); it passes when {len(result.nodes)} nodes {where} "
+        f"({result.trials} trials). Add to the job:\n\n{result.yaml}"
+    )

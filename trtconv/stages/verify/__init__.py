@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import Comparison, FeedSpec
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """A half-precision tensor that holds NaN or infinity although what it is computed from is finite.
+
+    Attributes:
+        tensor: its name.
+        node: what makes it.
+        op: of which type.
+    """
+
+    tensor: str
+    node: str
+    op: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tensor of a typed model against the tensor of that name in the FP32 model.
+
+    Attributes:
+        node: what makes it.
+        op: of which type.
+        dtype: of the tensor in the typed model.
+        comparison: the figures; ``output`` is the tensor's name.
+    """
+
+    node: str
+    op: str
+    dtype: str
+    comparison: Comparison
 
 
 @dataclass(frozen=True)
@@ -25,6 +57,7 @@ class VerifyRequest:
         max_rel: tolerance on ``Comparison.max_rel`` per candidate label; exceeding it is a violation.
         max_accuracy_drop: points (0..100) of top-1 that a candidate may lose against the reference; None: no gate.
         tolerate_missing_gpu: an .engine candidate that cannot run here is reported as skipped instead of failing.
+        per_layer: whether to compare every tensor too; the reference must be an FP32 ONNX model.
     """
 
     reference: Path
@@ -35,6 +68,7 @@ class VerifyRequest:
     max_rel: Mapping[str, float] = field(default_factory=dict)
     max_accuracy_drop: float | None = None
     tolerate_missing_gpu: bool = True
+    per_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +82,8 @@ class Verdict:
         top1: per cent of samples whose largest output is the label; None without labels.
         agreement: per cent of samples whose largest output is the reference's; None when no output has classes.
         skipped: why it did not run; empty when it ran.
+        overflows: half-precision tensors that leave the range of their type on the data, where that begins.
+        layers: every tensor against its FP32 self, the worst first; only on request.
     """
 
     label: str
@@ -56,6 +92,8 @@ class Verdict:
     top1: float | None = None
     agreement: float | None = None
     skipped: str = ""
+    overflows: tuple[Overflow, ...] = ()
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +135,7 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
             continue
         try:
             race = _Race(request, label, runner, emit)
-            verdicts.append(race.verdict())
+            verdicts.append(_inside(request, path, race.verdict(), emit))
         finally:
             runner.close()
         samples, reference_top1 = race.samples, race.reference_top1
@@ -108,6 +146,22 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
         tuple(verdicts),
         tuple(_violations(request, reference_top1, verdicts)),
     )
+
+
+def _inside(request: VerifyRequest, path: Path, verdict: Verdict, emit: Emit) -> Verdict:
+    """A typed model's verdict with what only its inner tensors tell."""
+    if path.suffix != ".onnx":
+        return verdict
+    from trtconv.stages.verify import tensors
+
+    overflows = tensors.overflows(path, request.data, request.batch, emit)
+    if not request.per_layer:
+        return replace(verdict, overflows=overflows)
+    if request.reference.suffix != ".onnx":
+        raise UsageError(f"comparing every tensor needs an FP32 ONNX model as reference, not {request.reference}",
+                         hint="trtconv verify model.onnx model.fp16.onnx --per-layer --data FILE")  # fmt: skip
+    layers = tensors.layers(request.reference, path, request.data, request.batch, emit)
+    return replace(verdict, overflows=overflows, layers=layers)
 
 
 def _open(path: Path) -> Any:
@@ -218,6 +272,10 @@ class _Reference:
 def _violations(request: VerifyRequest, reference_top1: float | None, verdicts: list[Verdict]) -> list[str]:
     found = []
     for verdict in (v for v in verdicts if not v.skipped):
+        if verdict.overflows:
+            from trtconv.stages.verify.tensors import describe
+
+            found.append(f"{verdict.label}: overflows in half precision at {describe(verdict.overflows)}")
         for output in verdict.outputs:
             limit = request.max_rel.get(verdict.label)
             if not output.finite:
