@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, cast
@@ -128,6 +129,7 @@ class _Device:
         self.gpu = gpu
         self._context: Any = _primary(gpu.index)
         self._context.push()
+        self._thread = threading.get_ident()  # contexts are stacked by thread: only there can it be popped
         atexit.register(self.close)  # a context still pushed at exit makes PyCUDA abort the process
 
     @contextlib.contextmanager
@@ -158,7 +160,7 @@ class _Device:
         self._driver.Context.synchronize()
 
     def close(self) -> None:
-        if self._context is not None:
+        if self._context is not None and threading.get_ident() == self._thread:
             atexit.unregister(self.close)
             self._context.pop()
             self._context = None
