@@ -13,6 +13,7 @@ from trtconv.core.errors import TrtconvError
 from trtconv.core.lazy import resolve
 
 COMMANDS = {
+    "init": ("trtconv.cli.commands.init:init", "A first job file for a model, with comments."),
     "run": ("trtconv.cli.commands.job:run", "Run the whole line of a job file."),
     "check": ("trtconv.cli.commands.job:check", "Validate a job and say what would run; touch nothing."),
     "plan": ("trtconv.cli.commands.job:plan", "The steps of a job, and which are up to date or why not."),

@@ -1,0 +1,86 @@
+"""The first job file: it fits the model, and check accepts it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.networks import model, node, residual_cnn, value
+from trtconv.core.errors import SourceError, UsageError
+from trtconv.job.load import load_job
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.line import line
+from trtconv.report.starter import starter
+
+
+def job_for(network: Any, folder: Path) -> Any:
+    onnx.save(network, folder / "net.onnx")
+    (folder / "jobs").mkdir()
+    (folder / "jobs/net.yaml").write_text(starter(folder / "net.onnx", folder / "jobs"))
+    return load_job(folder / "jobs/net.yaml")
+
+
+def test_a_dynamic_batch_gets_a_profile(tmp_path: Path) -> None:
+    job = job_for(residual_cnn(), tmp_path)
+    assert job.source.path == tmp_path / "net.onnx"
+    assert job.inputs["image"].profile.opt == [8]
+    assert job.precision == ["fp32", "fp16"]
+    names = [step.name for step in line(job, Layout(tmp_path, "net"))]
+    assert names == ["convert", *(f"{stage}[{p}]" for p in ("fp32", "fp16") for stage in ("lower", "build", "bench"))]
+
+
+def test_more_dynamic_dimensions_get_full_shapes(tmp_path: Path) -> None:
+    inputs = [value("token ids", ["batch", "length", 4])]
+    pair = onnx.helper.make_node("Relu", ["token ids"], ["y"])
+    job = job_for(model([pair], inputs, [value("y", ["batch", "length", 4])]), tmp_path)
+    assert job.inputs["token ids"].profile.max == [32, 256, 4]
+
+
+def test_fixed_shapes_and_typed_models_stay_as_they_are(tmp_path: Path) -> None:
+    scale = {"s": np.float32(0.1), "z": np.int8(0)}
+    pairs = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "y")]
+    job = job_for(model(pairs, [value("x", [3, 4])], [value("y", [3, 4])], scale), tmp_path)
+    assert job.inputs == {}
+    assert job.precision == ["typed"]
+    assert job.bench.batch == [3]
+
+
+def test_every_commented_key_is_a_key(tmp_path: Path) -> None:
+    """Uncommented, with files in place, the whole job is valid."""
+    onnx.save(residual_cnn(), tmp_path / "net.onnx")
+    text = starter(tmp_path / "net.onnx", tmp_path)
+    lines = [re.sub(r"^#(?=\w|  \S)", "", text_line) for text_line in text.splitlines()]
+    for name in ("calibration.npz", "heldout.npz"):
+        np.savez(tmp_path / name, image=np.zeros((1, 8, 8, 1), np.float32))
+    (tmp_path / "all.yaml").write_text("\n".join(lines).replace("  #workspace", "  workspace"))
+    job = load_job(tmp_path / "all.yaml")
+    assert job.calibrate is not None
+    assert job.verify is not None
+    assert job.convert.outputs == ["probability", "logits"]
+    assert len(job.gates) == 2
+    assert job.build.workspace == 1 << 30
+
+
+def test_no_model_is_no_job(tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    with pytest.raises(SourceError, match="PNG image"):
+        starter(tmp_path / "image.png", tmp_path)
+    (tmp_path / "net.meta").write_bytes(b"\x0a\x00")
+    with pytest.raises(UsageError, match="checkpoint"):
+        starter(tmp_path / "net.meta", tmp_path)
+
+
+def test_the_command_writes_once(tmp_path: Path, trtconv: Any) -> None:
+    onnx.save(residual_cnn(), tmp_path / "net.onnx")
+    done = trtconv("init", "net.onnx", "-o", "job.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "trtconv check job.yaml" in (tmp_path / "job.yaml").read_text()
+    assert trtconv("check", "job.yaml").returncode == 0
+    again = trtconv("init", "net.onnx", "-o", "job.yaml")
+    assert again.returncode == 2
+    assert "--force" in again.stderr

@@ -1,0 +1,184 @@
+"""A first job file for a model, with comments, from a look at the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trtconv import sources
+from trtconv.core.errors import ConversionError, UsageError
+
+_BATCH = (1, 8, 32)
+_OTHER = (1, 128, 256)
+_WHAT = {"onnx": "an ONNX model", "frozen_pb": "a TensorFlow graph", "saved_model": "a TensorFlow SavedModel",
+         "keras": "a Keras model", "tflite": "a TensorFlow Lite model"}  # fmt: skip
+
+_SECTIONS = """\
+# INT8 needs to know how large activations get. Uncomment, give samples of the training set (an .npz with one array per
+# input, first axis samples), and add int8 to precision.
+#calibrate:
+#  data: {path: calibration.npz}
+#  method: entropy          # minmax, entropy, percentile or mse
+
+# Nodes that lose accuracy can stay in FP32.
+#lower:
+#  keep: {ops: [Softmax], names: []}
+
+build:
+  backend: auto            # TensorRT where it is installed with a GPU, else TensorRT-RTX
+  #workspace: 1GiB         # limit on the memory of the builder's kernels
+
+# Compares every precision with the source. Exit code 6 if more than one point of top-1 is lost.
+#verify:
+#  data: {path: heldout.npz, labels: labels}
+#  max_accuracy_drop: 1.0
+
+# Throughput and latency, one row per batch size.
+bench:
+  batch: BENCHED
+  semantics: trtexec11     # what the numbers mean: trtexec10, trtexec11 or app
+  duration: 3s
+
+# Bounds that a run must keep: exit code 6 for accuracy, 7 for the others.
+#gates:
+#  - {measure: latency_p99, max: 5.0}
+#  - {measure: engine_size, max: 50MiB}
+"""
+
+
+def starter(model: Path, folder: Path) -> str:
+    """The text of a job file that ``trtconv check`` accepts as it is.
+
+    Args:
+        model: file or folder of the model.
+        folder: of the job file; paths in it start there.
+
+    Raises:
+        SourceError: no model, or a damaged one.
+        UsageError: a model that cannot be converted.
+    """
+    kind = sources.detect(model)
+    if kind not in sources.FORMATS:
+        raise UsageError(f"{model}: a {kind} model, which this version of trtconv does not convert",
+                         hint=f"it converts {', '.join(sources.FORMATS)}")  # fmt: skip
+    facts = _facts(model)
+    typed = _typed(model) if kind == "onnx" else ""
+    inputs, outputs = facts.get("inputs", []), facts.get("outputs", [])
+    head = [
+        f"# {model.name}: {_WHAT.get(kind, kind)}. Written by trtconv init from a look at it; change what you like.",
+        "#",
+        "#   trtconv check THIS.yaml    says what would run and touches nothing",
+        "#   trtconv run THIS.yaml      runs it; a second time only what changed",
+        "#",
+        "# Completion and checks in an editor: trtconv schema > job.schema.json, then as the first line of this file",
+        "# the comment: yaml-language-server: $schema=job.schema.json",
+        "version: 1",
+        "",
+        "source:",
+        f"  path: {_scalar(os.path.relpath(model.absolute(), folder.absolute()))}",
+        "",
+        *_inputs(inputs, kind),
+        "",
+        *_outputs(outputs),
+        *_precision(typed),
+        "",
+    ]
+    return "\n".join(head) + "\n" + _SECTIONS.replace("BENCHED", _benched(inputs))
+
+
+def _facts(model: Path) -> Mapping[str, Any]:
+    """Inputs and outputs, where they can be read without a framework."""
+    from trtconv.report.inspect import describe
+
+    try:
+        facts, _ = describe(model)
+    except UsageError:
+        return {}
+    signatures = [s for part in facts.get("parts", []) for s in part["signatures"].items()]
+    if not signatures:
+        return facts
+    chosen: Mapping[str, Any] = dict(signatures).get("serving_default", signatures[0][1])
+    return chosen
+
+
+def _typed(model: Path) -> str:
+    """Why an ONNX model is not plain FP32; empty for one that is."""
+    from trtconv.graph import model_io, plain
+
+    try:
+        plain.require(model_io.load(model), model.name)
+    except ConversionError as error:
+        return error.message
+    return ""
+
+
+def _inputs(inputs: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    if not inputs:
+        return ["# Shapes of the inputs are kept from the source. To fix or name dimensions, and to say for which",
+                "# range of them the engine is built:", "#inputs:", "#  NAME:", "#    shape: [batch, 224, 224, 3]",
+                "#    profile: {min: 1, opt: 8, max: 32}"]  # fmt: skip
+    known = [f"#   {t['name']}: {t['dtype'] or 'unknown type'} {_shape(t['shape'])}" for t in inputs]
+    moving = [t for t in inputs if _open(t)]
+    if not moving:
+        return ["# All inputs have fixed shapes:", *known]
+    lines = ["# The inputs:", *known, "# A dimension with a name may vary; the engine is built for a range of it."]
+    return [*lines, "inputs:", *(line for tensor in moving for line in _input(tensor, kind))]
+
+
+def _input(tensor: Mapping[str, Any], kind: str) -> list[str]:
+    dims = tensor["shape"]
+    lines = [f"  {_scalar(tensor['name'])}:"]
+    if kind != "onnx":
+        lines.append(f"    shape: [{', '.join(map(_dim, range(len(dims)), dims))}]")
+    if [axis for axis, dim in enumerate(dims) if _moves(dim)] == [0]:
+        return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}".format(*_BATCH)]
+    bounds = [[(_OTHER if axis else _BATCH)[which] if _moves(dim) else dim for axis, dim in enumerate(dims)]
+              for which in range(3)]  # fmt: skip
+    return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}  # your own sizes here".format(*bounds)]
+
+
+def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not outputs:
+        return []
+    named = ", ".join(_scalar(tensor["name"]) for tensor in outputs)
+    return ["# All outputs are kept. To keep some only:", "#convert:", f"#  outputs: [{named}]", ""]
+
+
+def _precision(typed: str) -> list[str]:
+    if typed:
+        return [f"# {typed}.", "# It is built with the types that it has.", "precision: [typed]"]
+    return ["# One typed ONNX model and one engine each: fp32, tf32, fp16, bf16, int8, fp8.", "precision: [fp32, fp16]"]
+
+
+def _benched(inputs: Sequence[Mapping[str, Any]]) -> str:
+    fixed = [t["shape"][0] for t in inputs if t["shape"] and not _moves(t["shape"][0])]
+    return f"[{fixed[0]}]" if fixed else "[1, 8]"
+
+
+def _open(tensor: Mapping[str, Any]) -> bool:
+    return any(_moves(dim) for dim in tensor["shape"])
+
+
+def _moves(dim: Any) -> bool:
+    return not isinstance(dim, int) or dim < 0
+
+
+def _dim(axis: int, dim: Any) -> str:
+    if not _moves(dim):
+        return str(dim)
+    if isinstance(dim, str) and dim.isidentifier():
+        return dim
+    return "-1" if axis else "batch"
+
+
+def _shape(shape: Sequence[Any]) -> str:
+    return f"[{', '.join(map(str, shape))}]" if shape else "of unknown shape"
+
+
+def _scalar(text: str) -> str:
+    """A name as YAML, quoted where it has to be."""
+    return yaml.safe_dump(text.replace("$", "$$"), width=1 << 20, allow_unicode=True).splitlines()[0]
