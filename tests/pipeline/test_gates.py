@@ -10,7 +10,7 @@ import pytest
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.job.schema import Gate
-from trtconv.pipeline import baseline, gates
+from trtconv.pipeline import baseline, control, gates
 from trtconv.pipeline.nodes import Node
 from trtconv.pipeline.run import Step
 from trtconv.report import junit
@@ -83,7 +83,7 @@ def test_a_missed_bound_is_measured_again_and_judged_on_the_best():
 @pytest.fixture
 def kept(tmp_path):
     path = tmp_path / "base.json"
-    baseline.write(path, {"fp16": [bench(2.2, 1.1), bench(2.0, 1.0), bench(2.4, 1.2)]})
+    baseline.write(path, {"fp16": [bench(2.2, 1.1), bench(2.0, 1.0), bench(2.4, 1.2)]}, [])
     return path
 
 
@@ -100,6 +100,20 @@ def test_a_slower_median_with_an_unchanged_fastest_query_is_noise(kept, measure)
     assert "the rest is noise" in verdict.said
     slower = step("bench", bench(3.0, 1.5))
     (verdict,) = gates.judge([gate(measure=measure, baseline=kept)], [slower], lambda _: bench(2.9, 1.4))
+    assert not verdict.passed
+
+
+def test_what_other_programs_cost_is_taken_off(kept, monkeypatch):
+    raw = json.loads(kept.read_text())
+    raw["control"] = {"latency_p50": 1.0, "latency_p99": 1.0, "latency_min": 1.0, "throughput": 1000.0}
+    kept.write_text(json.dumps(raw))
+    busy = {"latency_p50": 2.0, "latency_p99": 2.0, "latency_min": 2.0, "throughput": 500.0}
+    monkeypatch.setattr(control, "figures", lambda: busy)
+    keys = {"measure": "throughput", "baseline": kept}
+    twice, thrice = bench(4.1, 2.05), bench(6.0, 3.0)
+    (verdict,) = gates.judge([gate(**keys)], [step("bench", twice)], lambda _: twice)
+    assert verdict.passed
+    (verdict,) = gates.judge([gate(**keys)], [step("bench", thrice)], lambda _: thrice)
     assert not verdict.passed
 
 

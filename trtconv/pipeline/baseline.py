@@ -27,10 +27,12 @@ class Baseline:
         alike: what must be equal: machine, driver, GPU, versions.
         engines: label -> {"runner", "semantics", "measurements"}: per batch, ``latency_p50``, ``latency_p99`` and
             ``latency_min`` in ms, ``throughput`` in samples/s.
+        control: figures of ``pipeline.control`` at the same time; empty when a GPU was measured.
     """
 
     alike: Mapping[str, Any]
     engines: Mapping[str, Any]
+    control: Mapping[str, float]
 
     def measured(self, label: str, batch: int, result: Any, path: Path) -> dict[str, float] | None:
         """The kept figures for one engine and batch; None when there are none.
@@ -67,7 +69,7 @@ def read(path: Path) -> Baseline:
     """
     try:
         raw = json.loads(path.read_text())
-        baseline = Baseline(raw["alike"], raw["engines"])
+        baseline = Baseline(raw["alike"], raw["engines"], raw["control"])
         if raw["schema"] != _SCHEMA:
             raise KeyError("schema")
     except (OSError, ValueError, KeyError, TypeError):
@@ -84,10 +86,16 @@ def read(path: Path) -> Baseline:
     return baseline
 
 
-def write(path: Path, results: Mapping[str, Sequence[Any]]) -> None:
+def write(path: Path, results: Mapping[str, Sequence[Any]], controls: Sequence[Mapping[str, float]]) -> None:
     """Keep the best of repeated results per engine: what slows a measurement down is never the engine itself."""
     engines = {label: _engine(repeats) for label, repeats in results.items()}
-    write_json(path, {"schema": _SCHEMA, "alike": alike(), "engines": engines})
+    control = best(controls) if controls else {}
+    write_json(path, {"schema": _SCHEMA, "alike": alike(), "engines": engines, "control": control})
+
+
+def on_cpu(result: Any) -> bool:
+    """Whether a result shared its processor with other programs."""
+    return str(result.runner).endswith("on CPU")
 
 
 def _engine(repeats: Sequence[Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure) ->
     """All gates on everything they apply to, and the tolerances that verify applied itself.
 
     A performance gate that is missed is measured again, up to REPEATS times, and judged on the best: other work on the
-    machine only ever slows a measurement down, so a regression is what remains in the best one too.
+    machine only ever slows a measurement down, so a regression is what remains in the best one too. On a CPU, a fixed
+    piece of work measured beside it says how busy the machine is against when the baseline was made.
 
     Raises:
         UsageError: a gate applies to nothing in this job.
@@ -101,12 +102,15 @@ def _of_bench(gate: Gate, step: Step, remeasure: Remeasure) -> Iterator[Verdict]
     kept = None if gate.baseline is None else baseline.read(gate.baseline)
     wanted = [m.batch for m in step.result.measurements if gate.batch in (None, m.batch)]
     seen: dict[int, list[Mapping[str, float]]] = {b: [] for b in wanted}
-    _note(seen, step.result)
+    for measurement in step.result.measurements:
+        _note(seen, measurement, {})
     limits = {b: _limits(gate, kept, gate.baseline, label, b, step.result) for b in wanted}
     for _ in range(REPEATS):
         if all(_kept(gate, limits[b], baseline.best(seen[b])) for b in wanted):
             break
-        _note(seen, remeasure(label))
+        result, load = _beside_control(kept, lambda: remeasure(label))
+        for measurement in result.measurements:
+            _note(seen, measurement, load)
     for b in wanted:
         figures, limit = baseline.best(seen[b]), limits[b]
         direction = "at least" if _at_least(gate) else "at most"
@@ -121,10 +125,24 @@ def _of_bench(gate: Gate, step: Step, remeasure: Remeasure) -> Iterator[Verdict]
         yield Verdict(f"{gate.measure}[{label}] at batch {b}", passed, said, 7)
 
 
-def _note(seen: Mapping[int, list[Mapping[str, float]]], result: Any) -> None:
-    for measurement in result.measurements:
-        if measurement.batch in seen:
-            seen[measurement.batch].append(baseline.figures(measurement))
+def _beside_control(kept: Baseline | None, measure: Callable[[], Any]) -> tuple[Any, Mapping[str, float]]:
+    """A result, and how much other programs slowed the machine down meanwhile, against when the baseline was made."""
+    if kept is None or not kept.control:
+        return measure(), {}
+    from trtconv.pipeline import control
+
+    before = control.figures()
+    result = measure()
+    now = baseline.best([before, control.figures()])
+    return result, control.slowdown(kept.control, now)
+
+
+def _note(seen: Mapping[int, list[Mapping[str, float]]], measurement: Any, load: Mapping[str, float]) -> None:
+    if measurement.batch in seen:
+        figures = baseline.figures(measurement)
+        seen[measurement.batch].append(
+            {n: v * load.get(n, 1) if n == "throughput" else v / load.get(n, 1) for n, v in figures.items()}
+        )
 
 
 def _limits(

@@ -171,6 +171,7 @@ class _SharedSteps:
                 sections.keep(section.keep),
                 sections.keep(section.exclude),
                 section.io_types,
+                self.job.calibrate.coverage if self.job.calibrate else 1.0,
             )
 
         return Node(
@@ -180,8 +181,12 @@ class _SharedSteps:
             (typed,),
             precision,
             ("convert", "calibrate") if cache is not None and given is None else ("convert",),
-            {"cache": given} if given else {},
-            {**sections.options(section), "precision": precision},
+            _cache_files(given),
+            {
+                **sections.options(section),
+                "precision": precision,
+                "coverage": self.job.calibrate.coverage if self.job.calibrate else 1.0,
+            },
         )
 
     def _cache(self, precision: str) -> tuple[Path | None, Path | None]:
@@ -190,6 +195,14 @@ class _SharedSteps:
         if calibration is None or precision in ("fp32", "tf32"):
             return None, None
         return calibration.cache, calibration.cache or self.layout.cache
+
+
+def _cache_files(given: Path | None) -> dict[str, Path]:
+    """A cache that the user gave, and the facts beside it, which lower reads too."""
+    if given is None:
+        return {}
+    facts = given.with_name(given.name + ".json")
+    return {"cache": given, **({"facts": facts} if facts.exists() else {})}
 
 
 def upto(steps: list[Node], stage: str) -> list[Node]:

@@ -46,7 +46,7 @@ def files(data: Data) -> dict[str, Path]:
 
 def keep(section: Keep) -> KeepRules:
     """Nodes to leave alone."""
-    return KeepRules(tuple(section.ops), tuple(section.names))
+    return KeepRules(tuple(section.ops), tuple(section.names), section.limit)
 
 
 def ranges(wanted: Mapping[str, Profile], interface: tuple[TensorInfo, ...]) -> tuple[Mapping[str, ShapeRange], ...]:

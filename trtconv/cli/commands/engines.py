@@ -324,12 +324,18 @@ def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dic
     from trtconv.pipeline import baseline
 
     results: dict[str, list[Any]] = {}
+    controls: list[dict[str, float]] = []
     forced = {**options, "force": (*options.pop("force", ()), "bench"), "ignore_gates": True}
     for _ in range(max(repeats, 1)):
-        for step in execute.run_job(job, stage="bench", output=shown, **forced):
-            if step.node.stage == "bench":
-                results.setdefault(step.node.precision, []).append(step.result)
-    baseline.write(path, results)
+        steps = execute.run_job(job, stage="bench", output=shown, **forced)
+        measured = [step for step in steps if step.node.stage == "bench" and step.result is not None]
+        for step in measured:
+            results.setdefault(step.node.precision, []).append(step.result)
+        if any(baseline.on_cpu(step.result) for step in measured):
+            from trtconv.pipeline import control
+
+            controls.append(control.figures())
+    baseline.write(path, results, controls)
     click.echo(f"{path}: best of {max(repeats, 1)} measurements of {', '.join(results)}", err=True)
 
 
