@@ -20,6 +20,7 @@ COMMANDS = {
     "freeze": ("trtconv.cli.commands.stages:freeze", "A SavedModel or Keras model to a frozen graph."),
     "convert": ("trtconv.cli.commands.stages:convert", "Any source to checked FP32 ONNX."),
     "calibrate": ("trtconv.cli.commands.stages:calibrate", "Activation ranges from samples to a calibration cache."),
+    "cache": ("trtconv.cli.commands.cache:cache", "Show, compare, merge and check calibration caches."),
     "lower": ("trtconv.cli.commands.stages:lower", "FP32 ONNX to typed ONNX: fp16, int8, ..."),
     "build": ("trtconv.cli.commands.stages:build", "A model to a TensorRT engine."),
     "verify": ("trtconv.cli.commands.engines:verify", "Compare models with each other and with labels."),
@@ -73,7 +74,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with the exit code that the outcome has."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="trtconv", standalone_mode=False)
     except TrtconvError as error:
         _tell(error.message, error.hint)
         sys.exit(error.exit_code)

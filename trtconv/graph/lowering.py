@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,7 @@ class Lowering:
     idle: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def apply(model: Any, recipe: Recipe, amax: Mapping[str, float], ranges: Mapping[str, float] | None,
-          check: Callable[[Plan], None] = lambda _: None) -> Lowering:  # fmt: skip
+def apply(model: Any, recipe: Recipe, amax: Mapping[str, float], ranges: Mapping[str, float] | None) -> Lowering:
     """Lower a model in place.
 
     Args:
@@ -58,7 +57,6 @@ def apply(model: Any, recipe: Recipe, amax: Mapping[str, float], ranges: Mapping
         recipe: what to make.
         amax: range per tensor, for quantization.
         ranges: largest magnitude per tensor, for the 16-bit type; None: not measured.
-        check: sees the plan before anything changes; raises what it finds wrong.
 
     Raises:
         ConversionError: the model cannot be expressed as asked.
@@ -66,7 +64,6 @@ def apply(model: Any, recipe: Recipe, amax: Mapping[str, float], ranges: Mapping
     done = Lowering()
     if recipe.precision in QUANTIZED:
         done.plan = placement.plan(model, recipe.precision, recipe.exclude, recipe.keep, amax)
-        check(done.plan)
         added = qdq.quantize(model, done.plan, amax, recipe.precision, recipe.base)
         done.left_out += done.plan.left_out
         done.idle["exclude"] = done.plan.idle

@@ -156,6 +156,8 @@ class _Planner:
         amax = self.amax.get(tensor)
         if amax is None:
             return ""
+        if math.isnan(amax):
+            return f"the calibration cache does not cover its input {tensor!r}"
         if amax == 0.0:
             return f"its input {tensor!r} was always zero in calibration"
         if not math.isfinite(amax):

@@ -89,6 +89,12 @@ class Calibrate(Section):
     method: Literal["minmax", "entropy", "percentile", "mse"] = Field("minmax", description="choice of thresholds")
     batch: int = Field(10, gt=0, description="samples per run")
     seed: int = Field(0, ge=0, description="order of samples when fewer are used than there are")
+    coverage: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the tensors needed that a cache must cover; what reads the others is not quantized",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -102,6 +108,12 @@ class Keep(Section):
 
     ops: Names = Field([], description="ONNX operator types")
     names: Names = Field([], description="regular expressions, searched in node names")
+    limit: float | None = Field(
+        None,
+        gt=0,
+        description="measured magnitude above which a tensor's nodes belong here (default: half the type's "
+        "largest value under keep, none under exclude)",
+    )
 
 
 class Lower(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from trtconv.core.records import PRECISIONS, KeepRules
 if TYPE_CHECKING:
     from trtconv.calibration.cache import Cache, Facts
     from trtconv.graph.lowering import Lowering
-    from trtconv.graph.placement import Plan
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class LowerRequest:
         keep: nodes to leave in FP32, whatever the precision.
         exclude: nodes to leave out of int8 or fp8 (they get ``base``).
         io_types: ``keep`` leaves inputs and outputs FP32, ``convert`` gives them the half type.
+        coverage: share of the tensors that int8 or fp8 needs which the cache must cover, 0..1; operators that read
+            another one are left out.
     """
 
     model: Path
@@ -41,6 +43,7 @@ class LowerRequest:
     keep: KeepRules = field(default_factory=KeepRules)
     exclude: KeepRules = field(default_factory=KeepRules)
     io_types: str = "keep"
+    coverage: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,12 @@ def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
     from trtconv.graph import lowering
 
     cache, facts = _cache(request)
-    amax = cache.amax if cache is not None else {}
+    used = cache is not None and request.precision in lowering.QUANTIZED
+    amax = _usable(request, model, cache) if cache is not None and used else {}
     measured = facts.amax if facts is not None else cache.amax if cache is not None else None
 
-    def check(plan: Plan) -> None:
-        assert cache is not None
-        _covered(request, plan, cache)
-
     recipe = lowering.Recipe(request.precision, request.base, request.keep, request.exclude, request.io_types)
-    done = lowering.apply(model, recipe, amax, measured, check)
+    done = lowering.apply(model, recipe, amax, measured)
     for section, rules in done.idle.items():
         if rules:
             emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
@@ -154,18 +154,23 @@ def _cache(request: LowerRequest) -> tuple[Cache | None, Facts | None]:
     return read, facts
 
 
-def _covered(request: LowerRequest, plan: Plan, cache: Cache) -> None:
-    """Demand a range for every tensor to be quantized."""
-    from trtconv.graph import placement
+def _usable(request: LowerRequest, model: Any, cache: Cache) -> Mapping[str, float]:
+    """The cache's ranges; NaN for tensors that it may lack, so that what reads them is left out.
 
-    missing = placement.uncovered(plan, cache.amax)
-    if not missing:
-        return
-    shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-    covered = len(plan.tensors) - len(missing)
-    raise UsageError(f"{request.cache}: covers {covered} of the {len(plan.tensors)} tensors that {request.precision} "
-                     f"needs in {request.model}; missing: {shown}",
-                     hint="calibrate this model" if covered else "the cache seems to be for another model")  # fmt: skip
+    Raises:
+        UsageError: it covers less than the request demands.
+    """
+    from trtconv.graph import placement
+    from trtconv.graph.coverage import coverage
+
+    plan = placement.plan(model, request.precision, request.exclude, request.keep, cache.amax)
+    found = coverage(model, plan, cache.amax)
+    if found.share < request.coverage:
+        hint = (f"calibrate this model, or accept a share of {found.share:.2f} with calibrate.coverage" if found.share
+                else "the cache seems to be for another model; calibrate this one")  # fmt: skip
+        raise UsageError(f"{request.cache}: too little for {request.precision} of {request.model}: it "
+                         f"{found.describe()}; the share demanded is {request.coverage:g}", hint=hint)  # fmt: skip
+    return {**cache.amax, **dict.fromkeys(found.missing, float("nan"))}
 
 
 def _verify(model: Any) -> None:
