@@ -14,8 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.backends.fake_tensorrt import H200, Fake, FakeDevice
 from trtconv.adapters import cuda, cuda_driver, tensorrt
-from trtconv.backends import builder, isolated
-from trtconv.backends import messages
+from trtconv.backends import builder, isolated, messages
 
 Install = Callable[..., tuple[Fake, FakeDevice]]
 
