@@ -51,7 +51,7 @@ $(DIGITS): scripts/train_digits.py | $(VENV)/.has-demo
 
 # One environment for everything. A stamp file per set of extras says that it was installed from this pyproject.toml.
 $(VENV)/.has-demo: PACKAGES = -e '.[tf,rtx]' scikit-learn
-$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx]'
+$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images]'
 $(VENV)/.has-gpu: PACKAGES = -e '.[dev,tf,rtx,cuda]'
 $(VENV)/.has-%: pyproject.toml | $(BIN)/python
 	@echo "installing $(PACKAGES) into $(VENV): some minutes and 2 GB the first time"
