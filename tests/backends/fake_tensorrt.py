@@ -93,7 +93,8 @@ class Fake:
             if isinstance(members, list):
                 self._enum(name, members)
         base = {"__init__": lambda _self: None}
-        self.ILogger, self.IProgressMonitor = type("ILogger", (), dict(base)), type("IProgressMonitor", (), dict(base))
+        for name in ("ILogger", "IProgressMonitor", "IProfiler"):
+            setattr(self, name, type(name, (), dict(base)))
 
     def _enum(self, name: str, members: list[str]) -> None:
         values = {member: Member(member, number) for number, member in enumerate(members)}
@@ -168,6 +169,9 @@ class Fake:
             return bool(low <= shape[0] <= high)
 
         def run(stream: int) -> bool:
+            if context._behaviour.get("profiler"):
+                for layer, ms in (("conv", 2.0), ("relu", 0.5)):
+                    context._behaviour["profiler"].report_layer_time(layer, ms)
             x = read(state["address"]["x"], state["shape"])
             write(state["address"]["y"], self.model(x).astype(np.float32))
             return True
@@ -180,9 +184,10 @@ class Fake:
             state["address"][name] = address
             return True
 
-        return Object(self, "IExecutionContext", set_input_shape=set_shape, execute_async_v3=run,
-                      set_optimization_profile_async=choose, set_tensor_address=place,
-                      get_tensor_shape=lambda name: state["shape"])  # fmt: skip
+        context = Object(self, "IExecutionContext", set_input_shape=set_shape, execute_async_v3=run,
+                         set_optimization_profile_async=choose, set_tensor_address=place,
+                         get_tensor_shape=lambda name: state["shape"])  # fmt: skip
+        return context
 
 
 def read(address: int, shape: tuple[int, ...]) -> np.ndarray:

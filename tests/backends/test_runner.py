@@ -124,7 +124,10 @@ def test_float64_is_taken_as_float32(doubling: Path) -> None:
 
 
 def test_closed_loop_runs_one_query_at_a_time_per_stream(doubling: Path) -> None:
-    queries = closed_loop.measure(open_onnx(doubling), {"x": X}, Limits(0.02, 0.05, 10), 2, lambda seconds: None)
+    queries, partial = closed_loop.measure(
+        open_onnx(doubling), {"x": X}, Limits(0.02, 0.05, 10), 2, lambda seconds: None
+    )
+    assert not partial
     assert len(queries) >= 20
     assert min(query.start for query in queries) >= 20
     assert max(query.end for query in queries) >= 70

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from uuid import UUID
 
 _CC_MAJOR, _CC_MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute in cuda.h
 _NO_DEVICE = 100
@@ -20,6 +21,7 @@ class Gpu:
         capability: compute capability (major, minor).
         memory: bytes.
         integrated: whether it shares the host's memory.
+        uuid: as NVIDIA's tools write it, such as ``GPU-1b2c...``; empty when the driver does not tell.
     """
 
     index: int
@@ -27,6 +29,7 @@ class Gpu:
     capability: tuple[int, int]
     memory: int
     integrated: bool
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,5 +82,7 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
         driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
         return value.value
 
+    raw = ctypes.create_string_buffer(16)
+    uuid = "" if driver.cuDeviceGetUuid(raw, device) else f"GPU-{UUID(bytes=raw.raw)}"
     return Gpu(index, name.value.decode(errors="replace"), (attribute(_CC_MAJOR), attribute(_CC_MINOR)), memory.value,
-               bool(attribute(_INTEGRATED)))  # fmt: skip
+               bool(attribute(_INTEGRATED)), uuid)  # fmt: skip

@@ -10,7 +10,15 @@ from functools import cache
 from typing import cast
 
 from trtconv.adapters import cuda_driver
-from trtconv.adapters.tensorrt_api import Capabilities, Enum, TrtApi, TrtILogger, TrtIProgressMonitor, Version
+from trtconv.adapters.tensorrt_api import (
+    Capabilities,
+    Enum,
+    TrtApi,
+    TrtILogger,
+    TrtIProfiler,
+    TrtIProgressMonitor,
+    Version,
+)
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
 from trtconv.core.extras import install_line
@@ -187,6 +195,19 @@ def progress_monitor(
             on_finish(phase_name)
 
     return cast("TrtIProgressMonitor", Monitor())
+
+
+def profiler(api: TrtApi, on_layer: Callable[[str, float], None]) -> TrtIProfiler:
+    """A profiler that passes on the name and the milliseconds of each layer of a run; it must not raise."""
+
+    class Profiler(api.IProfiler):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            on_layer(layer_name, ms)
+
+    return cast("TrtIProfiler", Profiler())
 
 
 _UNKNOWN = "unknown"

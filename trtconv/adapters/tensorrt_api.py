@@ -62,6 +62,10 @@ class TrtIProgressMonitor(Protocol):
     """Base class of progress monitors; only handed over."""
 
 
+class TrtIProfiler(Protocol):
+    """Base class of profilers; only handed over."""
+
+
 class TrtITensor(Protocol):
     """A tensor of a network."""
 
@@ -215,6 +219,8 @@ class TrtIRuntimeConfig(Protocol):
 class TrtIExecutionContext(Protocol):
     """Runs an engine; one at a time."""
 
+    profiler: TrtIProfiler
+
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         """Choose a profile; before any shape."""
 
@@ -284,6 +290,7 @@ class TrtApi(Protocol):
     __version__: str
     ILogger: type
     IProgressMonitor: type
+    IProfiler: type
     BuilderFlag: TrtBuilderFlag
     NetworkDefinitionCreationFlag: TrtNetworkDefinitionCreationFlag
     MemoryPoolType: TrtMemoryPoolType

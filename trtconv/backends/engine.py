@@ -44,6 +44,7 @@ class Engine:
         outputs: likewise.
         profiles: ranges of the dynamic inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
+        memory_loaded: bytes of GPU memory that loading took.
     """
 
     def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit) -> None:
@@ -53,6 +54,7 @@ class Engine:
         self._free_before = device.memory_info()[0]
         self._runtime: TrtRuntime | None = loaded.api.Runtime(logger)
         self._engine: TrtICudaEngine | None = self._load(self._runtime, emit)
+        self.memory_loaded = self.memory_used()
         self._kernels = _Kernels(path) if loaded.can.jit else None
         names = [self.native.get_tensor_name(index) for index in range(self.native.num_io_tensors)]
         ins = [name for name in names if self._is_input(name)]

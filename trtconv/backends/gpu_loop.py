@@ -32,11 +32,13 @@ class Recorded:
         queries: whose computation began after the warm-up, in the order they were waited for.
         graph: whether runs were replayed from CUDA graphs.
         note: why they were not, though the rules want it.
+        partial: whether Ctrl-C ended it early.
     """
 
     queries: list[Query]
     graph: bool
     note: str
+    partial: bool = False
 
 
 def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
@@ -55,9 +57,11 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limit
         lanes = [stack.enter_context(_lane(engine, feeds, rules)) for _ in range(streams)]
         tell(0.0)
         with _no_collection():
-            queries = _Race(engine.device, lanes, rules, limits).run(tell)
+            race = _Race(engine.device, lanes, rules, limits)
+            race.run(tell)
         note = next((lane.note for lane in lanes if lane.note), "")
-        return Recorded(queries, all(flight.slot.replays for lane in lanes for flight in lane.flights), note)
+        return Recorded(race.counted, all(flight.slot.replays for lane in lanes for flight in lane.flights), note,
+                        race.partial)  # fmt: skip
 
 
 class _Flight:
@@ -69,14 +73,15 @@ class _Flight:
         self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
         self.enqueue = 0.0
 
-    def query(self, origin: Event, transfers: bool) -> Query:
+    def query(self, origin: Event, rules: Rules) -> Query:
         """Times of the query that just ended."""
         start, compute = self.start.since(origin), self.end.since(self.start)
-        if not transfers:
+        if not rules.transfers:
             return Query(start, start + compute, compute, None, compute, None, self.enqueue)
         h2d, d2h = self.in_end.since(self.in_start), self.out_end.since(self.out_start)
-        first = self.in_start.since(origin)
-        return Query(first, self.out_end.since(origin), h2d + compute + d2h, h2d, compute, d2h, self.enqueue)
+        first, last = self.in_start.since(origin), self.out_end.since(origin)
+        latency = h2d + compute + d2h if rules.together else last - first
+        return Query(first, last, latency, h2d, compute, d2h, self.enqueue)
 
     def close(self) -> None:
         for event in self.events:
@@ -167,6 +172,7 @@ class _Race:
         self.wanted = limits.iterations * (1 if rules.together else len(lanes))
         self.number = self.skipped = 0
         self.elapsed = 0.0
+        self.partial = False
         self.counted: list[Query] = []
         self.origin = device.event(spin=rules.spin)
         self.origin.record(lanes[0].compute)
@@ -174,8 +180,15 @@ class _Race:
             for stream in (lane.copy_in, lane.compute, lane.copy_out):
                 stream.wait(self.origin)
 
-    def run(self, tell: Callable[[float], None]) -> list[Query]:
-        """All queries that count."""
+    def run(self, tell: Callable[[float], None]) -> None:
+        """Until the limits are reached, or Ctrl-C comes; what was counted by then stays."""
+        try:
+            self.loop(tell)
+        except KeyboardInterrupt:
+            self.partial = True
+        self.drain()
+
+    def loop(self, tell: Callable[[float], None]) -> None:
         warm, until = self.limits.warmup * 1e3, (self.limits.warmup + self.limits.duration) * 1e3
         told, size = time.monotonic(), len(self.ring)
         while self.number < self.wanted + self.skipped or self.elapsed < until:
@@ -188,22 +201,21 @@ class _Race:
             if time.monotonic() - told >= _TELL:
                 told = time.monotonic()
                 tell(self.elapsed / 1e3)
-        self.drain()
-        return self.counted
 
     def collect(self, place: int) -> None:
         """Wait for the queries of one turn and keep those after the warm-up."""
         for turn in self.ring[place]:
             turn.lane.wait(turn.flight)
-            query = turn.flight.query(self.origin, self.rules.transfers)
+            query = turn.flight.query(self.origin, self.rules)
             if turn.flight.start.since(self.origin) >= self.limits.warmup * 1e3:
                 self.counted.append(query)
             self.elapsed = max(self.elapsed, query.end)
 
     def drain(self) -> None:
         """Collect what is still under way."""
-        for late in range(max(self.number - len(self.ring), 0), self.number):
-            self.collect(late % len(self.ring))
+        if not self.partial:
+            for late in range(max(self.number - len(self.ring), 0), self.number):
+                self.collect(late % len(self.ring))
         self.origin.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Rules:
         graph: whether queries are replayed from a CUDA graph, where that is possible.
         depth: queries in flight per context.
         wall_clock: latency is the host's time from call to result, instead of the sum of GPU times.
-        together: whether contexts are used in turns, one query on each and then waiting for all, as trtexec does;
-            otherwise each gets its next query as soon as its last one is done.
+        together: whether contexts are used in turns, one query on each and then waiting for all, as trtexec does, with
+            the sum of its parts as a query's latency; otherwise each slot gets its next query as soon as its last one
+            is done, and the latency is the time from the first copy's start to the last one's end.
     """
 
     name: str
@@ -33,20 +35,28 @@ class Rules:
 RULES: Mapping[str, Rules] = {
     "trtexec10": Rules("trtexec10", transfers=True, spin=False, graph=False, depth=2),
     "trtexec11": Rules("trtexec11", transfers=False, spin=True, graph=True, depth=2),
-    "app": Rules("app", transfers=True, spin=True, graph=False, depth=1, wall_clock=True),
+    "app": Rules("app", transfers=True, spin=True, graph=True, depth=1, wall_clock=True),
+    "pipelined": Rules("pipelined", transfers=True, spin=True, graph=True, depth=2, together=False),
 }
-"""trtexec's defaults in TensorRT 10 and 11, and what an application sees."""
+"""trtexec's defaults in TensorRT 10 and 11, what an application sees, and everything overlapped for throughput."""
+
+PIPELINED = RULES["pipelined"]
+"""What tuning starts from."""
 
 
-def changed(rules: Rules, changes: Mapping[str, bool | None]) -> Rules:
+def changed(rules: Rules, changes: Mapping[str, bool | int | None]) -> Rules:
     """Rules with some of them changed. The name says which, so that unlike numbers are not taken for like ones."""
-    real: dict[str, bool] = {
+    real: dict[str, Any] = {
         rule: value for rule, value in changes.items() if value is not None and value != getattr(rules, rule)
     }
     if not real:
         return rules
-    words = ",".join(f"{rule}={'on' if value else 'off'}" for rule, value in sorted(real.items()))
+    words = ",".join(f"{rule}={_word(value)}" for rule, value in sorted(real.items()))
     return replace(rules, **real, name=f"{rules.name}({words})")
+
+
+def _word(value: bool | int) -> str:
+    return str(value) if not isinstance(value, bool) else "on" if value else "off"
 
 
 @dataclass(frozen=True)

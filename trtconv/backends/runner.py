@@ -126,19 +126,22 @@ class EngineRunner:
         self._graph = graph
         self._slot = Slot(model, graph=graph)
         self._stream = model.device.stream()
+        self._resting = False
         self._capturable = graph and not self._slot.replays
         self.inputs, self.outputs, self.profiles = model.inputs, model.outputs, model.profiles
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
         feeds = _checked(feeds, self.inputs, self.profiles)
-        return self._run({name: array.shape for name, array in feeds.items()}, lambda _: self._slot.fill(feeds))
+        return self._run({name: array.shape for name, array in feeds.items()}, lambda host: _fill(host, feeds))
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
         return self._run(shapes, lambda host: fill({info.name: host[info.name] for info in self.inputs}))
 
     def _run(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        if self._resting:
+            self._slot, self._resting = Slot(self.engine, graph=self._graph), False
         slot, stream = self._slot, self._stream
         fresh = slot.reshape(shapes, stream)
         fill(slot.host)
@@ -149,6 +152,11 @@ class EngineRunner:
         slot.copy_out(stream)
         stream.synchronize()
         return slot.outputs()
+
+    def rest(self) -> None:
+        """Free the context and its buffers; the next run makes them again."""
+        self._slot.close()
+        self._resting = True
 
     def describe(self) -> str:
         """See ``Runner.describe``."""
@@ -162,9 +170,14 @@ class EngineRunner:
         """Make the GPU current in this thread."""
         return self.engine.device.current()
 
-    def fork(self) -> EngineRunner:
-        """Another context and stream on the same engine."""
-        return EngineRunner(self.engine, owner=False, graph=self._graph)
+    def fork(self, graph: bool | None = None) -> EngineRunner:
+        """Another context and stream on the same engine, with CUDA graphs or without; as this one where not said."""
+        return EngineRunner(self.engine, owner=False, graph=self._graph if graph is None else graph)
+
+    @property
+    def replays(self) -> bool:
+        """Whether its runs come from a CUDA graph."""
+        return self._slot.replays
 
     def close(self) -> None:
         """Free the context and its buffers; the first runner frees the engine and leaves the device too."""
@@ -242,6 +255,11 @@ def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
         raise EnvironmentProblem(f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
                                  hint="give the typed .onnx file that it was built from")  # fmt: skip
     return open_onnx(typed, facts.profiles if facts else ())
+
+
+def _fill(host: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> None:
+    for name, array in feeds.items():
+        np.copyto(host[name], array)
 
 
 def _checked(

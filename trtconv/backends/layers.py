@@ -1,0 +1,51 @@
+"""How long each layer of an engine takes, in a run of its own: measuring layers slows the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from trtconv.adapters import tensorrt
+from trtconv.backends.engine import Engine
+from trtconv.backends.slots import Slot
+from trtconv.backends.statistics import median
+
+_WARM, _RUNS = 3, 20
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer: its name, and the median of its times in milliseconds."""
+
+    name: str
+    ms: float
+
+
+def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+    """Median times of all layers over some runs without CUDA graph, in the order of execution."""
+    times: dict[str, list[float]] = {}
+    profiler = tensorrt.profiler(engine.loaded.api, lambda name, ms: times.setdefault(name, []).append(ms))
+    slot, stream = Slot(engine), engine.device.stream()
+    try:
+        slot.reshape({name: array.shape for name, array in feeds.items()}, stream)
+        slot.fill(feeds)
+        slot.copy_in(stream)
+        for _ in range(_WARM):
+            slot.compute(stream)
+        stream.synchronize()
+        slot.context.profiler = profiler  # reports as soon as a run is enqueued, which waits for it
+        for _ in range(_RUNS):
+            slot.compute(stream)
+            stream.synchronize()
+    finally:
+        slot.close()
+        stream.close()
+    return tuple(LayerTime(name, _per_run(found)) for name, found in times.items())
+
+
+def _per_run(times: list[float]) -> float:
+    """A name may stand for several layers: their times in one run add up."""
+    runs = np.array(times).reshape(_RUNS, -1) if len(times) % _RUNS == 0 else np.array(times)[:, None]
+    return float(median(sorted(runs.sum(axis=1))))

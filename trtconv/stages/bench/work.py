@@ -1,0 +1,280 @@
+"""A benchmark's work: settings, measurements, power, layers, comparisons."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
+from trtconv.core.events import Emit, Message, Progress
+from trtconv.stages.bench import BenchRequest, BenchResult, Measurement, Rival
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trtconv.backends.power import Watch
+    from trtconv.backends.rules import Limits, Query, Rules
+    from trtconv.backends.runner import EngineRunner, Runner
+    from trtconv.backends.tune import Trial
+
+PARTS = ("h2d", "compute", "d2h", "enqueue")
+
+
+class Bench:
+    """One request under way."""
+
+    def __init__(self, request: BenchRequest, runner: Runner, rules: Rules, emit: Emit) -> None:
+        self.request, self.runner, self.rules, self.emit = request, runner, rules, emit
+        self.streams = request.streams
+        self.memory: int | None = None
+        self.parts: dict[str, int] = {}
+        self.notes: dict[str, None] = {}
+        self.trials: list[Trial] = []
+        self.stopped = False
+
+    def result(self, fell_back: str) -> BenchResult:
+        """Everything that the request asks for; ``fell_back`` says why the engine does not run."""
+        from trtconv.backends import profiles
+
+        runner = self.runner
+        batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles) or 1,)
+        feeds = {batch: self.feeds(batch) for batch in batches}  # all of them first: a mistake costs no measurement
+        rivals = [self.rival(name) for name in self.request.against]
+        if self.on_cpu:
+            self.notes["measured on the CPU by the host's clock, one query at a time per stream: copies, CUDA graphs, "
+                       "spinning and queries in flight do not apply"] = None  # fmt: skip
+        elif isinstance(runner, _engine_runner()):
+            runner.rest()  # measurements make contexts of their own
+        plan, tuned = self.tuned(feeds) if self.request.tune else (dict.fromkeys(feeds, (self.rules, self.streams)), "")
+        measured = tuple(m for batch, feed in feeds.items() if (m := self.repeated(batch, feed, *plan[batch])))
+        if not measured:
+            raise Interrupted("interrupted before anything was measured")
+        compared = () if self.stopped else self.compared(rivals, feeds)
+        name = next(iter(plan.values()))[0].name if self.request.tune else self.rules.name
+        return BenchResult(runner.describe(), fell_back, name, measured, self.memory, self.conditions(plan),
+                           tuple(self.notes), self.parts, compared, tuned,
+                           tuple(dataclasses.asdict(trial) for trial in self.trials))  # fmt: skip
+
+    def conditions(self, plan: Mapping[int, tuple[Rules, int]]) -> dict[str, Any]:
+        """How it was measured in fact."""
+        rules, streams = next(iter(plan.values()))
+        if self.on_cpu:
+            found = {"clock": "host", "transfers": False, "wait": "call", "depth": 1}
+        else:
+            found = {"clock": "host" if rules.wall_clock else "GPU events", "transfers": rules.transfers,
+                     "wait": "spin" if rules.spin else "sleep", "depth": rules.depth}  # fmt: skip
+        found |= {"streams": streams}
+        return found | ({} if self.request.rate is None else {"rate": self.request.rate})
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether ONNX Runtime runs."""
+        from trtconv.backends.runner import OnnxRunner
+
+        return isinstance(self.runner, OnnxRunner)
+
+    def feeds(self, batch: int) -> dict[str, np.ndarray]:
+        """Inputs of one batch: the request's samples, or random ones."""
+        from trtconv.backends import profiles, synthetic
+        from trtconv.data.feeds import open_feed
+
+        shapes = profiles.shapes_at(self.runner.inputs, self.runner.profiles, batch)
+        if self.request.data is None:
+            return synthetic.feeds(self.runner.inputs, shapes)
+        feed = open_feed(self.request.data, self.runner.inputs)
+        if len(feed) < batch:
+            raise UsageError(f"a batch of {batch} was asked for, and there are {len(feed)} samples",
+                             hint="measure smaller batches, or leave the data out for random inputs")  # fmt: skip
+        return next(feed.batches(batch))
+
+    def tuned(self, feeds: Mapping[int, dict[str, np.ndarray]]) -> tuple[dict[int, tuple[Rules, int]], str]:
+        """The best rules and contexts for each batch, and the best of all as YAML."""
+        from trtconv.backends import tune
+
+        if not isinstance(self.runner, _engine_runner()):
+            raise EnvironmentProblem("--tune needs a GPU: there is nothing to tune on ONNX Runtime",
+                                     hint="run it on the machine with the GPU")  # fmt: skip
+        limit = None if self.request.max_latency is None else self.request.max_latency * 1e3
+
+        def tell(trial: Trial) -> None:
+            self.trials.append(trial)
+            self.emit(Message(f"batch {trial.batch}, {trial.streams} contexts x {trial.depth} in flight, graph "
+                              f"{trial.graph}: {trial.throughput:.1f}/s, p99 {trial.p99_ms:.3f} ms"))  # fmt: skip
+
+        winners = tune.search(self.runner.engine, feeds, limit, tell)
+        best, plan = winners[0], {trial.batch: (trial.rules, trial.streams) for trial in winners}
+        for batch in [batch for batch in feeds if batch not in plan]:
+            self.notes[
+                f"batch {batch}: no setting keeps the latency limit; measured with the best of another batch"
+            ] = None
+            plan[batch] = (best.rules, best.streams)
+        return plan, (f"infer: {{batch: {best.batch}, contexts: {best.streams * best.depth}}}\n"
+                      f"bench: {{semantics: pipelined, batch: {best.batch}, streams: {best.streams}, "
+                      f"depth: {best.depth}, cuda_graph: {str(best.graph).lower()}}}\n")  # fmt: skip
+
+    def repeated(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
+        """The median of the repetitions; None when Ctrl-C came before it began."""
+        found: list[Measurement] = []
+        while len(found) < self.request.repeats and not self.stopped:
+            found.append(self.measurement(batch, feeds, rules, streams))
+        if not found:
+            return None
+        rates = tuple(measured.throughput for measured in found)
+        middle = sorted(found, key=lambda measured: measured.throughput)[len(found) // 2]
+        layers = self.layers(feeds) if self.request.layers and not self.stopped else ()
+        return dataclasses.replace(middle, repeats=rates, layers=layers)
+
+    def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
+        """Median milliseconds of every layer."""
+        from trtconv.backends import layers
+
+        if not isinstance(self.runner, _engine_runner()):
+            self.notes["times of layers need a GPU"] = None
+            return ()
+        return tuple((layer.name, layer.ms) for layer in layers.measure(self.runner.engine, feeds))
+
+    def measurement(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement:
+        """One measurement, with the GPU's power and clocks."""
+        from trtconv.backends.power import Watch
+        from trtconv.backends.rules import Limits
+
+        request = self.request
+        limits = Limits(request.warmup, request.duration, request.iterations)
+        engine = self.runner.engine if isinstance(self.runner, _engine_runner()) else None
+        with Watch(engine.device.gpu.uuid) if engine else contextlib.nullcontext() as watch:
+
+            def tell(seconds: float) -> None:
+                self.told(batch, limits, seconds)
+                if watch is not None and seconds >= limits.warmup:
+                    watch.begin()
+
+            queries, graph, partial = self.queries(feeds, rules, limits, streams, tell)
+        self.stopped |= partial
+        if not queries:
+            raise Interrupted("interrupted before anything was measured")
+        self.doubt(batch, queries, streams)
+        measured = _measurement(batch, queries, request.percentiles, graph)
+        depth = 1 if rules.wall_clock or self.on_cpu else rules.depth
+        return dataclasses.replace(measured, power=self.power(watch, measured), streams=streams, depth=depth,
+                                   partial=partial)  # fmt: skip
+
+    def queries(self, feeds: dict[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
+                tell: Callable[[float], None]) -> tuple[Sequence[Query], bool, bool]:  # fmt: skip
+        """What was measured, whether by CUDA graphs, and whether Ctrl-C cut it short."""
+        from trtconv.backends import closed_loop, gpu_loop
+
+        rate = self.request.rate
+        if isinstance(self.runner, _engine_runner()):
+            if not rules.wall_clock:
+                recorded = gpu_loop.measure(self.runner.engine, feeds, rules, limits, streams, tell)
+                if recorded.note:
+                    self.notes[f"no CUDA graph: {recorded.note}"] = None
+                return recorded.queries, recorded.graph, recorded.partial
+            with contextlib.closing(self.runner.fork(graph=rules.graph)) as runner:
+                queries, partial = closed_loop.measure(runner, feeds, limits, streams, tell, rate)
+                return queries, runner.replays, partial
+        queries, partial = closed_loop.measure(self.runner, feeds, limits, streams, tell, rate)
+        return queries, False, partial
+
+    def told(self, batch: int, limits: Limits, seconds: float) -> None:
+        """Progress; at its begin the memory is read."""
+        if seconds == 0.0 and isinstance(self.runner, _engine_runner()):  # all is allocated, nothing runs yet
+            used, loaded = self.runner.memory(), self.runner.engine.memory_loaded
+            if used > (self.memory or -1):
+                self.memory = used
+                self.parts |= {"engine": loaded, "contexts": max(used - loaded, 0)}
+        total = limits.warmup + limits.duration
+        self.emit(Progress(f"batch {batch}", min(seconds, total), total, "s"))
+
+    def power(self, watch: Watch | None, measured: Measurement) -> dict[str, Any]:
+        """What the GPU drew, per sample too."""
+        if watch is None:
+            return {}
+        if watch.problem:
+            self.notes[f"no power, clocks or temperature: {watch.problem}"] = None
+        if watch.process_memory is not None:
+            self.parts["process"] = max(watch.process_memory, self.parts.get("process", 0))
+        drawn = watch.drawn()
+        if drawn is None:
+            return {}
+        self.notes |= dict.fromkeys(drawn.notes())
+        samples = measured.throughput * drawn.seconds
+        joules = drawn.joules if drawn.joules is not None else drawn.joules_integrated
+        return {**dataclasses.asdict(drawn), "joules_per_sample": joules / samples,
+                "samples_per_joule": samples / joules if joules else None}  # fmt: skip
+
+    def rival(self, name: str) -> tuple[str, Runner]:
+        """One of ``against``, ready to run."""
+        from trtconv.backends import rivals, sidecar
+
+        request = self.request
+        onnx = request.fallback or (request.model if request.model.suffix == ".onnx" else None)
+        if onnx is None and (facts := sidecar.read(request.model)) is not None:
+            onnx = facts.model
+        return name, rivals.open_rival(name, self.runner, onnx, allow_code=request.allow_code)
+
+    def compared(
+        self, rivals: Sequence[tuple[str, Runner]], feeds: Mapping[int, dict[str, np.ndarray]]
+    ) -> tuple[Rival, ...]:
+        """Everybody on the same inputs, one query at a time, host to host."""
+        from trtconv.backends import closed_loop
+        from trtconv.backends.rules import Limits
+
+        limits = Limits(self.request.warmup, self.request.duration, self.request.iterations)
+        found = []
+        for batch, feed in feeds.items():
+            for name, runner in [("this", self.runner), *rivals] if rivals else []:
+                queries, _ = closed_loop.measure(runner, feed, limits, 1, lambda seconds: None)
+                measured = _measurement(batch, queries, (50,), graph=False)
+                found.append(Rival(name, runner.describe(), batch, measured.throughput, measured.latency_ms["p50"]))
+        return tuple(found)
+
+    def doubt(self, batch: int, queries: Sequence[Query], streams: int) -> None:
+        """The warnings that trtexec gives, by its own thresholds."""
+        from trtconv.backends.statistics import variation
+
+        compute = _median(queries, "compute")
+        if compute is None:
+            return
+        if (_median(queries, "enqueue") or 0.0) > 0.8 * compute:
+            self.notes[f"batch {batch}: enqueueing takes the host nearly as long as the GPU computes"] = None
+        if any((_median(queries, copy) or 0.0) >= compute for copy in ("h2d", "d2h")):
+            self.notes[f"batch {batch}: a copy takes longer than the computation"] = None
+        if variation([query.compute or 0.0 for query in queries]) > 2.5:
+            self.notes[f"batch {batch}: compute times vary by more than 2.5 %; were the clocks stable?"] = None
+        if streams > 1:
+            self.notes["several streams share the GPU: latencies hold for this load only"] = None
+
+
+def _engine_runner() -> type[EngineRunner]:
+    from trtconv.backends.runner import EngineRunner
+
+    return EngineRunner
+
+
+def _measurement(batch: int, queries: Sequence[Query], percentiles: Sequence[float], graph: bool) -> Measurement:
+    from trtconv.backends import statistics
+
+    wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
+    latency = [query.latency for query in queries]
+    compute = [query.compute for query in queries if query.compute is not None]
+    return Measurement(
+        batch, len(queries), batch * len(queries) / wall, statistics.summary(latency, percentiles),
+        _median(queries, "h2d"), _median(queries, "compute"), _median(queries, "d2h"), _median(queries, "enqueue"),
+        graph, statistics.variation(compute or latency), wall, _parts(queries, percentiles))  # fmt: skip
+
+
+def _parts(queries: Sequence[Query], percentiles: Sequence[float]) -> dict[str, dict[str, float]]:
+    from trtconv.backends import statistics
+
+    values = {part: [v for query in queries if (v := getattr(query, part)) is not None] for part in PARTS}
+    return {part: statistics.summary(times, percentiles) for part, times in values.items() if times}
+
+
+def _median(queries: Sequence[Query], part: str) -> float | None:
+    from trtconv.backends import statistics
+
+    values = sorted(value for query in queries if (value := getattr(query, part)) is not None)
+    return statistics.median(values) if values else None
