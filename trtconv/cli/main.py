@@ -20,7 +20,7 @@ COMMANDS = {
     "freeze": ("trtconv.cli.commands.stages:freeze", "A SavedModel or Keras model to a frozen graph."),
     "convert": ("trtconv.cli.commands.stages:convert", "Any source to checked FP32 ONNX."),
     "calibrate": ("trtconv.cli.commands.stages:calibrate", "Activation ranges from samples to a calibration cache."),
-    "cache": ("trtconv.cli.commands.cache:cache", "Show, compare, merge and check calibration caches."),
+    "cache": ("trtconv.cli.commands.cache:cache", "Calibration caches: show, diff, merge, check. The store: ls, gc."),
     "lower": ("trtconv.cli.commands.stages:lower", "FP32 ONNX to typed ONNX: fp16, int8, ..."),
     "build": ("trtconv.cli.commands.stages:build", "A model to a TensorRT engine."),
     "verify": ("trtconv.cli.commands.engines:verify", "Compare models with each other and with labels."),

@@ -1,4 +1,4 @@
-"""Calibration caches: show, compare, merge, and check one against a model."""
+"""Calibration caches: show, compare, merge, and check one against a model. And the store of what steps made."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trtconv.cli.commands.store import gc, ls
 from trtconv.cli.options import existing
 from trtconv.core.errors import UsageError
 
@@ -18,7 +19,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 
 @click.group()
 def cache() -> None:
-    """Calibration caches in TensorRT's text format, whoever wrote them."""
+    """Calibration caches in TensorRT's text format, whoever wrote them; and the store of what runs made (ls, gc)."""
+
+
+cache.add_command(ls)
+cache.add_command(gc)
 
 
 @cache.command()
