@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu lint fix docs bench clean
+.PHONY: help demo test test-slow test-gpu torture lint fix docs bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: lint ## everything that needs no GPU: style, types, layers, tests
 
 test-slow: $(VENV)/.has-dev ## the long tests that `make test` leaves out
 	$(BIN)/pytest -n 2 --dist loadscope -m "slow and not gpu"
+
+torture: $(VENV)/.has-dev ## kill a run at fifty random moments: nothing may be torn, the next run must end the same
+	$(BIN)/pytest -m slow tests/pipeline/test_torture.py
 
 test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where there is none
 	TRTCONV_TEST_GPU=required $(BIN)/pytest -m gpu
