@@ -203,3 +203,19 @@ def test_the_least_recently_used_entries_go_first(line, store):
     removed = store.collect(kept.sizes)
     assert {e.folder for e in removed} == {e.folder for e in entries[:-1]}
     assert [e.folder for e in store.entries()] == [kept.folder]
+
+
+def test_jobs_that_share_a_folder_do_not_disturb_each_other(tmp_path, line):
+    """Each has its own memory, and leaves alone what another is just writing."""
+    statuses = {}
+    for _ in range(2):
+        for name in ("one", "two"):
+            layout = Layout(tmp_path / "shared", name)
+            file = layout.folder / f"{name}.txt"
+            source = tmp_path / {"one": "a", "two": "b"}[name]
+            request = Join((source,), file, name)
+            (layout.folder / ".other.txt.x.tmp").touch() if layout.folder.exists() else None
+            step = Node("only", "join", lambda _, r=request: r, (file,), inputs={"source": source})
+            statuses[name] = [s.status for s in run([step], layout, lambda _: None)]
+    assert statuses == {"one": ["up to date"], "two": ["up to date"]}
+    assert (tmp_path / "shared/.other.txt.x.tmp").exists()

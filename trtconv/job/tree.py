@@ -73,6 +73,14 @@ def read(path: Path) -> Tree:
     return _extended(path, ())
 
 
+def chain(path: Path) -> list[Path]:
+    """A job file and the files that it extends, in turn; all of them were read before."""
+    files = [path]
+    while isinstance(named := _read_one(files[-1]).data.get("extends"), str):
+        files.append(files[-1].parent / named)
+    return files
+
+
 def _extended(path: Path, children: tuple[Path, ...]) -> Tree:
     tree = _read_one(path)
     named = tree.data.pop("extends", None)

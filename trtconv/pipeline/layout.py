@@ -59,5 +59,8 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """What trtconv remembers between runs: state, digests, logs, the run lock."""
-        return self.folder / ".trtconv"
+        """What trtconv remembers of this job between runs: state, digests, logs, the run lock.
+
+        Several jobs may write to one folder, each under its own name.
+        """
+        return self.folder / ".trtconv" / self.name

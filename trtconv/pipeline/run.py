@@ -87,7 +87,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
 
     lock = settings.lock
     with exclusive(layout.state / "run.lock", on_wait):
-        _sweep(layout)
+        _sweep(layout, steps)
         state = State.load(layout.state)
         folder = default_folder()
         store = None if folder is None else Store(folder)
@@ -105,11 +105,14 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     return done
 
 
-def _sweep(layout: Layout) -> None:
-    """Remove temporary files of a run that was killed; whoever holds the lock knows that nobody writes them."""
-    for folder in (layout.folder, layout.state):
-        for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+def _sweep(layout: Layout, steps: Sequence[Node]) -> None:
+    """Remove temporary files of a run that was killed; whoever holds the job's lock knows that nobody writes them.
+
+    Only this job's: others may be writing to the same folder.
+    """
+    begun = [path for step in steps for file in step.files for path in file.parent.glob(f".{file.name}.*.tmp")]
+    for path in (*begun, *layout.state.glob(".*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 def _refuse(lock: Lock, what: str, changes: list[str]) -> None:

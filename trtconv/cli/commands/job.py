@@ -14,6 +14,7 @@ from trtconv.cli.options import job_options, output_options
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--jobs", default=1, show_default=True, metavar="N", help="Steps at the same time.")
+@click.option("--depfile", type=click.Path(path_type=Path), help="Write what the run read and made, as a Make rule.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the gates as JUnit XML.")
 @click.option("--github", is_flag=True, envvar="GITHUB_ACTIONS", help="Print annotations for GitHub Actions.")
 @click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
@@ -29,6 +30,7 @@ def run(
     quiet: bool,
     locked: bool,
     jobs: int,
+    depfile: Path | None,
     junit: Path | None,
     github: bool,
 ) -> None:
@@ -42,7 +44,7 @@ def run(
     """
     from trtconv.cli.execute import Output, run_job
 
-    run_job(
+    steps = run_job(
         job,
         assignments=assignments,
         force=force,
@@ -51,6 +53,18 @@ def run(
         locked=locked,
         jobs=max(jobs, 1),
     )
+    if depfile is not None:
+        _write_depfile(depfile, job, [step.node for step in steps])
+
+
+def _write_depfile(path: Path, job: Path, nodes: list[Any]) -> None:
+    from trtconv.core.files import write_text
+    from trtconv.job.tree import chain
+    from trtconv.report.depfile import depfile
+
+    made = [file for node in nodes if node.stage in ("build", "infer") for file in node.outputs]
+    read = [file for node in nodes for file in node.inputs.values()]
+    write_text(path, depfile(made, [*chain(job), *read]))
 
 
 @click.command()
