@@ -101,7 +101,7 @@ def dry_run(shown: Shown, folder: Path) -> None:
 
 def look_up(shown: Shown, _folder: Path) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    wanted = re.fullmatch(r"pip install 'trtconv\[([\w,]+)\]'", shown.text)
+    wanted = re.fullmatch(r"pip install '\.\[([\w,]+)\]'", shown.text)
     assert wanted is not None, shown.text
     assert set(wanted[1].split(",")) <= set(extras)
 
