@@ -14,6 +14,7 @@ from trtconv.core.errors import EnvironmentProblem, NoKernel, SourceError, Usage
 from trtconv.core.records import Dim, TensorInfo
 
 _ERRORS_ONLY = 3
+_SETS = 2  # of output buffers, used in turn
 _CODE = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _NO_KERNEL = re.compile(r"implementation for (\w+)\(\d+\) node with name '(.*?)'")
 
@@ -32,7 +33,7 @@ class Session:
         self.inputs: tuple[TensorInfo, ...] = _infos(native.get_inputs())
         self.outputs: tuple[TensorInfo, ...] = _infos(native.get_outputs())
         self._names = [info.name for info in self.outputs]
-        self._buffers: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+        self._buffers: dict[tuple[Any, ...], list[dict[str, np.ndarray]]] = {}
         self._fixed_shapes = True
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -47,24 +48,27 @@ class Session:
             raise self._translated(error) from error
 
     def run_reusing(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Like ``run``, but the next call for inputs of the same shapes overwrites the arrays.
+        """Like ``run``, but the call after the next one for inputs of the same shapes overwrites the arrays.
 
-        Large outputs then cost neither a copy nor fresh pages. A model whose outputs change shape with the values of
-        its inputs falls back to ``run``.
+        Large outputs then cost neither a copy nor fresh pages, and one batch can be read while the next one runs. A
+        model whose outputs change shape with the values of its inputs falls back to ``run``.
         """
         key = tuple((name, array.shape) for name, array in feeds.items())
-        buffers = self._buffers.get(key)
-        if buffers is None or not self._fixed_shapes:
+        if key not in self._buffers:  # one shape at a time: the last batch is smaller, and then it is over
+            self._buffers = {key: []}
+        sets = self._buffers[key]
+        if len(sets) < _SETS or not self._fixed_shapes:
             outputs = self.run(feeds)
             if all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" and a.size for a in outputs.values()):
-                self._buffers = {key: outputs}  # one set at a time: the last batch is smaller, and then it is over
+                sets.append(outputs)
             return outputs
+        sets.append(sets.pop(0))
         try:
-            self._run_into(buffers, feeds)
+            self._run_into(sets[-1], feeds)
         except RuntimeError:  # what its binding raises for an output of another shape than before
             self._fixed_shapes = False
             return self.run(feeds)
-        return buffers
+        return sets[-1]
 
     def _run_into(self, buffers: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> None:
         binding = self._native.io_binding()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from trtconv.calibration.histogram import Histogram
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Progress
 
-MEMORY = 160 * 2**20
-"""Bytes of fetched tensors held at a time; samples run in smaller batches where they would be more."""
+MEMORY = 96 * 2**20
+"""Bytes of one batch's fetched tensors, of which two are held; samples run in smaller batches where it is more."""
 
 VALUES = 2**23
 """Values per tensor from which a histogram is an even selection, see ``_stride``."""
@@ -74,8 +73,8 @@ def collect(
 
     Args:
         samples: the data.
-        observe: makes, from tensors to have, a function that gives them for a batch. It may overwrite, at the next
-            call, what it gave.
+        observe: makes, from tensors to have, a function that gives them for a batch. It may overwrite, at the call
+            after the next, what it gave.
         tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
@@ -92,21 +91,35 @@ def collect(
     sizes = _bytes_per_sample(samples, run, fetch, seed)
     chunks = _chunks(sizes, 4 * memory)
     measured = Measured(histograms={name: Histogram() for name in histograms})
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, chunk in enumerate(chunks):
-            run = run if len(chunks) == 1 else observe(chunk)
-            names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
-            room = max(memory // max(sum(sizes[name] for name in chunk), 1), 1)
-            label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
-            work = _Pass(measured, names, len(samples), pool)
-            done = 0
-            for feeds in samples.batches(min(batch, room), seed):
-                count = len(next(iter(feeds.values())))
-                work.add({**run(feeds), **feeds}, count, f"samples {done} to {done + count - 1}")
-                done += count
-                emit(Progress(label, done, len(samples), "samples"))
-            measured.samples = done
+    for number, chunk in enumerate(chunks):
+        run = run if len(chunks) == 1 else observe(chunk)
+        names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
+        size = min(batch, max(memory // max(sum(sizes[name] for name in chunk), 1), 1))
+        label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
+        work = _Pass(measured, names, len(samples))
+        measured.samples = 0
+        for count, arrays in _ahead(run, samples.batches(size, seed)):
+            work.add(arrays, count, f"samples {measured.samples} to {measured.samples + count - 1}")
+            measured.samples += count
+            emit(Progress(label, measured.samples, len(samples), "samples"))
     return measured
+
+
+def _ahead(run: Run, batches: Iterator[dict[str, NDArray[np.generic]]]) -> Iterator[tuple[int, Arrays]]:
+    """(samples, inputs and tensors by name) per batch; the next batch runs while the caller measures this one.
+
+    A network rarely keeps all cores busy, and what measuring needs fits into the rest.
+    """
+
+    def step() -> tuple[int, Arrays] | None:
+        feeds = next(batches, None)
+        return None if feeds is None else (len(next(iter(feeds.values()))), {**run(feeds), **feeds})
+
+    with ThreadPoolExecutor(1) as runner:
+        coming = runner.submit(step)
+        while (ready := coming.result()) is not None:
+            coming = runner.submit(step)
+            yield ready
 
 
 def _bytes_per_sample(samples: Samples, run: Run, fetch: Sequence[str], seed: int) -> dict[str, int]:
@@ -131,18 +144,17 @@ def _chunks(sizes: Mapping[str, int], memory: int) -> list[list[str]]:
 
 
 class _Pass:
-    """One pass over the samples; tensors of one batch are measured beside each other."""
+    """One pass over the samples."""
 
-    def __init__(self, measured: Measured, tensors: Sequence[str], samples: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, measured: Measured, tensors: Sequence[str], samples: int) -> None:
         self._measured = measured
         self._tensors = tensors
-        self._pool = pool
         self._quota = max(PER_SAMPLE, VALUES // max(samples, 1))
 
     def add(self, arrays: Arrays, count: int, which: str) -> None:
         """Measure one batch; the first tensor of the graph to break is the one to name."""
-        extremes = self._pool.map(lambda name: self._array(name, arrays[name], count), self._tensors)
-        for name, (largest, smallest) in zip(self._tensors, extremes, strict=True):
+        for name in self._tensors:
+            largest, smallest = self._array(name, arrays[name], count)
             if math.isnan(largest) or math.isnan(smallest):
                 raise _unusable(name, "NaN", which)
             if math.isinf(largest) or math.isinf(smallest):
