@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.backends.fake_tensorrt import Fake, FakeDevice
 from trtconv.adapters import cuda
-from trtconv.backends import engine, gpu_loop
+from trtconv.backends import crew, engine, gpu_loop, layers, tune
 from trtconv.backends.rules import RULES, Limits
 from trtconv.backends.runner import EngineRunner, open_engine, open_runner
 from trtconv.backends.slots import Slot
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Message, ignore
 from trtconv.core.records import ShapeRange
+from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 
 ALL = ("tensorrt-10.16.1", "tensorrt-11.4.0", "tensorrt_rtx-1.5.0", "tensorrt_rtx-1.7.1")
@@ -306,3 +310,82 @@ def test_ranges_given_reach_tensorrt(install: Any, doubling: Path) -> None:
         "opt": (3, 4),
         "max": (4, 4),
     }
+
+
+@pytest.mark.parametrize(("precision", "override"), [("fp32", "0"), ("typed", "0"), ("tf32", None)])
+def test_rtx_is_told_of_tf32_where_it_asks(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, precision: str, override: str | None
+) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")  # so that it is restored afterwards
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    engine.load(built(fake, doubling, precision=precision)).close()
+    assert os.environ.get("NVIDIA_TF32_OVERRIDE") == override
+
+
+def test_rtx_enqueues_one_run_at_a_time(install: Any, doubling: Path) -> None:
+    """Two threads inside one engine's enqueue crash TensorRT-RTX."""
+    inside, most = 0, 0
+
+    def slow(x: np.ndarray) -> np.ndarray:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.001)
+        inside -= 1
+        return 2 * x
+
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    fake.model = slow
+    runner = open_engine(built(fake, doubling))
+    with crew.forks(runner, 4) as runners:
+        done: list[int] = []
+        feeds = {"x": np.ones((2, 4), np.float32)}
+        crew.in_order(runners, range(40), lambda r, n: n + int(r.run(feeds)["y"][0, 0]) - 2, done.append)
+    runner.close()
+    assert done == list(range(40))
+    assert most == 1
+
+
+def test_layers_are_measured_in_runs_of_their_own(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0")
+    loaded = engine.load(built(fake, doubling))
+    found = layers.measure(loaded, {"x": np.ones((2, 4), np.float32)})
+    assert [(layer.name, layer.ms) for layer in found] == [("conv", 2.0), ("relu", 0.5)]
+    assert device.live == 0
+
+
+def test_tuning_finds_the_most_throughput_and_keeps_the_limit(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt-11.4.0")
+    loaded = engine.load(built(fake, doubling))
+    feeds = {batch: {"x": np.ones((batch, 4), np.float32)} for batch in (1, 8)}
+    tried: list[tune.Trial] = []
+    winners = tune.search(loaded, feeds, None, tried.append)
+    assert {trial.batch for trial in winners} == {1, 8}
+    for winner in winners:
+        assert winner.throughput == max(trial.throughput for trial in tried if trial.batch == winner.batch)
+    assert {(1, 1), (1, 2)} <= {(trial.streams, trial.depth) for trial in tried}
+    assert {trial.graph for trial in tried} == {True, False}
+    with pytest.raises(
+        UsageError, match=r"no setting keeps a latency of 1e-06 ms: the fastest takes [0-9.]+ ms at batch"
+    ):
+        tune.search(loaded, feeds, 1e-6, tried.append)
+    assert device.live == 0
+
+
+def test_bench_of_an_engine_tells_memory_layers_and_the_tuned_settings(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt-11.4.0")
+    path = built(fake, doubling)
+    request = BenchRequest(path, batches=(2,), warmup=0.0, duration=0.05, tune=True, layers=True, repeats=3,
+                           against=("onnxruntime",))  # fmt: skip
+    result = bench(request, ignore)
+    (measured,) = result.measurements
+    assert len(measured.repeats) == 3
+    assert sorted(measured.repeats)[1] == measured.throughput
+    assert measured.layers == (("conv", 2.0), ("relu", 0.5))
+    assert result.memory is not None
+    assert result.memory_parts["contexts"] > 0
+    assert yaml.safe_load(result.tuned)["infer"]["contexts"] == measured.streams * measured.depth
+    assert [rival.name for rival in result.rivals] == ["this", "onnxruntime"]
+    assert any("no power" in note for note in result.notes)
+    assert device.live == 0

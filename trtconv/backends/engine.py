@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from trtconv.adapters import cuda, tensorrt
@@ -18,7 +21,7 @@ from trtconv.adapters.tensorrt_api import (
     with_jit,
     with_validity,
 )
-from trtconv.backends import dtypes, header, messages, preflight, profiles
+from trtconv.backends import dtypes, header, messages, preflight, profiles, sidecar
 from trtconv.backends.profiles import Profile
 from trtconv.core import files
 from trtconv.core.errors import EnvironmentProblem
@@ -45,10 +48,13 @@ class Engine:
         profiles: ranges of the dynamic inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
         memory_loaded: bytes of GPU memory that loading took.
+        one_at_a_time: to be held while a context gets a shape or a run is enqueued: TensorRT-RTX crashes when two
+            threads do that at once, because kernels are compiled and graphs captured there.
     """
 
     def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit) -> None:
         self.path, self.loaded, self.device = path, loaded, device
+        self.one_at_a_time: AbstractContextManager[object] = threading.RLock() if loaded.can.jit else nullcontext()
         self._log, logger = messages.listen(loaded)
         self._log.take()
         self._free_before = device.memory_info()[0]
@@ -198,6 +204,9 @@ def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit
         EnvironmentProblem: it cannot run here; the message says why.
     """
     head = header.read(path)
+    facts = sidecar.read(path)
+    if facts is not None and not facts.tf32:
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT-RTX asks this, and not the plan
     reasons = preflight.preflight(path, backend)
     if reasons:
         raise EnvironmentProblem(f"{path} cannot run here: {'; '.join(reasons)}",

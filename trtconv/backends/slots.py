@@ -48,6 +48,11 @@ class Slot:
         """
         if shapes == self._shapes:
             return False
+        with self.engine.one_at_a_time:
+            self._reshape(shapes, stream)
+        return True
+
+    def _reshape(self, shapes: Shapes, stream: Stream) -> None:
         self._shapes = {}  # until it is done: a failure on the way leaves no half-made slot
         self._drop_graph()
         self._choose_profile(shapes, stream)
@@ -58,7 +63,6 @@ class Slot:
         for info in self.engine.outputs:
             self._place(info.name, self._output_shape(info.name))
         self._shapes = dict(shapes)
-        return True
 
     def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Copy inputs to the host side."""
@@ -118,8 +122,9 @@ class Slot:
             buffer.close()
 
     def _enqueue(self, stream: Stream) -> None:
-        if not self.context.execute_async_v3(stream.handle):
-            raise self.engine.failure("the run cannot be enqueued")
+        with self.engine.one_at_a_time:
+            if not self.context.execute_async_v3(stream.handle):
+                raise self.engine.failure("the run cannot be enqueued")
 
     def _choose_profile(self, shapes: Shapes, stream: Stream) -> None:
         wanted = profiles.choose(self.engine.profiles, shapes)
