@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,18 @@ class Joined:
     output: Path
     length: int
     share: float
+
+
+@dataclass(frozen=True)
+class Nap:
+    began: float
+    ended: float
+
+
+def nap(_, emit):
+    began = time.monotonic()
+    time.sleep(0.5)
+    return Nap(began, time.monotonic())
 
 
 def join(request, emit):
@@ -219,3 +232,20 @@ def test_jobs_that_share_a_folder_do_not_disturb_each_other(tmp_path, line):
             statuses[name] = [s.status for s in run([step], layout, lambda _: None)]
     assert statuses == {"one": ["up to date"], "two": ["up to date"]}
     assert (tmp_path / "shared/.other.txt.x.tmp").exists()
+
+
+def test_steps_run_beside_each_other_but_measurements_run_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTCONV_CACHE", "off")
+    monkeypatch.setitem(nodes.STAGES, "nap", Stage(f"{HERE}:nap", f"{HERE}:Nap"))
+    monkeypatch.setitem(nodes.STAGES, "clock", Stage(f"{HERE}:nap", f"{HERE}:Nap", alone=True))
+    stages = ["nap", "nap", "clock", "nap", "clock"]
+    steps = [Node(f"{stage}{i}", stage, lambda _: None, ()) for i, stage in enumerate(stages)]
+    done = run(steps, Layout(tmp_path, "job"), lambda _: None, Settings(jobs=2))
+    spans = {s.node.name: (s.result.began, s.result.ended) for s in done}
+
+    def overlap(one, other):
+        return spans[one][0] < spans[other][1] and spans[other][0] < spans[one][1]
+
+    assert overlap("nap0", "nap1")
+    for clock in ("clock2", "clock4"):
+        assert not [name for name in spans if name != clock and overlap(clock, name)]

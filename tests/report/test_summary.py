@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from trtconv.core.records import Comparison
-from trtconv.report import summary
+from trtconv.report import pareto, summary
 from trtconv.report.tables import table
 from trtconv.report.verify import verify_text
 from trtconv.stages.bench import BenchResult, Measurement
@@ -76,3 +76,15 @@ def test_verify_text_names_what_was_skipped():
     lines = verify_text(_VERIFY).splitlines()
     assert lines[0] == "360 samples against TensorFlow 2.21.0 (top-1 98.75 %)"
     assert lines[-1].endswith("skipped: no NVIDIA driver")
+
+
+def test_pareto_front_by_its_definition():
+    points = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (2.0, 5.0), "d": (3.0, 3.0), "twin": (1.0, 5.0)}
+    assert pareto.front(points) == {"a", "b", "d", "twin"}
+    assert pareto.front({}) == set()
+
+
+def test_a_matrix_marks_its_front():
+    last = summary.text(_views(), matrix=True).split("\n\n")[-1].splitlines()
+    assert last[0].endswith("ms per sample  front")
+    assert last[2].split()[-2:] == ["0.0810", "*"]

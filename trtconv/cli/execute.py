@@ -102,7 +102,7 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
         wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
         verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
-    _print(name, done, failed, verdicts, output)
+    _print(name, done, failed, verdicts, output, job.matrix is not None)
     error = _outcome(failed, verdicts)
     if error is not None:
         error.__dict__["reported"] = True
@@ -133,7 +133,7 @@ def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
     return measure
 
 
-def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any], output: Output) -> None:
+def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any], output: Output, matrix: bool) -> None:
     from trtconv.report import junit, summary
 
     views = [
@@ -150,7 +150,7 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
         document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
         click.echo(json.dumps(document, indent=2, default=str))
     elif any(step.result is not None for step in done):
-        click.echo(summary.text(views, verdicts))
+        click.echo(summary.text(views, verdicts, matrix))
     if output.github and (text := junit.github(name, verdicts, messages)):
         click.echo(text, err=output.as_json)
 

@@ -31,6 +31,7 @@ class Stage:
         packages: distributions whose versions change what the stage makes.
         measures: whether the result depends on the GPU of this machine.
         shared: whether what it made may be taken from the store by another job or folder; measurements may not.
+        alone: whether nothing else may run beside it: it measures time.
     """
 
     function: str
@@ -38,6 +39,7 @@ class Stage:
     packages: tuple[str, ...] = ()
     measures: bool = False
     shared: bool = True
+    alone: bool = False
 
 
 _TENSORFLOW = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras")
@@ -72,6 +74,7 @@ STAGES: Mapping[str, Stage] = {
         ("onnxruntime", *_TENSORRT),
         measures=True,
         shared=False,
+        alone=True,
     ),
 }
 

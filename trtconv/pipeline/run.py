@@ -155,7 +155,7 @@ class _Runner:
         if any(step is not None and step.result is None for step in before):
             self.end(Step(node, "skipped"))
             return True
-        if None in before or len(self.running) >= self.settings.jobs:
+        if None in before or not self.room_for(node):
             return False
         key = self.state.key(node)
         self.digests |= {path: key["inputs"][label] for label, path in node.inputs.items()}
@@ -177,6 +177,12 @@ class _Runner:
         call = pool.submit(child.call, STAGES[node.stage].function, request, self.listener(node), self.log(node))
         self.running[call] = node, key, began
         return True
+
+    def room_for(self, node: Node) -> bool:
+        """Whether a step may start now: what measures time runs alone."""
+        if STAGES[node.stage].alone or any(STAGES[other.stage].alone for other, _, _ in self.running.values()):
+            return not self.running
+        return len(self.running) < self.settings.jobs
 
     def collect(self) -> None:
         """Wait for a running step and record how it ended."""

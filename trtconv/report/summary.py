@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.units import format_bytes, format_seconds
+from trtconv.report import pareto
 from trtconv.report.tables import table
 
 JSON_SCHEMA = 1
@@ -27,8 +28,14 @@ class StepView:
     result: Any
 
 
-def text(steps: Sequence[StepView], gates: Sequence[Any] = ()) -> str:
-    """The summary: steps, what was left out, measurements, and last one row per precision."""
+def text(steps: Sequence[StepView], gates: Sequence[Any] = (), matrix: bool = False) -> str:
+    """The summary: steps, what was left out, measurements, and last one row per engine.
+
+    Args:
+        steps: as they ended.
+        gates: verdicts.
+        matrix: whether to compare the engines: time per sample, and the Pareto front marked.
+    """
     whole = [step for step in steps if step.result is not None]
     parts = [
         _steps(steps),
@@ -36,7 +43,7 @@ def text(steps: Sequence[StepView], gates: Sequence[Any] = ()) -> str:
         _measurements(whole),
         _inference(whole),
         _gates(gates),
-        _precisions(whole),
+        _precisions(whole, matrix),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -70,17 +77,29 @@ def _steps(steps: Sequence[StepView]) -> str:
     return table(["step", "status", "took", "memory", "files"], rows, "llrr")
 
 
-def _precisions(steps: Sequence[StepView]) -> str:
+def _precisions(steps: Sequence[StepView], matrix: bool) -> str:
     rows = []
+    best = _front(steps) if matrix else {}
     header: list[str] = []
     for precision in dict.fromkeys(s.precision for s in steps if s.stage in ("build", "verify")):
         found = {s.stage: s.result for s in steps if s.precision == precision}
-        row = {"precision": precision, **_engine(found), **_accuracy(found)}
+        row = {"precision": precision, **_engine(found), **_accuracy(found), **best.get(precision, {})}
         header = list(row) if len(row) > len(header) else header
         rows.append(row)
     if len(header) < 2:
         return ""
-    return table(header, [[row.get(title, "-") for title in header] for row in rows], "llrrrrrrrr")
+    return table(header, [[row.get(title, "-") for title in header] for row in rows], "llrrrrrrrrrl")
+
+
+def _front(steps: Sequence[StepView]) -> dict[str, dict[str, str]]:
+    """Per engine, its time per sample and whether no other engine beats it in time, size and accuracy."""
+    labels = dict.fromkeys(s.precision for s in steps if s.stage == "bench")
+    points = pareto.points({label: {s.stage: s.result for s in steps if s.precision == label} for label in labels})
+    best = pareto.front(points)
+    return {
+        label: {"ms per sample": f"{point[0]:.4f}", "front": "*" if label in best else ""}
+        for label, point in points.items()
+    }
 
 
 def _engine(found: Mapping[str, Any]) -> dict[str, str]:
