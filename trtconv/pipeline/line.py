@@ -9,7 +9,7 @@ from trtconv import sources
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, SourceSpec
 from trtconv.job.schema import Job
-from trtconv.pipeline import sections
+from trtconv.pipeline import capable, sections
 from trtconv.pipeline.cells import cells
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
@@ -24,11 +24,12 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
 
     Raises:
         SourceError: the source is of no known kind.
-        UsageError: the job asks for a combination that cannot be.
+        UsageError: the job asks for a combination that cannot be, or for what its targets cannot do.
     """
     found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
     source = SourceSpec(job.source.path, found, job.source.signature, tuple(job.source.tags), allow_code)
     all_cells = cells(job)
+    capable.require(all_cells)
     typed = any(cell.precision == TYPED for cell in all_cells)
     if typed and found != "onnx":
         raise UsageError(

@@ -1,0 +1,84 @@
+"""What a job's targets cannot do, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trtconv.core import versions
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.job.schema import Job
+from trtconv.pipeline.cells import Cell
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a precision asks of a GPU.
+
+    Attributes:
+        capability: the lowest compute capability that has it, times ten.
+        why: what older ones lack.
+        instead: what to do for them.
+    """
+
+    capability: int
+    why: str
+    instead: str
+
+
+NEEDS: Mapping[str, Need] = {
+    "fp8": Need(89, "FP8 needs compute capability 8.9", "int8"),
+    "bf16": Need(80, "bfloat16 needs compute capability 8.0", "fp16"),
+}
+"""Source: TensorRT-RTX's support matrix; its builder refuses what is missing here, but only after the whole line."""
+
+INT8_CONV = (1, 7)
+"""The first TensorRT-RTX with INT8 convolutions."""
+
+_RTX = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
+
+
+def require(cells: Iterable[Cell]) -> None:
+    """Refuse engines that their targets cannot run.
+
+    Raises:
+        UsageError: every such combination of precision and target, and what to write instead.
+    """
+    problems, hints = [], []
+    for cell in cells:
+        need = NEEDS.get(cell.precision)
+        old = [target for target in cell.job.build.targets if need and 0 < _number(target) < need.capability]
+        if need and old:
+            problems.append(f"{cell.label}: {cell.precision} cannot be built for {', '.join(old)}: {need.why}")
+            hints.append(f"use {need.instead} there, or leave {', '.join(old)} out of build.targets")
+    if problems:
+        raise UsageError("\n".join(problems), hint=hints[0])
+
+
+def require_int8_conv(job: Job, convolutions: int, installed: str | None = None) -> None:
+    """Refuse INT8 convolutions where the TensorRT-RTX that would build them has none.
+
+    Args:
+        job: any.
+        convolutions: how many the model has; 0 when that is not known yet.
+        installed: version of TensorRT-RTX; None: the one installed here.
+
+    Raises:
+        EnvironmentProblem: with the version to install.
+    """
+    asks = any(cell == "int8" for cell in (*job.precision, *((job.matrix.precision or []) if job.matrix else [])))
+    if not asks or not convolutions or job.build.backend == "tensorrt" or "Conv" in job.lower.exclude.ops:
+        return
+    version = installed if installed is not None else next(iter(versions.of(_RTX).values()), "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers and numbers < INT8_CONV:
+        raise EnvironmentProblem(
+            f"TensorRT-RTX {version} has no INT8 convolutions, and the model has {convolutions}",
+            hint="install TensorRT-RTX 1.7 or later, or leave them out: lower: {exclude: {ops: [Conv]}}",
+        )
+
+
+def _number(target: str) -> int:
+    """``sm86`` as 86; 0 for a name that the builder will judge."""
+    digits = target.lower().removeprefix("sm").replace(".", "").replace("_", "")
+    return int(digits) if digits.isdecimal() else 0
