@@ -54,13 +54,14 @@ def test_int8_convolutions_need_a_recent_tensorrt_rtx(tmp_path, version, refused
     keys = {"precision": ["int8"], "calibrate": {"cache": "c.cache"}}
     wanted = job(tmp_path, **keys)
     if refused:
-        with pytest.raises(EnvironmentProblem, match=f"TensorRT-RTX {version} has no INT8 convolutions.* has 7") as e:
-            capable.require_int8_conv(wanted, 7, version)
+        with pytest.raises(EnvironmentProblem, match=f"TensorRT-RTX {version} has no INT8 conv.* has 6 conv") as e:
+            capable.require_int8_conv(wanted, tmp_path / "model.onnx", version)
         assert "1.7" in e.value.hint
     else:
-        capable.require_int8_conv(wanted, 7, version)
-    capable.require_int8_conv(wanted, 0, version)
-    capable.require_int8_conv(job(tmp_path, **keys, lower={"exclude": {"ops": ["Conv"]}}), 7, version)
+        capable.require_int8_conv(wanted, tmp_path / "model.onnx", version)
+    capable.require_int8_conv(wanted, None, version)
+    without = job(tmp_path, **keys, lower={"exclude": {"ops": ["Conv"]}})
+    capable.require_int8_conv(without, tmp_path / "model.onnx", version)
 
 
 def test_check_says_so(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
@@ -55,25 +56,30 @@ def require(cells: Iterable[Cell]) -> None:
         raise UsageError("\n".join(problems), hint=hints[0])
 
 
-def require_int8_conv(job: Job, convolutions: int, installed: str | None = None) -> None:
+def require_int8_conv(job: Job, model: Path | None, installed: str | None = None) -> None:
     """Refuse INT8 convolutions where the TensorRT-RTX that would build them has none.
 
     Args:
         job: any.
-        convolutions: how many the model has; 0 when that is not known yet.
+        model: its ONNX file; None when there is none yet (the build stage refuses it then).
         installed: version of TensorRT-RTX; None: the one installed here.
 
     Raises:
         EnvironmentProblem: with the version to install.
     """
-    asks = any(cell == "int8" for cell in (*job.precision, *((job.matrix.precision or []) if job.matrix else [])))
-    if not asks or not convolutions or job.build.backend == "tensorrt" or "Conv" in job.lower.exclude.ops:
+    asks = "int8" in (*job.precision, *((job.matrix.precision or []) if job.matrix else []))
+    if not asks or model is None or job.build.backend == "tensorrt" or "Conv" in job.lower.exclude.ops:
         return
     version = installed if installed is not None else next(iter(versions.of(_RTX).values()), "")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if numbers and numbers < INT8_CONV:
+    if not numbers or numbers >= INT8_CONV:
+        return
+    from trtconv.graph import model_io
+
+    count = sum(node.op_type == "Conv" for node in model_io.load(model).graph.node)
+    if count:
         raise EnvironmentProblem(
-            f"TensorRT-RTX {version} has no INT8 convolutions, and the model has {convolutions}",
+            f"TensorRT-RTX {version} has no INT8 convolutions, and {model} has {count} convolutions",
             hint="install TensorRT-RTX 1.7 or later, or leave them out: lower: {exclude: {ops: [Conv]}}",
         )
 

@@ -25,11 +25,13 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     Raises:
         SourceError: the source is of no known kind.
         UsageError: the job asks for a combination that cannot be, or for what its targets cannot do.
+        EnvironmentProblem: it asks for what the TensorRT installed here cannot do.
     """
     found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
     source = SourceSpec(job.source.path, found, job.source.signature, tuple(job.source.tags), allow_code)
     all_cells = cells(job)
     capable.require(all_cells)
+    capable.require_int8_conv(job, job.source.path if found == "onnx" else None)
     typed = any(cell.precision == TYPED for cell in all_cells)
     if typed and found != "onnx":
         raise UsageError(
