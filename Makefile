@@ -8,10 +8,10 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu torture lint fix docs bench clean
+.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.has-demo $(DIGITS) ## from nothing to three verified engines: install, train on digits, run the job
 	$(BIN)/trtconv run configs/digits.yaml
@@ -44,6 +44,9 @@ docs: $(VENV)/.has-dev ## write docs/job.md from the schema, docs/trtexec.md fro
 
 bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 	$(BIN)/python benchmarks/cli.py
+
+precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them trained: accuracy, and whether it builds
+	$(BIN)/python scripts/precision_zoo.py --compare
 
 clean: ## remove what jobs and tools wrote; the environment in .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
