@@ -123,7 +123,7 @@ def test_single_problems(folder, text, expected):
     ("assignment", "expected"),
     [
         ("precision=fp61", "--set precision=fp61: precision.0: unknown value 'fp61'"),
-        ("build.workspce=1", "--set build.workspce=1: unknown key 'workspce'; expected backend, workspace, targets;"),
+        ("build.workspce=1", "--set build.workspce=1: unknown key 'workspce'; expected backend, workspace, "),
         ("build", "--set build: expected KEY.KEY=VALUE"),
         ("version.x=1", "--set version.x=1: version is not a mapping"),
         ("build=[", "--set build=[: the value is not valid YAML"),
