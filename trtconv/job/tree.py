@@ -55,7 +55,7 @@ class Tree:
         return kept
 
 
-PATH_KEYS = ("path", "output", "cache", "baseline", "labels", "timing_cache")
+PATH_KEYS = ("path", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
