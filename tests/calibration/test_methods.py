@@ -104,3 +104,19 @@ def test_a_tensor_of_zeros_has_no_range(method):
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 def test_few_values_are_not_clipped_much(method):
     assert method(histogram_of(np.float32([1.0, 2.0, 3.0]))) == pytest.approx(3.0, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "uniform", "heavy tails"])
+def test_entropy_agrees_with_onnxruntimes_search_given_enough_bins(name):
+    """Its calibrator stops at 128 bins, where its entropy is minmax; the function itself takes any number."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    values = SAMPLES[name].astype(np.float32)
+    peak = float(np.abs(values).max())
+    counts, edges = np.histogram(values, 2049, (-peak, peak))
+    search = HistogramCollector("entropy", True, 2049, 255, 99.99, "same")
+    theirs = float(search.get_entropy_threshold((counts, edges, -peak, peak, peak), 255)[1])
+    ours = entropy(histogram_of(values))
+    assert ours == pytest.approx(theirs, rel=0.25)
+    ratio = rounding_error(values, ours) / rounding_error(values, theirs)
+    assert abs(10 * np.log10(ratio)) < 1.0
