@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -310,17 +309,6 @@ def test_ranges_given_reach_tensorrt(install: Any, doubling: Path) -> None:
         "opt": (3, 4),
         "max": (4, 4),
     }
-
-
-@pytest.mark.parametrize(("precision", "override"), [("fp32", "0"), ("typed", "0"), ("tf32", None)])
-def test_rtx_is_told_of_tf32_where_it_asks(
-    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, precision: str, override: str | None
-) -> None:
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")  # so that it is restored afterwards
-    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
-    fake, _ = install("tensorrt_rtx-1.5.0")
-    engine.load(built(fake, doubling, precision=precision)).close()
-    assert os.environ.get("NVIDIA_TF32_OVERRIDE") == override
 
 
 def test_rtx_enqueues_one_run_at_a_time(install: Any, doubling: Path) -> None:

@@ -20,7 +20,8 @@ from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
 
 pytestmark = pytest.mark.gpu
-TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}
+TOLERANCE = {"fp32": 5e-3, "fp16": 2e-2}
+"""Absolute, for outputs of about 5. TensorRT-RTX 1.5 computes FP32 in TF32 on compute capability 9.0, flag or not."""
 
 
 @pytest.fixture(params=list(cuda.APIS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from trtconv.adapters.tensorrt_api import (
     with_jit,
     with_validity,
 )
-from trtconv.backends import dtypes, header, messages, preflight, profiles, sidecar
+from trtconv.backends import dtypes, header, messages, preflight, profiles
 from trtconv.backends.profiles import Profile
 from trtconv.core import files
 from trtconv.core.errors import EnvironmentProblem
@@ -204,9 +203,6 @@ def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit
         EnvironmentProblem: it cannot run here; the message says why.
     """
     head = header.read(path)
-    facts = sidecar.read(path)
-    if facts is not None and not facts.tf32:
-        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT-RTX asks this, and not the plan
     reasons = preflight.preflight(path, backend)
     if reasons:
         raise EnvironmentProblem(f"{path} cannot run here: {'; '.join(reasons)}",

@@ -39,6 +39,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"Scale coefficients must all be positive", "a quantization scale is zero or negative: calibrate again"),
     (r"Failed to open file|external weights", "keep the model's external data file beside it, under its own name"),
     (r"protobuf size of 2GB", "save the model with external data"),
+    (r"Inconsistent setting of NVIDIA_TF32_OVERRIDE",
+     "set the variable NVIDIA_TF32_OVERRIDE as it was when the engine was built, or build it again"),
     (r"[Oo]ut of memory|OutOfMemory|failed to allocate", "free memory, or lower build.workspace and the profile's max"),
     (r"Profile kMAX values are not self-consistent|shapes? .*inconsistent|kOPT",
      "the profiles of the inputs contradict each other: give dimensions of one name the same range"),

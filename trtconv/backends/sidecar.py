@@ -41,11 +41,6 @@ class Sidecar:
         return int(self.facts["engine"]["size"])
 
     @property
-    def tf32(self) -> bool:
-        """Whether FP32 arithmetic may use TF32; an old sidecar that does not say means TensorRT's default: yes."""
-        return self.facts.get("precision", {}).get("tf32") is not False
-
-    @property
     def profiles(self) -> tuple[Mapping[str, ShapeRange], ...]:
         """Optimization profiles, by input."""
         return tuple(
