@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": ("trtconv.cli.commands.engines:verify", "Compare models with each other and with labels."),
     "infer": ("trtconv.cli.commands.engines:infer", "Samples through an engine."),
     "bench": ("trtconv.cli.commands.engines:bench", "Throughput and latency of an engine."),
+    "report": ("trtconv.cli.commands.report:report", "What a finished job made and measured, as HTML or Markdown."),
     "trtexec": ("trtconv.cli.commands.trtexec:trtexec", "What a command line of NVIDIA's trtexec asks for."),
     "inspect": ("trtconv.cli.commands.inspect:inspect", "What a model, engine or cache file holds."),
     "doctor": ("trtconv.cli.commands.doctor:doctor", "What this machine has, and how to install what it lacks."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,13 @@ class Verdict:
     exit_code: int
 
 
-def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure) -> list[Verdict]:
+def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | None) -> list[Verdict]:
     """All gates on everything they apply to, and the tolerances that verify applied itself.
 
-    A performance gate that is missed is measured again, up to REPEATS times, and judged on the best: other work on the
-    machine only ever slows a measurement down, so a regression is what remains in the best one too. On a CPU, a fixed
-    piece of work measured beside it says how busy the machine is against when the baseline was made.
+    A performance gate that is missed is measured again (unless ``remeasure`` is None), up to REPEATS times, and judged
+    on the best: other work on the machine only ever slows a measurement down, so a regression is what remains in the
+    best one too. On a CPU, a fixed piece of work measured beside it says how busy the machine is against when the
+    baseline was made.
 
     Raises:
         UsageError: a gate applies to nothing in this job.
@@ -71,7 +73,7 @@ def _of_verify(steps: Sequence[Step]) -> Iterator[Verdict]:
             yield Verdict(step.node.name, not missed, said, 6)
 
 
-def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure) -> Iterator[Verdict]:
+def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure | None) -> Iterator[Verdict]:
     for step in steps:
         if gate.engine and step.node.precision != gate.engine:
             continue
@@ -97,7 +99,7 @@ def _plain_value(measure: str, step: Step) -> float | None:
     return None
 
 
-def _of_bench(gate: Gate, step: Step, remeasure: Remeasure) -> Iterator[Verdict]:
+def _of_bench(gate: Gate, step: Step, remeasure: Remeasure | None) -> Iterator[Verdict]:
     label = step.node.precision
     kept = None if gate.baseline is None else baseline.read(gate.baseline)
     wanted = [m.batch for m in step.result.measurements if gate.batch in (None, m.batch)]
@@ -106,9 +108,9 @@ def _of_bench(gate: Gate, step: Step, remeasure: Remeasure) -> Iterator[Verdict]
         _note(seen, measurement, {})
     limits = {b: _limits(gate, kept, gate.baseline, label, b, step.result) for b in wanted}
     for _ in range(REPEATS):
-        if all(_kept(gate, limits[b], baseline.best(seen[b])) for b in wanted):
+        if remeasure is None or all(_kept(gate, limits[b], baseline.best(seen[b])) for b in wanted):
             break
-        result, load = _beside_control(kept, lambda: remeasure(label))
+        result, load = _beside_control(kept, functools.partial(remeasure, label))
         for measurement in result.measurements:
             _note(seen, measurement, load)
     for b in wanted:
