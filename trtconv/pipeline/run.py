@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -98,7 +99,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         whole = [step.node for step in done if step.result is not None]
         if lock is not None and settings.locked:
             _refuse(lock, "does not hold", lock.came_out_differently(whole, state))
-        elif lock is not None:
+        elif lock is not None and (not lock.steps or any(step.status != "up to date" for step in done)):
             lock.write(whole, state)
     if store is not None and any(step.status == "done" for step in done):
         store.collect(store_limit())
@@ -287,6 +288,7 @@ def restore(stage: str, values: Any) -> Any:
     return _adapter(stage).validate_python(values)
 
 
+@functools.cache
 def _adapter(stage: str) -> Any:
     from pydantic import TypeAdapter
 
