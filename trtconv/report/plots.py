@@ -10,7 +10,7 @@ from html import escape
 from trtconv.report.page import Bars, Lines, Plot
 
 WIDTH, HEIGHT = 440, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 22, 44
 _ROW, _LABEL = 26, 150
 _FAR = 30  # largest over smallest value from which an axis is logarithmic
 _COLOURS = 8
