@@ -66,7 +66,7 @@ def vision_transformer(folder: Path) -> None:
     def network() -> Any:
         image = layers.Input((8, 8, 1), name="image")
         patches = layers.Reshape((16, 64))(layers.Conv2D(64, 2, strides=2)(image))
-        x = layers.Add()([patches, _Positions()(patches)])
+        x = layers.Add()([patches, _Positions(name="positions")(patches)])
         for _ in range(4):
             x = _encoder(x, width=64, heads=4)
         x = layers.GlobalAveragePooling1D()(layers.LayerNormalization(epsilon=1e-5)(x))
@@ -84,7 +84,7 @@ def vision_transformer(folder: Path) -> None:
     try:
         train, held_out = train_digits.split()
         train_digits.PEAK_RATE = 2e-3
-        train_digits.save(folder, train_digits.fit(train, epochs=40), train[0], held_out)
+        train_digits.save(folder, train_digits.fit(train, epochs=30), train[0], held_out)
     finally:
         train_digits.network = original
 
