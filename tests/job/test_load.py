@@ -91,7 +91,7 @@ bench:
         "job.yaml:5:41: inputs.image.profile: expected min <= opt <= max, got [4], [2], [8]",
         'job.yaml:7:10: bench.batch.0: expected a whole number, got "one"',
         "job.yaml:8:13: bench.duration: expected a duration such as 200ms or 3s",
-        "job.yaml:9:14: bench.semantics: unknown value 'trtexec12'; expected trtexec10, trtexec11, app; "
+        "job.yaml:9:14: bench.semantics: unknown value 'trtexec12'; expected trtexec10, trtexec11, app, pipelined; "
         "did you mean 'trtexec11'?",
     ]
 

@@ -36,6 +36,17 @@ def _labels(labels: str, info: ValidationInfo) -> str:
     return str(_existing(Path(labels), info)) if labels.endswith(".npy") else labels
 
 
+def _rows(rows: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
+    """Files with labels become absolute; what else a row may hold, the operation itself checks."""
+
+    def given(options: Any) -> Any:
+        if not isinstance(options, dict) or not isinstance(options.get("labels"), str):
+            return options
+        return {**options, "labels": str(_existing(Path(options["labels"]), info))}
+
+    return [{name: given(options) for name, options in row.items()} for row in rows]
+
+
 def _deepest(path: Path) -> str:
     """Say which folder of a path is the first that is missing, when it is not the last part."""
     missing = path
@@ -84,6 +95,7 @@ OutputPath = Annotated[Path, AfterValidator(_absolute)]
 InputPath = Annotated[Path, AfterValidator(_existing)]
 DataPath = Annotated[Path, AfterValidator(_existing_or_glob)]
 Labels = Annotated[str, AfterValidator(_labels)]
+Postprocess = Annotated[list[dict[str, Any]], AfterValidator(_rows)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Shape = Annotated[list[Any], BeforeValidator(_dims)]

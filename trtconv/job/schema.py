@@ -16,6 +16,7 @@ from trtconv.job.fields import (
     Names,
     OutputPath,
     Percentiles,
+    Postprocess,
     Precision,
     Precisions,
     Seconds,
@@ -157,12 +158,16 @@ class Infer(Section):
     """Samples through the engine."""
 
     data: Data = Field(description="samples")
-    format: Literal["npz", "json", "jsonl", "csv"] = Field("npz", description="form of the results file")
+    format: Literal["npz", "npy", "json", "jsonl", "csv"] = Field("npz", description="form of the results file")
     backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field(
         "auto", description="auto: the engine where a GPU can run it, else ONNX Runtime; others never fall back"
     )
     batch: int | None = Field(None, gt=0, description="samples per run (default: the profile's opt)")
-    postprocess: list[dict[str, Any]] = Field([], description="rows of postprocessing, applied in order")
+    postprocess: Postprocess = Field([], description="rows of postprocessing, applied in order")
+    contexts: int | None = Field(
+        None, gt=0, description="threads, each with an execution context (default: half of the processors, 8 at most)"
+    )
+    strict: bool = Field(False, description="a bad file or sample ends the run, instead of being left out")
     device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
 
 
@@ -170,7 +175,9 @@ class Bench(Section):
     """Measurements."""
 
     batch: Batches = Field([1], description="batch sizes, one measurement each")
-    semantics: Literal["trtexec10", "trtexec11", "app"] = Field("trtexec11", description="what the numbers mean")
+    semantics: Literal["trtexec10", "trtexec11", "app", "pipelined"] = Field(
+        "trtexec11", description="what the numbers mean"
+    )
     backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field("auto", description="as in infer")
     warmup: Seconds = Field(0.2, description="time before queries count")
     duration: Seconds = Field(3.0, description="time that counts, at least")
@@ -181,6 +188,15 @@ class Bench(Section):
     transfers: bool | None = Field(None, description="copy inputs and outputs with every query (default: semantics)")
     spin: bool | None = Field(None, description="the host spins while it waits (default: semantics)")
     cuda_graph: bool | None = Field(None, description="replay queries from a CUDA graph (default: semantics)")
+    depth: int | None = Field(None, gt=0, description="queries in flight on each context (default: semantics)")
+    repeats: int = Field(1, gt=0, description="times that each batch is measured; the median is told")
+    rate: float | None = Field(
+        None, gt=0, description="queries per second at random times, for app (default: back to back)"
+    )
+    layers: bool = Field(False, description="measure every layer too, in a run of its own")
+    tune: bool = Field(False, description="search contexts, depth and graph for the most throughput, and measure that")
+    max_latency: Seconds | None = Field(None, description="99th percentile that tuning may not exceed")
+    against: Names = Field([], description="what to compare with: onnxruntime, pytorch:module:function")
     device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
 
 

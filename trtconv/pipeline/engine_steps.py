@@ -165,13 +165,19 @@ class EngineSteps:
             section.batch,
             tuple(section.postprocess),
             section.device_api,
+            section.contexts,
+            section.strict,
+            self.source.allow_code,
         )
+        named = [options["labels"] for row in section.postprocess for options in row.values()
+                 if isinstance(options, dict) and options.get("labels")]  # fmt: skip
+        labels = {f"labels {number}": Path(file) for number, file in enumerate(named, 1)}
         return self.node(
             "infer",
             request=lambda _: request,
             outputs=(output,),
-            inputs=sections.files(section.data),
-            options=sections.options(section),
+            inputs={**sections.files(section.data), **labels},
+            options={**sections.options(section), "allow_code": self.source.allow_code},
         )
 
     def bench(self) -> Node:
@@ -193,7 +199,19 @@ class EngineSteps:
             section.streams,
             None if section.data is None else sections.feed(section.data),
             section.device_api,
-            {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph},
+            {
+                "transfers": section.transfers,
+                "spin": section.spin,
+                "graph": section.cuda_graph,
+                "depth": section.depth,
+            },
+            section.repeats,
+            section.rate,
+            section.layers,
+            section.tune,
+            section.max_latency,
+            tuple(section.against),
+            self.source.allow_code,
         )
         inputs = {} if section.data is None else sections.files(section.data)
         return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))

@@ -158,6 +158,7 @@ def _inference(steps: Sequence[StepView]) -> str:
             f"infer {step.precision}: {result.samples} samples by {result.runner}{accuracy} -> {result.output}"
         )
         lines += [f"  the engine did not run: {result.fell_back}"] if result.fell_back else []
+        lines += [f"  left out: {reason}" for reason in result.skipped]
     return "\n".join(lines)
 
 
@@ -187,7 +188,49 @@ def bench_text(result: Any, name: str) -> str:
         ]
         for m in result.measurements
     ]
-    return f"{head}\n{table(header, rows, 'r' * len(header))}"
+    parts = [f"{head}\n  {_conditions(result)}", table(header, rows, "r" * len(header)), *_insight(result)]
+    return "\n".join([*parts, *(f"  note: {note}" for note in result.notes)])
+
+
+def _conditions(result: Any) -> str:
+    """How it was measured, in one line."""
+    words = {True: "on", False: "off"}
+    return ", ".join(f"{name} {words.get(value, value) if isinstance(value, bool) else value}"
+                     for name, value in result.conditions.items())  # fmt: skip
+
+
+def _insight(result: Any) -> list[str]:
+    """Lines on memory, power, spread, layers, settings and rivals, as far as they are known."""
+    lines = []
+    if result.memory_parts:
+        parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in result.memory_parts.items())
+        lines.append(f"  GPU memory: {parts}")
+    for m in result.measurements:
+        lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
+        lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]
+    lines += [f"  against {r.name} ({r.runner}), batch {r.batch}, host to host: {r.throughput:.1f}/s, "
+              f"p50 {r.p50_ms:.3f} ms" for r in result.rivals]  # fmt: skip
+    return [*lines, *(f"  tuned: {line}" for line in result.tuned.splitlines())]
+
+
+def _partial(m: Any) -> str:
+    return "partial: interrupted" if m.partial else ""
+
+
+def _spread(m: Any) -> str:
+    if len(m.repeats) < 2:
+        return ""
+    return (
+        f"{len(m.repeats)} repetitions from {min(m.repeats):.1f} to {max(m.repeats):.1f} samples/s; the median is told"
+    )
+
+
+def _power(power: Mapping[str, Any]) -> str:
+    if not power:
+        return ""
+    clock = f", SM {power['sm_mhz'][0]:.0f} to {power['sm_mhz'][1]:.0f} MHz" if power["sm_mhz"] else ""
+    heat = f", {power['temperature']:.0f} C" if power["temperature"] is not None else ""
+    return f"{power['watts']:.1f} W, {power['joules_per_sample']:.3g} J per sample{clock}{heat}"
 
 
 def _ms(value: float | None) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +193,8 @@ def _bisect(requests: list[Any], *, as_json: bool, log_json: bool, quiet: bool) 
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz, .npy, .json, .jsonl or .csv to write.")
 @click.option("--batch", type=int, help="Samples per run (default: the profile's opt).")
 @click.option("--post", "posts", multiple=True, metavar="NAME", help="Postprocessing, as in --post argmax.")
+@click.option("--contexts", type=click.IntRange(1), help="Threads, each with an execution context.")
+@click.option("--strict", is_flag=True, help="A bad file or sample ends the run, instead of being left out.")
 @_BACKEND
 @_FALLBACK
 @_DEVICE
@@ -202,6 +208,8 @@ def infer(
     output: Path | None,
     batch: int | None,
     posts: tuple[str, ...],
+    contexts: int | None,
+    strict: bool,
     backend: str,
     fallback: Path | None,
     device_api: str,
@@ -230,14 +238,17 @@ def infer(
             "infer of a model needs -o FILE and either --data FILE or --input NAME=FILE",
             hint=f"trtconv infer {model} --data samples.npz -o results.npz",
         )
-    feed = FeedSpec(None if data is None else existing(data), labels, names=_named(inputs))
-    request = InferRequest(
-        existing(model), feed, output, fallback, backend, batch, tuple({name: {}} for name in posts), device_api
-    )
-    result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
+    with _samples(data) as path:
+        feed = FeedSpec(path, labels, names=_named(inputs))
+        request = InferRequest(
+            existing(model), feed, output, fallback, backend, batch, tuple({name: {}} for name in posts), device_api,
+            contexts, strict, options["allow_code"],
+        )  # fmt: skip
+        result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
     lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
     lines += [f"the engine did not run: {result.fell_back}"] if result.fell_back else []
     lines += [f"{result.accuracy:.2f} % right"] if result.accuracy is not None else []
+    lines += [f"left out: {reason}" for reason in result.skipped]
     execute.print_result("infer", result, "\n".join(lines), as_json)
 
 
@@ -248,7 +259,7 @@ def infer(
     "--semantics",
     default="trtexec11",
     show_default=True,
-    type=click.Choice(["trtexec10", "trtexec11", "app"]),
+    type=click.Choice(["trtexec10", "trtexec11", "app", "pipelined"]),
     help="What the numbers mean, see docs/bench.md.",
 )
 @click.option("--warmup", default="200ms", show_default=True, help="Time before queries count.")
@@ -258,7 +269,13 @@ def infer(
 @click.option(
     "--save-baseline", type=click.Path(path_type=Path), help="Keep the best of several measurements, for gates."
 )
-@click.option("--repeats", default=3, show_default=True, help="Measurements for --save-baseline.")
+@click.option("--repeats", type=click.IntRange(1), help="Measurements of each batch (default: 1; a baseline: 3).")
+@click.option("--depth", type=click.IntRange(1), help="Queries in flight on each context (default: semantics).")
+@click.option("--rate", type=float, help="Queries per second at random times, for --semantics app.")
+@click.option("--layers", is_flag=True, help="Measure every layer too, in a run of its own.")
+@click.option("--tune", is_flag=True, help="Search contexts, depth and graph for the most throughput; prints the YAML.")
+@click.option("--max-latency", metavar="TIME", help="99th percentile that --tune may not exceed, such as 5ms.")
+@click.option("--against", multiple=True, metavar="RIVAL", help="Compare: onnxruntime, pytorch:module:function.")
 @_BACKEND
 @_FALLBACK
 @_DEVICE
@@ -276,7 +293,13 @@ def bench(
     fallback: Path | None,
     device_api: str,
     save_baseline: Path | None,
-    repeats: int,
+    repeats: int | None,
+    depth: int | None,
+    rate: float | None,
+    layers: bool,
+    tune: bool,
+    max_latency: str | None,
+    against: tuple[str, ...],
     as_json: bool,
     log_json: bool,
     quiet: bool,
@@ -298,7 +321,7 @@ def bench(
         if save_baseline is None:
             execute.run_job(model, stage="bench", output=shown, **options)
         else:
-            _save_baseline(model, save_baseline, repeats, shown, options)
+            _save_baseline(model, save_baseline, repeats or 3, shown, options)
         return
     if save_baseline is not None:
         raise UsageError("--save-baseline goes with a job file", hint="a baseline names the job's engines")
@@ -313,6 +336,14 @@ def bench(
         iterations,
         streams=streams,
         device_api=device_api,
+        rules={"depth": depth},
+        repeats=repeats or 1,
+        rate=rate,
+        layers=layers,
+        tune=tune,
+        max_latency=None if max_latency is None else _seconds("--max-latency", max_latency),
+        against=against,
+        allow_code=options["allow_code"],
     )
     result = execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
     execute.print_result("bench", result, bench_text(result, model.name), as_json)
@@ -337,6 +368,25 @@ def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dic
             controls.append(control.figures())
     baseline.write(path, results, controls)
     click.echo(f"{path}: best of {max(repeats, 1)} measurements of {', '.join(results)}", err=True)
+
+
+@contextlib.contextmanager
+def _samples(data: Path | None) -> Iterator[Path | None]:
+    """The samples' file; ``-`` is a .npy or .npz on standard input, kept in a file for as long as it is needed."""
+    if data is None or str(data) != "-":
+        glob = data is not None and any(mark in data.name for mark in "*?[")
+        yield data if data is None or glob else existing(data)
+        return
+    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
+        head = sys.stdin.buffer.read(4)
+        kind = {b"PK": "npz", b"\x93N": "npy"}.get(head[:2])
+        if kind is None:
+            raise UsageError("standard input holds neither a .npy nor a .npz", hint="--data - < samples.npy")
+        path = Path(folder) / f"standard input.{kind}"
+        with path.open("wb") as file:
+            file.write(head)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
 
 
 def _only_job(models: tuple[Path, ...], data: Path | None) -> None:
