@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trtconv.backends.rules import RULES
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
@@ -15,7 +16,6 @@ from trtconv.core.units import parse_bytes
 from trtconv.job.trtexec_flags import FLAGS, ONLY_11
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
 
-SEMANTICS = ("trtexec10", "trtexec11", "app")
 REPEATABLE = frozenset({"uffInput", "output"})
 
 Given = Mapping[str, tuple[str, ...]]
@@ -290,7 +290,8 @@ class _Line:
                 self.problems.append(f"--{on} and --{off} exclude each other")
             elif self.has(on) or self.has(off):
                 section[key] = self.has(on)
-        return section
+        section |= {"layers": True} if self.has("dumpProfile") else {}
+        return section | ({"depth": 1} if self.has("exposeDMA") else {})
 
     def limits(self) -> dict[str, Any]:
         section: dict[str, Any] = {"percentiles": [90, 95, 99]}
@@ -309,8 +310,8 @@ class _Line:
 
     def semantics(self) -> str:
         named = self.value("semantics")
-        if named and named not in SEMANTICS:
-            self.problems.append(f"--semantics={named}: expected {', '.join(SEMANTICS)}")
+        if named and named not in RULES:
+            self.problems.append(f"--semantics={named}: expected {', '.join(RULES)}")
         newer = sorted(ONLY_11.intersection(self.given))
         if newer and not named:
             self.notes.append(f"measured by the rules of trtexec 11, because --{newer[0]} is of that version")

@@ -44,7 +44,9 @@ _BUILDER = "trtconv leaves this choice of the builder at its default"
 _WEIGHTS = "trtconv builds engines that hold their weights and cannot be refitted"
 _PLUGINS = "trtconv loads no plugin libraries"
 _RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT"
-_PROFILE = "trtconv bench does not time single layers"
+_PROFILE = (
+    "of a layer only its median time is kept; --dumpProfile prints it, trtconv bench ENGINE --layers --json writes it"
+)
 _LAYERS = "trtconv does not write layer information; trtconv inspect ENGINE prints what is known of an engine"
 _OUTPUTS = "measurements keep no outputs; use trtconv infer ENGINE --data FILE -o outputs.json"
 _TUNING = "trtconv does not search over build routes; a matrix in a job file builds and measures combinations"
@@ -185,10 +187,10 @@ FLAGS: Mapping[str, Flag] = {
     "includeDataTransfers": _honoured("inputs and outputs are copied with every query"),
     "loadInputs": _honoured("raw values or .npy files of all inputs", "NAME:FILE,..."),
     "avgRuns": _no_effect("it groups lines of trtexec's log; the statistics are over all queries", "N"),
-    "separateProfileRun": _no_effect("no profiler runs while queries are timed"),
+    "separateProfileRun": _no_effect("layers are always timed in a run of their own"),
     "idleTime": _refused("queries follow each other without pauses", "N", "0"),
     "sleepTime": _refused("queries follow each other without pauses", "N", "0"),
-    "exposeDMA": _refused("copies overlap with computation by these rules; --semantics=app measures one at a time"),
+    "exposeDMA": _honoured("one query at a time: copies do not overlap with computation"),
     "threads": _refused("all contexts share one host thread by these rules; --semantics=app gives each its own"),
     "useManagedMemory": _refused("inputs and outputs have memory of their own on host and GPU"),
     "timeDeserialize": _refused("loading is not timed"),
@@ -214,7 +216,7 @@ FLAGS: Mapping[str, Flag] = {
     "setBuildRoute": _refused(_TUNING, "ROUTE"),
     # reports
     "verbose": _no_effect("progress goes to standard error; the full log of a step that fails is shown and kept"),
-    "dumpProfile": _refused(_PROFILE),
+    "dumpProfile": _honoured("prints the median time of every layer, from a run of its own"),
     "exportProfile": _refused(_PROFILE, "FILE"),
     "dumpLayerInfo": _refused(_LAYERS),
     "exportLayerInfo": _refused(_LAYERS, "FILE"),
@@ -225,7 +227,7 @@ FLAGS: Mapping[str, Flag] = {
     "dumpRawBindingsToFile": _refused(_OUTPUTS),
     # of trtconv
     "emit-job": _honoured("trtconv's own: writes the job file that does the same, and does nothing else", "FILE"),
-    "semantics": _honoured("trtconv's own: trtexec10 (default), trtexec11 or app; see bench.md", "NAME"),
+    "semantics": _honoured("trtconv's own: the rules of measuring, trtexec10 unless said; see bench.md", "NAME"),
 }
 """By name without the dashes."""
 

@@ -159,11 +159,12 @@ def _bench_engine(path: Path, wanted: Any) -> None:
         wanted = _with_samples(wanted, Path(scratch) / "inputs.npz", inputs, shapes)
         section = _validated_bench(wanted.job["bench"])
         data = None if section.data is None else FeedSpec(section.data.path)
-        rules = {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph}
+        rules = {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph,
+                 "depth": section.depth}  # fmt: skip
         batches = tuple(section.batch) if "batch" in wanted.job["bench"] else ()
         request = BenchRequest(
             path, None, "auto", batches, section.semantics, section.warmup, section.duration, section.iterations,
-            tuple(section.percentiles), section.streams, data, "auto", rules)  # fmt: skip
+            tuple(section.percentiles), section.streams, data, "auto", rules, layers=section.layers)  # fmt: skip
         _report(call_stage("bench", request, log_json=False, quiet=False))
 
 
@@ -259,6 +260,16 @@ def _report(result: Any) -> None:
         _line(f"Total Host Walltime: {measured.wall:g} s")
         if "compute" in measured.parts_ms:
             _line(f"Total GPU Compute Time: {measured.parts_ms['compute']['mean'] * measured.queries / 1e3:g} s")
+        _layers(measured.layers)
+
+
+def _layers(layers: Iterable[tuple[str, float]]) -> None:
+    if not layers:
+        return
+    _line("=== Profile ===")
+    whole = sum(ms for _, ms in layers)
+    for name, ms in layers:
+        _line(f"{ms:12.4f} ms {100 * ms / whole:6.1f} %  {name}")
 
 
 _PARTS = (("Enqueue Time", "enqueue"), ("H2D Latency", "h2d"), ("GPU Compute Time", "compute"), ("D2H Latency", "d2h"))
