@@ -69,8 +69,14 @@ def _of_verify(steps: Sequence[Step]) -> Iterator[Verdict]:
     for step in steps:
         if step.node.stage == "verify":
             missed = step.result.violations
-            said = "; ".join(missed) or "all differences within tolerance"
+            said = "; ".join(missed) or _compared(step.result.verdicts)
             yield Verdict(step.node.name, not missed, said, 6)
+
+
+def _compared(verdicts: Sequence[Any]) -> str:
+    kept = ", ".join(v.label for v in verdicts if not v.skipped)
+    left = ", ".join(v.label for v in verdicts if v.skipped)
+    return f"within tolerance: {kept or 'nothing'}" + (f"; not compared: {left}" if left else "")
 
 
 def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure | None) -> Iterator[Verdict]:
