@@ -311,6 +311,19 @@ def test_ranges_given_reach_tensorrt(install: Any, doubling: Path) -> None:
     }
 
 
+def test_rtx_gives_up_its_graphs_when_shapes_keep_changing(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0")
+    runner = open_engine(built(fake, doubling))
+    replays = []
+    for batch in (1, 2, 2, 3, 1, 5, 5):
+        x = np.full((batch, 4), batch, np.float32)
+        assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
+        replays.append(runner.replays)
+    assert replays == [True] * 5 + [False] * 2
+    runner.close()
+    assert device.live == 0
+
+
 def test_rtx_enqueues_one_run_at_a_time(install: Any, doubling: Path) -> None:
     """Two threads inside one engine's enqueue crash TensorRT-RTX."""
     inside, most = 0, 0

@@ -22,6 +22,7 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
 
 CPU = "onnxruntime"
+_CHANGES = 4  # of shape, after which a runner gives up TensorRT-RTX's own graphs
 
 Shapes = Mapping[str, tuple[int, ...]]
 Fill = Callable[[Mapping[str, np.ndarray]], None]
@@ -127,6 +128,7 @@ class EngineRunner:
         self._slot = Slot(model, graph=graph)
         self._stream = model.device.stream()
         self._resting = False
+        self._changes = 0
         self._capturable = graph and not self._slot.replays
         self.inputs, self.outputs, self.profiles = model.inputs, model.outputs, model.profiles
 
@@ -144,6 +146,9 @@ class EngineRunner:
             self._slot, self._resting = Slot(self.engine, graph=self._graph), False
         slot, stream = self._slot, self._stream
         fresh = slot.reshape(shapes, stream)
+        self._changes += fresh
+        if fresh and self._changes > _CHANGES and self._graph and not self._capturable:
+            slot = self._without_graph(shapes)
         fill(slot.host)
         slot.copy_in(stream)
         if self._capturable and not fresh and not slot.replays:  # the first run at a shape prepares it
@@ -152,6 +157,14 @@ class EngineRunner:
         slot.copy_out(stream)
         stream.synchronize()
         return slot.outputs()
+
+    def _without_graph(self, shapes: Shapes) -> Slot:
+        """A slot that enqueues: each shape's new graph costs TensorRT-RTX milliseconds, and host memory for good."""
+        self._slot.close()
+        self._graph = False
+        self._slot = Slot(self.engine)
+        self._slot.reshape(shapes, self._stream)
+        return self._slot
 
     def rest(self) -> None:
         """Free the context and its buffers; the next run makes them again."""

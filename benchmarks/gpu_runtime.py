@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""How near trtconv comes to what a GPU can do: ResNet-50 FP16 on TensorRT-RTX, everything in one run.
+
+Each figure is a ratio of two numbers of this run, or a difference with its limit; the table says both. Needs a GPU with
+TensorRT-RTX and cuda-bindings; pycuda, nvidia-ml-py and Pillow for the parts that use them. The samples take 12 GB of
+disk. Run from the repository's root: ``python benchmarks/gpu_runtime.py [--output FILE.json] [PART ...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import handwritten, resnet50
+from trtconv import Engine, __version__
+from trtconv.adapters import cuda
+from trtconv.backends import crew, gpu_loop, tune
+from trtconv.backends import engine as engines
+from trtconv.backends.rules import RULES, Limits, Query
+from trtconv.backends.runner import open_engine, open_onnx
+from trtconv.core.events import ignore
+from trtconv.core.records import FeedSpec, ShapeRange
+from trtconv.data.feeds import open_feed
+from trtconv.stages.bench import BenchRequest, bench
+from trtconv.stages.build import BuildRequest, build
+from trtconv.stages.infer import InferRequest, infer
+
+BATCHES = (1, 32, 128)
+SAMPLES, PICTURES = 20_000, 2_000
+ROWS = ({"resize": {"size": [256, 256], "fit": "shorter"}}, {"crop": {"size": [224, 224]}},
+        {"normalize": {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
+        {"layout": {"to": "nchw"}})  # fmt: skip
+FIRST = """
+import sys, time, numpy as np
+from trtconv.backends.runner import open_engine
+x = np.ones((8, 3, 224, 224), np.float32)
+begin = time.perf_counter()
+runner = open_engine(__import__("pathlib").Path(sys.argv[1]))
+runner.run({"x": x})
+print(time.perf_counter() - begin)
+runner.close()
+"""
+
+
+class Bench:
+    """The engine, the samples, and a table that grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = resnet50.write(folder / "resnet50.onnx")
+        self.engine = self.model.with_suffix(".engine")
+        span = ShapeRange((1, *resnet50.IMAGE), (32, *resnet50.IMAGE), (128, *resnet50.IMAGE))
+        build(BuildRequest(self.model, self.engine, "fp16", profiles=({"x": span},)), ignore)
+        self.x = resnet50.images(128)
+        self.rows: list[dict[str, Any]] = []
+        self.tuned: dict[int, tune.Trial] = {}
+
+    def row(self, what: str, value: float, limit: str, ok: bool, **facts: Any) -> None:
+        """One figure, its limit, and the numbers behind it."""
+        self.rows.append({"what": what, "value": round(value, 4), "limit": limit, "ok": bool(ok), **facts})
+        told = " ".join(
+            f"{name} {fact:.6g}" if isinstance(fact, float) else f"{name} {fact}" for name, fact in facts.items()
+        )
+        print(f"{'ok  ' if ok else 'MISS'} {what:58} {value:9.4f} {limit:9} {told}", flush=True)
+
+
+def rate(queries: list[Query], batch: int) -> float:
+    """Samples per second."""
+    return batch * len(queries) / ((max(q.end for q in queries) - min(q.start for q in queries)) / 1e3)
+
+
+def loop(b: Bench) -> None:
+    """Against the shortest loop, three times in turns."""
+    engine = engines.load(b.engine)
+    for batch in BATCHES:
+        x = b.x[:batch]
+        for name, options in (
+            ("trtexec11", {"copies": False, "graph": True}),
+            ("trtexec10", {"copies": True, "graph": False}),
+        ):
+            ours, theirs = [], []
+            for _ in range(3):
+                with handwritten.opened(b.engine, x, **options) as hand:
+                    theirs.append(hand.rate(1.0))
+                ours.append(
+                    rate(
+                        gpu_loop.measure(engine, {"x": x}, RULES[name], Limits(0.2, 1.0, 10), 1, _quiet).queries, batch
+                    )
+                )
+            ratio = median(ours) / median(theirs)
+            b.row(
+                f"{name} / handwritten loop, batch {batch}",
+                ratio,
+                ">= 0.99",
+                ratio >= 0.99,
+                ours=median(ours),
+                theirs=median(theirs),
+            )
+    engine.close()
+    engine.device.close()
+
+
+def tuning(b: Bench) -> None:
+    """The best settings against trtexec 10's."""
+    for batch, limit in zip(BATCHES, (1.15, 1.15, 1.02), strict=True):
+        plain = bench(
+            BenchRequest(b.engine, batches=(batch,), semantics="trtexec10", duration=1.5), ignore
+        ).measurements[0]
+        result = bench(BenchRequest(b.engine, batches=(batch,), tune=True, duration=1.5), ignore)
+        best = result.measurements[0]
+        ratio = best.throughput / plain.throughput
+        b.tuned[batch] = tune.Trial(batch, best.streams, best.depth, best.cuda_graph, best.throughput, 0.0)
+        b.row(f"tuned / trtexec10, batch {batch}", ratio, f">= {limit}", ratio >= limit, tuned=best.throughput,
+              plain=plain.throughput, streams=best.streams, depth=best.depth)  # fmt: skip
+
+
+def library(b: Bench) -> None:
+    """A call of Engine, NumPy to NumPy, against the latency with copies."""
+    measured = bench(BenchRequest(b.engine, batches=(1,), semantics="trtexec10", duration=1.0), ignore).measurements[0]
+    graph = bench(
+        BenchRequest(b.engine, batches=(1,), semantics="trtexec10", duration=1.0, rules={"graph": True}), ignore
+    ).measurements[0]
+    with Engine(b.engine) as engine:
+        x, times = b.x[:1], []
+        for _ in range(600):
+            begin = time.perf_counter()
+            engine(x)
+            times.append((time.perf_counter() - begin) * 1e3)
+    call = median(times[100:])
+    ratio = call / measured.latency_ms["median"]
+    b.row("Engine(x) / latency with copies, batch 1", ratio, "<= 1.10", ratio <= 1.10, call_ms=call,
+          latency_ms=measured.latency_ms["median"], latency_with_graph_ms=graph.latency_ms["median"])  # fmt: skip
+
+
+def inference(b: Bench) -> None:
+    """20,000 samples from a file, outputs written, against the tuned measurement."""
+    path = b.folder / "samples.npy"
+    samples = np.lib.format.open_memmap(path, "w+", np.float32, (SAMPLES, *resnet50.IMAGE))
+    for start in range(0, SAMPLES, len(b.x)):
+        samples[start : start + len(b.x)] = b.x[: min(len(b.x), SAMPLES - start)]
+    del samples
+    for batch in (32, 128):
+        few = InferRequest(b.engine, FeedSpec(path, samples=4096), b.folder / "warm.npz", batch=batch)
+        infer(few, ignore)  # compiles
+        started = infer(few, ignore)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        done = infer(InferRequest(b.engine, FeedSpec(path), b.folder / "out.npz", batch=batch), ignore)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        found, ratio = (done.samples - started.samples) / (done.seconds - started.seconds), 0.0  # contexts left out
+        if batch in b.tuned:
+            ratio = found / b.tuned[batch].throughput
+        b.row(
+            f"infer of {SAMPLES} samples / tuned, batch {batch}",
+            ratio,
+            ">= 0.95",
+            ratio >= 0.95,
+            infer=found,
+            contexts=done.contexts,
+        )
+        b.row(f"host memory that infer of 20000 needs beyond 4096, batch {batch}, MiB", grown, "<= 64", grown <= 64)
+    out = np.load(b.folder / "out.npz")["y"]
+    same = bool(np.array_equal(out[:128].argmax(1), out[128 * 100 : 128 * 101].argmax(1))) and len(out) == SAMPLES
+    b.row("results in order (equal samples, equal classes)", float(same), "== 1", same)
+    path.unlink()
+
+
+def pictures(b: Bench) -> None:
+    """Photographs of 500 x 375 against decoding and preparing them alone, with as many threads."""
+    from PIL import Image
+
+    folder = b.folder / "jpg"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for number in range(PICTURES):
+        small = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        Image.fromarray(small).resize((500, 375)).save(folder / f"{number:05}.jpg", quality=90)
+    spec = FeedSpec(folder, preprocess=ROWS)
+    for _ in range(2):
+        done = infer(
+            InferRequest(b.engine, spec, b.folder / "jpg.csv", batch=32, postprocess=({"topk": {"k": 3}},)), ignore
+        )
+    runner = open_onnx(b.model)
+    feed, began = open_feed(spec, runner.inputs), time.perf_counter()
+
+    def read(_: Any, rows: np.ndarray) -> int:
+        feed.read(rows, {name: np.empty(shape, np.float32) for name, shape in feed.shapes(rows).items()})
+        return len(rows)
+
+    crew.in_order([runner] * done.contexts, feed.groups(32), read, _quiet)
+    alone, found = PICTURES / (time.perf_counter() - began), done.samples / done.seconds
+    b.row(
+        f"infer of {PICTURES} jpeg files / decoding alone",
+        found / alone,
+        ">= 0.9",
+        found / alone >= 0.9,
+        infer=found,
+        alone=alone,
+    )
+
+
+def insight(b: Bench) -> None:
+    """Layers against the whole; two ways to count energy."""
+    request = BenchRequest(b.engine, batches=(32,), semantics="trtexec11", warmup=1.0, duration=3.0, layers=True)
+    result = bench(request, ignore)
+    measured = result.measurements[0]
+    total = sum(ms for _, ms in measured.layers)
+    assert measured.compute_ms is not None
+    off = abs(total / measured.compute_ms - 1)
+    b.row("sum of layers against compute, batch 32", off, "<= 0.15", off <= 0.15, layers_ms=total,
+          compute_ms=measured.compute_ms, count=len(measured.layers))  # fmt: skip
+    power = measured.power
+    if power.get("joules"):
+        off = abs(power["joules"] / power["joules_integrated"] - 1)
+        b.row("energy: counter against integrated power", off, "<= 0.10", off <= 0.10, watts=power["watts"],
+              millijoules_per_sample=1e3 * power["joules_per_sample"], sm_mhz=power["sm_mhz"],
+              celsius=power["temperature"])  # fmt: skip
+    print("     ", result.memory_parts, *result.notes, sep=" | ")
+
+
+def apis(b: Bench) -> None:
+    """PyCUDA and cuda-bindings."""
+    outputs, rates = {}, {}
+    for api in ("cuda", "pycuda", "cuda", "pycuda"):
+        runner = open_engine(b.engine, device_api=api)
+        outputs[api] = runner.run({"x": b.x[:32]})["y"]
+        runner.close()
+        request = BenchRequest(b.engine, batches=(32,), semantics="trtexec10", duration=1.5, device_api=api)
+        rates.setdefault(api, []).append(bench(request, ignore).measurements[0].throughput)
+    same = bool(np.array_equal(outputs["cuda"], outputs["pycuda"]))
+    b.row("PyCUDA's outputs are cuda-bindings', bit for bit", float(same), "== 1", same)
+    off = abs(max(rates["pycuda"]) / max(rates["cuda"]) - 1)
+    b.row(
+        "PyCUDA's throughput against cuda-bindings', batch 32",
+        off,
+        "<= 0.02",
+        off <= 0.02,
+        cuda=max(rates["cuda"]),
+        pycuda=max(rates["pycuda"]),
+    )
+
+
+def second_start(b: Bench) -> None:
+    """Time to the first result without and with the kernels kept from before."""
+    kernels = b.engine.with_name(b.engine.name + ".kernels")
+    kernels.unlink(missing_ok=True)
+    times = []
+    for _ in range(2):
+        command = [sys.executable, "-c", FIRST, str(b.engine)]
+        times.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    ratio = times[1] / times[0]
+    b.row("second start / first start", ratio, "<= 0.35", ratio <= 0.35, first_s=times[0], second_s=times[1])
+
+
+def endurance(b: Bench) -> None:
+    """10,000 inferences with changing batches over four contexts."""
+    reference = open_onnx(b.model)
+    sizes = (1, 5, 2, 8, 3)
+    with Engine(b.engine, contexts=4) as engine, ThreadPoolExecutor(4) as pool:
+        device = engine._first.engine.device  # type: ignore[attr-defined]
+        list(pool.map(lambda n: engine(b.x[: sizes[n % 5]]), range(400)))
+        free, host = device.memory_info()[0], _resident()
+        outputs = list(pool.map(lambda n: len(engine(b.x[: sizes[n % 5]])), range(10_000)))
+        lost, grown = (free - device.memory_info()[0]) / 2**20, (_resident() - host) / 2**20
+        expected = reference.run({"x": b.x[:8]})["y"]
+        worst = max(float(np.abs(engine(b.x[:s]) - expected[:s]).max() / np.abs(expected).max()) for s in sizes)
+    b.row("device memory lost in 10000 runs, MiB", lost, "<= 8", lost <= 8, runs=len(outputs))
+    b.row("host memory grown in 10000 runs, MiB", grown, "<= 16", grown <= 16, threads=threading.active_count())
+    b.row("largest difference from ONNX Runtime", worst, "<= 0.01", worst <= 0.01)
+
+
+def rivals(b: Bench) -> None:
+    """ONNX Runtime on the CPU on the same inputs; no limit."""
+    result = bench(
+        BenchRequest(b.engine, batches=(8,), semantics="app", duration=1.0, against=("onnxruntime",)), ignore
+    )
+    print("     ", *(f"{r.runner}: {r.throughput:.1f}/s" for r in result.rivals), sep=" | ")
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "start": second_start, "loop": loop, "tune": tuning, "library": library, "infer": inference, "pictures": pictures,
+    "insight": insight, "apis": apis, "endurance": endurance, "rivals": rivals}  # fmt: skip
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    options = parser.parse_args()
+    print(f"trtconv {__version__}", cuda.probe())
+    with tempfile.TemporaryDirectory() as folder:
+        b = Bench(Path(folder))
+        for part in options.parts or PARTS:
+            began = time.perf_counter()
+            try:
+                PARTS[part](b)
+            except Exception as error:  # noqa: BLE001 - the other parts are worth having
+                b.row(f"{part} failed: {type(error).__name__}: {error}", 0.0, "", False)
+            print(f"      {part}: {time.perf_counter() - began:.1f} s", flush=True)
+    if options.output:
+        options.output.write_text(json.dumps({"machine": cuda.probe(), "rows": b.rows}, indent=1))
+    sys.exit(any(not row["ok"] for row in b.rows))
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _quiet(_: Any) -> None:
+    """Nobody listens."""
+
+
+if __name__ == "__main__":
+    main()
