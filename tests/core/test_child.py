@@ -99,13 +99,20 @@ def test_addresses_repeat_when_asked_for(tmp_path):
     assert len(found) > 1
 
 
+def hear_interrupts():
+    """A test run in the background of a shell ignores SIGINT, and so would the processes that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_stops_the_child(tmp_path):
     pid_file = tmp_path / "pid"
     code = (
         "from trtconv.core import child; from pathlib import Path;"
         f"child.call('{HERE}:sleep', {str(pid_file)!r}, print, Path({str(tmp_path / 'log')!r}))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )
     while not pid_file.exists() or not pid_file.read_text():
         assert parent.poll() is None, parent.stderr.read()
         time.sleep(0.05)

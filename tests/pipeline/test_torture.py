@@ -17,6 +17,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.core.test_child import hear_interrupts
+
 pytestmark = pytest.mark.rtx
 
 JOB = """\
@@ -52,7 +54,10 @@ def prepare(folder: Path) -> None:
 def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TRTCONV_CACHE": str(folder / "store")}
     command = [sys.executable, "-m", "trtconv", "run", "job.yaml", "--log-json", *args]
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,
+    )  # fmt: skip
 
 
 def made(folder: Path) -> dict[str, str]:
