@@ -12,7 +12,7 @@ import pytest
 from onnx import parser
 
 from trtconv import sources
-from trtconv.core.errors import SourceError
+from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
 from trtconv.core.records import SourceSpec
 
@@ -49,6 +49,7 @@ def an_onnx_folder(path: Path) -> None:
     ("keras", lambda p: zipped(p, metadata_json=json.dumps({"keras_version": "3.1"}), config_json="{}")),
     ("keras", lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))),
     ("frozen_pb", lambda p: p.write_bytes(GRAPH_DEF * 3)),
+    ("frozen_pb", lambda p: p.write_text('node {\n name: "x"\n}')),
     ("onnx", an_onnx),
     ("onnx", an_onnx_folder),
     ("tflite", lambda p: p.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))),
@@ -69,7 +70,6 @@ def test_formats(tmp_path: Path, kind: str, make: Callable[[Path], None]) -> Non
     ("a TensorRT engine", lambda p: p.write_bytes(b"ftrt" + bytes(40))),
     ("a TensorRT calibration cache", lambda p: p.write_text("TRT-8601-EntropyCalibration2\nimage: 3c010a14\n")),
     ("a JSON document", lambda p: p.write_text('{"a": 1}')),
-    ("a GraphDef in text form", lambda p: p.write_text('node {\n name: "x"\n}')),
     ("a text file", lambda p: p.write_text("hello")),
     ("unknown binary data", lambda p: p.write_bytes(bytes(range(255)))),
     ("a truncated zip archive", lambda p: p.write_bytes(b"PK\x03\x04" + bytes(50))),
@@ -95,10 +95,10 @@ def test_missing_paths_and_folders_without_a_model(tmp_path: Path) -> None:
     assert str(tmp_path / "whole") in caught.value.hint
 
 
-def test_formats_that_are_known_but_not_converted(tmp_path: Path) -> None:
-    (tmp_path / "x.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))
-    with pytest.raises(SourceError, match="tflite file, which this version of trtconv does not convert"):
-        sources.open_model(SourceSpec(tmp_path / "x.tflite"))
+def test_cuts_are_for_graphs_of_named_nodes(tmp_path: Path) -> None:
+    an_onnx(tmp_path / "x.onnx")
+    with pytest.raises(UsageError, match="register_input and constants are for frozen graphs"):
+        sources.open_model(SourceSpec(tmp_path / "x.onnx", constants=(("keep_prob", 1.0),)))
 
 
 @pytest.mark.parametrize("name", sources.FORMATS)

@@ -91,7 +91,7 @@ def test_what_does_not_fit_a_graph(converted: dict[str, Any], refusals: Callable
     cases: list[tuple[dict[str, Any], int, str]] = [
         ({"inputs": (InputSpec("image", ("n", 6, 8, 1)),)}, 3, "changes the number of elements"),
         ({"inputs": (InputSpec("imge", ("n", 6, 8, 1)),)}, 2, "no input 'imge'"),
-        ({"inputs": (InputSpec("image", layout="nchw"),)}, 2, "layout"),
+        ({"inputs": (InputSpec("image", (1, 8, 8, 1), layout="nchw"),)}, 3, "Negative dimension size"),
         ({"outputs": ("output",)}, 3, "no output or node 'output'"),
         ({"opset": 20}, 3, "opsets 13 to 18, not 20"),
         ({"source": SourceSpec(cut)}, 3, "truncated or damaged"),

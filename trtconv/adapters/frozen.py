@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import files
+from trtconv.core import files, wire
 from trtconv.core.errors import SourceError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import Dim, TensorInfo
@@ -42,15 +42,29 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """The contents of a large constant, read when they are needed.
+
+    Attributes:
+        nbytes: their size.
+        read: reads them.
+    """
+
+    nbytes: int
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
 class FrozenGraph:
     """A graph without variables.
 
     Attributes:
-        graph: ``tensorflow.GraphDef``.
+        graph: ``tensorflow.GraphDef``; large constants are there with type and shape, and without contents.
         inputs: in the order of the source.
         outputs: likewise.
         format: the row of FORMATS it was made from.
         signature: of the SavedModel; empty for others.
+        weights: the contents of the large constants, by node.
     """
 
     graph: Any
@@ -58,6 +72,7 @@ class FrozenGraph:
     outputs: tuple[Endpoint, ...]
     format: str = "frozen_pb"
     signature: str = ""
+    weights: Mapping[str, Weight] = field(default_factory=dict)
 
 
 def sidecar(path: Path) -> Path:
@@ -66,21 +81,53 @@ def sidecar(path: Path) -> Path:
 
 
 def write(frozen: FrozenGraph, path: Path) -> None:
-    """Write the .pb and, last, its sidecar; each atomically.
+    """Write the .pb and, last, its sidecar; each atomically. Large constants go into the file one at a time.
 
-    Raises:
-        SourceError: more than 2 GiB, which no .pb can hold.
+    trtconv reads a .pb of more than 2 GiB; other programs may not.
     """
-    try:
-        content = frozen.graph.SerializeToString(deterministic=True)
-    except ValueError as error:
-        raise SourceError(f"{path}: the frozen graph is larger than 2 GiB, which a .pb cannot hold",
-                          hint="export the model to ONNX with its own exporter") from error  # fmt: skip
-    files.write_bytes(path, content)
+    with files.atomic_path(path) as temporary, temporary.open("wb") as out:
+        rest = type(frozen.graph)()
+        rest.CopyFrom(frozen.graph)
+        del rest.node[:]
+        for node in frozen.graph.node:
+            for part in _encoded(node, frozen.weights.get(node.name)):
+                out.write(part)
+        out.write(rest.SerializeToString(deterministic=True))
     files.write_json(sidecar(path), {
         "format": frozen.format, "signature": frozen.signature,
         "inputs": [_row(e) for e in frozen.inputs], "outputs": [_row(e) for e in frozen.outputs],
     })  # fmt: skip
+
+
+def _encoded(node: Any, weight: Weight | None) -> Iterator[bytes | memoryview]:
+    """A node as field 1 of a GraphDef; its weight is put where TensorFlow's own writer would put it.
+
+    NodeDef.attr (5) is a map with AttrValue (2), whose tensor (8) holds its contents in field 4.
+    """
+    if weight is None:
+        yield from wire.message(1, [node.SerializeToString(deterministic=True)])
+        return
+    tensor = node.attr["value"].tensor.SerializeToString(deterministic=True)
+    others = type(node)()
+    others.CopyFrom(node)
+    del others.attr["value"]
+    name = b"".join(wire.message(1, [b"value"]))
+    head = b""  # grows from the inside out: what stands before the weight, and the key of what holds it
+    for number, before in (
+        (4, tensor),
+        (8, b""),
+        (2, name),
+        (5, others.SerializeToString(deterministic=True)),
+        (1, b""),
+    ):
+        head = before + wire.opening(number, len(head) + weight.nbytes) + head
+    yield head
+    yield weight.read()
+
+
+def sample(path: Path) -> Path:
+    """``model.pb.check.npz`` of ``model.pb``: inputs (``in.NAME``) and what the source made of them (``out.NAME``)."""
+    return path.with_name(path.name + ".check.npz")
 
 
 def endpoints(path: Path) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]] | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trtconv.adapters.frozen import public_dims
+from trtconv.adapters.frozen import Weight, public_dims
 from trtconv.core import wire
 from trtconv.core.errors import SourceError
 from trtconv.core.names import did_you_mean
@@ -23,6 +23,8 @@ from trtconv.core.wire import Damaged, Field
 _DTYPES = {1: "float", 2: "double", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
            9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 19: "float16", 20: "resource", 21: "variant",
            22: "uint32", 23: "uint64"}  # fmt: skip
+HELD_ABOVE = 16 << 10
+"""Bytes of a constant from which it is kept aside; smaller ones are needed to fold batch normalization."""
 _UNFED = "unused_control_flow_input"
 _NO_OUTPUTS = {"Const", "NoOp", "Assert", "Placeholder", "PlaceholderWithDefault", "VarHandleOp", "Variable",
                "VariableV2", "Print", "PrintV2", "SaveV2", "RestoreV2", "RestoreSlice", "ShardedFilename",
@@ -97,6 +99,11 @@ def dtype_name(number: int) -> str:
     return _DTYPES.get(number, "undefined")
 
 
+def dtype_number(name: str) -> int:
+    """The DataType of an ONNX name."""
+    return next(number for number, known in _DTYPES.items() if known == name)
+
+
 def mapped(path: Path) -> memoryview:
     """A file's bytes, mapped."""
     with path.open("rb") as handle:
@@ -112,6 +119,28 @@ def read_graph(path: Path) -> Graph:
     try:
         data = mapped(path)
         return _graph(data, 0, len(data))
+    except ValueError as error:
+        raise SourceError(f"{path}: begins like a GraphDef but is truncated or damaged ({error})",
+                          hint="copy it again") from None  # fmt: skip
+
+
+def split(path: Path, above: int = HELD_ABOVE) -> tuple[bytes, dict[str, Weight]]:
+    """A ``.pb`` without the contents of its large constants, and those, which stay in the mapped file.
+
+    Raises:
+        SourceError: truncated or damaged.
+    """
+    weights: dict[str, Weight] = {}
+    try:
+        data = mapped(path)
+
+        def keep(trail: list[Field]) -> None:
+            node, *_, content = trail
+            place = slice(content.start, content.end)
+            weights[_node(data, node).name] = Weight(content.end - content.start, lambda: bytes(data[place]))
+
+        # GraphDef.node, NodeDef.attr, its value, AttrValue.tensor, TensorProto.tensor_content
+        return b"".join(wire.without(data, (1, 5, 2, 8, 4), above, keep)), weights
     except ValueError as error:
         raise SourceError(f"{path}: begins like a GraphDef but is truncated or damaged ({error})",
                           hint="copy it again") from None  # fmt: skip
@@ -152,18 +181,26 @@ def sinks(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in ends if _depends_on_input(node, by_name)]
 
 
-def _depends_on_input(end: Node, by_name: dict[str, Node]) -> bool:
-    seen: set[str] = set()
-    queue = [end.name]
+def _depends_on_input(end: Node, by_name: Mapping[str, Node]) -> bool:
+    return any(node.op in ("Placeholder", "PlaceholderWithDefault") and node.dtype not in ("resource", "variant")
+               for node in _ancestors([end.name], by_name, ()))  # fmt: skip
+
+
+def needed_placeholders(nodes: Iterable[Node], outputs: Iterable[str], stops: Collection[str]) -> list[Node]:
+    """Placeholders that outputs need; nothing behind the nodes in ``stops`` counts."""
+    by_name = {node.name: node for node in nodes}
+    return placeholders(sorted(_ancestors(outputs, by_name, stops), key=list(by_name.values()).index))
+
+
+def _ancestors(ends: Iterable[str], by_name: Mapping[str, Node], stops: Collection[str]) -> list[Node]:
+    seen: dict[str, Node] = {}
+    queue = list(ends)
     while queue:
         node = by_name.get(queue.pop())
-        if node is None or node.name in seen:
-            continue
-        if node.op in ("Placeholder", "PlaceholderWithDefault") and node.dtype not in ("resource", "variant"):
-            return True
-        seen.add(node.name)
-        queue += node.sources
-    return False
+        if node is not None and node.name not in seen:
+            seen[node.name] = node
+            queue += [] if node.name in stops else [node_of(i) for i in node.inputs if not i.startswith("^")]
+    return list(seen.values())
 
 
 def require_node(name: str, nodes: Iterable[Node], what: str) -> None:

@@ -6,89 +6,68 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from trtconv.adapters.frozen import Endpoint, public_dims
+from trtconv.adapters import graph_pb
+from trtconv.adapters.frozen import Endpoint, Weight, public_dims
+from trtconv.adapters.graph_pb import Node, dtype_name
 from trtconv.core import magic
 from trtconv.core.errors import ConversionError, SourceError, UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import Dim, InputSpec
 
-# DataType numbers of tensorflow/core/framework/types.proto, by ONNX name.
-_DTYPES = {1: "float", 2: "double", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
-           9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 19: "float16", 22: "uint32", 23: "uint64"}  # fmt: skip
-
-_SINKS_THAT_ARE_NO_OUTPUTS = {"Const", "NoOp", "Assert", "Placeholder", "PlaceholderWithDefault", "VarHandleOp",
-                              "Print", "PrintV2", "SaveV2", "RestoreV2", "ScalarSummary", "HistogramSummary",
-                              "MergeSummary", "ImageSummary"}  # fmt: skip
-_VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "AutoReloadVariable"}
 _TABLES = {"HashTable", "HashTableV2", "LookupTableFindV2", "LookupTableFind", "MutableHashTableV2"}
 
 
-def dtype_name(number: int) -> str:
-    """ONNX name of a TensorFlow DataType; ``undefined`` for types that ONNX lacks."""
-    return _DTYPES.get(number, "undefined")
-
-
-def parse(path: Path) -> Any:
-    """Read a .pb.
+def parse(path: Path) -> tuple[Any, dict[str, Weight]]:
+    """Read a frozen graph, ``.pb`` or text; the contents of large constants stay in the file.
 
     Raises:
         SourceError: foreign or truncated.
     """
+    from google.protobuf import text_format  # type: ignore[import-untyped]
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.framework import graph_pb2
 
     graph = graph_pb2.GraphDef()
+    if not path.exists():
+        raise SourceError(f"{path}: no such file", hint="check source.path")
+    start = magic.head(path)
     try:
-        graph.ParseFromString(path.read_bytes())
-    except FileNotFoundError:
-        raise SourceError(f"{path}: no such file", hint="check source.path") from None
-    except DecodeError:
+        if magic.is_graph_def(start):
+            light, weights = graph_pb.split(path)
+            graph.ParseFromString(light)
+        elif magic.is_graph_text(start):
+            weights = {}
+            text_format.Parse(path.read_text(), graph)
+        else:
+            raise _not_a_graph(path)
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError):
         raise _not_a_graph(path) from None
     if not graph.node or not all(node.op for node in graph.node):
         raise _not_a_graph(path)
-    return graph
+    return graph, weights
 
 
 def _not_a_graph(path: Path) -> SourceError:
     what = magic.describe(path)
-    if what == "a TensorFlow GraphDef":
+    if "GraphDef" in what:
         return SourceError(f"{path}: begins like a GraphDef but is truncated or damaged", hint="copy it again")
     return SourceError(f"{path}: not a frozen graph; it looks like {what}", hint="give the path of a frozen .pb")
 
 
-def discover(graph: Any, path: Path) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-    """Inputs (placeholders) and outputs (what no node consumes) of a graph that nobody described.
-
-    Raises:
-        SourceError: nothing to be found.
-    """
-    consumed = {_node_of(name) for node in graph.node for name in node.input}
-    inputs = [n for n in graph.node if n.op == "Placeholder" and not n.name.startswith("unused_control_flow_input")]
-    outputs = [n for n in graph.node if n.name not in consumed and n.op not in _SINKS_THAT_ARE_NO_OUTPUTS]
-    if not inputs or not outputs:
-        raise SourceError(f"{path}: the graph has no {'outputs' if inputs else 'inputs'} that can be told from it",
-                          hint="name its outputs with convert.outputs (--output)")  # fmt: skip
-    return tuple(map(_placeholder, inputs)), tuple(inner(node.name) for node in outputs)
+def rows(graph: Any) -> list[Node]:
+    """The graph's nodes as ``graph_pb`` has them."""
+    return [Node(n.name, n.op, tuple(n.input), _dtype(n), sizes(n)) for n in graph.node]
 
 
-def inner(name: str) -> Endpoint:
-    """A node's first output as an output of the model."""
-    return Endpoint(name, f"{name}:0")
+def _dtype(node: Any) -> str:
+    attribute = "dtype" if "dtype" in node.attr else "T"
+    return dtype_name(node.attr[attribute].type) if attribute in node.attr else ""
 
 
-def choose_outputs(graph: Any, known: Iterable[Endpoint], names: Iterable[str], path: Path) -> tuple[Endpoint, ...]:
-    """The outputs asked for: known ones by their public names, any other node by its own; all known when none are.
-
-    Raises:
-        SourceError: no such output or node.
-    """
-    table = {endpoint.name: endpoint for endpoint in known}
-    nodes = {node.name for node in graph.node}
-    for name in names:
-        if name not in table and name not in nodes:
-            hint = did_you_mean(name, [*table, *nodes]) or "choose one of the outputs, or any node of the graph"
-            raise SourceError(f"{path}: no output or node {name!r}; its outputs are {', '.join(table)}", hint=hint)
-    return tuple(table.get(name) or inner(name) for name in names) or tuple(table.values())
+def sizes(node: Any) -> tuple[int, ...] | None:
+    """A placeholder's shape; early TensorFlow stored an empty one where it meant an unknown one."""
+    shape = node.attr["shape"].shape if "shape" in node.attr else None
+    return None if shape is None or shape.unknown_rank or not shape.dim else tuple(dim.size for dim in shape.dim)
 
 
 def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
@@ -102,7 +81,7 @@ def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
         if node.op.startswith("Assign"):
             raise SourceError(f"node {node.name!r} ({node.op}) changes a variable: the model keeps state between calls",
                               hint="export a signature that only computes")  # fmt: skip
-        if node.op in _VARIABLES:
+        if node.op in graph_pb.VARIABLES:
             raise SourceError(f"node {node.name!r} ({node.op}) reads a variable: the graph is not frozen",
                               hint="give the SavedModel or the checkpoint it came from")  # fmt: skip
         resource = node.op == "Placeholder" and node.attr["dtype"].type in (20, 21) and node.name not in fed
@@ -123,9 +102,10 @@ def prune(graph: Any, inputs: Iterable[Endpoint], outputs: Iterable[Endpoint]) -
         name = queue.pop()
         if name not in needed and name in by_name:
             needed.add(name)
-            queue += [_node_of(i) for i in by_name[name].input if not i.startswith("^")]
-    result = type(graph)(versions=graph.versions, library=graph.library)
+            queue += [graph_pb.node_of(i) for i in by_name[name].input if not i.startswith("^")]
+    result = type(graph)(versions=graph.versions)
     result.node.extend(node for node in graph.node if node.name in needed)
+    result.library.function.extend(_called(result.node, graph.library.function))
     for node in result.node:
         data = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
@@ -133,6 +113,21 @@ def prune(graph: Any, inputs: Iterable[Endpoint], outputs: Iterable[Endpoint]) -
         if node.op == "PlaceholderWithDefault":
             _become_identity(node)
     return result
+
+
+def _called(nodes: Iterable[Any], functions: Iterable[Any]) -> list[Any]:
+    """The functions that nodes call, directly or through others, in the order of the library."""
+    table = {function.signature.name: function for function in functions}
+    found: dict[str, Any] = {}
+    queue = list(nodes)
+    while queue:
+        node = queue.pop()
+        values = [value for attribute in node.attr.values() for value in (attribute, *attribute.list.func)]
+        names = {node.op, *(getattr(value, "func", value).name for value in values)}
+        for name in names & table.keys() - found.keys():
+            found[name] = table[name]
+            queue += table[name].node_def
+    return [function for name, function in table.items() if name in found]
 
 
 def with_shapes(graph: Any, inputs: Iterable[Endpoint], specs: Iterable[InputSpec]) -> tuple[Endpoint, ...]:
@@ -149,18 +144,26 @@ def with_shapes(graph: Any, inputs: Iterable[Endpoint], specs: Iterable[InputSpe
         raise UsageError(f"inputs: the model has no input {name!r}; it has {', '.join(there)}",
                          hint=did_you_mean(name, there))  # fmt: skip
     nodes = {node.name: node for node in graph.node}
-    changed = [_shaped(nodes[e.node], e, asked[e.name].shape if e.name in asked else None) for e in endpoints]
+    changed = [_shaped(nodes[e.node], e, _own_shape(asked.get(e.name))) for e in endpoints]
     if any(asked.values()):
         for node in graph.node:
             node.attr.pop("_output_shapes", None)  # what was inferred for the old shapes
     return tuple(changed)
 
 
+def _own_shape(spec: InputSpec | None) -> tuple[Dim, ...] | None:
+    """The shape asked for in the graph's layout: channels last where the model is to have them first."""
+    if spec is None or spec.shape is None or spec.layout != "nchw" or len(spec.shape) < 3:
+        return None if spec is None else spec.shape
+    return (spec.shape[0], *spec.shape[2:], spec.shape[1])
+
+
 def _shaped(node: Any, endpoint: Endpoint, shape: tuple[Dim, ...] | None) -> Endpoint:
     if shape is None:
         if endpoint.shape is None:
             raise ConversionError(f"input {endpoint.name!r} has no shape in the graph",
-                                  hint=f"say it: inputs: {{{endpoint.name}: {{shape: [batch, ...]}}}}")  # fmt: skip
+                                  hint=f"say it: inputs: {{{endpoint.name}: {{shape: [batch, ...]}}}}, or give it a "
+                                       f"value: source.constants: {{{endpoint.name}: 1.0}}")  # fmt: skip
         return endpoint
     if endpoint.shape is not None and len(shape) != len(endpoint.shape):
         raise UsageError(f"inputs.{endpoint.name}.shape: {list(shape)} has {len(shape)} dimensions, the model's input "
@@ -176,14 +179,6 @@ def _shaped(node: Any, endpoint: Endpoint, shape: tuple[Dim, ...] | None) -> End
     return Endpoint(endpoint.name, endpoint.tensor, dtype_name(node.attr["dtype"].type), dims)
 
 
-def _placeholder(node: Any) -> Endpoint:
-    """An input. Graphs of the first TensorFlow releases store an empty shape where they mean an unknown one."""
-    shape = node.attr["shape"].shape if "shape" in node.attr else None
-    unknown = shape is None or shape.unknown_rank or not shape.dim
-    dims = None if shape is None or unknown else public_dims(node.name, [dim.size for dim in shape.dim])
-    return Endpoint(node.name, f"{node.name}:0", dtype_name(node.attr["dtype"].type), dims)
-
-
 def _become_identity(node: Any) -> None:
     dtype = node.attr["dtype"].type
     node.op = "Identity"
@@ -195,7 +190,3 @@ def _all_nodes(graph: Any) -> Iterable[Any]:
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def
-
-
-def _node_of(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]

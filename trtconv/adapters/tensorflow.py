@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trtconv.adapters import graphdef
-from trtconv.adapters.frozen import Endpoint, FrozenGraph, public_dims
+from trtconv.adapters import graph_pb, graphdef
+from trtconv.adapters.frozen import Endpoint, FrozenGraph, Weight, public_dims
 from trtconv.core.errors import EnvironmentProblem, MissingPackage, SourceError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
@@ -65,9 +65,9 @@ class Network:
         self._format, self._signature = format, signature
         tensors = function.inputs[: len(inputs)]
         self._inputs = tuple(_endpoint(name, tensor) for name, tensor in zip(inputs, tensors, strict=True))
-        names = _apart(outputs, inputs)
+        names = apart(outputs, inputs)
         self._outputs = tuple(_endpoint(n, tensor) for n, tensor in zip(names, function.outputs, strict=True))
-        _refuse_unfeedable(self._inputs)
+        refuse_unfeedable(self._inputs)
         self.inputs: tuple[TensorInfo, ...] = tuple(e.info for e in self._inputs)
         self.outputs: tuple[TensorInfo, ...] = tuple(e.info for e in self._outputs)
 
@@ -92,10 +92,10 @@ class Network:
         Raises:
             SourceError: it changes variables, or needs a lookup table.
         """
-        graph = _frozen(self._function)
+        graph, weights = _frozen(self._function)
         graphdef.refuse_state(graph, {e.node for e in self._inputs})
         graph = graphdef.prune(graph, self._inputs, self._outputs)
-        return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature)
+        return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature, weights)
 
 
 class GraphNetwork:
@@ -114,7 +114,7 @@ class GraphNetwork:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch."""
-        self._session = self._session or _session(self._frozen.graph)
+        self._session = self._session or _session(self._frozen)
         wanted = {e.name: e.tensor for e in self._frozen.outputs}
         values: dict[str, np.ndarray] = self._session.run(
             wanted, {e.tensor: feeds[e.name] for e in self._frozen.inputs}
@@ -130,8 +130,8 @@ class GraphNetwork:
         return framework()
 
 
-def open_saved_model(path: Path, signature: str = "", tags: Sequence[str] = ()) -> Network:
-    """A signature of a SavedModel.
+def open_saved_model(path: Path, signature: str = "", tags: Sequence[str] = ()) -> Any:
+    """A signature of a SavedModel; one whose objects cannot be restored is read as a graph.
 
     Args:
         path: its folder.
@@ -146,9 +146,10 @@ def open_saved_model(path: Path, signature: str = "", tags: Sequence[str] = ()) 
     name = _signature(path, signature, offered)
     try:
         loaded = tensorflow.saved_model.load(str(path), tags=list(chosen))
-    except Exception as error:
-        raise SourceError(f"{path}: TensorFlow cannot load this SavedModel: {_reason(error)}",
-                          hint="copy the whole folder again, variables/ included") from error  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - objects of foreign code, optimizers: the graph alone may still do
+        from trtconv.adapters import tensorflow_v1
+
+        return tensorflow_v1.open_saved_model(path, name, offered[name], chosen, reason(error))
     function = loaded.signatures[name]
     inputs = list(_flat_names(function.structured_input_signature[1]))
     return Network(function, inputs, list(_flat_names(function.structured_outputs)), keywords=True, owner=loaded,
@@ -201,7 +202,7 @@ def _keras(generation: str) -> Any:
 
 
 def _unloadable(path: Path, error: Exception) -> SourceError:
-    text = _reason(error)
+    text = reason(error)
     if "lambda" in text.lower() and "safe" in text.lower():
         return SourceError(f"{path}: the model holds Python code in a Lambda layer",
                            hint="if you trust its origin, allow it with --allow-code")  # fmt: skip
@@ -229,7 +230,7 @@ def _output_names(model: Any) -> list[str]:
     return names if len(names) == len(model.outputs) else [f"output_{i}" for i in range(len(model.outputs))]
 
 
-def _apart(outputs: Iterable[str], inputs: Sequence[str]) -> list[str]:
+def apart(outputs: Iterable[str], inputs: Sequence[str]) -> list[str]:
     """Output names that differ from the inputs' and from each other."""
     taken = set(inputs)
     result = []
@@ -250,7 +251,7 @@ def _meta_graph(path: Path, tags: Sequence[str]) -> tuple[Sequence[str], Mapping
     try:
         parts = loader_impl.parse_saved_model(str(path)).meta_graphs
     except Exception as error:
-        raise SourceError(f"{path}: its saved_model.pb cannot be read, it may be truncated: {_reason(error)}",
+        raise SourceError(f"{path}: its saved_model.pb cannot be read, it may be truncated: {reason(error)}",
                           hint="copy the whole folder again") from error  # fmt: skip
     sets = [tuple(sorted(part.meta_info_def.tags)) for part in parts]
     wanted = tuple(sorted(tags)) if tags else sets[0] if len(sets) == 1 else ("serve",)
@@ -281,27 +282,64 @@ def _flat_names(structure: Mapping[str, Any]) -> Iterable[str]:
     return sorted(structure)
 
 
-def _frozen(function: Any) -> Any:
-    """The graph of a concrete function with constants for variables, control flow kept whole.
+def _frozen(function: Any) -> tuple[Any, dict[str, Weight]]:
+    """The graph of a concrete function with constants for variables, control flow kept whole; and large variables.
 
-    The public converter imports its result once more, which costs seconds and three times the model's memory; the
-    part of it that does the work is private, so there is a way back to the public one.
+    The public converter imports its result once more, which costs seconds and three times the model's memory, and it
+    copies every variable twice; the part of it that does the work is private, so there is a way back to the public one.
     """
     from tensorflow.python.framework import convert_to_constants as converter
 
     try:
-        data = converter._FunctionConverterDataInEager(
-            func=function, lower_control_flow=False, aggressive_inlining=True
-        )
-        graph, _ = converter._replace_variables_by_constants(converter_data=data)
+        return _frozen_lightly(function, converter)
     except (AttributeError, TypeError):
         frozen = converter.convert_variables_to_constants_v2(function, lower_control_flow=False,
                                                              aggressive_inlining=True)  # fmt: skip
-        graph = frozen.graph.as_graph_def()
-    return graph
+        return frozen.graph.as_graph_def(), {}
 
 
-def _session(graph: Any) -> Any:
+class _Later(np.ndarray):
+    """Stands for a large variable while the graph is made: its type, no contents."""
+
+    variable: Any
+
+
+def _frozen_lightly(function: Any, converter: Any) -> tuple[Any, dict[str, Weight]]:
+    class Data(converter._FunctionConverterDataInEager):  # type: ignore[misc]
+        def _eval(self, tensor: Any) -> Any:
+            size = tensor.dtype.size * (tensor.shape.num_elements() or 0)
+            if size <= graph_pb.HELD_ABOVE or not hasattr(tensor, "read_value"):
+                return tensor.numpy()
+            stand_in = np.zeros((), tensor.dtype.as_numpy_dtype).view(_Later)
+            stand_in.variable = tensor
+            return stand_in
+
+    data = Data(func=function, lower_control_flow=False, aggressive_inlining=True)
+    graph, _ = converter._replace_variables_by_constants(converter_data=data)
+    later = {name: t.numpy.variable for name, t in data.tensor_data.items() if isinstance(t.numpy, _Later)}
+    weights = {}
+    for node in graph.node:
+        if node.op == "Const" and node.name in later:
+            variable = later[node.name]
+            weights[node.name] = Weight(variable.dtype.size * variable.shape.num_elements(), _contents(variable))
+            _declare(node.attr["value"].tensor, variable.shape.as_list())
+    return graph, weights
+
+
+def _contents(variable: Any) -> Callable[[], bytes]:
+    return lambda: variable.numpy().tobytes()
+
+
+def _declare(tensor: Any, shape: Sequence[int]) -> None:
+    """Leave type and shape of a tensor only."""
+    dtype = tensor.dtype
+    tensor.Clear()
+    tensor.dtype = dtype
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+
+
+def _session(frozen: FrozenGraph) -> Any:
     """A session without graph optimization: on large frozen graphs that takes longer than all the computing."""
     tensorflow = load()
     config = tensorflow.compat.v1.ConfigProto()
@@ -309,19 +347,34 @@ def _session(graph: Any) -> Any:
     config.graph_options.optimizer_options.opt_level = -1
     with tensorflow.Graph().as_default() as native:
         try:
-            tensorflow.import_graph_def(graph, name="")
+            tensorflow.import_graph_def(_whole(frozen), name="")
         except ValueError as error:
-            raise SourceError(f"TensorFlow cannot read the frozen graph: {_reason(error)}",
+            raise SourceError(f"TensorFlow cannot read the frozen graph: {reason(error)}",
                               hint="an input's shape may contradict the graph") from error  # fmt: skip
     return tensorflow.compat.v1.Session(graph=native, config=config)
 
 
+def _whole(frozen: FrozenGraph) -> Any:
+    """The graph with the contents of its large constants."""
+    graph = type(frozen.graph)()
+    graph.CopyFrom(frozen.graph)
+    for node in graph.node:
+        if node.name in frozen.weights:
+            node.attr["value"].tensor.tensor_content = frozen.weights[node.name].read()
+    return graph
+
+
 def _endpoint(name: str, tensor: Any) -> Endpoint:
     shape = None if tensor.shape.rank is None else public_dims(name, tensor.shape.as_list())
-    return Endpoint(name, tensor.name, graphdef.dtype_name(tensor.dtype.as_datatype_enum), shape)
+    return Endpoint(name, tensor.name, graph_pb.dtype_name(tensor.dtype.as_datatype_enum), shape)
 
 
-def _refuse_unfeedable(inputs: Iterable[Endpoint]) -> None:
+def refuse_unfeedable(inputs: Iterable[Endpoint]) -> None:
+    """Fail on inputs that TensorRT cannot have.
+
+    Raises:
+        SourceError: an unknown number of dimensions, or strings.
+    """
     for endpoint in inputs:
         if endpoint.shape is None:
             raise SourceError(f"input {endpoint.name!r} has no fixed number of dimensions",
@@ -331,7 +384,7 @@ def _refuse_unfeedable(inputs: Iterable[Endpoint]) -> None:
                               hint="export the part of the model after its text processing")  # fmt: skip
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first lines of a foreign message, in one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:3])[:400] or type(error).__name__

@@ -11,18 +11,17 @@ on each of its passes (their memory is never given back); and it keeps no copies
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, Mapping, MutableSet
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from trtconv.adapters import tensorflow
-from trtconv.adapters.frozen import FrozenGraph
-from trtconv.core.errors import ConversionError, MissingPackage
-
-HELD_ABOVE = 16 << 10
-"""Bytes of a constant from which it waits outside; smaller ones are needed to fold batch normalization."""
+from trtconv.adapters import graph_pb, tensorflow
+from trtconv.adapters.frozen import FrozenGraph, Weight
+from trtconv.core.errors import ConversionError, MissingPackage, TrtconvError
 
 OPSETS = range(13, 19)
 
@@ -30,27 +29,71 @@ _WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
 """Operators that the converter maps to something that computes other numbers."""
 
 
-def to_onnx(frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+def to_onnx(frozen: FrozenGraph, opset: int, channels_first: Iterable[str] = ()) -> onnx.ModelProto:
     """Convert a frozen graph; inputs and outputs get their public names.
 
     Operators that the converter does not know are left in the model under their TensorFlow names: check it.
+
+    Args:
+        frozen: the graph.
+        opset: of the model.
+        channels_first: inputs that the graph takes as NHWC and the model as NCHW.
 
     Raises:
         ConversionError: an opset out of range, an operator that would compute something else, or a failure inside.
         MissingPackage: tf2onnx is not installed.
     """
-    if opset not in OPSETS:
-        raise ConversionError(f"TensorFlow models convert to opsets {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
-                              hint="17 is best for TensorRT")  # fmt: skip
+    _require_opset(opset)
     for node in frozen.graph.node:
         if node.op in _WRONG:
             raise ConversionError(f"node {node.name!r} ({node.op}): {_WRONG[node.op]}",
                                   hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
+    inputs = [endpoint.tensor for endpoint in frozen.inputs]
+    outputs = [endpoint.tensor for endpoint in frozen.outputs]
+    last = [endpoint.tensor for endpoint in frozen.inputs if endpoint.name in set(channels_first)]
+    with _repaired():
+        native = tensorflow.load()
+        graph_def, held = _optimized(native, frozen, inputs, outputs)
+        with native.Graph().as_default() as graph:
+            native.import_graph_def(graph_def, name="")
+        rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
+        return _converted(graph, opset, input_names=inputs, output_names=outputs, tensors_to_rename=rename,
+                          const_node_values=held, inputs_as_nchw=last)  # fmt: skip
+
+
+def lite_to_onnx(path: Path, tensors: Mapping[str, str], opset: int, *, dequantize: bool) -> onnx.ModelProto:
+    """Convert a TensorFlow Lite file.
+
+    Args:
+        path: of the file.
+        tensors: name of the tensor in the file, by public name.
+        opset: of the model.
+        dequantize: whether quantized arithmetic becomes floating-point arithmetic.
+
+    Raises:
+        ConversionError: an opset out of range, or a failure inside.
+        MissingPackage: tf2onnx is not installed.
+    """
+    _require_opset(opset)
+    with _repaired():
+        rename = {tensor: name for name, tensor in tensors.items()}
+        return _converted(None, opset, tflite_path=str(path), dequantize=dequantize, tensors_to_rename=rename)
+
+
+def _require_opset(opset: int) -> None:
+    if opset not in OPSETS:
+        raise ConversionError(f"TensorFlow models convert to opsets {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
+                              hint="17 is best for TensorRT")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _repaired() -> Iterator[None]:
+    """The converter with its repairs; its failures become ours."""
     _import()
     try:
         with _update_proto_skips_constants(), _product_of_numpy_1(), _sets_with_order():
-            return _convert(frozen, opset)
-    except ConversionError:
+            yield
+    except TrtconvError:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:400] or type(error).__name__
@@ -74,53 +117,72 @@ def _import() -> Any:
     return tf2onnx
 
 
-def _convert(frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+def _converted(graph: Any, opset: int, **options: Any) -> onnx.ModelProto:
     from tf2onnx import optimizer, tfonnx, utils
 
     native = tensorflow.load()
-    inputs = [endpoint.tensor for endpoint in frozen.inputs]
-    outputs = [endpoint.tensor for endpoint in frozen.outputs]
-    rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
-    graph_def, held = _optimized(native, frozen.graph, inputs, outputs)
-    utils.INTERNAL_NAME = 1  # the counter in the names it makes: same names, same bytes
-    with native.Graph().as_default() as graph:
-        native.import_graph_def(graph_def, name="")
 
     def process() -> Any:
+        utils.INTERNAL_NAME = 1  # the counter in the names it makes: same names, same bytes
         with native.Graph().as_default():
-            return tfonnx.process_tf_graph(
-                graph, continue_on_error=False, opset=opset, input_names=list(inputs), output_names=list(outputs),
-                tensors_to_rename=dict(rename), const_node_values=held, custom_op_handlers=_handlers())  # fmt: skip
+            return tfonnx.process_tf_graph(graph, continue_on_error=False, opset=opset,
+                                           custom_op_handlers=_handlers(), **copy.deepcopy(options))  # fmt: skip
 
     try:
         result = optimizer.optimize_graph(process(), catch_errors=False)
     except Exception:  # noqa: BLE001 - one of its passes: convert again, with copies of the graph to fall back to
-        utils.INTERNAL_NAME = 1
         result = optimizer.optimize_graph(process(), catch_errors=True)
     model: onnx.ModelProto = result.make_model("", graph_name="model")
     return model
 
 
-def _optimized(native: Any, graph_def: Any, inputs: list[str], outputs: list[str]) -> tuple[Any, dict[str, bytes]]:
+class _Held(Mapping[str, bytes]):
+    """Contents of large constants, read each time that they are asked for."""
+
+    def __init__(self, weights: Mapping[str, Weight]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._weights[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def __deepcopy__(self, _memory: Any) -> _Held:
+        return self
+
+
+def _optimized(native: Any, frozen: FrozenGraph, inputs: list[str], outputs: list[str]) -> tuple[Any, _Held]:
     """TensorFlow's own optimization of the graph; large constants pass it as placeholders and come back empty."""
     from tf2onnx import tf_loader
 
-    held: dict[str, bytes] = {}
+    weights = dict(frozen.weights)
     shapes = {}
-    light = type(graph_def)()
-    light.CopyFrom(graph_def)
+    light = type(frozen.graph)()
+    light.CopyFrom(frozen.graph)
     for node in light.node:
         tensor = node.attr["value"].tensor if node.op == "Const" else None
-        if tensor is not None and len(tensor.tensor_content) > HELD_ABOVE:
-            held[node.name] = tensor.tensor_content
-            shapes[node.name] = tensor.tensor_shape
+        if tensor is not None and len(tensor.tensor_content) > graph_pb.HELD_ABOVE:
+            weights[node.name] = _weight(tensor.tensor_content)
+        if tensor is not None and node.name in weights:
+            shapes[node.name] = type(tensor.tensor_shape).FromString(tensor.tensor_shape.SerializeToString())
             _to_placeholder(node, tensor)
     with native.Graph().as_default():
         optimized = tf_loader.tf_optimize(inputs, outputs, light)
     for node in optimized.node:
-        if node.name in held:
+        if node.name in weights:
             _to_empty_constant(node, shapes[node.name])
-    return optimized, held
+    return optimized, _Held(weights)
+
+
+def _weight(content: bytes) -> Weight:
+    return Weight(len(content), lambda: content)
 
 
 def _to_placeholder(node: Any, tensor: Any) -> None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": ("trtconv.cli.commands.job:plan", "The steps of a job, and which are up to date or why not."),
     "freeze": ("trtconv.cli.commands.stages:freeze", "A SavedModel or Keras model to a frozen graph."),
     "convert": ("trtconv.cli.commands.stages:convert", "Any source to checked FP32 ONNX."),
+    "uff": ("trtconv.cli.commands.uff:uff", "A frozen graph to ONNX with the options of convert-to-uff."),
     "calibrate": ("trtconv.cli.commands.stages:calibrate", "Activation ranges from samples to a calibration cache."),
     "cache": ("trtconv.cli.commands.cache:cache", "Calibration caches: show, diff, merge, check. The store: ls, gc."),
     "lower": ("trtconv.cli.commands.stages:lower", "FP32 ONNX to typed ONNX: fp16, int8, ..."),

@@ -79,7 +79,7 @@ def _text(start: bytes) -> str:
         return "a TensorRT calibration cache"
     if lower.startswith((b"{", b"[")):
         return "a JSON document"
-    if lower.startswith((b"node {", b"node{")):
+    if is_graph_text(start):
         return "a GraphDef in text form"
     return "a text file"
 
@@ -106,6 +106,11 @@ def is_graph_def(start: bytes) -> bool:
     length, begin = _varint(start, end + 1)
     op = start[begin : begin + length]
     return op.isascii() and op.replace(b"_", b"a").replace(b">", b"a").isalnum()
+
+
+def is_graph_text(start: bytes) -> bool:
+    """Whether bytes begin like a GraphDef in text form."""
+    return start.lstrip().startswith((b"node {", b"node{", b"versions {"))
 
 
 def is_saved_model(start: bytes) -> bool:

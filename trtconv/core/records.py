@@ -31,6 +31,23 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class CutInput:
+    """A node of a graph that becomes an input, whatever it was before.
+
+    Attributes:
+        node: its name; ``:n`` chooses another of its outputs than the first.
+        shape: full shape in the graph's own layout; None keeps what the graph says.
+        name: of the input; empty: the node's.
+        dtype: ONNX name; empty: what the graph says.
+    """
+
+    node: str
+    shape: tuple[Dim, ...] | None = None
+    name: str = ""
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
 class SourceSpec:
     """Where a model comes from.
 
@@ -40,6 +57,11 @@ class SourceSpec:
         signature: SavedModel signature; empty: the only one, or ``serving_default``.
         tags: SavedModel tags; empty: the only tag set, or ``serve``.
         allow_code: whether code inside the model (Lambda layers) may run.
+        constants: placeholders of a graph that become constants, with their values, such as ``keep_prob``.
+        cuts: nodes of a graph that become its inputs; empty: its placeholders.
+        outputs: nodes of a graph that become its outputs; empty: those that no other node reads.
+        channels_first: four-dimensional inputs of ``cuts`` and all four-dimensional outputs are NCHW outside and NHWC
+            in the graph, as the UFF parser had it.
     """
 
     path: Path
@@ -47,6 +69,10 @@ class SourceSpec:
     signature: str = ""
     tags: tuple[str, ...] = ()
     allow_code: bool = False
+    constants: tuple[tuple[str, float | int | bool], ...] = ()
+    cuts: tuple[CutInput, ...] = ()
+    outputs: tuple[str, ...] = ()
+    channels_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,12 @@ def without(
 
 def message(number: int, content: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
     """A field that holds these parts one after the other."""
-    return [encoded(number << 3 | _BYTES), encoded(sum(map(len, content))), *content]
+    return [opening(number, sum(map(len, content))), *content]
+
+
+def opening(number: int, size: int) -> bytes:
+    """Key and length of a field of bytes."""
+    return encoded(number << 3 | _BYTES) + encoded(size)
 
 
 def encoded(number: int) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from trtconv.graph import check, editing, fold, symbolic
+from trtconv.graph import check, editing, fold, layout, symbolic
 
 MINIMUM_IR = 8
 """The IR version of opset 15: the oldest that every TensorRT since 8 writes about."""
@@ -218,6 +218,7 @@ PASSES: Mapping[str, Callable[[onnx.ModelProto], bool]] = {
     "identities": drop_identities,
     "constants": fold.fold_constants,
     "batch_norm": fold_batch_norm,
+    "transposes": layout.join_transposes,
     "reshapes": symbolic.simplify_reshapes,
     "unused": drop_unused,
     "duplicates": share_duplicates,

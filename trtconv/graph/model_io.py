@@ -30,7 +30,7 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     Raises:
         SourceError: missing, truncated or foreign file; external data that is not there.
     """
-    path = _model_file(path)
+    path = file_of(path)
     try:
         model = onnx.load(path, load_external_data=False) if weights else _outline(path)
     except (DecodeError, wire.Damaged):
@@ -81,6 +81,14 @@ def _save_external(model: onnx.ModelProto, path: Path, temporary: Path, location
             del tensor.external_data[:]
 
 
+def move(made: Path, path: Path) -> None:
+    """Put a saved model, with its data file if it has one, where it belongs; the model file comes last."""
+    data = made.with_name(made.name + ".data")
+    if data.exists():
+        data.replace(path.with_name(path.name + ".data"))
+    made.replace(path)
+
+
 def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -120,7 +128,12 @@ def _dims(value: onnx.ValueInfoProto) -> tuple[Dim, ...]:
                  for axis, dim in enumerate(dims))  # fmt: skip
 
 
-def _model_file(path: Path) -> Path:
+def file_of(path: Path) -> Path:
+    """The model file that a path stands for: itself, or the only ``.onnx`` file in a folder.
+
+    Raises:
+        SourceError: nothing there, or several.
+    """
     if not path.exists():
         raise SourceError(f"{path}: no such file", hint="check the path; a job's paths start from its own folder")
     if not path.is_dir():

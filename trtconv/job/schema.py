@@ -44,11 +44,22 @@ class Source(Section):
     """The trained model."""
 
     path: InputPath = Field(description="file or folder of the model")
-    format: Literal["auto", "saved_model", "keras", "frozen_pb", "onnx"] = Field(
+    format: Literal["auto", "saved_model", "keras", "checkpoint", "frozen_pb", "tflite", "onnx"] = Field(
         "auto", description="what it is; auto looks at the file itself"
     )
     signature: str = Field("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = Field([], description="SavedModel tags (default: serve, or the only tag set)")
+    register_input: dict[str, list[Annotated[int, Field(gt=0)]]] = Field(
+        {},
+        description="nodes of a graph that become its inputs, with their shapes without batch, as in the UFF parser",
+    )
+    register_output: Names = Field([], description="nodes of a graph that become its outputs; names without :0")
+    input_order: Literal["nchw", "nhwc", "nc"] = Field(
+        "nchw", description="how the shapes in register_input are written; with nchw, outputs are NCHW too"
+    )
+    constants: dict[str, bool | int | float] = Field(
+        {}, description="placeholders of a graph that get a fixed value, such as keep_prob: 1.0"
+    )
 
 
 class Profile(Section):
@@ -71,6 +82,9 @@ class Input(Section):
     """One input of the model."""
 
     shape: Shape | None = Field(None, description="full shape with batch; a name such as batch is dynamic")
+    layout: Literal["keep", "nchw"] = Field(
+        "keep", description="nchw: the ONNX model and the engine take it channels first, the source channels last"
+    )
     profile: Profile | None = Field(None, description="range of shapes for the engine (default: batch 1, 8, 32)")
 
 
@@ -80,6 +94,13 @@ class Convert(Section):
     opset: int = Field(17, ge=13, le=18, description="ONNX opset")
     outputs: Names = Field([], description="outputs to keep, by name (default: all)")
     clean: bool = Field(True, description="fold constants and drop what computes nothing")
+    skip: list[Literal["identities", "constants", "batch_norm", "transposes", "reshapes", "unused", "duplicates"]] = (
+        Field([], description="cleaning passes to leave out")
+    )
+    check: bool = Field(True, description="run source and result on the same inputs and compare all outputs")
+    check_data: InputPath | None = Field(None, description=".npz with the inputs to compare on (default: random ones)")
+    tolerance: float = Field(1e-4, gt=0, description="difference allowed, over the largest value of the output")
+    support: bool = Field(True, description="ask the installed TensorRT which nodes it takes")
 
 
 class Calibrate(Section):

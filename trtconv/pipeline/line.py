@@ -15,7 +15,7 @@ from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import History, Node
 
-READY = ("onnx", "frozen_pb")
+READY = ("onnx", "frozen_pb", "tflite")
 """Source formats that need no freezing."""
 
 
@@ -28,7 +28,7 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
         EnvironmentProblem: it asks for what the TensorRT installed here cannot do.
     """
     found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
-    source = SourceSpec(job.source.path, found, job.source.signature, tuple(job.source.tags), allow_code)
+    source = sections.source(job, found, allow_code=allow_code)
     all_cells = cells(job)
     capable.require(all_cells)
     capable.require_int8_conv(job, job.source.path if found == "onnx" else None)
@@ -80,17 +80,18 @@ class _SharedSteps:
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest
 
-        frozen, outputs = self.layout.frozen, tuple(self.job.convert.outputs)
+        frozen, outputs, sample = self.layout.frozen, sections.outputs(self.job), self.job.convert.check
         return Node(
             "freeze",
             "freeze",
-            lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs),
-            (frozen, frozen.with_name(frozen.name + ".json")),
+            lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs, sample),
+            tuple(frozen.with_name(frozen.name + ending) for ending in ("", ".json", ".check.npz")),
             inputs={"source": self.source.path},
             options={
                 **sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
                 "outputs": list(outputs),
+                "sample": sample,
                 "allow_code": self.source.allow_code,
             },
         )
@@ -99,14 +100,21 @@ class _SharedSteps:
         from trtconv.stages.convert import ConvertRequest
 
         section = self.job.convert
-        source = SourceSpec(self.layout.frozen, "frozen_pb") if self.freezes else self.source
+        source = self.source
+        if self.freezes:  # it is cut and its constants are set already
+            source = SourceSpec(self.layout.frozen, "frozen_pb", channels_first=self.source.channels_first)
         request = ConvertRequest(
             source,
             self.layout.onnx,
             sections.inputs(self.job),
-            tuple(section.outputs),
+            sections.outputs(self.job),
             section.opset,
             section.clean,
+            tuple(section.skip),
+            section.check,
+            section.check_data,
+            section.tolerance,
+            section.support,
         )
         return Node(
             "convert",
@@ -114,8 +122,15 @@ class _SharedSteps:
             lambda _: request,
             (self.layout.onnx,),
             needs=("freeze",) if self.freezes else (),
-            inputs={} if self.freezes else {"source": self.source.path},
-            options={**sections.options(section), "shapes": sections.shapes(self.job)},
+            inputs={
+                **({} if self.freezes else {"source": self.source.path}),
+                **({} if section.check_data is None else {"check_data": section.check_data}),
+            },
+            options={
+                **sections.options(section),
+                "source": sections.options(self.job.source),
+                "shapes": sections.shapes(self.job),
+            },
         )
 
     def calibrate(self) -> Node:
@@ -142,8 +157,9 @@ class _SharedSteps:
 
         section, output = self.job.verify, self.layout.reference
         assert section is not None
-        wanted = tuple(self.job.convert.outputs)
-        request = ReferenceRequest(self.source, sections.feed(section.data), output, wanted, section.batch)
+        wanted = sections.outputs(self.job)
+        first = tuple(spec.name for spec in sections.inputs(self.job) if spec.layout == "nchw")
+        request = ReferenceRequest(self.source, sections.feed(section.data), output, wanted, section.batch, first)
         return Node(
             "reference",
             "reference",

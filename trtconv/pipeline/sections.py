@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import FeedSpec, InputSpec, KeepRules, ShapeRange, TensorInfo
-from trtconv.job.schema import Data, Job, Keep, Profile, Section
+from trtconv.core.errors import UsageError
+from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
+from trtconv.job.schema import Data, Job, Keep, Profile, Section, Source
 
 _PATHS = ("path", "cache", "data", "timing_cache")
 
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
-    """Shapes that the job asks for."""
-    return tuple(InputSpec(n, None if i.shape is None else tuple(i.shape)) for n, i in job.inputs.items())
+    """Shapes and layouts that the job asks for."""
+    asked = {n: InputSpec(n, None if i.shape is None else tuple(i.shape), i.layout) for n, i in job.inputs.items()}
+    for node in registered_first(job.source):
+        asked[node] = replace(asked.get(node, InputSpec(node)), layout="nchw")
+    return tuple(asked.values())
+
+
+def registered_first(source: Source) -> list[str]:
+    """Inputs that the UFF parser's rules make channels first: those with three dimensions besides the batch."""
+    if source.input_order != "nchw":
+        return []
+    return [node.partition(":")[0] for node, dims in source.register_input.items() if dims and len(dims) == 3]
+
+
+def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
+    """The trained model, cut where the job says.
+
+    Raises:
+        UsageError: outputs named twice.
+    """
+    section = job.source
+    if section.register_output and job.convert.outputs:
+        raise UsageError("source.register_output and convert.outputs both name outputs", hint="keep one of them")
+    first = registered_first(section)
+
+    def cut(node: str, dims: list[int] | None) -> CutInput:
+        if dims is None:
+            return CutInput(node)
+        return CutInput(node, ("batch", *(dims[1:] + dims[:1] if node.partition(":")[0] in first else dims)))
+
+    return SourceSpec(
+        section.path, found, section.signature, tuple(section.tags), allow_code, tuple(section.constants.items()),
+        tuple(cut(node, dims) for node, dims in section.register_input.items()), outputs(job),
+        channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
+    )  # fmt: skip
+
+
+def outputs(job: Job) -> tuple[str, ...]:
+    """Outputs that the job names, in either way."""
+    return tuple(job.convert.outputs or job.source.register_output)
 
 
 def shapes(job: Job) -> dict[str, Any]:
-    """The same as plain values."""
-    return {name: spec.shape for name, spec in job.inputs.items()}
+    """Shapes and layouts as plain values."""
+    return {spec.name: [spec.shape, spec.layout] for spec in inputs(job)}
 
 
 def options(section: Section) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def saved_model(path: Path) -> Described:
             "signatures": {name: {"inputs": _plain(s.inputs), "outputs": _plain(s.outputs)}
                            for name, s in signatures.items()}})  # fmt: skip
         tags = f"(tags {', '.join(part.tags) or 'none'})"
-        named = [f"signature {name} {tags}\n{_tensors(s.inputs, s.outputs)}" for name, s in signatures.items()]
+        named = [f"signature {name} {tags}\n{tensors(s.inputs, s.outputs)}" for name, s in signatures.items()]
         blocks += named or [f"no signature {tags}"]
     ops = sum((part.graph.ops for part in parts), Counter())
     size = _size(path)
@@ -95,7 +95,7 @@ def _described(
     document = {**facts, "size": size, "nodes": dict(ops.most_common()), "inputs": _plain(inputs),
                 "outputs": _plain(outputs)}  # fmt: skip
     head = f"{path}: {title}, {format_bytes(size)}, {ops.total()} nodes"
-    return document, f"{head}\n{_tensors(inputs, outputs, outputs_are)}\n\n{_histogram(ops)}"
+    return document, f"{head}\n{tensors(inputs, outputs, outputs_are)}\n\n{_histogram(ops)}"
 
 
 def _size(path: Path) -> int:
@@ -110,7 +110,8 @@ def _histogram(ops: Counter[str]) -> str:
     return ", ".join(f"{count} {op}" for op, count in ops.most_common())
 
 
-def _tensors(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], outputs_are: str = "output") -> str:
+def tensors(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], outputs_are: str = "output") -> str:
+    """Inputs and outputs as a table."""
     rows = [[kind, t.name, t.dtype or "?", f"[{', '.join(map(str, t.shape))}]" if t.shape else "?"]
             for kind, tensors in (("input", inputs), (outputs_are, outputs)) for t in tensors]  # fmt: skip
     return table(["", "name", "type", "shape"], rows)

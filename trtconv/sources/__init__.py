@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trtconv.core import magic
-from trtconv.core.errors import SourceError
+from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import SourceSpec, TensorInfo
@@ -19,13 +19,16 @@ if TYPE_CHECKING:  # planning a job imports this module, and need not wait for N
 FORMATS: Mapping[str, str] = {
     "saved_model": "trtconv.sources.saved_model:open_model",
     "keras": "trtconv.sources.keras_model:open_model",
+    "checkpoint": "trtconv.sources.checkpoint:open_model",
     "frozen_pb": "trtconv.sources.frozen_pb:open_model",
+    "tflite": "trtconv.sources.tflite:open_model",
     "onnx": "trtconv.sources.onnx_model:open_model",
 }
 """Row: ``open_model(spec: SourceSpec) -> Model``."""
 
-KNOWN = (*FORMATS, "checkpoint", "tflite")
-"""What ``detect`` tells apart; those without a row in FORMATS cannot be converted."""
+
+CUTTABLE = ("frozen_pb", "checkpoint")
+"""Formats that are graphs of named nodes, which can be cut anywhere."""
 
 
 class Model(Protocol):
@@ -57,9 +60,9 @@ def open_model(spec: SourceSpec) -> Model:
         MissingPackage: its framework is not installed.
     """
     name = spec.format if spec.format != "auto" else detect(spec.path)
-    if name not in FORMATS:
-        raise SourceError(f"{spec.path}: a {name} file, which this version of trtconv does not convert",
-                          hint=f"it converts {', '.join(FORMATS)}")  # fmt: skip
+    if (spec.cuts or spec.constants) and name not in CUTTABLE:
+        raise UsageError(f"{spec.path}: register_input and constants are for frozen graphs and checkpoints, this is "
+                         f"{name}", hint="freeze it first: trtconv freeze")  # fmt: skip
     model: Model = resolve(FORMATS[name])(spec)
     return model
 
@@ -68,7 +71,7 @@ def detect(path: Path) -> str:
     """The format of a model, by looking at the files.
 
     Returns:
-        One of KNOWN.
+        A row of FORMATS.
 
     Raises:
         SourceError: nothing there, or nothing that is a model; the message says what it seems to be.
@@ -109,7 +112,7 @@ def _file(path: Path) -> str:
         return "checkpoint"
     if magic.is_onnx(start):
         return "onnx"
-    if magic.is_graph_def(start):
+    if magic.is_graph_def(start) or magic.is_graph_text(start):
         return "frozen_pb"
     raise _not_a_model(path, start)
 

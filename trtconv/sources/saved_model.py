@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from trtconv.adapters import tensorflow
-from trtconv.adapters.tensorflow import Network
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
+from trtconv.sources import Model
 
 
-def open_model(spec: SourceSpec) -> Network:
+def open_model(spec: SourceSpec) -> Model:
     """The signature that the spec chooses.
 
     Raises:
         SourceError: damaged or incomplete folder, unknown signature or tags.
     """
     _look(spec.path)
-    return tensorflow.open_saved_model(spec.path, spec.signature, spec.tags)
+    model: Model = tensorflow.open_saved_model(spec.path, spec.signature, spec.tags)
+    return model
 
 
 def _look(path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import SourceError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
-from trtconv.core.records import FeedSpec, SourceSpec
+from trtconv.core.records import FeedSpec, SourceSpec, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,11 @@ class ReferenceRequest:
 
     Attributes:
         source: the model as the user gave it (SavedModel, Keras, ...), not the frozen graph.
-        data: samples; in the source's own layout.
+        data: samples; in the source's own layout, but for those in ``first``.
         output: .npz to write: one array per output, first axis samples, named as the ONNX outputs are.
         outputs: outputs wanted, by name; empty: all.
         batch: samples per call.
+        first: inputs whose samples are channels first, as the engine takes them, and which the source takes last.
     """
 
     source: SourceSpec
@@ -29,6 +30,7 @@ class ReferenceRequest:
     output: Path
     outputs: tuple[str, ...] = ()
     batch: int = 32
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,35 @@ def reference(request: ReferenceRequest, emit: Emit) -> ReferenceResult:
     from trtconv.data.feeds import open_feed
 
     emit(Message("loading the source model"))
-    model = sources.open_model(request.source)
+    model = sources.open_model(replace(request.source, outputs=request.outputs))
     names = _chosen(request, [info.name for info in model.outputs])
-    feed = open_feed(request.data, model.inputs)
+    feed = open_feed(request.data, tuple(_as_fed(info, request) for info in model.inputs))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     done = 0
     for feeds in feed.batches(request.batch):
-        outputs = model.run(feeds)
+        outputs = _run(model, feeds, request)
         count = len(next(iter(feeds.values())))
         for name in names:
             parts[name].append(_per_sample(name, outputs[name], count))
         done += count
         emit(Progress("running the source model", done, len(feed), "samples"))
-    with files.atomic_path(request.output) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **{name: _joined(name, arrays) for name, arrays in parts.items()})
+    files.write_npz(request.output, {name: _joined(name, arrays) for name, arrays in parts.items()})
     return ReferenceResult(request.output, done, model.framework())
+
+
+def _as_fed(info: TensorInfo, request: ReferenceRequest) -> TensorInfo:
+    shape = info.shape
+    return replace(info, shape=(shape[0], shape[-1], *shape[1:-1])) if info.name in request.first else info
+
+
+def _run(model: Any, feeds: Any, request: ReferenceRequest) -> dict[str, Any]:
+    """Outputs in the layout of the converted model."""
+    from trtconv.data import agreement
+
+    made = model.run({n: agreement.to_last(a) if n in request.first else a for n, a in feeds.items()})
+    if request.source.channels_first:
+        made = {name: agreement.to_first(a) if a.ndim == 4 else a for name, a in made.items()}
+    return dict(made)
 
 
 def _chosen(request: ReferenceRequest, available: list[str]) -> tuple[str, ...]:

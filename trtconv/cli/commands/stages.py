@@ -24,6 +24,13 @@ _NAMED = click.option("--output-name", "names", multiple=True, metavar="NAME", h
 _FORMAT = click.option("--format", "format_", help="Source format (default: look at the file).")
 _SIGNATURE = click.option("--signature", help="SavedModel signature.")
 _OPSET = click.option("--opset", type=int, help="ONNX opset (default 17).")
+_TAGS = click.option("--tag", "tags", multiple=True, metavar="TAG", help="SavedModel tags (default: serve).")
+_CONSTANT = click.option(
+    "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="Placeholder with a fixed value: keep_prob=1."
+)
+_LAYOUT = click.option(
+    "--layout", "layouts", multiple=True, metavar="NAME=nchw", help="Input that the model takes channels first."
+)
 _DATA = click.option("--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob.")
 _METHOD = click.option("--method", help="minmax, entropy, percentile or mse (default minmax).")
 _SAMPLES = click.option("--samples", type=int, help="Samples to use at most.")
@@ -70,6 +77,7 @@ def _source(
     inputs: tuple[str, ...],
     names: tuple[str, ...],
     profiles: tuple[str, ...] = (),
+    layouts: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for text in inputs:
@@ -78,6 +86,9 @@ def _source(
     for text in profiles:
         name, profile = parse_profile(text, "--shapes")
         table.setdefault(name, {})["profile"] = profile
+    for text in layouts:
+        name, _, layout = text.rpartition("=")
+        table.setdefault(name, {})["layout"] = layout
     return {
         "source.format": ("--format", format_),
         "source.signature": ("--signature", signature),
@@ -87,7 +98,7 @@ def _source(
 
 
 @click.command()
-@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE)
+@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAGS, _CONSTANT)
 def freeze(
     model: Path,
     output: Path | None,
@@ -95,6 +106,8 @@ def freeze(
     names: tuple[str, ...],
     format_: str | None,
     signature: str | None,
+    tags: tuple[str, ...],
+    constants: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Freeze MODEL (a job file, a SavedModel or a Keras file): variables become constants of one graph.
@@ -102,11 +115,13 @@ def freeze(
     \b
     trtconv freeze saved_model/ -o frozen.pb
     """
-    _run("freeze", "frozen", model, output, _source(format_, signature, inputs, names), options)
+    keys = {**_source(format_, signature, inputs, names), **_graph(tags, constants)}
+    _run("freeze", "frozen", model, output, keys, options)
 
 
 @click.command()
-@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE, _OPSET)
+@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAGS, _CONSTANT, _LAYOUT, _OPSET)
+@click.option("--no-check", is_flag=True, help="Do not compare the result with its source.")
 def convert(
     model: Path,
     output: Path | None,
@@ -114,7 +129,11 @@ def convert(
     names: tuple[str, ...],
     format_: str | None,
     signature: str | None,
+    tags: tuple[str, ...],
+    constants: tuple[str, ...],
+    layouts: tuple[str, ...],
     opset: int | None,
+    no_check: bool,
     **options: Any,
 ) -> None:
     """Convert MODEL (a job file or any source) to checked, cleaned FP32 ONNX.
@@ -123,8 +142,33 @@ def convert(
     trtconv convert saved_model/ -o model.onnx
     trtconv convert saved_model/ -o model.onnx --input image:batch,224,224,3 --opset 17
     """
-    keys = {**_source(format_, signature, inputs, names), "convert.opset": ("--opset", opset)}
+    keys = {
+        **_source(format_, signature, inputs, names, layouts=layouts),
+        **_graph(tags, constants),
+        "convert.opset": ("--opset", opset),
+        "convert.check": ("--no-check", False if no_check else None),
+    }
     _run("convert", "onnx", model, output, keys, options)
+
+
+def _graph(tags: tuple[str, ...], constants: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
+    values: dict[str, Any] = {}
+    for text in constants:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"--constant {text}: expected NAME=VALUE", hint="for example --constant keep_prob=1.0")
+        values[name] = _value(value)
+    return {"source.tags": ("--tag", list(tags)), "source.constants": ("--constant", values)}
+
+
+def _value(text: str) -> bool | float | str:
+    """A truth value or a number; what is neither is left to the job's own check."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 @click.command()
