@@ -170,7 +170,7 @@ class Verify(Section):
     tolerance: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
         description="largest relative difference allowed, per precision "
-        "(default: fp32 1e-4, tf32 1e-2, fp16 1e-2, bf16 5e-2, int8 and fp8: not gated)",
+        "(default: fp32 1e-4, its engine 2e-3; tf32 1e-2, fp16 1e-2, bf16 5e-2; int8 and fp8: not gated)",
     )
     max_accuracy_drop: float | None = Field(None, ge=0, description="points of top-1 that may be lost")
 
