@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from tests.networks import model, node, residual_cnn, value
-from trtconv.core.errors import SourceError, UsageError
+from trtconv.core.errors import SourceError
 from trtconv.job.load import load_job
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line
@@ -70,9 +70,6 @@ def test_no_model_is_no_job(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
     with pytest.raises(SourceError, match="PNG image"):
         starter(tmp_path / "image.png", tmp_path)
-    (tmp_path / "net.meta").write_bytes(b"\x0a\x00")
-    with pytest.raises(UsageError, match="checkpoint"):
-        starter(tmp_path / "net.meta", tmp_path)
 
 
 def test_the_command_writes_once(tmp_path: Path, trtconv: Any) -> None:

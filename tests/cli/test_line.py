@@ -206,7 +206,8 @@ def test_stages_on_models_make_the_same_files_as_the_job(ran, digits_data, modul
     engine = made("build", "m.int8.onnx", "-o", "m.engine", "--shapes", "image=1x32x64", "--workspace", "1GiB")
     assert engine == (out / "job.int8.engine").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "c.cache", "c.cache.json", "f.pb", "f.pb.json", "m.engine", "m.engine.json", "m.int8.onnx", "m.onnx", "n.onnx",
+        "c.cache", "c.cache.json", "f.pb", "f.pb.check.npz", "f.pb.json", "m.engine", "m.engine.json", "m.int8.onnx",
+        "m.onnx", "n.onnx",
     ]  # fmt: skip
 
 

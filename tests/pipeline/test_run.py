@@ -43,6 +43,12 @@ class Nap:
     ended: float
 
 
+def touch(files, emit):
+    for path in files:
+        path.write_text(path.name)
+    return Joined(files[0], 1, 0.0)
+
+
 def nap(_, emit):
     began = time.monotonic()
     time.sleep(0.5)
@@ -96,6 +102,15 @@ def test_second_run_does_nothing_and_gives_the_same_results(line):
     assert ran == []
     assert [s.result for s in second] == [s.result for s in first]
     assert second[1].result == Joined(line.layout.folder / "second", 3, float("inf"))
+
+
+def test_files_named_in_any_order_are_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTCONV_CACHE", "off")
+    monkeypatch.setitem(nodes.STAGES, "touch", Stage(f"{HERE}:touch", f"{HERE}:Joined"))
+    files = tuple(tmp_path / "out" / name for name in ("b", "c", "a"))
+    node = Node("touch", "touch", lambda _: files, files)
+    statuses = [run([node], Layout(tmp_path / "out", "job"), lambda _: None)[0].status for _ in range(2)]
+    assert statuses == ["done", "up to date"]
 
 
 def test_only_what_depends_on_a_change_runs(line, tmp_path):

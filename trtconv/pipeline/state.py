@@ -115,7 +115,7 @@ class State:
             return "never ran"
         if changed := difference(record.key, key):
             return changed
-        if list(record.outputs) != [str(path) for path in node.files]:
+        if set(record.outputs) != {str(path) for path in node.files}:
             return "files go elsewhere"
         for path in node.files:
             if not path.exists():
