@@ -51,7 +51,7 @@ def touch(files, emit):
 
 def nap(_, emit):
     began = time.monotonic()
-    time.sleep(0.5)
+    time.sleep(3)  # longer than a process may take to start on a busy machine
     return Nap(began, time.monotonic())
 
 
