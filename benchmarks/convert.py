@@ -10,8 +10,9 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from process_memory import watch
 
 from trtconv.core.units import format_bytes
 from trtconv.report.tables import table
@@ -46,42 +47,10 @@ def main() -> None:
 
 def measured(arguments: list[str]) -> tuple[float, int]:
     """Wall seconds and peak bytes of ``python ARGUMENTS`` with its children; a failure ends the benchmark."""
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=said, stderr=said)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, sum(_resident(pid) for pid in _tree(process.pid)))
-            time.sleep(0.02)
-        seconds = time.perf_counter() - start
-        if process.returncode != 0:
-            said.seek(0)
-            sys.exit(f"{' '.join(arguments)} ended with {process.returncode}:\n{said.read().decode()[-2000:]}")
-    return seconds, peak
-
-
-def _tree(root: int) -> list[int]:
-    """A process and all below it."""
-    found, queue = [], [root]
-    while queue:
-        pid = queue.pop()
-        found.append(pid)
-        try:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                queue += [int(child) for child in (task / "children").read_text().split()]
-        except OSError:  # it has just ended
-            continue
-    return found
-
-
-def _resident(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+    run = watch([sys.executable, *arguments])
+    if run.code != 0:
+        sys.exit(f"{' '.join(arguments)} ended with {run.code}:\n{(run.out + run.said)[-2000:]}")
+    return run.seconds, run.peak
 
 
 def _options() -> argparse.Namespace:
