@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import parser
+from onnx import numpy_helper, parser
 
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
@@ -61,6 +61,20 @@ def test_a_failure_while_running() -> None:
     model = parser.parse_model(net)
     with pytest.raises(UsageError, match="indices element out of data bounds"):
         onnxruntime.session(model.SerializeToString()).run({"x": np.ones(2, np.float32), "k": np.array([7])})
+
+
+def test_biases_of_quantized_convolutions_keep_their_values() -> None:
+    """The runtime's own optimizer would divide this bias by the product of its scales, beyond float16's range."""
+    model = parser.parse_model("""<ir_version: 9, opset_import: ["" : 19]>
+        g (float16[1, 1, 2, 2] x) => (float16[1, 1, 2, 2] y) <int8 z = {0}, int8[1, 1, 1, 1] w = {100}>
+        { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)
+          v = DequantizeLinear(w, s, z) c = Conv(d, v, b)
+          r = QuantizeLinear(c, t, z) y = DequantizeLinear(r, t, z) }""")
+    constants = {"s": np.float16(0.003), "t": np.float16(0.01), "b": np.ones(1, np.float16)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    x = np.full((1, 1, 2, 2), 0.3, np.float16)
+    got = onnxruntime.session(model.SerializeToString()).run({"x": x})["y"]
+    np.testing.assert_allclose(got, 1 + 0.3 * 0.3, rtol=5e-3)
 
 
 def test_absent(monkeypatch: pytest.MonkeyPatch) -> None:

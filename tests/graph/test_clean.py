@@ -101,6 +101,28 @@ def test_batch_normalization_is_folded_in_double_precision() -> None:
     assert cleaned(build(two, weights), feeds) == ["Conv", "BatchNormalization"]
 
 
+@pytest.mark.parametrize(("shapes", "left"), [
+    (((1, 6, 1, 1), (6, 1, 1)), ["Conv"]),  # per channel, as TensorFlow leaves it behind a depthwise convolution
+    (((), (1,)), ["Conv"]),
+    (((1, 6, 1, 1), (3,)), ["Conv", "Add"]),  # along the columns
+    (((2, 1, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # another value per sample
+    (((1, 1, 6, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # raises the rank
+])  # fmt: skip
+def test_scaled_and_shifted_channels_are_folded(shapes: tuple[tuple[int, ...], ...], left: list[str]) -> None:
+    random = np.random.default_rng(5)
+    weights = {"w": random.standard_normal((6, 1, 3, 3)).astype(np.float32)}
+    weights |= {
+        name: random.uniform(0.5, 2, shape).astype(np.float32) for name, shape in zip("sb", shapes, strict=True)
+    }
+    body = (
+        "(float[2, 6, 5, 5] x) => (float[M, K, L, C, R] y) { a = Conv <group = 6> (x, w) m = Mul(s, a) y = Add(m, b) }"
+    )
+    if weights["s"].ndim < 5:
+        body = body.replace("[M, K, L, C, R]", "[M, K, L, C]")
+    feeds = {"x": random.standard_normal((2, 6, 5, 5)).astype(np.float32)}
+    assert cleaned(build(body, weights), feeds) == left
+
+
 R = ["Reshape"]
 
 

@@ -14,6 +14,9 @@ from trtconv.core.errors import EnvironmentProblem, NoKernel, SourceError, Usage
 from trtconv.core.records import Dim, TensorInfo
 
 _ERRORS_ONLY = 3
+_UNFAITHFUL = ["WeightBiasQuantization"]
+"""Optimizers that change results: this one makes the biases of quantized convolutions integers, and where scales are
+float16 the quotient on the way there is infinity for biases of a usual size."""
 _SETS = 2  # of output buffers, used in turn
 _CODE = re.compile(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _NO_KERNEL = re.compile(r"implementation for (\w+)\(\d+\) node with name '(.*?)'")
@@ -130,7 +133,9 @@ def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimi
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
-    return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return runtime.InferenceSession(
+        source, options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNFAITHFUL
+    )
 
 
 def version() -> str:

@@ -133,45 +133,87 @@ def _rename(names: Any, now: Callable[[str], str]) -> None:
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> bool:
-    """Multiply inference-mode BatchNormalization into the Conv before it, where nothing else reads between them."""
+    """Multiply what scales and shifts the channels of a Conv into its weights, where nothing else reads between them.
+
+    That is BatchNormalization in inference mode, and the Mul and Add with one constant per channel that TensorFlow
+    leaves of one behind a depthwise convolution.
+    """
     graph = model.graph
     makers, readers = editing.producers(graph), editing.consumers(graph)
     constants = editing.initializers(graph)
     outputs = {value.name for value in graph.output}
     gone = set()
     for node in graph.node:
-        conv = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if conv is None or conv.op_type != "Conv" or conv.output[0] in outputs or len(readers[conv.output[0]]) > 1:
+        source = _moving_input(node, constants)
+        conv = makers.get(source)
+        if conv is None or conv.op_type != "Conv" or source in outputs or len(readers[source]) > 1:
             continue
-        if _only_constants((*conv.input[1:], *node.input[1:]), constants) and _is_inference(node):
-            _scale_conv(graph, conv, node, constants)
+        affine = _affine(node, conv, constants) if _only_constants(conv.input[1:], constants) else None
+        if affine is not None:
+            _scale_conv(graph, conv, node.output[0], affine, constants)
+            makers[node.output[0]] = conv
             gone.add(node.output[0])
     editing.replace_nodes(graph, [node for node in graph.node if node.output[0] not in gone or node.op_type == "Conv"])
     return bool(gone)
+
+
+def _moving_input(node: Any, constants: Mapping[str, Any]) -> str:
+    """The one input of an operator with two operands that is no constant; else the first."""
+    moving = [name for name in node.input if name not in constants]
+    return str(moving[0] if len(moving) == 1 else node.input[0] if node.input else "")
+
+
+def _affine(node: Any, conv: Any, constants: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """(factor, shift) per channel that a node applies to the Conv's output, float64; None when it does other things."""
+    if node.op_type == "BatchNormalization":
+        usable = _is_inference(node) and _only_constants(node.input[1:], constants)
+        return _normalization(node, constants) if usable else None
+    given = [name for name in node.input if name in constants]
+    if node.op_type not in ("Mul", "Add") or len(given) != 1 or not _only_constants(given, constants):
+        return None
+    value = _per_channel(editing.array(constants[given[0]]), constants[conv.input[1]].dims)
+    if value is None:
+        return None
+    return (value, np.zeros_like(value)) if node.op_type == "Mul" else (np.ones_like(value), value)
 
 
 def _is_inference(node: Any) -> bool:
     return not editing.attribute(node, "training_mode", 0) and not any(node.output[1:])
 
 
+def _normalization(node: Any, constants: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Factor s / sqrt(v + eps), shift beta - m s / sqrt(v + eps)."""
+    scale, shift, mean, variance = (editing.array(constants[name]).astype(np.float64) for name in node.input[1:5])
+    factor = scale / np.sqrt(variance + editing.attribute(node, "epsilon", 1e-5))
+    return factor, shift - mean * factor
+
+
+def _per_channel(value: Any, weight: Any) -> Any:
+    """A constant as float64 [channels], when it broadcasts along nothing but the channels of a Conv's output."""
+    channels, ones = weight[0], (1,) * (len(weight) - 2)
+    aligned = (1,) * (len(weight) - value.ndim) + value.shape
+    if aligned not in ((1, channels, *ones), (1, 1, *ones)):
+        return None
+    return np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
+
+
 def _only_constants(names: Iterable[str], constants: Mapping[str, Any]) -> bool:
     return all(name in constants and constants[name].data_type == onnx.TensorProto.FLOAT for name in names)
 
 
-def _scale_conv(graph: Any, conv: Any, norm: Any, constants: dict[str, Any]) -> None:
-    """W' = W s / sqrt(v + eps);  b' = (b - m) s / sqrt(v + eps) + beta, per output channel, in float64."""
-    scale, shift, mean, variance = (editing.array(constants[name]).astype(np.float64) for name in norm.input[1:5])
-    factor = scale / np.sqrt(variance + editing.attribute(norm, "epsilon", 1e-5))
+def _scale_conv(graph: Any, conv: Any, output: str, affine: tuple[Any, Any], constants: dict[str, Any]) -> None:
+    """W' = W f;  b' = b f + s, per output channel, in float64."""
+    factor, shift = affine
     weight = editing.array(constants[conv.input[1]]).astype(np.float64)
     bias = editing.array(constants[conv.input[2]]).astype(np.float64) if len(conv.input) > 2 else 0.0
     new_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    values = {f"{norm.output[0]}_weight": new_weight, f"{norm.output[0]}_bias": (bias - mean) * factor + shift}
+    values = {f"{output}_weight": new_weight, f"{output}_bias": bias * factor + shift}
     for name, value in values.items():
         constants[name] = numpy_helper.from_array(value.astype(np.float32), name)
         graph.initializer.append(constants[name])
     del conv.input[1:]
     conv.input.extend(values)
-    conv.output[0] = norm.output[0]
+    conv.output[0] = output
 
 
 def drop_unused(model: onnx.ModelProto) -> bool:
