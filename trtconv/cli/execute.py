@@ -120,11 +120,12 @@ def _applies(gate: Any, done: Sequence[Any]) -> bool:
 
 def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
     """How a missed performance gate measures an engine again."""
-    from trtconv.core import child
-    from trtconv.core.events import Message
-    from trtconv.pipeline.nodes import STAGES, History
 
     def measure(label: str) -> Any:
+        from trtconv.core import child
+        from trtconv.core.events import Message
+        from trtconv.pipeline.nodes import STAGES, History
+
         node = next(step.node for step in done if step.node.stage == "bench" and step.node.precision == label)
         emit(Message(f"{node.name} misses a gate; measuring again"))
         log = layout.state / "logs" / f"{layout.name}.{node.name}.again.log"
@@ -245,16 +246,16 @@ def call_function(target: str, request: Any, *, log_json: bool, quiet: bool) -> 
 
 def print_result(stage: str, result: Any, text: str, as_json: bool) -> None:
     """Print a stage's result as text or JSON."""
-    from trtconv.pipeline.run import plain
+    from trtconv.pipeline.results import plain
 
-    click.echo(json.dumps({"schema": 1, stage: plain(stage, result)}, indent=2, default=str) if as_json else text)
+    click.echo(json.dumps({"schema": 1, stage: plain(result)}, indent=2, default=str) if as_json else text)
 
 
 def save_json(path: Path, stage: str, result: Any) -> None:
     """Write a stage's result as a JSON file."""
-    from trtconv.pipeline.run import plain
+    from trtconv.pipeline.results import plain
 
-    write_json(path, {"schema": 1, stage: plain(stage, result)})
+    write_json(path, {"schema": 1, stage: plain(result)})
 
 
 def _remove(folder: Path) -> None:

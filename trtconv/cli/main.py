@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from typing import Any
 
 import click
@@ -90,6 +89,8 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except Exception:  # noqa: BLE001 - the border: whatever is not understood is shown whole
+        import traceback
+
         traceback.print_exc()
         _tell(
             "internal error", f"please report it with the text above and the output of: trtconv doctor ({__version__})"

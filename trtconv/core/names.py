@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
 def nearest(wrong: str, valid: Iterable[str], count: int = 1) -> list[str]:
     """The closest of ``valid`` to ``wrong``, best first; empty when nothing is near."""
+    import difflib  # imported here: only mistakes need it
+
     table = {name.lower(): name for name in valid}
     return [table[hit] for hit in difflib.get_close_matches(wrong.lower(), list(table), n=count, cutoff=0.6)]
 

@@ -28,7 +28,7 @@ from trtconv.job.fields import (
 class Section(BaseModel):
     """A mapping of the job file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # Job alone is built, with all in it
 
 
 class Data(Section):
@@ -142,8 +142,8 @@ class Lower(Section):
     """How the typed ONNX model is made."""
 
     base: Literal["fp16", "fp32"] = Field("fp16", description="precision of what int8 or fp8 leaves alone")
-    keep: Keep = Field(Keep(), description="nodes that stay in FP32")
-    exclude: Keep = Field(Keep(), description="nodes that int8 or fp8 leaves alone")
+    keep: Keep = Field(Keep.model_construct(), description="nodes that stay in FP32")
+    exclude: Keep = Field(Keep.model_construct(), description="nodes that int8 or fp8 leaves alone")
     io_types: Literal["keep", "convert"] = Field("keep", description="FP32 inputs and outputs, or the half type")
 
 
@@ -282,12 +282,12 @@ class Job(Section):
     output: OutputPath | None = Field(None, description="folder of all files made (default: build/<name>)")
     source: Source
     inputs: dict[str, Input] = Field({}, description="per input name; what is not said is kept from the source")
-    convert: Convert = Convert()
+    convert: Convert = Convert.model_construct()
     precision: Precisions = Field(["fp32"], description="one typed ONNX model and one engine each")
     matrix: Matrix | None = None
     calibrate: Calibrate | None = None
-    lower: Lower = Lower()
-    build: Build = Build()
+    lower: Lower = Lower.model_construct()
+    build: Build = Build.model_construct()
     verify: Verify | None = None
     infer: Infer | None = None
     bench: Bench | None = None

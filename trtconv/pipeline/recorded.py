@@ -11,7 +11,8 @@ from trtconv.pipeline.gates import Verdict
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node
 from trtconv.pipeline.plan import forecast
-from trtconv.pipeline.run import Step, restore
+from trtconv.pipeline.results import restore
+from trtconv.pipeline.run import Step
 from trtconv.pipeline.state import State
 
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trtconv.core import child
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import exclusive, write_json
-from trtconv.core.lazy import resolve
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.nodes import STAGES, History, Node
+from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.state import State
 from trtconv.pipeline.store import Store, default_folder
 from trtconv.pipeline.store import limit as store_limit
+
+if TYPE_CHECKING:
+    from trtconv.pipeline.workers import Call, Workers
 
 
 @dataclass(frozen=True)
@@ -135,22 +135,26 @@ class _Runner:
     settings: Settings
     ended: dict[str, Step] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
-    running: dict[Future[child.Outcome], tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
+    running: dict[Call, tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
+    workers: Workers | None = None
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
-        with ThreadPoolExecutor(self.settings.jobs) as pool:
-            waiting = list(steps)
-            try:
-                while waiting or self.running:
-                    waiting = [node for node in waiting if not self.start(node, pool)]
-                    if self.running:
-                        self.collect()
-            except KeyboardInterrupt:
-                child.stop_all()
-                raise Interrupted("interrupted; finished steps stay finished") from None
+        waiting = list(steps)
+        try:
+            while waiting or self.running:
+                waiting = [node for node in waiting if not self.start(node)]
+                if self.running:
+                    self.collect()
+        except KeyboardInterrupt:
+            if self.workers is not None:
+                self.workers.stop()
+            raise Interrupted("interrupted; finished steps stay finished") from None
+        finally:
+            if self.workers is not None:
+                self.workers.close()
         return [self.ended[node.name] for node in steps]
 
-    def start(self, node: Node, pool: ThreadPoolExecutor) -> bool:
+    def start(self, node: Node) -> bool:
         """Settle or start a step whose needs are met; False when it must wait."""
         before = [self.ended.get(need) for need in node.needs]
         if any(step is not None and step.result is None for step in before):
@@ -175,9 +179,16 @@ class _Runner:
             return True
         if self.fetch(node, key, request):
             return True
-        call = pool.submit(child.call, STAGES[node.stage].function, request, self.listener(node), self.log(node))
-        self.running[call] = node, key, began
+        self.running[self.call(node, request)] = node, key, began
         return True
+
+    def call(self, node: Node, request: Any) -> Call:
+        """The step's stage, under way."""
+        if self.workers is None:
+            from trtconv.pipeline.workers import Workers
+
+            self.workers = Workers(self.settings.jobs)
+        return self.workers.start(STAGES[node.stage].function, request, self.listener(node), self.log(node))
 
     def room_for(self, node: Node) -> bool:
         """Whether a step may start now: what measures time runs alone."""
@@ -187,8 +198,8 @@ class _Runner:
 
     def collect(self) -> None:
         """Wait for a running step and record how it ended."""
-        finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        for call in finished:
+        assert self.workers is not None
+        for call in self.workers.first(self.running):
             node, key, began = self.running.pop(call)
             seconds = time.perf_counter() - began
             try:
@@ -198,7 +209,7 @@ class _Runner:
             except TrtconvError as error:
                 self.end(self.failure(node, seconds, error))
                 continue
-            result = plain(node.stage, outcome.value)
+            result = plain(outcome.value)
             self.state.keep(node, key, result, seconds, outcome.peak_memory)
             self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
             self.end(Step(node, "done", seconds, outcome.peak_memory, outcome.value))
@@ -276,20 +287,3 @@ def _relocated(value: Any, moved: dict[str, str]) -> Any:
     if isinstance(value, list):
         return [_relocated(part, moved) for part in value]
     return moved.get(value, value) if isinstance(value, str) else value
-
-
-def plain(stage: str, result: Any) -> Any:
-    """A stage's result as JSON-like values."""
-    return _adapter(stage).dump_python(result, mode="json")
-
-
-def restore(stage: str, values: Any) -> Any:
-    """A stage's result from JSON-like values."""
-    return _adapter(stage).validate_python(values)
-
-
-@functools.cache
-def _adapter(stage: str) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(resolve(STAGES[stage].result))

@@ -70,8 +70,21 @@ def options(section: Section) -> dict[str, Any]:
 
 
 def plain(section: Section | None) -> dict[str, Any]:
-    """A section as JSON-like values; empty for one that is not there."""
-    return {} if section is None else section.model_dump(mode="json")
+    """A section as JSON-like values; empty for one that is not there.
+
+    As ``model_dump(mode="json")``, but that would build a serializer for each kind of section.
+    """
+    return {} if section is None else {name: _plain(value) for name, value in section}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def feed(data: Data) -> FeedSpec:

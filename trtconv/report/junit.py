@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from xml.etree import ElementTree
 
 
 def junit(job: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]]) -> str:
@@ -15,6 +14,8 @@ def junit(job: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]]) 
         verdicts: of ``pipeline.gates``.
         failed: (step, message).
     """
+    from xml.etree import ElementTree  # imported here: every run that prints gates imports this module
+
     suite = ElementTree.Element("testsuite", name=f"trtconv {job}", tests=str(len(verdicts) + len(failed)),
                                 failures=str(sum(not v.passed for v in verdicts)), errors=str(len(failed)))  # fmt: skip
     for verdict in verdicts:

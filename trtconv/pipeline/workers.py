@@ -1,0 +1,36 @@
+"""Stages under way, each in a process of its own, with a thread here that listens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from trtconv.core import child
+from trtconv.core.events import Emit
+
+Call = Future[child.Outcome]
+
+
+class Workers:
+    """At most ``jobs`` at a time. A run with nothing to do never makes them, and is spared these imports."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs)
+
+    def start(self, function: str, request: Any, emit: Emit, log: Path) -> Call:
+        """Call ``module:function`` of type (request, emit); see ``child.call``."""
+        return self._threads.submit(child.call, function, request, emit, log)
+
+    def first(self, calls: Iterable[Call]) -> Iterable[Call]:
+        """Wait until one of them has ended; all that have."""
+        return wait(calls, return_when=FIRST_COMPLETED).done
+
+    def stop(self) -> None:
+        """End all processes."""
+        child.stop_all()
+
+    def close(self) -> None:
+        """Wait for all threads."""
+        self._threads.shutdown()
