@@ -63,6 +63,18 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     assert built(model).engine.read_bytes() == first
 
 
+def test_weights_in_a_file_of_any_name_beside_the_model(tmp_path: Path) -> None:
+    whole = conv_net(tmp_path / "net.onnx")
+    wanted = built(whole).engine.read_bytes()
+    (tmp_path / "split" / "weights").mkdir(parents=True)
+    split = tmp_path / "split" / "net.onnx"
+    onnx.save(onnx.load(whole), split, save_as_external_data=True, location="weights/all.bin", size_threshold=0)
+    assert len(built(split).engine.read_bytes()) == pytest.approx(len(wanted), rel=0.1)
+    (tmp_path / "split" / "weights" / "all.bin").unlink()
+    with pytest.raises(SourceError, match=r"external data cannot be read: there is no file weights/all\.bin"):
+        built(split)
+
+
 def test_tf32_changes_the_plan(tmp_path: Path) -> None:
     """The flag reaches the builder: plans with TF32 and without differ, and a typed FP32 model is built without."""
     model = conv_net(tmp_path / "net.onnx")

@@ -8,13 +8,10 @@ nothing but what decides the plan.
 from __future__ import annotations
 
 import mmap
-import os
-import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnx
 
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
@@ -44,8 +41,15 @@ class Built:
     warnings: tuple[str, ...]
 
 
-def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
+def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Iterable[str] = ()) -> Plan:
     """The same as ``builder.build``, in a process of its own.
+
+    Args:
+        loaded: the TensorRT to build with.
+        model: a typed ONNX file.
+        options: how to build.
+        emit: gets the events.
+        beside: files with the model's external data, relative to its folder.
 
     Raises:
         TrtconvError: what ``builder.build`` raises, or ChildCrash when TensorRT takes the process down.
@@ -54,11 +58,9 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
         folder = Path(name)
         link, plan = folder / "model.onnx", folder / "plan"
         link.symlink_to(model.absolute())
-        for beside in model.absolute().parent.glob(
-            f"{model.name}*"
-        ):  # external data lie beside, under the model's name
-            if beside.name != model.name:
-                (folder / beside.name).symlink_to(beside)
+        for file in beside:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).symlink_to(model.absolute().parent / file)
         request = Request(loaded.flavor.name, link, plan, options)
         try:
             built = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True).value
@@ -68,21 +70,6 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
         with plan.open("rb") as handle:
             data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         return Plan(memoryview(data), built.layers, built.dtypes, built.warnings)
-
-
-def _external_files(model: Path) -> set[str]:
-    """Where a model keeps tensors outside, relative to its folder."""
-    tensors = onnx.load(model, load_external_data=False).graph.initializer
-    entries = [entry for tensor in tensors for entry in tensor.external_data]
-    return {entry.value for entry in entries if entry.key == "location"}
-
-
-def _same_file(source: Path, target: Path) -> None:
-    """A hard link, or a copy on another file system; a symbolic link would bring its own path along."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def run(request: Request, emit: Emit) -> Built:

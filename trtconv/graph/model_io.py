@@ -13,6 +13,7 @@ from onnx import external_data_helper
 from trtconv.core import files, magic, wire
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
+from trtconv.graph import editing
 
 EXTERNAL_ABOVE = int(1.8 * 10**9)
 """Bytes of tensors from which they move to a file of their own; protocol buffers end at 2 GiB."""
@@ -33,7 +34,7 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     path = file_of(path)
     try:
         model = onnx.load(path, load_external_data=False) if weights else _outline(path)
-    except (DecodeError, wire.Damaged):
+    except (DecodeError, ValueError):  # of the second kind: damaged, or empty, which cannot be mapped
         raise _not_onnx(path) from None
     if not model.ir_version or not model.opset_import:
         raise _not_onnx(path)
@@ -42,9 +43,23 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise SourceError(f"{path}: its external data cannot be read: {error}",
-                          hint="keep the data file beside the model, under its own name") from None  # fmt: skip
+        raise _no_data(path, str(error)) from None
     return model
+
+
+def data_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
+    """Where a model keeps tensors outside itself, relative to its folder; the weights need not have been read.
+
+    Raises:
+        SourceError: one of these files is not there.
+    """
+    tensors = [tensor for graph in editing.graphs(model.graph) for tensor in graph.initializer]
+    entries = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+    named = tuple(dict.fromkeys(entry.value for entry in entries))
+    for name in named:
+        if not (path.parent / name).is_file():
+            raise _no_data(path, f"there is no file {name}")
+    return named
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
@@ -152,3 +167,8 @@ def _not_onnx(path: Path) -> SourceError:
             f"{path}: begins like an ONNX model but is truncated or damaged", hint="fetch or export it again"
         )
     return SourceError(f"{path}: not an ONNX model; it looks like {what}", hint="give the path of an ONNX file")
+
+
+def _no_data(path: Path, reason: str) -> SourceError:
+    return SourceError(f"{path}: its external data cannot be read: {reason}",
+                       hint="keep the data file beside the model, under its own name")  # fmt: skip

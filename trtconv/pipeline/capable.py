@@ -76,7 +76,7 @@ def require_int8_conv(job: Job, model: Path | None, installed: str | None = None
         return
     from trtconv.graph import model_io
 
-    count = sum(node.op_type == "Conv" for node in model_io.load(model).graph.node)
+    count = sum(node.op_type == "Conv" for node in model_io.load(model, weights=False).graph.node)
     if count:
         raise EnvironmentProblem(
             f"TensorRT-RTX {version} has no INT8 convolutions, and {model} has {count} convolutions",

@@ -119,7 +119,7 @@ class EngineSteps:
             return inputs
         from trtconv.graph import model_io  # an ad-hoc build of a typed file: nothing has read it yet
 
-        return model_io.interface(model_io.load(self.source.path))[0]
+        return model_io.interface(model_io.load(self.source.path, weights=False))[0]
 
     def verify(self) -> Node:
         """The engine's forms against the source."""

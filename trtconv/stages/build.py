@@ -89,7 +89,8 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     from trtconv.graph import model_io, types
 
     started = time.monotonic()
-    model = model_io.load(request.model)
+    model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
+    beside = model_io.data_files(model, request.model)
     inputs, outputs = model_io.interface(model)
     shapes = profiles.complete(inputs, request.profiles)
     loaded = tensorrt.choose(request.backend)
@@ -97,11 +98,10 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     _refuse_early(loaded, request, weighted)
     for text in _doubts(loaded, request, model):
         emit(Message(text, "warning"))
-    del model  # TensorRT reads the file itself: its weights need not be held twice
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
     options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache)
-    plan = isolated.build(loaded, request.model, options, emit)
+    plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
     for text in warnings:
         emit(Message(text, "warning"))
