@@ -46,7 +46,7 @@ bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 	$(BIN)/python benchmarks/cli.py
 
 precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them trained: accuracy, and whether it builds
-	$(BIN)/python scripts/precision_zoo.py --compare
+	$(BIN)/python scripts/precision_zoo.py --compare $(if $(MODELOPT),--modelopt $(MODELOPT))
 
 bench-convert: $(VENV)/.has-demo ## time and memory of converting ResNet50, beside bare tf2onnx (which takes 6 GB)
 	$(BIN)/python benchmarks/convert.py

@@ -1,196 +1,100 @@
 #!/usr/bin/env python3
 """One table of every precision on many networks: what is lowered, how close it stays to FP32, whether it builds.
 
-Two networks are really trained, on scikit-learn's digits: the residual network of ``train_digits.py`` and a small
-vision transformer. The others have seeded weights, and batch-norm statistics set by running data through them, so that
-activations are sane. Each network goes through the stages as a job would take it: freeze, convert, calibrate, lower,
-build for compute capability 8.6 and 8.9.
+Each network of ``zoo_networks.py`` goes through the stages as a job would take it: freeze, convert, calibrate, lower,
+verify, build for compute capability 8.6 and 8.9.
 
-    python scripts/precision_zoo.py [NETWORK ...] [--compare] [--markdown FILE]
+    python scripts/precision_zoo.py [NETWORK ...] [--compare] [--modelopt PYTHON] [--table] [--markdown FILE]
 
-``--compare`` adds onnxruntime.quantization on the trained networks, with the settings that TensorRT can read.
+Rows are stored in ``build/precision-zoo/NETWORK/result.json`` and not made again while the code that they come from is
+the same, so a run that was interrupted goes on where it was. ``--table`` only prints what is stored. The command ends
+with what the zoo is there to show, and fails when one of it does not hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import numpy as np
+import zoo_rivals
+from zoo_networks import ZOO
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
 FOLDER = HERE.parent / "build" / "precision-zoo"
-METHODS = ("entropy", "minmax", "percentile", "mse")
+DEFAULT = "minmax"
+METHODS = (DEFAULT, "entropy", "percentile", "mse")
+PRECISIONS = (("fp16", DEFAULT), ("bf16", DEFAULT), *(("int8", method) for method in METHODS), ("fp8", DEFAULT))
 TARGETS = ("sm86", "sm89")
 HEADER = ("network", "precision", "FP32 kept", "Q/DQ", "SNR dB", "top-1 %", "s", "MB", *TARGETS)
+CODE = ("trtconv/graph", "trtconv/calibration", "trtconv/stages/calibrate.py", "trtconv/stages/lower.py",
+        "trtconv/adapters/onnxruntime.py", "trtconv/backends/builder.py", "scripts/zoo_rivals.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Network:
-    """A row of the zoo.
+class Row:
+    """One network in one precision.
 
     Attributes:
-        make: writes ``saved_model`` (or ``model.onnx``), ``calibration.npz`` and ``heldout.npz`` into a folder.
-        trained: whether it has labels that mean something.
+        network: its name.
+        label: precision and method, or whose work it is.
+        kept: nodes without the precision asked for; None where others decided.
+        pairs: Q/DQ pairs of activations (of everything, for others).
+        snr: of the worst output against FP32, in dB; None where the CPU cannot run it.
+        overflows: half-precision tensors that leave their range.
+        top1: per cent of the held-out samples; None without labels.
+        drop: points below FP32.
+        seconds: of calibration and lowering, or of the whole of the other's quantization.
+        peak: memory of the larger of both processes, MB.
+        verdicts: per target, ``ok`` or why not.
+        code: digest of the code that made it.
     """
 
-    make: Callable[[Path], None]
-    trained: bool = False
+    network: str
+    label: str
+    kept: int | None
+    pairs: int
+    snr: float | None
+    overflows: int
+    top1: float | None
+    drop: float | None
+    seconds: float
+    peak: float
+    verdicts: dict[str, str]
+    code: str = field(default_factory=lambda: code())
+
+    def cells(self) -> list[str]:
+        """As the table shows it."""
+        snr = "build only" if self.snr is None else f"{self.snr:.1f}" + (" overflows" if self.overflows else "")
+        top1 = "-" if self.top1 is None else f"{self.top1:.2f} ({-(self.drop or 0.0):+.2f})"
+        kept = "-" if self.kept is None else str(self.kept)
+        return [self.network, self.label + ("" if self.code == code() else " *"), kept, str(self.pairs), snr, top1,
+                f"{self.seconds:.1f}", f"{self.peak:.0f}", *(self.verdicts[target] for target in TARGETS)]  # fmt: skip
 
 
-def digits(folder: Path) -> None:
-    """The residual network of train_digits.py."""
-    import train_digits
-
-    train, held_out = train_digits.split()
-    train_digits.save(folder, train_digits.fit(train, epochs=train_digits.EPOCHS), train[0], held_out)
-
-
-def vision_transformer(folder: Path) -> None:
-    """Four encoder blocks over the 16 patches of 2x2 pixels of a digit."""
-    import keras
-    import train_digits
-    from keras import layers
-
-    def network() -> Any:
-        image = layers.Input((8, 8, 1), name="image")
-        patches = layers.Reshape((16, 64))(layers.Conv2D(64, 2, strides=2)(image))
-        x = layers.Add()([patches, _Positions(name="positions")(patches)])
-        for _ in range(4):
-            x = _encoder(x, width=64, heads=4)
-        x = layers.GlobalAveragePooling1D()(layers.LayerNormalization(epsilon=1e-5)(x))
-        return keras.Model(image, layers.Dense(10, name="logits")(x))
-
-    class _Positions(layers.Layer):  # type: ignore[misc]
-        def build(self, shape: Any) -> None:
-            self.table = self.add_weight(shape=(1, 16, 64), initializer="normal", name="table")
-
-        def call(self, x: Any) -> Any:
-            return self.table + 0 * x[:1]
-
-    original = train_digits.network
-    train_digits.network = network
-    try:
-        train, held_out = train_digits.split()
-        train_digits.PEAK_RATE = 2e-3
-        train_digits.save(folder, train_digits.fit(train, epochs=30), train[0], held_out)
-    finally:
-        train_digits.network = original
-
-
-def _encoder(x: Any, width: int, heads: int) -> Any:
-    """A pre-norm block: attention written with plain layers, and a GELU of twice the width."""
-    from keras import layers, ops
-
-    normal = layers.LayerNormalization(epsilon=1e-5)(x)
-    steps = x.shape[1]
-    split = [layers.Reshape((steps, heads, width // heads))(layers.Dense(width)(normal)) for _ in range(3)]
-    query, key, value = (layers.Permute((2, 1, 3))(part) for part in split)
-    scores = layers.Lambda(lambda qk: ops.matmul(qk[0], ops.transpose(qk[1], (0, 1, 3, 2))))([query, key])
-    weights = layers.Softmax()(layers.Rescaling((width // heads) ** -0.5)(scores))
-    mixed = layers.Lambda(lambda wv: ops.matmul(wv[0], wv[1]))([weights, value])
-    x = layers.Add()([x, layers.Dense(width)(layers.Reshape((steps, width))(layers.Permute((2, 1, 3))(mixed)))])
-    hidden = layers.Dense(2 * width, activation="gelu")(layers.LayerNormalization(epsilon=1e-5)(x))
-    return layers.Add()([x, layers.Dense(width)(hidden)])
-
-
-def application(name: str, size: int) -> Network:
-    """A network of keras.applications with seeded weights."""
-
-    def make(folder: Path) -> None:
-        import keras
-
-        keras.utils.set_random_seed(7)
-        model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classifier_activation=None)
-        images = _images(32, size)
-        _settle(model, images)
-        _save(model, folder, "image", images[:16], _images(16, size, seed=9))
-
-    return Network(make)
-
-
-def encoder(folder: Path) -> None:
-    """Two transformer blocks of width 128 over 32 steps."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(7)
-    steps = layers.Input((32, 128), name="steps")
-    x = _encoder(_encoder(steps, 128, 8), 128, 8)
-    model = keras.Model(steps, layers.Dense(64)(x))
-    random = np.random.default_rng(7)
-    _save(model, folder, "steps", *(random.normal(size=(n, 32, 128)).astype(np.float32) for n in (64, 32)))
-
-
-def lstm(folder: Path) -> None:
-    """Two LSTM layers of width 64 over 20 steps."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(7)
-    steps = layers.Input((20, 32), name="steps")
-    x = layers.LSTM(64)(layers.LSTM(64, return_sequences=True)(steps))
-    model = keras.Model(steps, layers.Dense(32)(layers.Dense(64, activation="relu")(x)))
-    random = np.random.default_rng(7)
-    _save(model, folder, "steps", *(random.normal(size=(n, 20, 32)).astype(np.float32) for n in (64, 32)))
-
-
-ZOO = {
-    "digits": Network(digits, trained=True),
-    "digits-vit": Network(vision_transformer, trained=True),
-    "encoder": Network(encoder),
-    "lstm": Network(lstm),
-    "MobileNetV2": application("MobileNetV2", 96),
-    "ResNet50": application("ResNet50", 96),
-    "EfficientNetB0": application("EfficientNetB0", 96),
-    "DenseNet121": application("DenseNet121", 96),
-    "InceptionV3": application("InceptionV3", 139),
-    "VGG16": application("VGG16", 96),
-}
-
-
-def _images(count: int, size: int, seed: int = 7) -> np.ndarray:
-    """Smooth noise: squares of 8 pixels, and a little of every pixel's own."""
-    random = np.random.default_rng(seed)
-    coarse = random.normal(size=(count, -(-size // 8), -(-size // 8), 3)).repeat(8, axis=1).repeat(8, axis=2)
-    fine = random.normal(0, 0.2, (count, size, size, 3))
-    return (coarse[:, :size, :size] + fine).astype(np.float32)
-
-
-def _settle(model: Any, images: np.ndarray) -> None:
-    """Set batch-norm statistics by running data through the network in training mode."""
-    import keras
-
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.5
-    for _ in range(8):
-        model(images, training=True)
-
-
-def _save(model: Any, folder: Path, name: str, calibration: np.ndarray, held_out: np.ndarray) -> None:
-    import tensorflow as tf
-
-    folder.mkdir(parents=True)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *calibration.shape[1:]], tf.float32, name=name)])
-    def serve(x: Any) -> Any:
-        return {"logits": model(x, training=False)}
-
-    tf.saved_model.save(model, str(folder / "saved_model"), signatures={"serving_default": serve})
-    np.savez(folder / "calibration.npz", **{name: calibration})
-    np.savez(folder / "heldout.npz", **{name: held_out})
+@cache
+def code() -> str:
+    """Digest of the code that rows come from."""
+    roots = [HERE.parent / name for name in CODE]
+    files = sorted(file for root in roots for file in ([root] if root.is_file() else root.rglob("*.py")))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _aside(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
@@ -200,7 +104,6 @@ def _aside(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, f
 
 
 def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
     started = time.perf_counter()
     result = function(*arguments)
     status = Path("/proc/self/status").read_text()
@@ -246,132 +149,185 @@ def _lower(folder: Path, precision: str, method: str, typed: Path) -> Any:
     return lower(LowerRequest(folder / "model.onnx", typed, precision, folder / f"{method}.cache"), ignore)
 
 
-def _judge(folder: Path, typed: Path) -> Any:
-    from trtconv.core.errors import NoKernel
+def _judge(folder: Path, typed: Path) -> dict[str, Any]:
+    """The columns of a row that come from running the typed model on the held-out samples."""
     from trtconv.core.events import ignore
     from trtconv.core.records import FeedSpec
     from trtconv.stages.verify import VerifyRequest, verify
 
-    labels = "labels" if "labels" in np.load(folder / "heldout.npz").files else ""
-    feed = FeedSpec(folder / "heldout.npz", labels)
-    try:
-        return verify(VerifyRequest(folder / "model.onnx", "FP32", {"typed": typed}, feed, 16), ignore)
-    except NoKernel as problem:
-        return problem.message
+    feed = FeedSpec(folder / "heldout.npz", "labels" if "labels" in np.load(folder / "heldout.npz").files else "")
+    verified = verify(VerifyRequest(folder / "model.onnx", "FP32", {"typed": typed}, feed, 16), ignore)
+    verdict, reference = verified.verdicts[0], verified.reference_top1
+    if verdict.skipped:  # no CPU kernel for bfloat16
+        return {"snr": None, "overflows": 0, "top1": None, "drop": None}
+    drop = None if reference is None or verdict.top1 is None else reference - verdict.top1
+    worst = min(output.snr_db for output in verdict.outputs)
+    return {"snr": worst, "overflows": len(verdict.overflows), "top1": verdict.top1, "drop": drop}
 
 
-def _verdict(typed: Path, precision: str, target: str) -> str:
+def verdicts(typed: Path, precision: str) -> dict[str, str]:
+    """Whether TensorRT-RTX builds the typed model, per target; one build for all of them where that succeeds."""
+    from trtconv.pipeline.capable import NEEDS
+
+    need = NEEDS[precision].capability if precision in NEEDS else 0
+    able = [target for target in TARGETS if int(target.removeprefix("sm")) >= need]
+    found = dict.fromkeys(TARGETS, f"needs {need / 10}")
+    together, *_ = _aside(_build, typed, precision, able)
+    if together == "ok" or len(able) == 1:
+        return {**found, **dict.fromkeys(able, together)}
+    return {**found, **{target: _aside(_build, typed, precision, [target])[0] for target in able}}
+
+
+def _build(typed: Path, precision: str, targets: Sequence[str]) -> str:
     from trtconv.core.errors import TrtconvError
     from trtconv.core.events import ignore
-    from trtconv.pipeline.capable import NEEDS
     from trtconv.stages.build import BuildRequest, build
 
-    need = NEEDS.get(precision)
-    if need and int(target.removeprefix("sm")) < need.capability:
-        return f"needs {need.capability / 10}"
-    engine = typed.with_suffix(f".{target}.engine")
+    engine = typed.with_suffix(".engine")
     try:
-        build(BuildRequest(typed, engine, precision, "rtx", targets=(target,)), ignore)
+        build(BuildRequest(typed, engine, precision, "rtx", targets=tuple(targets)), ignore)
     except TrtconvError as error:
         return f"{type(error).__name__}: {error.message.splitlines()[0][:90]}"
     engine.unlink()
     return "ok"
 
 
-def rows(name: str, folder: Path, precisions: list[tuple[str, str]]) -> Iterator[list[str]]:
-    """One row per precision and method."""
-    for precision, method in precisions:
-        _, calibrating, peak = _aside(_calibrate, folder, method) if not (folder / f"{method}.cache").exists() else (
-            None, 0.0, 0.0)  # fmt: skip
-        label = f"{precision} {method}" if precision == "int8" else precision
-        typed = folder / f"{label.replace(' ', '-')}.onnx"
-        lowered, seconds, used = _aside(_lower, folder, precision, method, typed)
-        verified, *_ = _aside(_judge, folder, typed)
-        cells = [name, label, str(len(lowered.left_out)), str(lowered.qdq_pairs), *_figures(verified)]
-        verdicts = [_aside(_verdict, typed, precision, target)[0] for target in TARGETS]
-        yield [*cells, f"{calibrating + seconds:.1f}", f"{max(peak, used):.0f}", *verdicts]
+def row(name: str, folder: Path, precision: str, method: str) -> Row:
+    """One precision through the stages, each in a process of its own."""
+    _, calibrating, peak = _aside(_calibrate, folder, method)
+    label = f"{precision} {method}" if precision == "int8" else precision
+    typed = folder / f"{label.replace(' ', '-')}.onnx"
+    lowered, seconds, used = _aside(_lower, folder, precision, method, typed)
+    judged, *_ = _aside(_judge, folder, typed)
+    return Row(name, label, len(lowered.left_out), lowered.qdq_pairs, **judged, seconds=calibrating + seconds,
+               peak=max(peak, used), verdicts=verdicts(typed, precision))  # fmt: skip
 
 
-def _figures(verified: Any) -> list[str]:
-    verdict = None if isinstance(verified, str) else verified.verdicts[0]
-    if verdict is None or verdict.skipped:
-        return ["build only", "-"]
-    worst = min(output.snr_db for output in verdict.outputs)
-    top1 = "-" if verdict.top1 is None else f"{verdict.top1:.2f} ({verdict.top1 - verified.reference_top1:+.2f})"
-    return [f"{worst:.1f}" + (" overflows" if verdict.overflows else ""), top1]
-
-
-def compare(name: str, folder: Path) -> Iterator[list[str]]:
-    """onnxruntime.quantization on the same samples: symmetric, per channel, weighted operators, no bias."""
-    for method in ("MinMax", "Entropy", "Percentile"):
-        typed = folder / f"onnxruntime-{method}.onnx"
-        _, seconds, peak = _aside(_onnxruntime, folder, method, typed)
-        yield [name, f"onnxruntime {method}", "-", str(_pairs(typed)), *_figures(_aside(_judge, folder, typed)[0]),
-               f"{seconds:.1f}", f"{peak:.0f}", *(_aside(_verdict, typed, "int8", target)[0] for target in TARGETS)
-               ]  # fmt: skip
-
-
-def _onnxruntime(folder: Path, method: str, typed: Path) -> None:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
-    ((name, samples),) = np.load(folder / "calibration.npz").items()
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        batches = iter(np.split(samples, len(samples) // 16))  # its histograms take batches of one size only
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {name: batch}
-
-    weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
-    quantize_static(
-        str(folder / "model.onnx"), str(typed), Reader(), QuantFormat.QDQ, weighted, per_channel=True,
-        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
-        calibrate_method=getattr(CalibrationMethod, method),
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
-                       "CalibTensorRangeSymmetric": True, "OpTypesToExcludeOutputQuantization": weighted},
-    )  # fmt: skip
-
-
-def _pairs(typed: Path) -> int:
+def rival(name: str, folder: Path, whose: str, method: str, python: Path | None) -> Row:
+    """Another quantizer on the same samples."""
     import onnx
 
-    return sum(node.op_type == "QuantizeLinear" for node in onnx.load(typed).graph.node)
+    typed = folder / f"{whose}-{method}.onnx"
+    arguments = (folder / "model.onnx", folder / "calibration.npz", typed, method)
+    if python is None:
+        _, seconds, peak = _aside(zoo_rivals.onnxruntime, *arguments)
+    else:
+        seconds, peak = zoo_rivals.modelopt(python, *arguments)
+    pairs = sum(node.op_type == "QuantizeLinear" for node in onnx.load(typed).graph.node)
+    judged, *_ = _aside(_judge, folder, typed)
+    return Row(name, f"{whose} {method}", None, pairs, **judged, seconds=seconds, peak=peak,
+               verdicts=verdicts(typed, "int8"))  # fmt: skip
+
+
+def tasks(name: str, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """(label, what makes the row) of all rows asked for on one network."""
+    for precision, method in PRECISIONS:
+        label = f"{precision} {method}" if precision == "int8" else precision
+        yield label, lambda p=precision, m=method: row(name, folder, p, m)  # type: ignore[misc]
+    if ZOO[name].trained and options.compare:
+        for method in zoo_rivals.ONNXRUNTIME:
+            yield f"onnxruntime {method}", lambda m=method: rival(name, folder, "onnxruntime", m, None)  # type: ignore[misc]
+    if ZOO[name].trained and options.modelopt:
+        for method in zoo_rivals.MODELOPT:
+            yield f"modelopt {method}", lambda m=method: rival(name, folder, "modelopt", m, options.modelopt)  # type: ignore[misc]
+
+
+def stored(folder: Path) -> dict[str, Row]:
+    """Rows by label."""
+    file = folder / "result.json"
+    return {line["label"]: Row(**line) for line in json.loads(file.read_text())} if file.exists() else {}
+
+
+def _store(folder: Path, rows: dict[str, Row]) -> None:
+    fresh = folder / "result.json.new"
+    fresh.write_text(json.dumps([asdict(one) for one in rows.values()], indent=1))
+    fresh.replace(folder / "result.json")
+
+
+def results(name: str, options: argparse.Namespace) -> Iterator[Row]:
+    """All rows of a network: stored ones of the same code, and the others made now and stored one by one."""
+    folder = FOLDER / name
+    known = stored(folder)
+    if options.table:
+        yield from known.values()
+        return
+    prepare(name, folder)
+    for label, make in tasks(name, folder, options):
+        if label not in known or known[label].code != code():
+            known[label] = make()
+            _store(folder, known)
+        yield known[label]
+
+
+def shown(rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
+    """(whether it holds, what) for everything that the zoo is there to show, as far as there are rows for it."""
+    own = [one for one in rows if one.kept is not None]
+    bad = [f"{one.network} {one.label} ({target}: {text})" for one in own for target, text in one.verdicts.items()
+           if text != "ok" and not text.startswith("needs")]  # fmt: skip
+    yield not bad, f"{len(own)} typed models build" + (f", but not {'; '.join(bad)}" if bad else "")
+    for name in dict.fromkeys(one.network for one in own if one.top1 is not None):
+        yield from _accuracy(name, [one for one in rows if one.network == name])
+
+
+def _accuracy(name: str, rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
+    own = [one for one in rows if one.kept is not None and one.label.startswith("int8")]
+    drops = {one.label: one.drop or 0.0 for one in own}
+    default = next((one for one in own if one.label == f"int8 {DEFAULT}"), None)
+    if default is None:
+        return
+    yield min(drops.values()) <= 0.5, f"{name}: int8 loses {min(drops.values()):.2f} points at best; allowed 0.5"
+    yield drops[default.label] <= 1, f"{name}: {default.label} loses {drops[default.label]:.2f} points; allowed 1.0"
+    best = max(own, key=_decibels)
+    for whose in ("onnxruntime", "modelopt"):
+        theirs = [one for one in rows if one.kept is None and one.label.startswith(whose)]
+        if not theirs:
+            continue
+        rival, fastest = max(theirs, key=_decibels), min(one.seconds for one in theirs)
+        for mine, within in ((best, 0.5), (default, 1.5)):
+            near = _decibels(mine) >= _decibels(rival) - within
+            yield near, f"{name}: {mine.label} {mine.snr:.1f} dB, {rival.label} {rival.snr:.1f} dB; {within} allowed"
+        slowest = max(one.seconds for one in own)
+        yield slowest < fastest, f"{name}: {slowest:.1f} s at most, {whose} {fastest:.1f} s at least"
+
+
+def _decibels(one: Row) -> float:
+    return -np.inf if one.snr is None else one.snr
 
 
 def main() -> None:
-    """Make what is missing, run everything, print as it comes."""
+    """Make what is missing, print as it comes, then what it shows."""
+    options = _options()
+    lines = [" | ".join(HEADER), " | ".join("---" for _ in HEADER)]
+    print(f"{HEADER[0]:15} {HEADER[1]:24}" + "".join(f"{title:>15}" for title in HEADER[2:]))
+    rows: list[Row] = []
+    for name in options.networks or ZOO:
+        for one in results(name, options):
+            cells = one.cells()
+            print(f"{cells[0]:15} {cells[1]:24}" + "".join(f"{cell:>15}" for cell in cells[2:]), flush=True)
+            lines.append(" | ".join(cells))
+            rows.append(one)
+    if any(one.code != code() for one in rows):
+        print("* made by other code than the present")
+    if options.markdown:
+        options.markdown.write_text("\n".join(f"| {line} |" for line in lines) + "\n")
+    said = list(shown(rows))
+    print("", *(f"{'ok  ' if holds else 'MISS'} {what}" for holds, what in said), sep="\n")
+    sys.exit(not all(holds for holds, _ in said))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(ZOO)} (default: all)")
     parser.add_argument("--compare", action="store_true", help="add onnxruntime.quantization on the trained networks")
+    parser.add_argument("--modelopt", type=Path, metavar="PYTHON",
+                        help="add nvidia-modelopt there: an interpreter that has it")  # fmt: skip
+    parser.add_argument("--table", action="store_true", help="only print what is stored")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     options = parser.parse_args()
     unknown = [name for name in options.networks if name not in ZOO]
     if unknown:
         parser.error(f"no network {unknown[0]!r}; there are {', '.join(ZOO)}")
-    precisions = [("fp16", "minmax"), ("bf16", "minmax"), *(("int8", method) for method in METHODS), ("fp8", "minmax")]
-    lines = [" | ".join(HEADER), " | ".join("---" for _ in HEADER)]
-    print(f"{HEADER[0]:15} {HEADER[1]:22}" + "".join(f"{title:>15}" for title in HEADER[2:]))
-    for name in options.networks or ZOO:
-        folder = FOLDER / name
-        prepare(name, folder)
-        made = list(_show(rows(name, folder, precisions)))
-        made += list(_show(compare(name, folder))) if options.compare and ZOO[name].trained else []
-        lines += [" | ".join(row) for row in made]
-    if options.markdown:
-        options.markdown.write_text("\n".join(f"| {line} |" for line in lines) + "\n")
-
-
-def _show(made: Iterator[list[str]]) -> Iterator[list[str]]:
-    for row in made:
-        print(f"{row[0]:15} {row[1]:22}" + "".join(f"{cell:>15}" for cell in row[2:]), flush=True)
-        yield row
+    return options
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,23 @@ def network() -> Any:
     return Model(image, layers.Dense(10, name="logits")(hidden))
 
 
-def fit(train: tuple[Any, Any], epochs: int) -> Any:
-    """A network trained on images that move by up to one pixel each way; the learning rate falls along a cosine."""
+def adam(steps: int) -> Any:
+    """The optimizer for so many steps; the learning rate falls along a cosine."""
+    import keras
+
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps))
+
+
+def fit(train: tuple[Any, Any], epochs: int, make: Callable[[], Any] = network,
+        optimizer: Callable[[int], Any] = adam) -> Any:  # fmt: skip
+    """A network trained on images that move by up to one pixel each way.
+
+    Args:
+        train: images and labels.
+        epochs: how often each is seen.
+        make: makes the network.
+        optimizer: makes its optimizer, from the number of steps.
+    """
     with _muted_stderr():  # its libraries report, before any setting is read, that there is no GPU
         import tensorflow as tf
     import keras
@@ -92,9 +107,8 @@ def fit(train: tuple[Any, Any], epochs: int) -> Any:
     tf.config.experimental.enable_op_determinism()
     images, labels = train
     steps = epochs * -(-len(images) // BATCH)
-    model = network()
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps)),
-                  keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])  # fmt: skip
+    model = make()
+    model.compile(optimizer(steps), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     random = np.random.default_rng(SEED)
     for epoch in range(1, epochs + 1):
         result = model.fit(shifted(images, random), labels, batch_size=BATCH, verbose=0).history

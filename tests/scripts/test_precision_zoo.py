@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -29,15 +30,53 @@ def zoo(monkeypatch, tmp_path):
 
 @pytest.mark.rtx
 def test_rows_tell_what_the_stages_did(zoo, tmp_path):
-    precisions = [("bf16", "minmax"), ("int8", "minmax"), ("fp8", "minmax")]
-    bf16, int8, fp8 = (dict(zip(zoo.HEADER, row, strict=True)) for row in zoo.rows("small", tmp_path, precisions))
-    assert bf16["SNR dB"] == "build only"
-    assert (int8["precision"], int8["sm86"], int8["sm89"]) == ("int8 minmax", "ok", "ok")
+    bf16, int8, fp8 = (zoo.row("small", tmp_path, precision, "minmax") for precision in ("bf16", "int8", "fp8"))
+    assert bf16.snr is None
+    assert bf16.cells()[4] == "build only"
+    assert (int8.label, int8.verdicts) == ("int8 minmax", {"sm86": "ok", "sm89": "ok"})
     typed = onnx.load(tmp_path / "int8-minmax.onnx")
-    assert int8["Q/DQ"] == str(networks.ops(typed).count("QuantizeLinear"))
+    assert int8.pairs == networks.ops(typed).count("QuantizeLinear")
     wanted, got = (networks.run(model, {"image": networks.images(8, 5)}) for model in (networks.residual_cnn(), typed))
-    assert float(int8["SNR dB"]) == pytest.approx(min(networks.decibels(wanted[n], got[n]) for n in wanted), abs=0.1)
-    assert (fp8["sm86"], fp8["sm89"]) == ("needs 8.9", "ok")
+    assert int8.snr == pytest.approx(min(networks.decibels(wanted[n], got[n]) for n in wanted), abs=0.1)
+    assert fp8.verdicts == {"sm86": "needs 8.9", "sm89": "ok"}
+
+
+def test_rows_are_kept_until_the_code_changes(zoo, tmp_path, monkeypatch):
+    made = []
+
+    def row(name, folder, precision, method):
+        label = f"{precision} {method}" if precision == "int8" else precision
+        made.append(label)
+        return zoo.Row(name, label, 0, 1, 40.0, 0, None, None, 1.0, 50.0, dict.fromkeys(zoo.TARGETS, "ok"))
+
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path.parent)
+    monkeypatch.setattr(zoo, "ZOO", {tmp_path.name: zoo.ZOO["lstm"]})
+    monkeypatch.setattr(zoo, "row", row)
+    options = argparse.Namespace(table=False, compare=True, modelopt=None)
+    first = list(zoo.results(tmp_path.name, options))
+    assert len(first) == len(made) == len(zoo.PRECISIONS)
+    assert list(zoo.results(tmp_path.name, options)) == first
+    assert len(made) == len(zoo.PRECISIONS)
+    monkeypatch.setattr(zoo, "code", lambda: "other")
+    assert [one.cells()[1][-1] for one in zoo.results(tmp_path.name, argparse.Namespace(table=True))] == ["*"] * 7
+    list(zoo.results(tmp_path.name, options))
+    assert len(made) == 2 * len(zoo.PRECISIONS)
+
+
+def test_what_the_zoo_shows(zoo):
+    def made(label, snr, drop=0.0, seconds=1.0, verdict="ok"):
+        kept = None if label.split()[0] in ("onnxruntime", "modelopt") else 0
+        return zoo.Row("net", label, kept, 1, snr, 0, 99.0, drop, seconds, 50.0, {"sm86": verdict})
+
+    good = [made("int8 minmax", 39.0, 0.6), made("int8 mse", 40.0, 0.3), made("modelopt max", 40.4, 9.0, 2.0)]
+    assert all(holds for holds, _ in zoo.shown(good))
+    for worse in (made("int8 minmax", 39.0, 1.1), made("fp16", 60.0, verdict="BuildError: no"),
+                  made("modelopt entropy", 40.6, seconds=2.0), made("modelopt max", 30.0, seconds=0.5),
+                  made("onnxruntime MinMax", 41.0, seconds=3.0)):  # fmt: skip
+        missed = [what for holds, what in zoo.shown([*good, worse]) if not holds]
+        assert missed
+        assert all(worse.label in what or worse.label.split()[0] in what for what in missed)
+    assert any(not holds for holds, _ in zoo.shown([made("int8 minmax", 39.0, 0.6)]))
 
 
 def test_an_unknown_network_names_the_known_ones():
