@@ -101,6 +101,6 @@ def parser_error(error: TrtParserError) -> str:
     where = f"node {error.node_name()!r} ({operator})" if operator else "model"
     if description == "false" or (error.code().name == "UNSUPPORTED_NODE" and not description):
         return f"{where}: the operator {operator} is not supported"
-    if "Plugin not found" in description:
+    if "Plugin not found" in description or "was not found in plugin registry" in description:
         return f"{where}: no operator and no plugin is called {operator}"
     return f"{where}: {description}"

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trtconv.adapters import tensorrt
 from trtconv.backends import messages
-from trtconv.core import child
+from trtconv.core import child, wire
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit
 
+_REQUANTIZE = "convert the model before it was quantized, and use precision: int8"
 _REMEDIES = {
     "NonMaxSuppression": "end the model at boxes and scores (convert.outputs), and suppress on the host",
     "NonZero": "its result has a size that depends on the data; replace the mask by a multiplication",
     "Loop": "unroll the loop, or fix the number of steps",
-    "DynamicQuantizeLinear": "convert the model before it was quantized, and use precision: int8",
+    "DynamicQuantizeLinear": _REQUANTIZE,
+    "QuantizeLinear": _REQUANTIZE,
+    "DequantizeLinear": _REQUANTIZE,
 }
+_NODE = "end the model before it (convert.outputs), or replace the layer that makes it"
+_INPUT = "TensorRT takes float, float16, bfloat16, int64, int32, int8 and bool: cast in the program that feeds it"
+_MODEL = "end the model earlier and earlier (convert.outputs) to find the node that it does not take"
+
+_NO_KERNEL: Mapping[str, frozenset[str]] = {"rtx": frozenset({"NonMaxSuppression"})}
+"""Operators that a flavour's parser takes and its builder has no kernel for."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Refusal:
     node: str
     op: str
     why: str
-    remedy: str = "end the model before it (convert.outputs), or replace the layer that makes it"
+    remedy: str = _MODEL
 
 
 @dataclass(frozen=True)
@@ -87,8 +98,27 @@ def parse(model: Path, _emit: Emit) -> Verdict:
     refusals = tuple(_refusal(node, op, why) for (node, op), why in found.items())
     if not done and not refusals:
         refusals = (_refusal("", "", "; ".join(said) or "no reason given"),)
-    return Verdict(loaded.title, refusals)
+    return Verdict(loaded.title, (*refusals, *_without_kernel(model, loaded)))
+
+
+def _without_kernel(model: Path, loaded: tensorrt.Loaded) -> Iterator[Refusal]:
+    """Nodes that only the builder would refuse."""
+    missing = _NO_KERNEL.get(loaded.flavor.name, frozenset())
+    for name, op in _nodes(model) if missing else ():
+        if op in missing:
+            yield _refusal(name, op, f"node {name!r} ({op}): {loaded.flavor.title} parses it and has no kernel for it")
+
+
+def _nodes(model: Path) -> Iterator[tuple[str, str]]:
+    """Name and operator of every node: ModelProto.graph is field 7, GraphProto.node 1, NodeProto.name 3, op_type 4."""
+    with model.open("rb") as handle:
+        data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    graphs = [part for part in wire.fields(data) if part.number == 7]
+    nodes = [part for graph in graphs for part in wire.fields(data, graph.start, graph.end) if part.number == 1]
+    for node in nodes:
+        texts = {part.number: part for part in wire.fields(data, node.start, node.end) if part.number in (3, 4)}
+        yield wire.text(data, texts[3]) if 3 in texts else "", wire.text(data, texts[4])
 
 
 def _refusal(node: str, op: str, why: str) -> Refusal:
-    return Refusal(node, op, why, _REMEDIES[op]) if op in _REMEDIES else Refusal(node, op, why)
+    return Refusal(node, op, why, _REMEDIES.get(op, _NODE if op else _INPUT if why.startswith("input ") else _MODEL))

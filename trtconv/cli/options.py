@@ -73,12 +73,12 @@ def is_job(path: Path) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """A file or folder named on the command line.
+    """A file or folder named on the command line, or a checkpoint by the common start of its files' names.
 
     Raises:
         UsageError: it is not there; with the nearest name beside it.
     """
-    if not path.exists():
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
         from trtconv.core.names import did_you_mean
 
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

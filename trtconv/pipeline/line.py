@@ -14,6 +14,7 @@ from trtconv.pipeline.cells import cells
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import History, Node
+from trtconv.sources import parts
 
 READY = ("onnx", "frozen_pb", "tflite")
 """Source formats that need no freezing."""
@@ -77,6 +78,11 @@ class _SharedSteps:
     def freezes(self) -> bool:
         return self.source.format not in READY
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The source's own file or folder, and what lies beside it."""
+        return {"source": self.source.path, **parts.beside(self.source.path, self.source.format)}
+
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest
 
@@ -86,7 +92,7 @@ class _SharedSteps:
             "freeze",
             lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs, sample),
             tuple(frozen.with_name(frozen.name + ending) for ending in ("", ".json", ".check.npz")),
-            inputs={"source": self.source.path},
+            inputs=self.files,
             options={
                 **sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
@@ -123,7 +129,7 @@ class _SharedSteps:
             (self.layout.onnx,),
             needs=("freeze",) if self.freezes else (),
             inputs={
-                **({} if self.freezes else {"source": self.source.path}),
+                **({} if self.freezes else self.files),
                 **({} if section.check_data is None else {"check_data": section.check_data}),
             },
             options={
@@ -165,7 +171,7 @@ class _SharedSteps:
             "reference",
             lambda _: request,
             (output,),
-            inputs={"source": self.source.path, **sections.files(section.data)},
+            inputs={**self.files, **sections.files(section.data)},
             options={
                 **sections.options(self.job.source),
                 "data": sections.options(section.data),

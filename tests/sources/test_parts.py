@@ -1,0 +1,64 @@
+"""The files beside a model that belong to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from trtconv.job.load import load_job
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.line import line
+from trtconv.sources import parts
+
+
+def names(path: Path, form: str) -> set[str]:
+    return set(parts.beside(path, form))
+
+
+def test_parts_of_a_checkpoint(tmp_path: Path) -> None:
+    for ending in ("index", "meta", "data-00000-of-00002", "data-00001-of-00002"):
+        (tmp_path / f"model.ckpt-7.{ending}").touch()
+    (tmp_path / "model.ckpt-70.meta").touch()
+    expected = {"model.ckpt-7.meta", "model.ckpt-7.data-00000-of-00002", "model.ckpt-7.data-00001-of-00002"}
+    assert names(tmp_path / "model.ckpt-7.index", "checkpoint") == expected
+    assert names(tmp_path / "model.ckpt-7.meta", "checkpoint") >= {"model.ckpt-7.data-00000-of-00002"}
+    assert parts.beside(tmp_path, "checkpoint") == {}
+
+
+def test_parts_of_a_frozen_graph(tmp_path: Path) -> None:
+    (tmp_path / "model.pb").touch()
+    assert parts.beside(tmp_path / "model.pb", "frozen_pb") == {}
+    (tmp_path / "model.pb.json").touch()
+    assert parts.beside(tmp_path / "model.pb", "frozen_pb") == {"model.pb.json": tmp_path / "model.pb.json"}
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    """An ONNX model with one tensor in a file of its own."""
+    weight = numpy_helper.from_array(np.arange(4096, dtype=np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info("x", 1, [4096])],
+                              [helper.make_tensor_value_info("y", 1, [4096])], [weight])  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return tmp_path / "model.onnx"
+
+
+def test_parts_of_an_onnx_model(external: Path) -> None:
+    assert parts.beside(external, "onnx") == {"weights.bin": external.with_name("weights.bin")}
+    external.with_name("weights.bin").unlink()
+    assert parts.beside(external, "onnx") == {}  # the stage that reads the model says that it is missing
+    external.write_bytes(external.read_bytes()[:200])
+    assert parts.beside(external, "onnx") == {}
+
+
+def test_a_job_looks_at_all_files_of_its_source(external: Path) -> None:
+    job = external.with_name("job.yaml")
+    job.write_text("version: 1\nsource: {path: model.onnx}\nprecision: fp32\n")
+    convert = line(load_job(job), Layout(external.parent, "job"))[0]
+    assert convert.stage == "convert"
+    assert convert.inputs == {"source": external, "weights.bin": external.with_name("weights.bin")}
