@@ -13,6 +13,7 @@ import pytest
 
 from trtconv.core.errors import ConversionError
 from trtconv.core.events import NodeFinished
+from trtconv.core.files import data_of
 from trtconv.pipeline import nodes
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node, Stage
@@ -59,6 +60,8 @@ def join(request, emit):
     text = "".join(part.read_text() for part in request.parts) + request.suffix
     if "bad" in text:
         raise ConversionError("bad input")
+    if "large" in text:
+        data_of(request.output).write_text(text)
     request.output.write_text(text)
     return Joined(request.output, len(text), float("inf"))
 
@@ -137,6 +140,16 @@ def test_outputs_changed_by_hand_are_made_again(line):
     (line.layout.folder / "second").write_text("mine")
     assert line()[0] == ["second"]
     assert (line.layout.folder / "second").read_text() == "a!b"
+
+
+def test_a_model_in_two_files_is_one_output(line, store, tmp_path):
+    assert line("large")[0] == ["first", "second"]
+    assert line("large")[0] == []
+    assert not list(store.entries())
+    data_of(tmp_path / "out" / "first").write_text("another")
+    assert line("large")[0] == ["first"]
+    data_of(tmp_path / "out" / "second").unlink()
+    assert line("large")[0] == ["second"]
 
 
 def test_same_size_and_time_but_another_file_is_noticed(line, tmp_path):

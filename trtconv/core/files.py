@@ -90,3 +90,8 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def data_of(model: Path) -> Path:
+    """Where the large tensors of an ONNX model lie that trtconv wrote, if it was too large for one file."""
+    return model.with_name(model.name + ".data")

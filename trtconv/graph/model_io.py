@@ -67,10 +67,11 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
     The data file appears before the model, so that a model file is always complete. The model is not changed.
     """
+    data = files.data_of(path)
     if sum(len(t.raw_data) for t in model.graph.initializer) <= EXTERNAL_ABOVE:
         files.write_bytes(path, model.SerializeToString(deterministic=True))
+        data.unlink(missing_ok=True)  # of a larger model that lay here
         return
-    data = path.with_name(path.name + ".data")
     with files.atomic_path(data) as temporary:
         _save_external(model, path, temporary, data.name)
 
@@ -98,10 +99,13 @@ def _save_external(model: onnx.ModelProto, path: Path, temporary: Path, location
 
 def move(made: Path, path: Path) -> None:
     """Put a saved model, with its data file if it has one, where it belongs; the model file comes last."""
-    data = made.with_name(made.name + ".data")
-    if data.exists():
-        data.replace(path.with_name(path.name + ".data"))
+    data = files.data_of(made)
+    large = data.exists()
+    if large:
+        data.replace(files.data_of(path))
     made.replace(path)
+    if not large:
+        files.data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
 
 
 def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:

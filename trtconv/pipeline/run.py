@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
-from trtconv.core.files import exclusive, write_json
+from trtconv.core.files import data_of, exclusive, write_json
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.nodes import STAGES, History, Node
@@ -249,6 +249,8 @@ class _Runner:
             return False
         moved = dict(zip(record["files"], map(str, node.files), strict=True))
         result = _relocated(record["result"], moved)
+        for path in node.files:
+            data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
         for path in node.facts:
             _restamp(path, request)
         self.state.keep(node, key, result, record["seconds"], record["peak_memory"])
@@ -257,8 +259,9 @@ class _Runner:
         return True
 
     def offer(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
-        """Put a finished step's outcome into the store, for other jobs."""
-        if self.store is not None and STAGES[node.stage].shared:
+        """Put a finished step's outcome into the store, for other jobs; not models of several gigabytes."""
+        large = any(data_of(path).exists() for path in node.files)
+        if self.store is not None and STAGES[node.stage].shared and not large:
             sources = {path: self.state.digest(path) for path in node.files}
             record = {**record, "files": [str(path) for path in node.files]}
             self.store.put(_address(node, key), node.stage, sources, record)

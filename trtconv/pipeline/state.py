@@ -10,7 +10,7 @@ from typing import Any
 
 from trtconv import __version__
 from trtconv.core import digests, versions
-from trtconv.core.files import write_json
+from trtconv.core.files import data_of, write_json
 from trtconv.pipeline import machine
 from trtconv.pipeline.nodes import STAGES, Node
 
@@ -65,9 +65,13 @@ class State:
         write_json(self.folder / "state.json", {"schema": _SCHEMA, "records": records, "digests": self._known})
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file or folder; a file whose size, mtime and inode did not change is not read."""
+        """SHA-256 of a file or folder; a file whose size, mtime and inode did not change is not read.
+
+        An ONNX model with its large tensors in a file beside it counts as one with that file.
+        """
         if path.is_file():
-            return self._file(path)
+            data = data_of(path)
+            return digests.of_value([self._file(path), self._file(data)]) if data.exists() else self._file(path)
         parts = [f"{file.relative_to(path).as_posix()} {self._file(file)}" for file in digests.files_under(path)]
         return digests.of_value(parts)
 
