@@ -9,12 +9,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
 from trtconv.core.files import write_text
 from trtconv.job.schema import Job
+from trtconv.job.section import REQUIRED, Before, Key, Section, keys, kinds
 
 PAGE = Path(__file__).parents[1] / "docs/job.md"
 FORMS = {
@@ -38,37 +35,33 @@ def page() -> str:
     return "\n".join([HEAD, *_section("", Job)]) + "\n"
 
 
-def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
+def _section(path: str, model: type[Section]) -> Iterator[str]:
     title = f"`{path}`" if path else "Top level"
     yield from (f"## {title}", "", model.__doc__ or "", "", "| key | value | default | |", "|---|---|---|---|")
-    inner: list[tuple[str, type[BaseModel]]] = []
-    for name, field in model.model_fields.items():
-        section, suffix = _inner(field.annotation)
+    inner: list[tuple[str, type[Section]]] = []
+    for name, field in keys(model).items():
+        section, suffix = _inner(kinds(model)[name])
         if section is not None:
             inner.append((f"{path}.{name}{suffix}".lstrip("."), section))
         text = (field.description or _summary(section)).replace("<", "&lt;")
-        yield f"| `{name}` | {_value(field)} | {_default(field)} | {text} |"
+        yield f"| `{name}` | {_form(kinds(model)[name])} | {_default(field)} | {text} |"
     yield ""
     for below, section in inner:
         yield from _section(below, section)
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def _inner(annotation: Any) -> tuple[type[Section] | None, str]:
     """The section that a field holds, and what stands between it and the field: nothing, or a name of its own."""
     for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
+        if isinstance(part, type) and issubclass(part, Section):
             return part, ".<name>" if get_origin(annotation) is dict else ""
     return None, ""
-
-
-def _value(field: FieldInfo) -> str:
-    return _form(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
 
 
 def _form(annotation: Any) -> str:
     origin, parts = get_origin(annotation), [part for part in get_args(annotation) if part is not type(None)]
     if origin is Annotated:
-        parsers = [_parser(mark) for mark in parts[1:] if isinstance(mark, BeforeValidator)]
+        parsers = [_parser(mark) for mark in parts[1:] if isinstance(mark, Before)]
         special = next((FORMS[name] for name in parsers if name in FORMS), "")
         return special or (f"{_form(get_args(parts[0])[0])}, or a list" if "_listed" in parsers else _form(parts[0]))
     if origin is Literal:
@@ -77,22 +70,22 @@ def _form(annotation: Any) -> str:
         return " or ".join(map(_form, parts))
     if origin in (dict, list):
         return f"mapping, name to {_form(parts[-1])}" if origin is dict else f"list of {_form(parts[0])}"
-    return "section" if issubclass(annotation, BaseModel) else PLAIN[annotation]
+    return "section" if issubclass(annotation, Section) else PLAIN[annotation]
 
 
-def _parser(mark: BeforeValidator) -> str:
-    return getattr(mark.func, "__name__", "")
+def _parser(mark: Before) -> str:
+    return mark.read.__name__
 
 
-def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
+def _default(field: Key) -> str:
+    if field.default is REQUIRED:
         return "required"
-    if field.default in (None, "", [], {}) or isinstance(field.default, BaseModel):
+    if field.default in (None, "", [], {}) or isinstance(field.default, Section):
         return ""
     return f"`{json.dumps(field.default)}`".replace('"', "")
 
 
-def _summary(section: type[BaseModel] | None) -> str:
+def _summary(section: type[Section] | None) -> str:
     text = section.__doc__ or "" if section else ""
     return text[:1].lower() + text[1:].rstrip(".")
 

@@ -123,7 +123,7 @@ def test_the_emitted_job_makes_the_same_typed_onnx(case: dict[str, Any], folder:
     direct = command._validated(command._with_samples(wanted, tmp_path / "inputs.npz"), tmp_path / "direct", "m")
     command._emit(wanted, tmp_path / "emitted/job.yaml", given, flags)
     emitted = load_job(tmp_path / "emitted/job.yaml")
-    assert emitted.model_copy(update=same(direct)) == direct
+    assert emitted.replaced(**same(direct)) == direct
     assert typed(emitted, tmp_path / "a") == typed(direct, tmp_path / "b")
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from tests import networks
 from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.job.load import checked
 from trtconv.job.schema import Job
+from trtconv.job.tree import Tree
 from trtconv.pipeline import capable
 from trtconv.pipeline.cells import cells
 
@@ -19,7 +21,7 @@ def job(tmp_path, **keys):
     path = tmp_path / "model.onnx"
     if not path.exists():
         onnx.save(networks.residual_cnn(), path)
-    return Job.model_validate({"version": 1, "source": {"path": str(path)}, **keys}, context={"base": tmp_path})
+    return checked(Job, Tree({"version": 1, "source": {"path": str(path)}, **keys}, values={(): "job"}), tmp_path)
 
 
 CACHE = "TRT-8501-EntropyCalibration2\nx: 3c010a14\n"

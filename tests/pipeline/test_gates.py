@@ -10,6 +10,7 @@ import pytest
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.job.schema import Gate
+from trtconv.job.section import read
 from trtconv.pipeline import baseline, control, gates
 from trtconv.pipeline.nodes import Node
 from trtconv.pipeline.run import Step
@@ -38,7 +39,9 @@ def verify(top1, violations=()):
 
 
 def gate(**keys):
-    return Gate.model_validate(keys)
+    made, problems = read(Gate, {name: str(v) if isinstance(v, Path) else v for name, v in keys.items()}, Path())
+    assert made is not None, problems
+    return made
 
 
 def never(label):

@@ -51,7 +51,7 @@ def run_job(
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
     job = load_job(path, assignments)
     if ignore_gates:  # a new baseline is not judged by the old one
-        job = job.model_copy(update={"gates": []})
+        job = job.replaced(gates=[])
     layout = layout_of(job)
     steps = line(job, layout, allow_code=allow_code)
     steps = upto(steps, stage) if stage else steps

@@ -6,43 +6,47 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
-
 from trtconv.core.units import parse_bytes, parse_seconds
+from trtconv.job.section import After, Before, key
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path())
+def _absolute(path: Path, base: Path) -> Path:
     return Path(os.path.normpath(Path(base, path.expanduser()).absolute()))
 
 
-def _existing(path: Path, info: ValidationInfo) -> Path:
-    full = _absolute(path, info)
+def _existing(path: Path, base: Path) -> Path:
+    full = _absolute(path, base)
     if not full.exists():
         raise ValueError(f"no such file or folder: {path}{_deepest(full)}")
     return full
 
 
-def _existing_or_glob(path: Path, info: ValidationInfo) -> Path:
+def _existing_model(path: Path, base: Path) -> Path:
+    """A checkpoint may be named by the common start of its files' names; its index stands for it."""
+    index = _absolute(path.with_name(f"{path.name}.index"), base)
+    return index if index.is_file() and not _absolute(path, base).exists() else _existing(path, base)
+
+
+def _existing_or_glob(path: Path, base: Path) -> Path:
     if any(mark in str(path) for mark in "*?["):
-        return _absolute(path, info)
-    return _existing(path, info)
+        return _absolute(path, base)
+    return _existing(path, base)
 
 
-def _labels(labels: str, info: ValidationInfo) -> str:
+def _labels(labels: str, base: Path) -> str:
     """A key stays as it is; the path of a .npy file becomes absolute."""
-    return str(_existing(Path(labels), info)) if labels.endswith(".npy") else labels
+    return str(_existing(Path(labels), base)) if labels.endswith(".npy") else labels
 
 
-def _rows(rows: list[dict[str, Any]], info: ValidationInfo) -> list[dict[str, Any]]:
+def _rows(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
     """Files with labels become absolute; what else a row may hold, the operation itself checks."""
 
     def given(options: Any) -> Any:
         if not isinstance(options, dict) or not isinstance(options.get("labels"), str):
             return options
-        return {**options, "labels": str(_existing(Path(options["labels"]), info))}
+        return {**options, "labels": str(_existing(Path(options["labels"]), base))}
 
     return [{name: given(options) for name, options in row.items()} for row in rows]
 
@@ -91,16 +95,17 @@ def _sizes(value: Any) -> Any:
     return sizes
 
 
-OutputPath = Annotated[Path, AfterValidator(_absolute)]
-InputPath = Annotated[Path, AfterValidator(_existing)]
-DataPath = Annotated[Path, AfterValidator(_existing_or_glob)]
-Labels = Annotated[str, AfterValidator(_labels)]
-Postprocess = Annotated[list[dict[str, Any]], AfterValidator(_rows)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Shape = Annotated[list[Any], BeforeValidator(_dims)]
-Sizes = Annotated[list[int], BeforeValidator(_sizes)]
-Precisions = Annotated[list[Precision], BeforeValidator(_listed), Field(min_length=1)]
-Names = Annotated[list[str], BeforeValidator(_listed)]
-Percentiles = Annotated[list[Annotated[float, Field(ge=0, le=100)]], BeforeValidator(_listed), Field(min_length=1)]
-Batches = Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_listed), Field(min_length=1)]
+OutputPath = Annotated[Path, After(_absolute)]
+InputPath = Annotated[Path, After(_existing)]
+ModelPath = Annotated[Path, After(_existing_model)]
+DataPath = Annotated[Path, After(_existing_or_glob)]
+Labels = Annotated[str, After(_labels)]
+Postprocess = Annotated[list[dict[str, Any]], After(_rows)]
+Bytes = Annotated[int, Before(_bytes, text=True), key(gt=0)]
+Seconds = Annotated[float, Before(_seconds, text=True), key(ge=0)]
+Shape = Annotated[list[Any], Before(_dims)]
+Sizes = Annotated[list[int], Before(_sizes, one=True)]
+Precisions = Annotated[list[Precision], Before(_listed, one=True), key(least=1)]
+Names = Annotated[list[str], Before(_listed, one=True)]
+Percentiles = Annotated[list[Annotated[float, key(ge=0, le=100)]], Before(_listed, one=True), key(least=1)]
+Batches = Annotated[list[Annotated[int, key(gt=0)]], Before(_listed, one=True), key(least=1)]

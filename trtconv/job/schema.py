@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated, Any, Literal
 
 from trtconv.job import gates_values
 from trtconv.job.fields import (
@@ -13,6 +11,7 @@ from trtconv.job.fields import (
     DataPath,
     InputPath,
     Labels,
+    ModelPath,
     Names,
     OutputPath,
     Percentiles,
@@ -23,41 +22,36 @@ from trtconv.job.fields import (
     Shape,
     Sizes,
 )
-
-
-class Section(BaseModel):
-    """A mapping of the job file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # Job alone is built, with all in it
+from trtconv.job.section import Section, key, rule
 
 
 class Data(Section):
     """Where samples come from."""
 
-    path: DataPath = Field(description=".npz (one array per input), .npy, a folder or a glob of .npy files")
-    labels: Labels = Field("", description="key of the labels in the .npz, or a .npy file with one per sample")
-    samples: int | None = Field(None, gt=0, description="how many samples to use at most (default: all)")
-    preprocess: list[dict[str, Any]] = Field([], description="rows of preprocessing, applied in order")
+    path: DataPath = key(description=".npz (one array per input), .npy, a folder or a glob of .npy files")
+    labels: Labels = key("", description="key of the labels in the .npz, or a .npy file with one per sample")
+    samples: int | None = key(None, gt=0, description="how many samples to use at most (default: all)")
+    preprocess: list[dict[str, Any]] = key([], description="rows of preprocessing, applied in order")
 
 
 class Source(Section):
     """The trained model."""
 
-    path: InputPath = Field(description="file or folder of the model")
-    format: Literal["auto", "saved_model", "keras", "checkpoint", "frozen_pb", "tflite", "onnx"] = Field(
+    path: ModelPath = key(description="file or folder of the model, or the start of a checkpoint's file names")
+    format: Literal["auto", "saved_model", "keras", "checkpoint", "frozen_pb", "tflite", "onnx"] = key(
         "auto", description="what it is; auto looks at the file itself"
     )
-    signature: str = Field("", description="SavedModel signature (default: serving_default, or the only one)")
-    tags: Names = Field([], description="SavedModel tags (default: serve, or the only tag set)")
-    register_input: dict[str, list[Annotated[int, Field(gt=0)]]] = Field(
+    signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
+    tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")
+    register_input: dict[str, list[Annotated[int, key(gt=0)]]] = key(
         {},
         description="nodes of a graph that become its inputs, with their shapes without batch, as in the UFF parser",
     )
-    register_output: Names = Field([], description="nodes of a graph that become its outputs; names without :0")
-    input_order: Literal["nchw", "nhwc", "nc"] = Field(
+    register_output: Names = key([], description="nodes of a graph that become its outputs; names without :0")
+    input_order: Literal["nchw", "nhwc", "nc"] = key(
         "nchw", description="how the shapes in register_input are written; with nchw, outputs are NCHW too"
     )
-    constants: dict[str, bool | int | float] = Field(
+    constants: dict[str, bool | int | float] = key(
         {}, description="placeholders of a graph that get a fixed value, such as keep_prob: 1.0"
     )
 
@@ -65,72 +59,70 @@ class Source(Section):
 class Profile(Section):
     """The range of shapes an engine is built for: a number for every dynamic dimension, or full shapes."""
 
-    min: Sizes = Field(description="smallest shape")
-    opt: Sizes = Field(description="shape to optimize for")
-    max: Sizes = Field(description="largest shape")
+    min: Sizes = key(description="smallest shape")
+    opt: Sizes = key(description="shape to optimize for")
+    max: Sizes = key(description="largest shape")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    @rule
+    def _ordered(self) -> None:
         if not len(self.min) == len(self.opt) == len(self.max):
             raise ValueError("min, opt and max must have the same number of dimensions")
         if any(not a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
             raise ValueError(f"expected min <= opt <= max, got {self.min}, {self.opt}, {self.max}")
-        return self
 
 
 class Input(Section):
     """One input of the model."""
 
-    shape: Shape | None = Field(None, description="full shape with batch; a name such as batch is dynamic")
-    layout: Literal["keep", "nchw"] = Field(
+    shape: Shape | None = key(None, description="full shape with batch; a name such as batch is dynamic")
+    layout: Literal["keep", "nchw"] = key(
         "keep", description="nchw: the ONNX model and the engine take it channels first, the source channels last"
     )
-    profile: Profile | None = Field(None, description="range of shapes for the engine (default: batch 1, 8, 32)")
+    profile: Profile | None = key(None, description="range of shapes for the engine (default: batch 1, 8, 32)")
 
 
 class Convert(Section):
     """How the ONNX model is made."""
 
-    opset: int = Field(17, ge=13, le=18, description="ONNX opset")
-    outputs: Names = Field([], description="outputs to keep, by name (default: all)")
-    clean: bool = Field(True, description="fold constants and drop what computes nothing")
+    opset: int = key(17, ge=13, le=18, description="ONNX opset")
+    outputs: Names = key([], description="outputs to keep, by name (default: all)")
+    clean: bool = key(True, description="fold constants and drop what computes nothing")
     skip: list[Literal["identities", "constants", "batch_norm", "transposes", "reshapes", "unused", "duplicates"]] = (
-        Field([], description="cleaning passes to leave out")
+        key([], description="cleaning passes to leave out")
     )
-    check: bool = Field(True, description="run source and result on the same inputs and compare all outputs")
-    check_data: InputPath | None = Field(None, description=".npz with the inputs to compare on (default: random ones)")
-    tolerance: float = Field(1e-4, gt=0, description="difference allowed, over the largest value of the output")
-    support: bool = Field(True, description="ask the installed TensorRT which nodes it takes")
+    check: bool = key(True, description="run source and result on the same inputs and compare all outputs")
+    check_data: InputPath | None = key(None, description=".npz with the inputs to compare on (default: random ones)")
+    tolerance: float = key(1e-4, gt=0, description="difference allowed, over the largest value of the output")
+    support: bool = key(True, description="ask the installed TensorRT which nodes it takes")
 
 
 class Calibrate(Section):
     """How activation ranges are measured, for int8 and fp8."""
 
-    data: Data | None = Field(None, description="samples from the training set, never from the test set")
-    cache: InputPath | None = Field(None, description="a calibration cache to use instead of measuring")
-    method: Literal["minmax", "entropy", "percentile", "mse"] = Field("minmax", description="choice of thresholds")
-    batch: int = Field(10, gt=0, description="samples per run")
-    seed: int = Field(0, ge=0, description="order of samples when fewer are used than there are")
-    coverage: float = Field(
+    data: Data | None = key(None, description="samples from the training set, never from the test set")
+    cache: InputPath | None = key(None, description="a calibration cache to use instead of measuring")
+    method: Literal["minmax", "entropy", "percentile", "mse"] = key("minmax", description="choice of thresholds")
+    batch: int = key(10, gt=0, description="samples per run")
+    seed: int = key(0, ge=0, description="order of samples when fewer are used than there are")
+    coverage: float = key(
         1.0,
         gt=0,
         le=1,
         description="share of the tensors needed that a cache must cover; what reads the others is not quantized",
     )
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    @rule
+    def _one_origin(self) -> None:
         if (self.data is None) == (self.cache is None):
             raise ValueError("expected either data (samples to measure on) or cache (ranges measured before)")
-        return self
 
 
 class Keep(Section):
     """Nodes by operator type or by name."""
 
-    ops: Names = Field([], description="ONNX operator types")
-    names: Names = Field([], description="regular expressions, searched in node names")
-    limit: float | None = Field(
+    ops: Names = key([], description="ONNX operator types")
+    names: Names = key([], description="regular expressions, searched in node names")
+    limit: float | None = key(
         None,
         gt=0,
         description="measured magnitude above which a tensor's nodes belong here (default: half the type's "
@@ -141,23 +133,21 @@ class Keep(Section):
 class Lower(Section):
     """How the typed ONNX model is made."""
 
-    base: Literal["fp16", "fp32"] = Field("fp16", description="precision of what int8 or fp8 leaves alone")
-    keep: Keep = Field(Keep.model_construct(), description="nodes that stay in FP32")
-    exclude: Keep = Field(Keep.model_construct(), description="nodes that int8 or fp8 leaves alone")
-    io_types: Literal["keep", "convert"] = Field("keep", description="FP32 inputs and outputs, or the half type")
+    base: Literal["fp16", "fp32"] = key("fp16", description="precision of what int8 or fp8 leaves alone")
+    keep: Keep = key(Keep(), description="nodes that stay in FP32")
+    exclude: Keep = key(Keep(), description="nodes that int8 or fp8 leaves alone")
+    io_types: Literal["keep", "convert"] = key("keep", description="FP32 inputs and outputs, or the half type")
 
 
 class Build(Section):
     """How the engine is made."""
 
-    backend: Literal["auto", "tensorrt", "rtx"] = Field(
+    backend: Literal["auto", "tensorrt", "rtx"] = key(
         "auto", description="auto: TensorRT where it is installed with a GPU, else TensorRT-RTX"
     )
-    workspace: Bytes | None = Field(None, description="memory limit of the builder's kernels, such as 1GiB")
-    targets: Names = Field(
-        [], description="compute capabilities for TensorRT-RTX, such as sm86 (default: all from 8.0)"
-    )
-    timing_cache: OutputPath | None = Field(
+    workspace: Bytes | None = key(None, description="memory limit of the builder's kernels, such as 1GiB")
+    targets: Names = key([], description="compute capabilities for TensorRT-RTX, such as sm86 (default: all from 8.0)")
+    timing_cache: OutputPath | None = key(
         None, description="file of kernel times kept from build to build, for TensorRT (default: beside the engine)"
     )
 
@@ -165,87 +155,86 @@ class Build(Section):
 class Verify(Section):
     """What the models are compared on, and what may differ."""
 
-    data: Data = Field(description="samples, with labels where accuracy is wanted")
-    batch: int = Field(32, gt=0, description="samples per run")
-    tolerance: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    data: Data = key(description="samples, with labels where accuracy is wanted")
+    batch: int = key(32, gt=0, description="samples per run")
+    tolerance: dict[str, Annotated[float, key(gt=0)]] = key(
         {},
         description="largest relative difference allowed, per precision "
         "(default: fp32 1e-4, its engine 2e-3; tf32 1e-2, fp16 1e-2, bf16 5e-2; int8 and fp8: not gated)",
     )
-    max_accuracy_drop: float | None = Field(None, ge=0, description="points of top-1 that may be lost")
+    max_accuracy_drop: float | None = key(None, ge=0, description="points of top-1 that may be lost")
 
 
 class Infer(Section):
     """Samples through the engine."""
 
-    data: Data = Field(description="samples")
-    format: Literal["npz", "npy", "json", "jsonl", "csv"] = Field("npz", description="form of the results file")
-    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field(
+    data: Data = key(description="samples")
+    format: Literal["npz", "npy", "json", "jsonl", "csv"] = key("npz", description="form of the results file")
+    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = key(
         "auto", description="auto: the engine where a GPU can run it, else ONNX Runtime; others never fall back"
     )
-    batch: int | None = Field(None, gt=0, description="samples per run (default: the profile's opt)")
-    postprocess: Postprocess = Field([], description="rows of postprocessing, applied in order")
-    contexts: int | None = Field(
+    batch: int | None = key(None, gt=0, description="samples per run (default: the profile's opt)")
+    postprocess: Postprocess = key([], description="rows of postprocessing, applied in order")
+    contexts: int | None = key(
         None, gt=0, description="threads, each with an execution context (default: half of the processors, 8 at most)"
     )
-    strict: bool = Field(False, description="a bad file or sample ends the run, instead of being left out")
-    device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
+    strict: bool = key(False, description="a bad file or sample ends the run, instead of being left out")
+    device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
 
 
 class Bench(Section):
     """Measurements."""
 
-    batch: Batches = Field([1], description="batch sizes, one measurement each")
-    semantics: Literal["trtexec10", "trtexec11", "app", "pipelined"] = Field(
+    batch: Batches = key([1], description="batch sizes, one measurement each")
+    semantics: Literal["trtexec10", "trtexec11", "app", "pipelined"] = key(
         "trtexec11", description="what the numbers mean"
     )
-    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = Field("auto", description="as in infer")
-    warmup: Seconds = Field(0.2, description="time before queries count")
-    duration: Seconds = Field(3.0, description="time that counts, at least")
-    iterations: int = Field(10, gt=0, description="queries that count, at least")
-    streams: int = Field(1, gt=0, description="execution contexts")
-    percentiles: Percentiles = Field([50, 90, 95, 99], description="of the latency")
-    data: Data | None = Field(None, description="samples to measure with (default: random values)")
-    transfers: bool | None = Field(None, description="copy inputs and outputs with every query (default: semantics)")
-    spin: bool | None = Field(None, description="the host spins while it waits (default: semantics)")
-    cuda_graph: bool | None = Field(None, description="replay queries from a CUDA graph (default: semantics)")
-    depth: int | None = Field(None, gt=0, description="queries in flight on each context (default: semantics)")
-    repeats: int = Field(1, gt=0, description="times that each batch is measured; the median is told")
-    rate: float | None = Field(
+    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = key("auto", description="as in infer")
+    warmup: Seconds = key(0.2, description="time before queries count")
+    duration: Seconds = key(3.0, description="time that counts, at least")
+    iterations: int = key(10, gt=0, description="queries that count, at least")
+    streams: int = key(1, gt=0, description="execution contexts")
+    percentiles: Percentiles = key([50, 90, 95, 99], description="of the latency")
+    data: Data | None = key(None, description="samples to measure with (default: random values)")
+    transfers: bool | None = key(None, description="copy inputs and outputs with every query (default: semantics)")
+    spin: bool | None = key(None, description="the host spins while it waits (default: semantics)")
+    cuda_graph: bool | None = key(None, description="replay queries from a CUDA graph (default: semantics)")
+    depth: int | None = key(None, gt=0, description="queries in flight on each context (default: semantics)")
+    repeats: int = key(1, gt=0, description="times that each batch is measured; the median is told")
+    rate: float | None = key(
         None, gt=0, description="queries per second at random times, for app (default: back to back)"
     )
-    layers: bool = Field(False, description="measure every layer too, in a run of its own")
-    tune: bool = Field(False, description="search contexts, depth and graph for the most throughput, and measure that")
-    max_latency: Seconds | None = Field(None, description="99th percentile that tuning may not exceed")
-    against: Names = Field([], description="what to compare with: onnxruntime, pytorch:module:function")
-    device_api: Literal["auto", "cuda", "pycuda"] = Field("auto", description="door to the GPU")
+    layers: bool = key(False, description="measure every layer too, in a run of its own")
+    tune: bool = key(False, description="search contexts, depth and graph for the most throughput, and measure that")
+    max_latency: Seconds | None = key(None, description="99th percentile that tuning may not exceed")
+    against: Names = key([], description="what to compare with: onnxruntime, pytorch:module:function")
+    device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
 
 
 class MatrixCell(Section):
     """One combination of a matrix, or a rule that matches some."""
 
-    precision: Precision | None = Field(None, description="of the typed ONNX")
-    batch: int | None = Field(None, gt=0, description="the engine's one batch size")
-    profile: str | None = Field(None, description="name of a profile of the matrix")
-    target: str | None = Field(None, description="compute capability")
+    precision: Precision | None = key(None, description="of the typed ONNX")
+    batch: int | None = key(None, gt=0, description="the engine's one batch size")
+    profile: str | None = key(None, description="name of a profile of the matrix")
+    target: str | None = key(None, description="compute capability")
 
 
 class Matrix(Section):
     """Many engines from one job: every combination of the axes that are given."""
 
-    precision: Precisions | None = Field(None, description="axis (default: the job's precision)")
-    batch: Batches | None = Field(None, description="axis: an engine for exactly this batch, measured at it")
-    profile: dict[str, Profile] = Field({}, description="axis: named ranges, for every dynamic input")
-    target: Names = Field([], description="axis: compute capabilities, such as sm86")
-    include: list[MatrixCell] = Field([], description="combinations to add")
-    exclude: list[MatrixCell] = Field([], description="combinations to leave out; a key that is missing matches all")
+    precision: Precisions | None = key(None, description="axis (default: the job's precision)")
+    batch: Batches | None = key(None, description="axis: an engine for exactly this batch, measured at it")
+    profile: dict[str, Profile] = key({}, description="axis: named ranges, for every dynamic input")
+    target: Names = key([], description="axis: compute capabilities, such as sm86")
+    include: list[MatrixCell] = key([], description="combinations to add")
+    exclude: list[MatrixCell] = key([], description="combinations to leave out; a key that is missing matches all")
 
-    @model_validator(mode="after")
-    def _named_profiles(self) -> Self:
+    @rule
+    def _named_profiles(self) -> None:
         unknown = [c.profile for c in (*self.include, *self.exclude) if c.profile and c.profile not in self.profile]
         if unknown:
             raise ValueError(f"no profile is named {unknown[0]!r}; there are {', '.join(self.profile) or 'none'}")
-        return self
 
 
 Measure = Literal[
@@ -256,45 +245,44 @@ Measure = Literal[
 class Gate(Section):
     """A bound on one measure. Missing it fails the run after everything else is done."""
 
-    measure: Measure = Field(description="what is bounded; latencies in ms, throughput in samples/s, times in s")
-    max: float | str | None = Field(None, description="largest value allowed, such as 2.5, 10MiB or 300ms")
-    min: float | str | None = Field(None, description="smallest value allowed")
-    baseline: InputPath | None = Field(None, description="file of trtconv bench --save-baseline to compare with")
-    tolerance: float = Field(0.1, gt=0, lt=1, description="share by which a measure may be worse than the baseline")
-    engine: str = Field("", description="precision or label of the one engine meant (default: every engine)")
-    batch: int | None = Field(None, gt=0, description="the one batch size meant (default: every one)")
+    measure: Measure = key(description="what is bounded; latencies in ms, throughput in samples/s, times in s")
+    max: float | str | None = key(None, description="largest value allowed, such as 2.5, 10MiB or 300ms")
+    min: float | str | None = key(None, description="smallest value allowed")
+    baseline: InputPath | None = key(None, description="file of trtconv bench --save-baseline to compare with")
+    tolerance: float = key(0.1, gt=0, lt=1, description="share by which a measure may be worse than the baseline")
+    engine: str = key("", description="precision or label of the one engine meant (default: every engine)")
+    batch: int | None = key(None, gt=0, description="the one batch size meant (default: every one)")
 
-    @model_validator(mode="after")
-    def _one_bound(self) -> Self:
+    @rule
+    def _one_bound(self) -> None:
         if sum(bound is not None for bound in (self.max, self.min, self.baseline)) != 1:
             raise ValueError("expected one of max, min and baseline")
         if self.baseline is not None and self.measure not in ("latency_p50", "latency_p99", "throughput"):
             raise ValueError(f"a baseline holds latencies and throughput, not {self.measure}; use max")
         gates_values.bound(self.measure, self.max if self.max is not None else self.min)
-        return self
 
 
 class Job(Section):
     """A trtconv job."""
 
-    version: Literal[1] = Field(description="of this format")
-    name: str = Field("", pattern=r"^[\w.-]*$", description="prefix of all files made (default: the job file's name)")
-    output: OutputPath | None = Field(None, description="folder of all files made (default: build/<name>)")
+    version: Literal[1] = key(description="of this format")
+    name: str = key("", pattern=r"^[\w.-]*$", description="prefix of all files made (default: the job file's name)")
+    output: OutputPath | None = key(None, description="folder of all files made (default: build/<name>)")
     source: Source
-    inputs: dict[str, Input] = Field({}, description="per input name; what is not said is kept from the source")
-    convert: Convert = Convert.model_construct()
-    precision: Precisions = Field(["fp32"], description="one typed ONNX model and one engine each")
+    inputs: dict[str, Input] = key({}, description="per input name; what is not said is kept from the source")
+    convert: Convert = Convert()
+    precision: Precisions = key(["fp32"], description="one typed ONNX model and one engine each")
     matrix: Matrix | None = None
     calibrate: Calibrate | None = None
-    lower: Lower = Lower.model_construct()
-    build: Build = Build.model_construct()
+    lower: Lower = Lower()
+    build: Build = Build()
     verify: Verify | None = None
     infer: Infer | None = None
     bench: Bench | None = None
-    gates: list[Gate] = Field([], description="bounds that the run must keep: exit 6 for accuracy, 7 for the others")
+    gates: list[Gate] = key([], description="bounds that the run must keep: exit 6 for accuracy, 7 for the others")
 
-    @model_validator(mode="after")
-    def _gates_have_measures(self) -> Self:
+    @rule
+    def _gates_have_measures(self) -> None:
         needs = {
             "latency_p50": self.bench,
             "latency_p99": self.bench,
@@ -305,10 +293,9 @@ class Job(Section):
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"
             raise ValueError(f"gates: {missing[0]} needs a {section} section")
-        return self
 
-    @model_validator(mode="after")
-    def _precisions(self) -> Self:
+    @rule
+    def _precisions(self) -> None:
         in_matrix = [*(self.matrix.precision or []), *(c.precision for c in self.matrix.include)] if self.matrix else []
         wanting = [p for p in (*self.precision, *in_matrix) if p in ("int8", "fp8")]
         if wanting and self.calibrate is None:
@@ -317,4 +304,3 @@ class Job(Section):
             raise ValueError("precision: one is named twice")
         if "typed" in in_matrix or ("typed" in self.precision and (len(self.precision) > 1 or in_matrix)):
             raise ValueError("precision: typed builds the file as it is and goes alone")
-        return self

@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from trtconv.core.errors import JobError
-
-Loc = tuple[int | str, ...]
+from trtconv.job.section import Loc
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,16 +46,12 @@ class Tree:
             loc = loc[:-1]
         return table.get(loc) or self.values[()]
 
-    def known(self, loc: tuple[int | str, ...]) -> Loc:
-        """A validator's path reduced to what is in the file: names of unions and validators drop out."""
-        kept: Loc = ()
-        for part in loc:
-            kept = (*kept, part) if (*kept, part) in self.values else kept
-        return kept
-
 
 PATH_KEYS = ("path", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
+
+EXTENDS = {"type": "string", "description": "another job file, whose keys this one adds to and replaces"}
+"""The one key of a file that is no key of the job, as JSON Schema."""
 
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

@@ -63,7 +63,7 @@ def _matches(choice: Mapping[str, Any], rule: Any) -> bool:
 
 
 def _named(cell: Any) -> dict[str, Any]:
-    return {axis: value for axis, value in cell.model_dump().items() if value is not None}
+    return {axis: value for axis, value in cell.items() if value is not None}
 
 
 def _cell(job: Job, choice: Mapping[str, Any]) -> Cell:
@@ -76,9 +76,9 @@ def _cell(job: Job, choice: Mapping[str, Any]) -> Cell:
         profile = profile or Profile(min=[batch], opt=[batch], max=[batch])
     changes: dict[str, Any] = {}
     if target is not None:
-        changes["build"] = job.build.model_copy(update={"targets": [target]})
+        changes["build"] = job.build.replaced(targets=[target])
     if batch is not None and job.bench is not None:
-        changes["bench"] = job.bench.model_copy(update={"batch": [batch]})
+        changes["bench"] = job.bench.replaced(batch=[batch])
     if batch is not None and job.infer is not None:
-        changes["infer"] = job.infer.model_copy(update={"batch": batch})
-    return Cell("-".join(filter(None, words)), choice["precision"], job.model_copy(update=changes), profile)
+        changes["infer"] = job.infer.replaced(batch=batch)
+    return Cell("-".join(filter(None, words)), choice["precision"], job.replaced(**changes), profile)

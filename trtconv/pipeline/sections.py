@@ -9,7 +9,8 @@ from typing import Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
-from trtconv.job.schema import Data, Job, Keep, Profile, Section, Source
+from trtconv.job.schema import Data, Job, Keep, Profile, Source
+from trtconv.job.section import Section
 
 _PATHS = ("path", "cache", "data", "timing_cache")
 
@@ -70,21 +71,8 @@ def options(section: Section) -> dict[str, Any]:
 
 
 def plain(section: Section | None) -> dict[str, Any]:
-    """A section as JSON-like values; empty for one that is not there.
-
-    As ``model_dump(mode="json")``, but that would build a serializer for each kind of section.
-    """
-    return {} if section is None else {name: _plain(value) for name, value in section}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        return plain(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
+    """A section as JSON-like values; empty for one that is not there."""
+    return {} if section is None else section.plain()
 
 
 def feed(data: Data) -> FeedSpec:

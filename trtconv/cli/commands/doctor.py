@@ -31,7 +31,7 @@ _GIVES = {
     "pycuda": "running engines through PyCUDA",
     "images": "png and jpg feeds",
 }
-_BASE = ("click", "PyYAML", "pydantic", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
+_BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
 
 
 @click.command()

@@ -123,6 +123,8 @@ def schema() -> None:
     and as the first line of a job file:
     # yaml-language-server: $schema=job.schema.json
     """
+    from trtconv.job.json_schema import json_schema
     from trtconv.job.schema import Job
+    from trtconv.job.tree import EXTENDS
 
-    click.echo(json.dumps(Job.model_json_schema(), indent=2))
+    click.echo(json.dumps(json_schema(Job, {"extends": EXTENDS}), indent=2))

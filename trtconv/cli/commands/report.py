@@ -62,5 +62,5 @@ def _page(path: Path, assignments: tuple[str, ...], allow_code: bool) -> Any:
                       s.result) for s in steps]  # fmt: skip
     facts = {v.precision: sidecar.read(v.result.engine) for v in views if v.stage == "build"}
     chains = {precision: known.facts for precision, known in facts.items() if known is not None}
-    values = job.model_dump(mode="json", exclude_unset=True)
+    values = job.plain(given=True)
     return page(job.name, views, judged(job, steps), chains, text(values, path.absolute().parent))

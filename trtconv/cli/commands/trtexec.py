@@ -169,11 +169,11 @@ def _bench_engine(path: Path, wanted: Any) -> None:
 
 
 def _validated_bench(values: Mapping[str, Any]) -> Any:
-    import json
-
+    from trtconv.job.load import checked
     from trtconv.job.schema import Bench
+    from trtconv.job.tree import Tree
 
-    return Bench.model_validate_json(json.dumps(values), strict=True, context={"base": Path.cwd()})
+    return checked(Bench, Tree(dict(values), values={(): "command line"}), Path.cwd())
 
 
 def _engine_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Any, dict[str, tuple[int, ...]]]:
