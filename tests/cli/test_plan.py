@@ -68,3 +68,14 @@ def test_planning_loads_nothing_heavy(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.rtx
+def test_a_function_of_the_users_is_an_input(trtconv, folder):
+    (folder / "mine.py").write_text("def twice(outputs):\n    return {k: 2 * v for k, v in outputs.items()}\n")
+    call = "infer: {data: {path: data.npz}, postprocess: [{call: {function: 'mine:twice'}}]}\n"
+    (folder / "job.yaml").write_text(JOB.replace("[fp32, fp16]", "[fp32]").replace("verify:", "#") + call)
+    assert trtconv("run", "job.yaml", "--allow-code").returncode == 0
+    (folder / "mine.py").write_text("def twice(outputs):\n    return {k: v + v for k, v in outputs.items()}\n")
+    steps = json.loads(trtconv("plan", "job.yaml", "--allow-code", "--json").stdout)["steps"]
+    assert {s["name"]: s["why"] for s in steps if s["will_run"]} == {"infer[fp32]": "input changed: code mine"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from trtconv.pipeline import sections
 from trtconv.pipeline.cells import Cell
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import History, Node
+from trtconv.sources import parts
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 """Largest relative difference from the reference, where the job says nothing. INT8 and FP8 are judged by accuracy."""
@@ -91,7 +93,7 @@ class EngineSteps:
             outputs=(engine,),
             facts=(engine.with_name(engine.name + ".json"),),
             needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
-            inputs={"model": self.source.path} if self.typed else {},
+            inputs={"model": self.source.path, **parts.beside(self.source.path, "onnx")} if self.typed else {},
             options={
                 **sections.options(section),
                 "precision": cell.precision,
@@ -177,11 +179,12 @@ class EngineSteps:
         named = [options["labels"] for row in section.postprocess for options in row.values()
                  if isinstance(options, dict) and options.get("labels")]  # fmt: skip
         labels = {f"labels {number}": Path(file) for number, file in enumerate(named, 1)}
+        called = [row["call"].get("function", "") for row in section.postprocess if isinstance(row.get("call"), dict)]
         return self.node(
             "infer",
             request=lambda _: request,
             outputs=(output,),
-            inputs={**sections.files(section.data), **labels},
+            inputs={**sections.files(section.data), **labels, **_code(called)},
             options={**sections.options(section), "allow_code": self.source.allow_code},
         )
 
@@ -219,4 +222,13 @@ class EngineSteps:
             self.source.allow_code,
         )
         inputs = {} if section.data is None else sections.files(section.data)
+        inputs |= _code(name.partition(":")[2] for name in section.against)
         return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))
+
+
+def _code(functions: Iterable[str]) -> dict[str, Path]:
+    """Files of the user's functions, ``module:name`` each: modules are looked for in the current folder."""
+    modules = {target.partition(":")[0] for target in functions if ":" in target}
+    places = [(name, Path.cwd().joinpath(*name.split("."))) for name in sorted(modules)]
+    files = [(name, file) for name, path in places for file in (path.with_suffix(".py"), path / "__init__.py")]
+    return {f"code {name}": file for name, file in files if file.is_file()}
