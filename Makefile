@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo clean bench-convert onnx-suite
+.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo clean bench-convert onnx-suite
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 
 precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them trained: accuracy, and whether it builds
 	$(BIN)/python scripts/precision_zoo.py --compare $(if $(MODELOPT),--modelopt $(MODELOPT))
+
+convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to an engine: cost, error, verdicts; minutes, and 4 GB
+	$(BIN)/python scripts/convert_zoo.py
 
 bench-convert: $(VENV)/.has-demo ## time and memory of converting ResNet50, beside bare tf2onnx (which takes 6 GB)
 	$(BIN)/python benchmarks/convert.py

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from trtconv.cli.options import existing
+from trtconv.core.errors import UsageError
 from trtconv.job.load import load_job
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line
@@ -62,3 +64,18 @@ def test_a_job_looks_at_all_files_of_its_source(external: Path) -> None:
     convert = line(load_job(job), Layout(external.parent, "job"))[0]
     assert convert.stage == "convert"
     assert convert.inputs == {"source": external, "weights.bin": external.with_name("weights.bin")}
+
+
+def test_a_checkpoint_goes_by_the_start_of_its_names(tmp_path: Path) -> None:
+    for ending in ("index", "meta", "data-00000-of-00001"):
+        (tmp_path / f"model.ckpt.{ending}").touch()
+    job = tmp_path / "job.yaml"
+    job.write_text("version: 1\nsource: {path: model.ckpt}\nprecision: fp32\nconvert: {outputs: [out]}\n")
+    freeze = line(load_job(job), Layout(tmp_path, "job"))[0]
+    assert freeze.stage == "freeze"
+    assert set(freeze.inputs.values()) == {
+        tmp_path / f"model.ckpt.{e}" for e in ("index", "meta", "data-00000-of-00001")
+    }
+    assert existing(tmp_path / "model.ckpt") == tmp_path / "model.ckpt"
+    with pytest.raises(UsageError, match="no such file or folder"):
+        existing(tmp_path / "model.ckp")
