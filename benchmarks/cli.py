@@ -1,58 +1,151 @@
 #!/usr/bin/env python3
-"""Time the command line itself: ``trtconv --help`` beside the bare cost of click and PyYAML, and a run with no work.
+"""Time the command line itself, beside what the same work costs without it.
 
-The two start-up times are measured in turns, so that a machine that slows down slows both. The run is of
-configs/digits.yaml: once to bring it up to date, then measured.
+Programs are started in turns, so that a machine that slows down slows all of them, with compiled modules, as after an
+installation. The run is of configs/digits.yaml: once to bring it up to date, then measured. Hashing is of a file of
+random bytes that was just written, so that disks of any speed give the same comparison: with sha256sum, which computes
+the same, and with cat, which only reads.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from trtconv.core import digests
+from trtconv.pipeline.state import State
 from trtconv.report.tables import table
 
 ROOT = Path(__file__).parents[1]
-HELP = ["-m", "trtconv", "--help"]
-BARE = ["-c", "import click, yaml"]
+BARE = "import click, yaml, pydantic"
+MATRIX = """\
+version: 1
+source: {{path: {model}}}
+bench: {{}}
+matrix:
+  precision: [fp32, tf32, fp16, bf16]
+  batch: [1, 2, 3, 4, 6, 8, 12, 16, 32, 64]
+  target: [sm80, sm86, sm89, sm90, sm120]
+"""
+"""200 engines. The model is read by its first bytes only."""
+
+Row = list[str]
 
 
 def main() -> None:
-    """Measure and print one table."""
+    """Measure and print two tables."""
     options = _options()
-    started = [(seconds(BARE), seconds(HELP)) for _ in range(options.starts)]
-    bare, shown = (median(column) for column in zip(*started, strict=True))
-    job = ["-m", "trtconv", "run", str(options.job), "--quiet"]
-    first = seconds(job)
-    again = [seconds(job) for _ in range(options.runs)]
-    rows = [
-        ["python -c 'import click, yaml'", f"{1e3 * bare:.0f} ms", str(len(started)), ""],
-        ["trtconv --help", f"{1e3 * shown:.0f} ms", str(len(started)), f"{shown / bare:.2f} times the line above"],
-        [f"trtconv run {options.job.name}", f"{1e3 * median(again):.0f} ms", str(len(again)),
-         f"up to date; the run before took {first:.1f} s"],
-    ]  # fmt: skip
-    print(table(["command", "median", "runs", ""], rows, "lrr"))
+    with tempfile.TemporaryDirectory(prefix="trtconv-bench-") as folder:
+        python = _Python(Path(folder))
+        print(table(["command", "median", "runs", "", "bound"], _starts(python, options, Path(folder)), "lrrl"))
+        print()
+        print(table([f"hashing {options.size} MB", "seconds", "read", ""], _hashing(Path(folder), options.size), "lrr"))
 
 
-def seconds(arguments: list[str]) -> float:
-    """Wall time of ``python ARGUMENTS``; a failure ends the benchmark with what it printed."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    taken = time.perf_counter() - start
-    if done.returncode != 0:
-        sys.exit(f"python {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return taken
+def _starts(python: _Python, options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Starts of programs: what is bare, what is ours."""
+    (folder / "model.onnx").write_bytes(b"\x08\x08\x12\x00")
+    (folder / "matrix.yaml").write_text(MATRIX.format(model=folder / "model.onnx"))
+    trtconv = ["-m", "trtconv"]
+    commands = {
+        f"python -c '{BARE}'": ["-c", BARE],
+        "trtconv --help": [*trtconv, "--help"],
+        f"trtconv run {options.job.name}": [*trtconv, "run", str(options.job), "--quiet"],
+        "trtconv plan, 200 engines": [*trtconv, "plan", str(folder / "matrix.yaml")],
+        "trtconv check, 200 engines": [*trtconv, "check", str(folder / "matrix.yaml")],
+    }
+    bare = next(iter(commands))
+    if importlib.util.find_spec("pydantic") is None:
+        print("pydantic is not installed: the run is compared with click and yaml alone, which is harder to keep\n")
+        commands[bare] = ["-c", "import click, yaml"]
+    first = {name: python.seconds(command) for name, command in commands.items()}  # compiles, and brings up to date
+    times = [{name: python.seconds(command) for name, command in commands.items()} for _ in range(options.runs)]
+    middle = {name: median(each[name] for each in times) for name in commands}
+    run = f"trtconv run {options.job.name}"
+    said = {
+        run: f"up to date, {middle[run] / middle[bare]:.2f} times the first line; "
+        f"the run before took {first[run]:.1f} s",
+        "trtconv --help": f"{middle['trtconv --help'] / middle[bare]:.2f} times the first line",
+    }
+    bounds = {
+        run: _kept("0.5 s and 2.5 times", middle[run] <= 0.5 and middle[run] <= 2.5 * middle[bare]),
+        "trtconv plan, 200 engines": _kept("1.5 s", middle["trtconv plan, 200 engines"] <= 1.5),
+        "trtconv check, 200 engines": _kept("1.5 s", middle["trtconv check, 200 engines"] <= 1.5),
+    }
+    return [[name, f"{1e3 * middle[name]:.0f} ms", str(options.runs), said.get(name, ""), bounds.get(name, "")]
+            for name in commands]  # fmt: skip
+
+
+def _kept(bound: str, kept: bool) -> str:
+    return f"{bound}: {'kept' if kept else 'MISSED'}"
+
+
+def _hashing(folder: Path, megabytes: int) -> list[Row]:
+    """A large file by others and by us, and once more when it did not change."""
+    file = folder / "large.bin"
+    with file.open("wb") as out:
+        for _ in range(megabytes):
+            out.write(os.urandom(10**6))
+    state = State(folder / "state")
+    kinds: dict[str, Callable[[], object]] = {
+        "cat FILE > /dev/null": lambda: _shell("cat", file),
+        "sha256sum FILE": lambda: _shell("sha256sum", file),
+        "trtconv, first time": lambda: state.digest(file),
+        "trtconv, size, mtime and inode as before": lambda: state.digest(file),
+    }
+    _shell("cat", file)  # what the disk's cache does is not ours to measure
+    rows = []
+    for name, work in kinds.items():
+        before, start = _bytes_read(), time.perf_counter()
+        work()
+        taken = time.perf_counter() - start
+        ours = name.startswith("trtconv")
+        read = f"{(_bytes_read() - before) / 1e6:.0f} MB" if ours else f"{megabytes} MB"
+        rows.append([name, f"{taken:.4f}", read, f"{megabytes / taken / 1e3:.2f} GB/s" if taken > 1e-3 else ""])
+    assert state.digest(file) == digests.of_file(file)
+    return rows
+
+
+def _shell(program: str, file: Path) -> None:
+    subprocess.run([program, str(file)], stdout=subprocess.DEVNULL, check=True)
+
+
+def _bytes_read() -> int:
+    """Bytes that this process read, from files or their cache (proc(5), ``rchar``), without this reading."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+class _Python:
+    """Starts programs of this Python, with their compiled modules in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self.environment = {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
+    def seconds(self, arguments: Sequence[str]) -> float:
+        """Wall time of ``python ARGUMENTS``; a failure ends the benchmark with what it printed."""
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False,
+                              env=self.environment)  # fmt: skip
+        taken = time.perf_counter() - start
+        if done.returncode != 0:
+            sys.exit(f"python {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return taken
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--job", type=Path, default=ROOT / "configs/digits.yaml", help="job to run (%(default)s)")
-    parser.add_argument("--starts", type=int, default=10, help="starts of each program (%(default)s)")
-    parser.add_argument("--runs", type=int, default=5, help="runs without work (%(default)s)")
+    parser.add_argument("--runs", type=int, default=15, help="starts of each program (%(default)s)")
+    parser.add_argument("--size", type=int, default=2000, help="file to hash, in MB (%(default)s)")
     return parser.parse_args()
 
 
