@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,35 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--backend``, ``--fallback`` and ``--device-api``: what runs a model, and how."""
+    for option in reversed(
+        [
+            click.option(
+                "--backend",
+                default="auto",
+                show_default=True,
+                type=click.Choice(["auto", "tensorrt", "rtx", "onnxruntime"]),
+                help="auto: the engine where a GPU can run it, else its typed ONNX on ONNX Runtime.",
+            ),
+            click.option(
+                "--fallback",
+                type=click.Path(path_type=Path),
+                help="ONNX to run where the engine cannot (default: the one beside it).",
+            ),
+            click.option(
+                "--device-api",
+                default="auto",
+                type=click.Choice(["auto", "cuda", "pycuda"]),
+                show_default=True,
+                help="Door to the GPU.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """With ``--json``, an error also leaves a JSON document on standard output."""
 
@@ -70,6 +99,18 @@ def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 def is_job(path: Path) -> bool:
     """Whether an argument is a job file rather than a model."""
     return path.suffix.lower() in (".yaml", ".yml")
+
+
+def only_job(models: tuple[Path, ...], data: Path | None) -> None:
+    """A job file names its models and data itself.
+
+    Raises:
+        UsageError: something stands beside it.
+    """
+    if len(models) > 1 or data is not None:
+        raise UsageError(
+            "a job file goes alone: it names its models and data itself", hint="use --set KEY=VALUE to override the job"
+        )
 
 
 def existing(path: Path) -> Path:
@@ -133,6 +174,30 @@ def parse_shape(text: str, option: str) -> tuple[str, list[Any]]:
             f"{option} {text}: expected NAME:DIM,DIM,...", hint=f"for example {option} image:batch,28,28,1"
         )
     return name, [int(d) if d.lstrip("-").isdigit() else d for d in dims.replace(" ", "").split(",")]
+
+
+def parse_constants(texts: Iterable[str], option: str) -> dict[str, bool | float | str]:
+    """``NAME=VALUE`` to values by name; what is neither a truth value nor a number is left as it is.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    values: dict[str, bool | float | str] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {text}: expected NAME=VALUE", hint=f"for example {option} keep_prob=1.0")
+        values[name] = _constant(value)
+    return values
+
+
+def _constant(text: str) -> bool | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
+        return text
 
 
 def parse_profile(text: str, option: str) -> tuple[str, dict[str, list[int]]]:

@@ -1,0 +1,143 @@
+"""bench: what an engine or model does per second, and how long one query takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtconv.cli.options import engine_options, existing, is_job, job_options, only_job, output_options
+from trtconv.core.errors import UsageError
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--batch", metavar="N,N,...", help="Batch sizes, one measurement each (default: the profile's opt).")
+@click.option(
+    "--semantics",
+    default="trtexec11",
+    show_default=True,
+    type=click.Choice(["trtexec10", "trtexec11", "app", "pipelined"]),
+    help="What the numbers mean, see docs/bench.md.",
+)
+@click.option("--warmup", default="200ms", show_default=True, help="Time before queries count.")
+@click.option("--duration", default="3s", show_default=True, help="Time that counts, at least.")
+@click.option("--iterations", default=10, show_default=True, help="Queries that count, at least.")
+@click.option("--streams", default=1, show_default=True, help="Execution contexts, each with its own streams.")
+@click.option(
+    "--save-baseline", type=click.Path(path_type=Path), help="Keep the best of several measurements, for gates."
+)
+@click.option("--repeats", type=click.IntRange(1), help="Measurements of each batch (default: 1; a baseline: 3).")
+@click.option("--depth", type=click.IntRange(1), help="Queries in flight on each context (default: semantics).")
+@click.option("--rate", type=float, help="Queries per second at random times, for --semantics app.")
+@click.option("--layers", is_flag=True, help="Measure every layer too, in a run of its own.")
+@click.option("--tune", is_flag=True, help="Search contexts, depth and graph for the most throughput; prints the YAML.")
+@click.option("--max-latency", metavar="TIME", help="99th percentile that --tune may not exceed, such as 5ms.")
+@click.option("--against", multiple=True, metavar="RIVAL", help="Compare: onnxruntime, pytorch:module:function.")
+@engine_options
+@job_options
+@output_options
+def bench(
+    model: Path,
+    batch: str | None,
+    semantics: str,
+    warmup: str,
+    duration: str,
+    iterations: int,
+    streams: int,
+    backend: str,
+    fallback: Path | None,
+    device_api: str,
+    save_baseline: Path | None,
+    repeats: int | None,
+    depth: int | None,
+    rate: float | None,
+    layers: bool,
+    tune: bool,
+    max_latency: str | None,
+    against: tuple[str, ...],
+    as_json: bool,
+    log_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Measure MODEL: a job file, an .engine or an .onnx.
+
+    \b
+    trtconv bench JOB
+    trtconv bench model.engine --batch 1,8,32 --semantics trtexec11 --json
+    """
+    from trtconv.cli import execute
+    from trtconv.report.summary import bench_text
+    from trtconv.stages.bench import BenchRequest
+
+    if is_job(model):
+        only_job((model,), None)
+        shown = execute.Output(as_json, log_json, quiet)
+        if save_baseline is None:
+            execute.run_job(model, stage="bench", output=shown, **options)
+        else:
+            _save_baseline(model, save_baseline, repeats or 3, shown, options)
+        return
+    if save_baseline is not None:
+        raise UsageError("--save-baseline goes with a job file", hint="a baseline names the job's engines")
+    request = BenchRequest(
+        existing(model),
+        fallback,
+        backend,
+        _sizes(batch),
+        semantics,
+        _seconds("--warmup", warmup),
+        _seconds("--duration", duration),
+        iterations,
+        streams=streams,
+        device_api=device_api,
+        rules={"depth": depth},
+        repeats=repeats or 1,
+        rate=rate,
+        layers=layers,
+        tune=tune,
+        max_latency=None if max_latency is None else _seconds("--max-latency", max_latency),
+        against=against,
+        allow_code=options["allow_code"],
+    )
+    result = execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
+    execute.print_result("bench", result, bench_text(result, model.name), as_json)
+
+
+def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dict[str, Any]) -> None:
+    """Measure a job's engines several times and keep the best of each."""
+    from trtconv.cli import execute
+    from trtconv.pipeline import baseline
+
+    results: dict[str, list[Any]] = {}
+    controls: list[dict[str, float]] = []
+    forced = {**options, "force": (*options.pop("force", ()), "bench"), "ignore_gates": True}
+    for _ in range(max(repeats, 1)):
+        steps = execute.run_job(job, stage="bench", output=shown, **forced)
+        measured = [step for step in steps if step.node.stage == "bench" and step.result is not None]
+        for step in measured:
+            results.setdefault(step.node.precision, []).append(step.result)
+        if any(baseline.on_cpu(step.result) for step in measured):
+            from trtconv.pipeline import control
+
+            controls.append(control.figures())
+    baseline.write(path, results, controls)
+    click.echo(f"{path}: best of {max(repeats, 1)} measurements of {', '.join(results)}", err=True)
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    parts = [] if text is None else text.split(",")
+    if any(not part.strip().isdigit() or int(part) < 1 for part in parts):
+        raise UsageError(f"--batch {text}: expected positive numbers with commas", hint="for example --batch 1,8,32")
+    return tuple(int(part) for part in parts)
+
+
+def _seconds(option: str, text: str) -> float:
+    from trtconv.core.units import parse_seconds
+
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint=f"for example {option} 500ms") from None
