@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trtconv.core import versions
+from trtconv.core import child, versions
 from trtconv.core.files import exclusive
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +91,19 @@ def digits_data(shared_folder: Path) -> Path:
             done = subprocess.run(script, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             (shared_folder / "digits-data.log").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def graphs(shared_folder: Path) -> Path:
+    """The models of stages/graph_zoo.py: LeNet in the forms of TensorFlow 1, control flow, TensorFlow Lite, Keras 2."""
+    folder = shared_folder / "graph-zoo"
+    with exclusive(shared_folder / "graph-zoo.lock", on_wait=lambda: None):
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            path = {"PYTHONPATH": f"{ROOT / 'tests/stages'}:{ROOT}"}
+            child.call("graph_zoo:make", folder, lambda _: None, shared_folder / "graph-zoo.log", env=path)
+            (folder / "done").touch()
     return folder
 
 

@@ -14,7 +14,6 @@ import pytest
 from trtconv.adapters import graph_pb, lite_file, onnxruntime
 from trtconv.core import child
 from trtconv.core.errors import SourceError
-from trtconv.core.files import exclusive
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, SourceSpec, TensorInfo
 from trtconv.report.inspect import describe
 from trtconv.sources.checkpoint import prefix
@@ -24,19 +23,6 @@ from trtconv.stages.reference import ReferenceRequest
 
 pytestmark = pytest.mark.tf
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def graphs(shared_folder: Path) -> Path:
-    """The models of graph_zoo."""
-    folder = shared_folder / "graph-zoo"
-    with exclusive(shared_folder / "graph-zoo.lock", on_wait=lambda: None):
-        if not (folder / "done").exists():
-            folder.mkdir(exist_ok=True)
-            path = {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
-            child.call("graph_zoo:make", folder, lambda _: None, shared_folder / "graph-zoo.log", env=path)
-            (folder / "done").touch()
-    return folder
 
 
 SOURCES = {

@@ -180,7 +180,8 @@ def _cut(graph: Any, spec: CutInput, known: Any, path: Path) -> Endpoint:
         shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in spec.shape)
     if shape is None:
         raise SourceError(f"{path}: input {spec.node!r} has no shape in the graph",
-                          hint=f"say it: source.register_input: {{{spec.node}: [C, H, W]}}")  # fmt: skip
+                          hint=f"say it: source.register_input: {{{spec.node}: [C, H, W]}}, or give it a value: "
+                               f"source.constants: {{{spec.node}: 1.0}} (--constant {spec.node}=1.0)")  # fmt: skip
     name = spec.name or graph_pb.node_of(spec.node)
     target = node.name
     if ":" in spec.node and not spec.node.endswith(":0"):  # one of several outputs: readers are moved to a new node

@@ -43,6 +43,14 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def gate_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--gate``."""
+    return click.option(
+        "--gate", "bounds", multiple=True, metavar="MEASURE<=VALUE",
+        help="Bound a measure, as in 'latency_p99<=2ms', 'throughput[fp16]>=1000', 'energy<=20mJ'; exit 6 or 7.",
+    )(command)  # fmt: skip
+
+
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--backend``, ``--fallback`` and ``--device-api``: what runs a model, and how."""
     for option in reversed(
@@ -101,16 +109,39 @@ def is_job(path: Path) -> bool:
     return path.suffix.lower() in (".yaml", ".yml")
 
 
-def only_job(models: tuple[Path, ...], data: Path | None) -> None:
-    """A job file names its models and data itself.
+_OF_ALL = {"model", "models", "allow_code", "as_json", "log_json", "quiet"}
+_OF_JOBS = {"assignments", "force"}
+
+
+def only_job(*more: str) -> None:
+    """On a job file, refuse every option that was given and would change nothing: the job says it itself.
+
+    Args:
+        more: parameters of this command that do work on jobs.
 
     Raises:
-        UsageError: something stands beside it.
+        UsageError: naming the option.
     """
-    if len(models) > 1 or data is not None:
-        raise UsageError(
-            "a job file goes alone: it names its models and data itself", hint="use --set KEY=VALUE to override the job"
-        )
+    kept = _OF_ALL | _OF_JOBS | set(more)
+    _refuse(lambda name: name not in kept, "goes with a model; a job file says it itself",
+            "use --set KEY=VALUE to override the job")  # fmt: skip
+
+
+def only_model(*more: str) -> None:
+    """On a model, refuse the options of job files, and ``more``.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    _refuse(lambda name: name in _OF_JOBS | set(more), "goes with a job file", "use the command's own options")
+
+
+def _refuse(wrong: Callable[[str], bool], text: str, hint: str) -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if wrong(name) and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{parameter.opts[-1]} {text}", hint=hint)
 
 
 def existing(path: Path) -> Path:

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import existing, is_job, job_options, output_options, parse_profile, parse_shape
+from trtconv.cli.options import (
+    existing,
+    is_job,
+    job_options,
+    output_options,
+    parse_constants,
+    parse_profile,
+    parse_shape,
+)
 from trtconv.core.errors import UsageError
 
 _MODEL = click.argument("model", type=click.Path(path_type=Path))
@@ -152,23 +160,10 @@ def convert(
 
 
 def _graph(tags: tuple[str, ...], constants: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
-    values: dict[str, Any] = {}
-    for text in constants:
-        name, equals, value = text.rpartition("=")
-        if not equals or not name:
-            raise UsageError(f"--constant {text}: expected NAME=VALUE", hint="for example --constant keep_prob=1.0")
-        values[name] = _value(value)
-    return {"source.tags": ("--tag", list(tags)), "source.constants": ("--constant", values)}
-
-
-def _value(text: str) -> bool | float | str:
-    """A truth value or a number; what is neither is left to the job's own check."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
-    except ValueError:
-        return text
+    return {
+        "source.tags": ("--tag", list(tags)),
+        "source.constants": ("--constant", parse_constants(constants, "--constant")),
+    }
 
 
 @click.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trtconv.cli.options import existing, output_options
+from trtconv.cli.options import existing, output_options, parse_constants
 from trtconv.core.errors import UsageError
 
 _DTYPES = {"float32": "float", "float": "float", "dt_float": "float", "float16": "float16", "half": "float16",
@@ -40,6 +41,10 @@ _DTYPES = {"float32": "float", "float": "float", "dt_float": "float", "float16":
     show_default=True,
     help="Layout of four-dimensional inputs and outputs of the ONNX model.",
 )
+@click.option(
+    "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="Placeholder with a fixed value: keep_prob=1."
+)
+@click.option("--input-file", type=click.Path(path_type=Path), help="The graph, where GRAPH is the word tensorflow.")
 @click.option("--allow-code", is_flag=True, help="Let the file given with -p run.")
 @output_options
 def uff(graph: Path, as_json: bool, log_json: bool, quiet: bool, **options: Any) -> None:
@@ -50,13 +55,16 @@ def uff(graph: Path, as_json: bool, log_json: bool, quiet: bool, **options: Any)
     \b
     trtconv uff frozen.pb -l
     trtconv uff frozen.pb -o lenet.onnx -O fc2/Relu -I Placeholder,image,float32,-1,28,28,1
+    trtconv uff tensorflow --input-file frozen.pb -o lenet.onnx -O fc2/Relu
     """
     from trtconv.cli import execute
 
+    graph = _graph(graph, options["input_file"])
     if options["list_nodes"]:
         click.echo(_listing(existing(graph)))
         return
     output = options["output"] or graph.with_suffix(".onnx")
+    output = output.with_suffix(".onnx") if output.suffix == ".uff" else output  # it is no UFF
     if options["preprocessor"] and not options["allow_code"]:
         raise UsageError(f"-p runs the code in {options['preprocessor']}", hint="if you trust it, add --allow-code")
     with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
@@ -74,6 +82,15 @@ def uff(graph: Path, as_json: bool, log_json: bool, quiet: bool, **options: Any)
     from trtconv.report.models import tensors
 
     execute.print_result("convert", result, f"{output}\n{tensors(result.inputs, result.outputs)}", as_json)
+
+
+def _graph(graph: Path, file: Path | None) -> Path:
+    """The graph meant: TensorRT 3 had ``tensorflow --input-file GRAPH``."""
+    if file is None:
+        return graph
+    if str(graph) != "tensorflow":
+        raise UsageError(f"--input-file {file} and {graph} both name a graph", hint="give one of them")
+    return file
 
 
 def _listing(path: Path) -> str:
@@ -98,16 +115,27 @@ def _request(source: Path, output: Path, options: dict[str, Any]) -> Any:
     from trtconv.core.records import InputSpec, SourceSpec
     from trtconv.stages.convert import ConvertRequest
 
-    cuts = tuple(_cut(text) for text in options["inputs"]) or _placeholders(source, options["outputs"])
+    constants = _constants(options["constants"])
+    cuts = tuple(_cut(text) for text in options["inputs"]) or _placeholders(source, options["outputs"], constants)
     first = options["input_order"] == "nchw"
     names = [cut.name or cut.node.partition(":")[0] for cut in cuts if len(cut.shape or ()) == 4]
-    spec = SourceSpec(source, "frozen_pb", cuts=cuts, channels_first=first)
+    spec = SourceSpec(source, "frozen_pb", constants=tuple(constants.items()), cuts=cuts, channels_first=first)
     turned = tuple(InputSpec(name, layout="nchw") for name in names if first)
     outputs = tuple(name.removesuffix(":0") for name in options["outputs"])
     return ConvertRequest(spec, output, turned, outputs, support=options["debug"])
 
 
-def _placeholders(source: Path, outputs: tuple[str, ...]) -> tuple[Any, ...]:
+def _constants(texts: tuple[str, ...]) -> dict[str, bool | float]:
+    values: dict[str, bool | float] = {}
+    for name, value in parse_constants(texts, "--constant").items():
+        if isinstance(value, str):
+            raise UsageError(f"--constant {name}={value}: expected a number, true or false",
+                             hint="for example --constant keep_prob=1.0")  # fmt: skip
+        values[name] = value
+    return values
+
+
+def _placeholders(source: Path, outputs: tuple[str, ...], constants: Container[str]) -> tuple[Any, ...]:
     """The inputs that the outputs need."""
     from trtconv.adapters import graph_pb
     from trtconv.core.records import CutInput
@@ -115,7 +143,7 @@ def _placeholders(source: Path, outputs: tuple[str, ...]) -> tuple[Any, ...]:
     nodes = graph_pb.read_graph(source).nodes
     ends = [graph_pb.node_of(name) for name in outputs] or [node.name for node in graph_pb.sinks(nodes)]
     return tuple(CutInput(node.name, graph_pb.info(node).shape or None)
-                 for node in graph_pb.needed_placeholders(nodes, ends, ()))  # fmt: skip
+                 for node in graph_pb.needed_placeholders(nodes, ends, ()) if node.name not in constants)  # fmt: skip
 
 
 def _cut(text: str) -> Any:
