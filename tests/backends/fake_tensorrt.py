@@ -93,7 +93,7 @@ class Fake:
             if isinstance(members, list):
                 self._enum(name, members)
         base = {"__init__": lambda _self: None}
-        for name in ("ILogger", "IProgressMonitor", "IProfiler"):
+        for name in ("ILogger", "IProgressMonitor", "IProfiler", "IOutputAllocator"):
             setattr(self, name, type(name, (), dict(base)))
 
     def _enum(self, name: str, members: list[str]) -> None:

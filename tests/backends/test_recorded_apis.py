@@ -17,6 +17,7 @@ from trtconv.backends import crew, engine, gpu_loop, layers, tune
 from trtconv.backends.rules import RULES, Limits
 from trtconv.backends.runner import EngineRunner, open_engine, open_runner
 from trtconv.backends.slots import Slot
+from trtconv.backends.tray import Tray
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Message, ignore
 from trtconv.core.records import ShapeRange
@@ -250,19 +251,21 @@ def test_without_capture_the_loop_says_so(install: Any, doubling: Path) -> None:
 def test_a_captured_slot_replays_until_its_shape_changes(install: Any, doubling: Path) -> None:
     fake, device = install("tensorrt-11.4.0")
     loaded = engine.load(built(fake, doubling))
-    slot, stream = Slot(loaded, graph=True), device.stream()
-    slot.reshape({"x": (2, 4)}, stream)
+    slot, tray, stream = Slot(loaded, graph=True), Tray(loaded), device.stream()
+    tray.fill({"x": np.ones((2, 4), np.float32)})
+    slot.fit(tray, stream)
     slot.compute(stream)
     assert slot.capture(stream) == ""
     slot.compute(stream)
     assert slot.replays
     assert device.launches == 1
-    slot.reshape({"x": (3, 4)}, stream)
+    tray.fill({"x": np.ones((3, 4), np.float32)})
+    slot.fit(tray, stream)
     slot.compute(stream)
     assert not slot.replays
     assert device.launches == 1
-    slot.close()
-    stream.close()
+    for part in (slot, tray, stream):
+        part.close()
     assert device.live == 0
 
 
@@ -311,15 +314,47 @@ def test_ranges_given_reach_tensorrt(install: Any, doubling: Path) -> None:
     }
 
 
-def test_rtx_gives_up_its_graphs_when_shapes_keep_changing(install: Any, doubling: Path) -> None:
+def strategies(fake: Fake) -> list[str]:
+    """What kernels the contexts were made for, in their order."""
+    return [s.name for s in called(fake, "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy")]
+
+
+def test_a_few_shapes_have_contexts_of_their_own_and_all_others_share_one(install: Any, doubling: Path) -> None:
     fake, device = install("tensorrt_rtx-1.5.0")
     runner = open_engine(built(fake, doubling))
     replays = []
-    for batch in (1, 2, 2, 3, 1, 5, 5):
+    for batch in (*range(1, 9), 9, 10, 9, 3, 8):
         x = np.full((batch, 4), batch, np.float32)
         assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
         replays.append(runner.replays)
-    assert replays == [True] * 5 + [False] * 2
+    assert replays == [True] * 8 + [False] * 3 + [True] * 2
+    assert strategies(fake) == ["EAGER"] * 8 + ["NONE"]
+    shaped = len(called(fake, "IExecutionContext.set_input_shape"))
+    runner.run({"x": np.ones((3, 4), np.float32)})
+    assert len(called(fake, "IExecutionContext.set_input_shape")) == shaped == 11
+    runner.close()
+    assert device.live == 0
+
+
+def test_a_context_whose_shape_keeps_changing_is_made_anew(install: Any, doubling: Path) -> None:
+    """TensorRT-RTX keeps memory at every change, until the context goes."""
+    fake, device = install("tensorrt_rtx-1.5.0")
+    runner = open_engine(built(fake, doubling))
+    for batch in [*range(1, 9), *[9, 10] * 100]:
+        x = np.full((batch, 4), batch, np.float32)
+        assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
+    assert strategies(fake)[8:] == ["NONE"] * 4
+    runner.close()
+    assert device.live == 0
+
+
+def test_where_memory_is_short_shapes_share_contexts(install: Any, doubling: Path) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0", free=4 << 20)  # a context takes 1 MiB
+    runner = open_engine(built(fake, doubling))
+    for batch in (1, 2, 3, 1, 2):
+        x = np.full((batch, 4), batch, np.float32)
+        assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
+    assert strategies(fake) == ["EAGER", "NONE"]
     runner.close()
     assert device.live == 0
 

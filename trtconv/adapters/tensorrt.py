@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -15,6 +15,7 @@ from trtconv.adapters.tensorrt_api import (
     Enum,
     TrtApi,
     TrtILogger,
+    TrtIOutputAllocator,
     TrtIProfiler,
     TrtIProgressMonitor,
     Version,
@@ -208,6 +209,33 @@ def profiler(api: TrtApi, on_layer: Callable[[str, float], None]) -> TrtIProfile
             on_layer(layer_name, ms)
 
     return cast("TrtIProfiler", Profiler())
+
+
+def output_allocator(
+    api: TrtApi, resize: Callable[[int], int], told: Callable[[tuple[int, ...]], None]
+) -> TrtIOutputAllocator:
+    """An allocator for an output whose shape only the data decide.
+
+    Args:
+        api: of the flavour.
+        resize: gets a number of bytes, returns the address of as many on the device; 0 makes the run fail.
+        told: gets the shape when it is known; neither may raise.
+    """
+
+    class Allocator(api.IOutputAllocator):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def reallocate_output_async(self, tensor_name: str, memory: int, size: int, alignment: int, stream: int) -> int:
+            return resize(size)
+
+        def reallocate_output(self, tensor_name: str, memory: int, size: int, alignment: int) -> int:
+            return resize(size)
+
+        def notify_shape(self, tensor_name: str, shape: Sequence[int]) -> None:
+            told(tuple(shape))
+
+    return cast("TrtIOutputAllocator", Allocator())
 
 
 _UNKNOWN = "unknown"

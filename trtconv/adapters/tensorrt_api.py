@@ -66,6 +66,10 @@ class TrtIProfiler(Protocol):
     """Base class of profilers; only handed over."""
 
 
+class TrtIOutputAllocator(Protocol):
+    """Base class of output allocators; only handed over."""
+
+
 class TrtITensor(Protocol):
     """A tensor of a network."""
 
@@ -233,6 +237,9 @@ class TrtIExecutionContext(Protocol):
     def set_tensor_address(self, name: str, memory: int) -> bool:
         """Where a tensor lies."""
 
+    def set_output_allocator(self, name: str, output_allocator: TrtIOutputAllocator) -> bool:
+        """Who finds memory for an output whose shape only the data decide."""
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         """Enqueue one run."""
 
@@ -319,6 +326,7 @@ class RtxDynamicShapesKernelSpecializationStrategy(Protocol):
     """When kernels are compiled for a shape that is new."""
 
     EAGER: Enum
+    NONE: Enum
 
 
 class RtxCudaGraphStrategy(Protocol):

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from trtconv.backends.runner import Runner
+from trtconv.backends import dtypes
+from trtconv.backends.pool import Pool, PooledRunner
+from trtconv.backends.runner import EngineRunner, Runner
+from trtconv.backends.tray import Shapes
 from trtconv.core.errors import EnvironmentProblem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _AHEAD = 4  # results per runner that may wait for an earlier one
+_THREADS = 2  # with ONNX Runtime, which uses all processors itself: one reads while the other runs
+_CONTEXTS = 6  # on a GPU: three pairs, of which one copies while the other computes
+_PINNED = 4 << 30  # bytes of inputs in pinned memory
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Runners, one per thread, and the number of contexts or sessions that they run on."""
+
+    runners: list[Runner]
+    contexts: int
 
 
 @contextlib.contextmanager
@@ -27,6 +44,38 @@ def forks(runner: Runner, wanted: int) -> Iterator[list[Runner]]:
     finally:
         for fork in found[1:]:
             fork.close()
+
+
+@contextlib.contextmanager
+def workers(
+    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, *, others: bool
+) -> Iterator[Crew]:  # fmt: skip
+    """Runners for threads that read and run samples; on a GPU they share fewer contexts than there are threads.
+
+    Args:
+        runner: of the model; on a GPU it rests meanwhile.
+        contexts: on a GPU, fewer where its memory does not take them; else threads. None: as many as do well.
+        sizes: shapes of some query.
+        usual: shapes that most queries have; None where they differ.
+        others: whether there are queries of other shapes.
+    """
+    if not isinstance(runner, EngineRunner):
+        yield Crew([runner.fork() for _ in range(contexts or _THREADS)], contexts or _THREADS)
+        return
+    runner.rest()
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(contextlib.closing(Pool(runner.engine, contexts or _CONTEXTS, usual, others=others)))
+        each = [PooledRunner(pool, runner.describe()) for _ in range(_threads(len(pool), runner, sizes))]
+        for member in each:
+            stack.callback(member.close)
+        yield Crew([*each], len(pool))
+
+
+def _threads(contexts: int, runner: Runner, sizes: Shapes) -> int:
+    """So many that some read while others wait for the GPU, and that their pinned memory stays within bounds."""
+    wanted = max(contexts + 2, (os.cpu_count() or 2) * 3 // 4)
+    size = sum(math.prod(sizes[info.name]) * dtypes.numpy_type(info.dtype).itemsize for info in runner.inputs)
+    return max(min(wanted, _PINNED // max(size, 1)), 2)
 
 
 def in_order(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -51,14 +52,14 @@ class Engine:
             threads do that at once, because kernels are compiled and graphs captured there.
     """
 
-    def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit) -> None:
+    def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit, plan: bytes) -> None:
         self.path, self.loaded, self.device = path, loaded, device
         self.one_at_a_time: AbstractContextManager[object] = threading.RLock() if loaded.can.jit else nullcontext()
         self._log, logger = messages.listen(loaded)
         self._log.take()
         self._free_before = device.memory_info()[0]
         self._runtime: TrtRuntime | None = loaded.api.Runtime(logger)
-        self._engine: TrtICudaEngine | None = self._load(self._runtime, emit)
+        self._engine: TrtICudaEngine | None = self._load(self._runtime, plan, emit)
         self.memory_loaded = self.memory_used()
         self._kernels = _Kernels(path) if loaded.can.jit else None
         names = [self.native.get_tensor_name(index) for index in range(self.native.num_io_tensors)]
@@ -76,18 +77,20 @@ class Engine:
         assert self._engine is not None, "the engine is closed"
         return self._engine
 
-    def context(self, *, graph: bool = False) -> TrtIExecutionContext:
+    def context(self, *, graph: bool = False, general: bool = False) -> TrtIExecutionContext:
         """A new execution context on profile 0.
 
         Args:
             graph: replay the run from a CUDA graph that TensorRT itself captures, where it can (TensorRT-RTX).
+            general: use one set of kernels for all shapes instead of compiling some for each (TensorRT-RTX): a new
+                shape then costs milliseconds instead of half a second, and a run some per cent more.
 
         Raises:
             EnvironmentProblem: not enough GPU memory.
         """
         config = self.native.create_runtime_config()
         if self._kernels is not None:
-            self._prepare_jit(config, self._kernels, graph)
+            self._prepare_jit(config, self._kernels, graph, general)
         context = self.native.create_execution_context(config)
         if context is None:
             free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2
@@ -114,13 +117,12 @@ class Engine:
         self._engine = None  # TensorRT frees with the last reference, engine before runtime
         self._runtime = None
 
-    def _load(self, runtime: TrtRuntime, emit: Emit) -> TrtICudaEngine:
-        data = self.path.read_bytes()
+    def _load(self, runtime: TrtRuntime, plan: bytes, emit: Emit) -> TrtICudaEngine:
         head = header.read(self.path)
         worries = list(preflight.doubts(self.path, head, self.loaded, self.device.gpu))
         if self.loaded.can.validity:
-            worries += self._judged(with_validity(runtime, self.loaded.can).get_engine_validity(data[: header.SIZE]))
-        engine = runtime.deserialize_cuda_engine(data)
+            worries += self._judged(with_validity(runtime, self.loaded.can).get_engine_validity(plan[: header.SIZE]))
+        engine = runtime.deserialize_cuda_engine(plan)
         reasons = [*messages.errors(self._log.take()), *worries]
         if engine is None:
             raise EnvironmentProblem(f"{self.path} does not load on {self.device.gpu.name}: {'; '.join(reasons)}",
@@ -134,10 +136,11 @@ class Engine:
         bits = int(verdict[1])
         return [f"{self.loaded.title} says {text}" for bit, text in _VALIDITY_BITS if bits & bit]
 
-    def _prepare_jit(self, config: TrtIRuntimeConfig, kernels: _Kernels, graph: bool) -> None:
+    def _prepare_jit(self, config: TrtIRuntimeConfig, kernels: _Kernels, graph: bool, general: bool) -> None:
         api = rtx_module(self.loaded.api, self.loaded.can)
         jit = with_jit(config, self.loaded.can)
-        jit.dynamic_shapes_kernel_specialization_strategy = api.DynamicShapesKernelSpecializationStrategy.EAGER
+        strategies = api.DynamicShapesKernelSpecializationStrategy
+        jit.dynamic_shapes_kernel_specialization_strategy = strategies.NONE if general else strategies.EAGER
         if graph:
             jit.cuda_graph_strategy = api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         if kernels.cache is None:
@@ -207,9 +210,11 @@ def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit
     if reasons:
         raise EnvironmentProblem(f"{path} cannot run here: {'; '.join(reasons)}",
                                  hint="backend: onnxruntime runs the typed ONNX model on the CPU")  # fmt: skip
-    device = cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash
+    with ThreadPoolExecutor(1) as side:  # what needs no GPU goes on while CUDA starts
+        loading, reading = side.submit(tensorrt.load, head.flavor), side.submit(path.read_bytes)
+        device = cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash
     try:
-        return Engine(path, tensorrt.load(head.flavor), device, emit)
+        return Engine(path, loading.result(), device, emit, reading.result())
     except BaseException:
         device.close()
         raise

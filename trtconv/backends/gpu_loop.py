@@ -19,6 +19,7 @@ from trtconv.adapters.cuda import Device, Event
 from trtconv.backends.engine import Engine
 from trtconv.backends.rules import Limits, Query, Rules
 from trtconv.backends.slots import Slot
+from trtconv.backends.tray import Tray
 
 _WARM = 2  # runs before anything counts: kernels are compiled and graphs captured in them
 _TELL = 0.1  # seconds between two calls of ``tell``
@@ -65,11 +66,11 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limit
 
 
 class _Flight:
-    """A slot with the events of its query."""
+    """A slot with its tray and the events of its query."""
 
-    def __init__(self, slot: Slot, device: Device, spin: bool) -> None:
-        self.slot = slot
-        self.events = [device.event(spin=spin) for _ in range(6)]
+    def __init__(self, engine: Engine, *, graph: bool, spin: bool) -> None:
+        self.slot, self.tray = Slot(engine, graph=graph), Tray(engine)
+        self.events = [engine.device.event(spin=spin) for _ in range(6)]
         self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
         self.enqueue = 0.0
 
@@ -87,6 +88,7 @@ class _Flight:
         for event in self.events:
             event.close()
         self.slot.close()
+        self.tray.close()
 
 
 class _Lane:
@@ -100,11 +102,12 @@ class _Lane:
         self.note = ""
 
     def add(self, engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
-        slot = Slot(engine, graph=rules.graph)
-        self.flights.append(_Flight(slot, engine.device, rules.spin))
-        slot.reshape({name: array.shape for name, array in feeds.items()}, self.compute)
-        slot.fill(feeds)
-        slot.copy_in(self.compute)
+        flight = _Flight(engine, graph=rules.graph, spin=rules.spin)
+        self.flights.append(flight)
+        slot, tray = flight.slot, flight.tray
+        tray.fill(feeds)
+        slot.fit(tray, self.compute)
+        slot.copy_in(tray, self.compute)
         for _ in range(_WARM):
             slot.compute(self.compute)
         self.compute.synchronize()
@@ -117,7 +120,7 @@ class _Lane:
         slot, compute = flight.slot, self.compute
         if self.transfers:
             flight.in_start.record(self.copy_in)
-            slot.copy_in(self.copy_in)
+            slot.copy_in(flight.tray, self.copy_in)
             flight.in_end.record(self.copy_in)
             compute.wait(flight.in_end)
         flight.start.record(compute)
@@ -128,7 +131,7 @@ class _Lane:
         if self.transfers:
             self.copy_out.wait(flight.end)
             flight.out_start.record(self.copy_out)
-            slot.copy_out(self.copy_out)
+            slot.copy_out(flight.tray, self.copy_out)
             flight.out_end.record(self.copy_out)
 
     def wait(self, flight: _Flight) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from trtconv.adapters import torch
+from trtconv.backends.checks import Fill
 from trtconv.backends.profiles import Profile
-from trtconv.backends.runner import Fill, Runner, Shapes, open_onnx
+from trtconv.backends.runner import Runner, open_onnx
+from trtconv.backends.tray import Shapes
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -12,20 +12,20 @@ import numpy as np
 
 from trtconv.adapters import onnxruntime
 from trtconv.adapters.onnxruntime import Session
-from trtconv.backends import dtypes, engine, header, profiles, sidecar
+from trtconv.backends import checks, dtypes, engine, header, profiles, sidecar
+from trtconv.backends.checks import Fill
 from trtconv.backends.engine import Engine
 from trtconv.backends.profiles import Profile
 from trtconv.backends.slots import Slot
+from trtconv.backends.tray import Form, Shapes, Tray
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, ignore
-from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
 
 CPU = "onnxruntime"
-_CHANGES = 4  # of shape, after which a runner gives up TensorRT-RTX's own graphs
-
-Shapes = Mapping[str, tuple[int, ...]]
-Fill = Callable[[Mapping[str, np.ndarray]], None]
+_SHAPES = 8  # that get a context of their own
+_SHARE = 0.1  # of the GPU's free memory that one more context may take
+_CHANGES = 64  # of a context's shapes, after which it is made anew
 
 
 class Runner(Protocol):
@@ -84,7 +84,7 @@ class OnnxRunner:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
-        return self._session.run(_checked(feeds, self.inputs, self.profiles))
+        return self._session.run(checks.fitting(feeds, self.inputs, self.profiles))
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
@@ -115,6 +115,10 @@ class OnnxRunner:
 class EngineRunner:
     """TensorRT on the GPU, one query at a time; runs of one shape are replayed from a CUDA graph where that can be.
 
+    The first shapes get a context each, which stays as it is. Any further ones share a context whose kernels serve
+    every shape: TensorRT-RTX compiles for half a second at each new shape otherwise, and each change of a context's
+    shape costs it milliseconds, and host memory that it frees with the context only.
+
     Args:
         model: the engine.
         owner: whether closing the runner closes the engine and leaves the device.
@@ -124,52 +128,33 @@ class EngineRunner:
     def __init__(self, model: Engine, *, owner: bool = True, graph: bool = True) -> None:
         self.engine = model
         self._owner = owner
-        self._graph = graph
-        self._slot = Slot(model, graph=graph)
+        self._graph = self._capturable = graph
+        self._spare: Slot | None = Slot(model, graph=graph)
+        self._own: dict[Form, Slot] = {}
+        self._shared: Slot | None = None
         self._stream = model.device.stream()
-        self._resting = False
-        self._changes = 0
-        self._capturable = graph and not self._slot.replays
+        self._tray = Tray(model)
+        self.replays = False
+        """Whether the last run came from a CUDA graph."""
         self.inputs, self.outputs, self.profiles = model.inputs, model.outputs, model.profiles
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
-        feeds = _checked(feeds, self.inputs, self.profiles)
-        return self._run({name: array.shape for name, array in feeds.items()}, lambda host: _fill(host, feeds))
+        self._tray.fill(checks.fitting(feeds, self.inputs, self.profiles))
+        return self._run()
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
-        return self._run(shapes, lambda host: fill({info.name: host[info.name] for info in self.inputs}))
-
-    def _run(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
-        if self._resting:
-            self._slot, self._resting = Slot(self.engine, graph=self._graph), False
-        slot, stream = self._slot, self._stream
-        fresh = slot.reshape(shapes, stream)
-        self._changes += fresh
-        if fresh and self._changes > _CHANGES and self._graph and not self._capturable:
-            slot = self._without_graph(shapes)
-        fill(slot.host)
-        slot.copy_in(stream)
-        if self._capturable and not fresh and not slot.replays:  # the first run at a shape prepares it
-            self._capturable = not slot.capture(stream)
-        slot.compute(stream)
-        slot.copy_out(stream)
-        stream.synchronize()
-        return slot.outputs()
-
-    def _without_graph(self, shapes: Shapes) -> Slot:
-        """A slot that enqueues: each shape's new graph costs TensorRT-RTX milliseconds, and host memory for good."""
-        self._slot.close()
-        self._graph = False
-        self._slot = Slot(self.engine)
-        self._slot.reshape(shapes, self._stream)
-        return self._slot
+        fill(self._tray.lay(shapes))
+        return self._run()
 
     def rest(self) -> None:
-        """Free the context and its buffers; the next run makes them again."""
-        self._slot.close()
-        self._resting = True
+        """Free the contexts and all buffers; the next run makes them again."""
+        for slot in (*self._own.values(), self._shared, self._spare):
+            if slot is not None:
+                slot.close()
+        self._own, self._shared, self._spare = {}, None, None
+        self._tray.close()
 
     def describe(self) -> str:
         """See ``Runner.describe``."""
@@ -187,18 +172,59 @@ class EngineRunner:
         """Another context and stream on the same engine, with CUDA graphs or without; as this one where not said."""
         return EngineRunner(self.engine, owner=False, graph=self._graph if graph is None else graph)
 
-    @property
-    def replays(self) -> bool:
-        """Whether its runs come from a CUDA graph."""
-        return self._slot.replays
-
     def close(self) -> None:
-        """Free the context and its buffers; the first runner frees the engine and leaves the device too."""
-        self._slot.close()
+        """Free the contexts and buffers; the first runner frees the engine and leaves the device too."""
+        self.rest()
         self._stream.close()
         if self._owner:
             self.engine.close()
             self.engine.device.close()
+
+    def _run(self) -> dict[str, np.ndarray]:
+        tray, stream = self._tray, self._stream
+        slot = self._slot(tray.form())
+        fresh = slot.fit(tray, stream)
+        slot.copy_in(tray, stream)
+        if self._capturable and not (fresh or slot.replays or slot is self._shared):  # a first run prepares it
+            self._capturable = not slot.capture(stream)
+        slot.compute(stream)
+        slot.copy_out(tray, stream)
+        stream.synchronize()
+        self.replays = slot.replays
+        return tray.outputs()
+
+    def _slot(self, form: Form) -> Slot:
+        """The context for these shapes."""
+        if form not in self._own:
+            slot = self._new()
+            if slot is None:
+                return self._other()
+            self._own[form] = slot
+        return self._own[form]
+
+    def _new(self) -> Slot | None:
+        """A context for one more shape; None where there are enough, or it would take much of what memory is left."""
+        slot, self._spare = self._spare, None
+        if slot is not None or not self._own:
+            return slot or Slot(self.engine, graph=self._graph)
+        needed, free = self.engine.native.device_memory_size_v2, self.engine.device.memory_info()[0]
+        if len(self._own) >= _SHAPES or needed > _SHARE * free:
+            return None
+        with contextlib.suppress(EnvironmentProblem):
+            return Slot(self.engine, graph=self._graph)
+        return None
+
+    def _other(self) -> Slot:
+        """The context for all other shapes; one of the others where there is no memory for it."""
+        if self._shared is not None and self._shared.changes > _CHANGES:
+            self._shared.close()
+            self._shared = None
+        if self._shared is None:
+            try:
+                self._shared = Slot(self.engine, general=True)
+            except EnvironmentProblem:
+                self._shared = self._own.pop(next(iter(self._own)))
+        return self._shared
 
 
 def open_onnx(model: Path, allowed: tuple[Profile, ...] = ()) -> OnnxRunner:
@@ -268,39 +294,3 @@ def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
         raise EnvironmentProblem(f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
                                  hint="give the typed .onnx file that it was built from")  # fmt: skip
     return open_onnx(typed, facts.profiles if facts else ())
-
-
-def _fill(host: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> None:
-    for name, array in feeds.items():
-        np.copyto(host[name], array)
-
-
-def _checked(
-    feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorInfo], allowed: Sequence[Profile]
-) -> dict[str, np.ndarray]:
-    """Feeds in the inputs' types."""
-    by_name = {info.name: info for info in inputs}
-    unknown = [name for name in feeds if name not in by_name]
-    if unknown:
-        raise UsageError(f"unknown input {unknown[0]!r}; the inputs are {', '.join(by_name)}",
-                         hint=did_you_mean(unknown[0], by_name))  # fmt: skip
-    missing = [name for name in by_name if name not in feeds]
-    if missing:
-        raise UsageError(f"input {missing[0]!r} is missing", hint=f"the inputs are {', '.join(by_name)}")
-    checked = {name: _fitting(feeds[name], info) for name, info in by_name.items()}
-    profiles.choose(allowed, {name: array.shape for name, array in checked.items()})
-    return checked
-
-
-def _fitting(array: np.ndarray, info: TensorInfo) -> np.ndarray:
-    wanted = dtypes.numpy_type(info.dtype)
-    if array.dtype != wanted and not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise UsageError(f"input {info.name!r} has type {array.dtype}, expected {info.dtype}",
-                         hint=f"convert it with .astype({wanted.name!r})")  # fmt: skip
-    fits = len(array.shape) == len(info.shape) and all(
-        not isinstance(want, int) or want == have for want, have in zip(info.shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise UsageError(f"input {info.name!r} has shape {list(array.shape)}, expected "
-                         f"[{', '.join(map(str, info.shape))}]", hint="reshape the samples")  # fmt: skip
-    return array.astype(wanted, copy=False)

@@ -1,94 +1,92 @@
-"""One query on the GPU: a context with its buffers, in device memory and in pinned host memory."""
+"""One query on the GPU: a context with the device's side of its tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
-from trtconv.adapters.cuda import Device, Graph, Memory, Pinned, Stream
+from trtconv.adapters import tensorrt
+from trtconv.adapters.cuda import Device, Graph, Memory, Stream
 from trtconv.adapters.tensorrt_api import TrtIExecutionContext
 from trtconv.backends import dtypes, profiles
 from trtconv.backends.engine import Engine
+from trtconv.backends.tray import Form, Tray
 from trtconv.core.errors import EnvironmentProblem
-from trtconv.core.records import TensorInfo
 
-Shapes = Mapping[str, tuple[int, ...]]
+_ALIGNED = 256  # bytes, as device memory is
 
 
 class Slot:
-    """A context, and for every tensor a buffer on the device and one on the host. Used by one thread at a time.
+    """A context, and device memory for every tensor. Used by one thread at a time.
+
+    Args:
+        engine: the model.
+        graph: whether runs may be replayed from a CUDA graph.
+        general: whether one set of kernels serves all shapes (see ``Engine.context``).
 
     Attributes:
-        host: the host side of every tensor, in its type and present shape; valid until the next ``reshape``.
         replays: whether runs come from a CUDA graph.
+        changes: how often it was made ready for something else.
+        form: what it is ready for.
     """
 
-    def __init__(self, engine: Engine, *, graph: bool = False) -> None:
+    def __init__(self, engine: Engine, *, graph: bool = False, general: bool = False) -> None:
         self.engine = engine
-        self.host: dict[str, np.ndarray] = {}
+        self.changes = 0
+        self.form: Form = ()
         self._builtin = graph and engine.loaded.can.jit
         self.replays = self._builtin
-        self._context: TrtIExecutionContext | None = engine.context(graph=graph)
-        self._buffers = {info.name: _Buffer(engine.device, info, info.name in engine.on_host)
-                         for info in (*engine.inputs, *engine.outputs)}  # fmt: skip
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._context: TrtIExecutionContext | None = engine.context(graph=graph, general=general)
+        self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
+        self._memory: dict[str, _Growing] = {}
+        self._host: dict[str, np.ndarray] = {}  # tensors that TensorRT wants there
+        self._outputs: dict[str, tuple[int, ...]] = {}  # shapes, where they are known before a run
+        self._found: dict[str, _Found] = {}  # outputs whose shapes only the data decide
         self._profile = 0
         self._graph: Graph | None = None
+        self._stream: Stream | None = None
 
-    def reshape(self, shapes: Shapes, stream: Stream) -> bool:
-        """Make the slot ready for inputs of these shapes; nothing may be running on it.
+    def fit(self, tray: Tray, stream: Stream) -> bool:
+        """Make the slot ready for a tray's inputs, and the tray for its outputs; nothing may be running on the slot.
 
         Returns:
             Whether anything changed.
 
         Raises:
             UsageError: outside every profile.
-            EnvironmentProblem: out of memory, or an output whose size only the data decide.
+            EnvironmentProblem: out of memory.
         """
-        if shapes == self._shapes:
-            return False
-        with self.engine.one_at_a_time:
-            self._reshape(shapes, stream)
-        return True
+        form = tray.form()
+        fresh = form != self.form
+        if fresh:
+            with self.engine.one_at_a_time:
+                self._reshape(form, tray, stream)
+        tray.lay(self._outputs)
+        return fresh
 
-    def _reshape(self, shapes: Shapes, stream: Stream) -> None:
-        self._shapes = {}  # until it is done: a failure on the way leaves no half-made slot
-        self._drop_graph()
-        self._choose_profile(shapes, stream)
-        for name, shape in shapes.items():
-            self._place(name, shape)
-            if not self.context.set_input_shape(name, shape):
-                raise self.engine.failure(f"input {name!r} cannot have shape {list(shape)}")
-        for info in self.engine.outputs:
-            self._place(info.name, self._output_shape(info.name))
-        self._shapes = dict(shapes)
-
-    def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Copy inputs to the host side."""
-        for name, array in feeds.items():
-            np.copyto(self.host[name], array)
-
-    def copy_in(self, stream: Stream) -> None:
+    def copy_in(self, tray: Tray, stream: Stream) -> None:
         """Enqueue the copies of all inputs to the device."""
         for info in self.engine.inputs:
-            self._buffers[info.name].copy_in(stream)
+            if info.name in self._memory and tray.arrays[info.name].nbytes:
+                stream.copy_in(self._memory[info.name].address, tray.bytes_of(info.name))
 
     def compute(self, stream: Stream) -> None:
         """Enqueue one run, or the replay of its graph."""
+        self._stream = stream
         if self._graph is not None:
             self._graph.launch(stream)
         else:
             self._enqueue(stream)
 
-    def copy_out(self, stream: Stream) -> None:
-        """Enqueue the copies of all outputs to the host."""
+    def copy_out(self, tray: Tray, stream: Stream) -> None:
+        """Enqueue the copies of all outputs to the host; waits for the run where only that tells their shapes."""
+        if self._found and self._stream is not None:
+            self._stream.synchronize()
+            tray.lay({name: found.shape for name, found in self._found.items()})
         for info in self.engine.outputs:
-            self._buffers[info.name].copy_out(stream)
-
-    def outputs(self) -> dict[str, np.ndarray]:
-        """Copies of the outputs on the host side; after everything enqueued is done."""
-        return {info.name: self.host[info.name].copy() for info in self.engine.outputs}
+            if info.name in self._host:
+                np.copyto(tray.arrays[info.name], self._host[info.name])
+            elif tray.arrays[info.name].nbytes:
+                stream.copy_out(tray.bytes_of(info.name), self._memory[info.name].address)
 
     def capture(self, stream: Stream) -> str:
         """Replay further runs from a CUDA graph; nothing may be running.
@@ -98,6 +96,8 @@ class Slot:
         """
         if self._builtin:
             return ""
+        if self._found:
+            return "the data decide the shape of an output"
         if not self.engine.device.captures:
             return f"device_api {self.engine.device.api} cannot capture CUDA graphs; choose cuda"
         try:
@@ -117,16 +117,31 @@ class Slot:
         """Free everything; nothing may be running."""
         self._drop_graph()
         self._context = None
-        self.host = {}
-        for buffer in self._buffers.values():
-            buffer.close()
+        while self._memory:
+            self._memory.popitem()[1].close()
 
     def _enqueue(self, stream: Stream) -> None:
         with self.engine.one_at_a_time:
             if not self.context.execute_async_v3(stream.handle):
                 raise self.engine.failure("the run cannot be enqueued")
 
-    def _choose_profile(self, shapes: Shapes, stream: Stream) -> None:
+    def _reshape(self, form: Form, tray: Tray, stream: Stream) -> None:
+        self.form = ()  # until it is done: a failure on the way leaves no half-made slot
+        self.changes += 1
+        self._drop_graph()
+        self._choose_profile({name: shape for name, shape, _ in form}, stream)
+        for name, shape, _ in form:
+            self._place(name, shape)
+            if name in self._host:  # its values decide shapes
+                np.copyto(self._host[name], tray.arrays[name])
+            if not self.context.set_input_shape(name, shape):
+                raise self.engine.failure(f"input {name!r} cannot have shape {list(shape)}")
+        self._outputs = {}
+        for info in self.engine.outputs:
+            self._place_output(info.name, tuple(self.context.get_tensor_shape(info.name)))
+        self.form = form
+
+    def _choose_profile(self, shapes: dict[str, tuple[int, ...]], stream: Stream) -> None:
         wanted = profiles.choose(self.engine.profiles, shapes)
         if wanted != self._profile:
             if not self.context.set_optimization_profile_async(wanted, stream.handle):
@@ -134,19 +149,29 @@ class Slot:
             stream.synchronize()
             self._profile = wanted
 
-    def _output_shape(self, name: str) -> tuple[int, ...]:
-        shape = tuple(self.context.get_tensor_shape(name))
-        if any(dim < 0 for dim in shape):
-            raise EnvironmentProblem(
-                f"{self.engine.path}: the shape of output {name!r} depends on the data",
-                hint="cut the model before the operator that decides it: convert: {outputs: [...]}",
-            )
-        return shape
+    def _place_output(self, name: str, shape: tuple[int, ...]) -> None:
+        if all(dim >= 0 for dim in shape):
+            self._outputs[name] = shape
+            self._place(name, shape)
+        elif name not in self._found:
+            self._found[name] = found = _Found(self._growing(name))
+            allocator = tensorrt.output_allocator(self.engine.loaded.api, found.resize, found.told)
+            if not self.context.set_output_allocator(name, allocator):
+                raise self.engine.failure(f"output {name!r} takes no allocator")
 
-    def _place(self, name: str, shape: Sequence[int]) -> None:
-        buffer = self._buffers[name]
-        self.host[name] = buffer.resize(tuple(shape))
-        self.context.set_tensor_address(name, buffer.address)
+    def _place(self, name: str, shape: tuple[int, ...]) -> None:
+        """Give a tensor its memory: on the device, or on the host where TensorRT wants it there."""
+        if name in self.engine.on_host:
+            if name not in self._host or self._host[name].shape != shape:
+                self._host[name] = np.empty(shape, self._dtypes[name])
+            address = int(self._host[name].ctypes.data)
+        else:
+            size = int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize
+            address = self._growing(name).resize(size)
+        self.context.set_tensor_address(name, address)
+
+    def _growing(self, name: str) -> _Growing:
+        return self._memory.setdefault(name, _Growing(self.engine.device))
 
     def _drop_graph(self) -> None:
         if self._graph is not None:
@@ -155,42 +180,42 @@ class Slot:
             self.replays = self._builtin
 
 
-class _Buffer:
-    """Both sides of one tensor; grows, never shrinks. A tensor that TensorRT wants on the host has no device side."""
+class _Growing:
+    """Device memory that grows, never shrinks."""
 
-    def __init__(self, device: Device, info: TensorInfo, on_host: bool) -> None:
-        self._device, self._on_host = device, on_host
-        self._dtype = dtypes.numpy_type(info.dtype)
-        self._pinned: Pinned | None = None
+    def __init__(self, device: Device) -> None:
+        self._device = device
         self._memory: Memory | None = None
-        self._size = 0
 
     @property
     def address(self) -> int:
-        if self._on_host:
-            assert self._pinned is not None
-            return self._pinned.address
-        assert self._memory is not None
+        return 0 if self._memory is None else self._memory.address
+
+    def resize(self, size: int) -> int:
+        """Its address, with room for ``size`` bytes; what it held is lost if it moves."""
+        if self._memory is None or self._memory.size < size:
+            self.close()
+            self._memory = self._device.memory(max(size, _ALIGNED))
         return self._memory.address
 
-    def resize(self, shape: tuple[int, ...]) -> np.ndarray:
-        self._size = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
-        if self._pinned is None or self._pinned.array.nbytes < self._size:
-            self.close()
-            self._pinned = self._device.pinned(max(self._size, 1))
-            self._memory = None if self._on_host else self._device.memory(max(self._size, 1))
-        return self._pinned.array[: self._size].view(self._dtype).reshape(shape)
-
-    def copy_in(self, stream: Stream) -> None:
-        if self._memory is not None and self._pinned is not None and self._size:
-            stream.copy_in(self._memory.address, self._pinned.array[: self._size])
-
-    def copy_out(self, stream: Stream) -> None:
-        if self._memory is not None and self._pinned is not None and self._size:
-            stream.copy_out(self._pinned.array[: self._size], self._memory.address)
-
     def close(self) -> None:
-        for part in (self._memory, self._pinned):
-            if part is not None:
-                part.close()
-        self._memory = self._pinned = None
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+
+class _Found:
+    """An output whose shape is known when it is computed. TensorRT calls in here: nothing may be raised."""
+
+    def __init__(self, memory: _Growing) -> None:
+        self.memory = memory
+        self.shape: tuple[int, ...] = ()
+
+    def resize(self, size: int) -> int:
+        try:
+            return self.memory.resize(size)
+        except EnvironmentProblem:  # out of memory: a null address makes the run fail, which is told
+            return 0
+
+    def told(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape

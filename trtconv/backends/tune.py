@@ -13,7 +13,7 @@ from trtconv.backends.rules import PIPELINED, Limits, Rules
 from trtconv.backends.statistics import percentile
 from trtconv.core.errors import EnvironmentProblem, UsageError
 
-STREAMS = (1, 2, 4, 8)
+STREAMS = (1, 2, 3, 4, 8)
 DEPTHS = (1, 2)
 _TRIAL = Limits(warmup=0.1, duration=0.4, iterations=5)
 _GAIN = 1.01  # more contexts must bring more than noise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -278,6 +279,13 @@ class _Image:
     def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
         out[...] = self.rows(numbers)
 
+    def picture(self) -> Any:
+        """As the decoder holds it."""
+        try:
+            return images.picture(self.path)
+        except UsageError as error:
+            raise BadSample(error.message, hint=error.hint).at(0) from None
+
 
 class _Prepared:
     """A part whose samples go through a chain of preprocessing, one by one."""
@@ -292,15 +300,18 @@ class _Prepared:
         self.dtype = chain.dtype(part.dtype)
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        return np.stack([self._one(*each) for each in zip(numbers, self._part.rows(numbers), strict=True)])
+        return np.stack([self._made(*each, self._chain) for each in zip(numbers, self._samples(numbers), strict=True)])
 
     def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        for target, number, sample in zip(out, numbers, self._part.rows(numbers), strict=True):
-            target[...] = self._one(number, sample)
+        for target, number, sample in zip(out, numbers, self._samples(numbers), strict=True):
+            self._made(number, sample, partial(self._chain.into, out=target))
 
-    def _one(self, number: int, sample: np.ndarray) -> np.ndarray:
+    def _samples(self, numbers: np.ndarray) -> Iterable[Any]:
+        return [self._part.picture()] if isinstance(self._part, _Image) else self._part.rows(numbers)
+
+    def _made(self, number: int, sample: Any, work: Callable[[Any], Any]) -> Any:
         try:
-            return self._chain(sample)
+            return work(sample)
         except UsageError as error:
             raise BadSample(f"{self.label}: {error.message}", hint=error.hint).at(int(number)) from None
 

@@ -63,6 +63,16 @@ class Feed:
                 yield np.array(waiting.pop(kind))
         yield from (np.array(rows) for rows in waiting.values())
 
+    def usual(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, tuple[int, ...]] | None, bool]:
+        """The shapes that at least half of the groups have, if there are such, and whether any group has others."""
+        firsts = np.array([rows[0] for rows in groups])
+        kinds = np.stack([[len(rows) for rows in groups], *(column.kinds(firsts) for column in self._columns)], axis=1)
+        _, places, counts = np.unique(kinds, axis=0, return_index=True, return_counts=True)
+        most = int(counts.argmax())
+        if 2 * counts[most] < len(groups):
+            return None, True
+        return self.shapes(groups[int(places[most])]), len(counts) > 1
+
     def shapes(self, rows: np.ndarray) -> dict[str, tuple[int, ...]]:
         """Full shapes of the inputs for one of the groups, or for a part of it."""
         return {column.info.name: column.shape(rows) for column in self._columns}

@@ -1,6 +1,11 @@
-"""Image files as arrays."""
+"""Image files as arrays.
+
+A picture is an image as the decoder holds it: scaled as it is, without being copied to an array before.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +14,24 @@ from trtconv.adapters import pillow
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Of files that are taken for images."""
 
+Window = tuple[int, int, int, int]
+"""Top, left, height, width."""
+
 size = pillow.size
 decode = pillow.decode
+picture = pillow.picture
 
 
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image [h, w, channels] of 8-bit values, bilinear and antialiased, as Pillow scales."""
-    return pillow.resize(image, height, width)
+def array(image: Any) -> np.ndarray:
+    """An array or a picture as an array [height, width, channels]."""
+    return np.asarray(image)
+
+
+def shape(image: Any) -> tuple[int, int, int]:
+    """Of an array or a picture: height, width, channels."""
+    return image.shape if isinstance(image, np.ndarray) else (image.height, image.width, len(image.getbands()))
+
+
+def resized(image: Any, height: int, width: int, window: Window | None = None) -> np.ndarray:
+    """An array of 8-bit values or a picture, or a part of it, bilinear and antialiased, as Pillow scales."""
+    return pillow.resize(image, height, width, window)

@@ -28,13 +28,20 @@ _REQUIRED = object()
 
 @dataclass(frozen=True)
 class _Operation:
-    """One kind of row: its options with their defaults, what it does to a sample, and to a shape and a type."""
+    """One kind of row: its options with their defaults, what it does to a sample, and to a shape and a type.
+
+    Those that scale take pictures too.
+    """
 
     options: Mapping[str, object]
     apply: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
     shape: Callable[[Dims, Mapping[str, Any]], Dims]
     to_float: bool = False
     fixes_size: bool = False
+    scales: bool = False
+
+
+_Step = tuple[_Operation, Mapping[str, Any]]
 
 
 class Chain:
@@ -44,15 +51,25 @@ class Chain:
         fixes_size: whether the result has the same height and width for all samples.
     """
 
-    def __init__(self, steps: Sequence[tuple[_Operation, Mapping[str, Any]]]) -> None:
-        self._steps = steps
+    def __init__(self, steps: Sequence[_Step]) -> None:
+        self._rows = steps
+        self._steps = _joined(steps)
         self.fixes_size = any(step.fixes_size and options.get("fit") != "shorter" for step, options in steps)
 
-    def __call__(self, sample: np.ndarray) -> np.ndarray:
-        """One sample after all rows."""
-        for operation, options in self._steps:
-            sample = operation.apply(sample, options)
-        return sample
+    def __call__(self, sample: Any) -> np.ndarray:
+        """One sample, an array or a picture, after all rows."""
+        return _applied(self._steps, sample)
+
+    def into(self, sample: Any, out: np.ndarray) -> None:
+        """The same, written to an array of the result's shape and type without one in between."""
+        steps, view = self._steps, out
+        if steps[-1][0] is OPERATIONS["layout"]:
+            view = out.transpose(1, 2, 0) if steps[-1][1]["to"] == "nchw" else out
+            steps = steps[:-1]
+        if steps and steps[-1][0] is OPERATIONS["normalize"]:
+            _normalize_into(_applied(steps[:-1], sample), steps[-1][1], view)
+        else:
+            view[...] = _applied(steps, sample)
 
     def shape(self, shape: Dims) -> Dims:
         """Of a result; None stands for what is not known.
@@ -64,13 +81,13 @@ class Chain:
             listed = ", ".join(map(str, shape))
             raise UsageError(f"preprocess works on samples of [height, width, channels], not on [{listed}]",
                              hint="store such samples as the model takes them")  # fmt: skip
-        for operation, options in self._steps:
+        for operation, options in self._rows:
             shape = operation.shape(shape, options)
         return shape
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
         """Of a result."""
-        return np.dtype(np.float32) if any(step.to_float for step, _ in self._steps) else dtype
+        return np.dtype(np.float32) if any(step.to_float for step, _ in self._rows) else dtype
 
 
 def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
@@ -82,6 +99,23 @@ def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
     if not rows:
         return None
     return Chain([_parse(row, f"preprocess row {number + 1}") for number, row in enumerate(rows)])
+
+
+def _applied(steps: Sequence[_Step], sample: Any) -> np.ndarray:
+    for operation, options in steps:
+        sample = operation.apply(sample if operation.scales else images.array(sample), options)
+    return images.array(sample)
+
+
+def _joined(steps: Sequence[_Step]) -> list[_Step]:
+    """Steps, where a crop right after a resize becomes a part of it: only what stays is computed."""
+    found: list[_Step] = []
+    for operation, options in steps:
+        if operation is OPERATIONS["crop"] and found and found[-1][0] is OPERATIONS["resize"]:
+            found[-1] = (_RESIZED_CROP, {"resize": found[-1][1], "crop": options})
+        else:
+            found.append((operation, options))
+    return found
 
 
 def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, Mapping[str, Any]]:
@@ -122,11 +156,19 @@ def _value(key: str, value: Any, where: str) -> Any:
     return value
 
 
-def _resize(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    height, width = _resized(sample.shape, options)[:2]
+def _resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
+    height, width = _resized(images.shape(sample), options)[:2]
     assert height is not None
     assert width is not None
     return images.resized(_bytes(sample, "resize"), height, width)
+
+
+def _resize_and_crop(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
+    height, width = _resized(images.shape(sample), options["resize"])[:2]
+    assert height is not None
+    assert width is not None
+    window = _middle(height, width, *options["crop"]["size"])
+    return images.resized(_bytes(sample, "resize"), height, width, window)
 
 
 def _resized(shape: Dims, options: Mapping[str, Any]) -> Dims:
@@ -140,21 +182,24 @@ def _resized(shape: Dims, options: Mapping[str, Any]) -> Dims:
 
 
 def _crop(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    """The middle; a sample that is too small is an error, not padded in silence."""
-    height, width = options["size"]
-    if sample.shape[0] < height or sample.shape[1] < width:
-        raise UsageError(f"preprocess: crop to {height} x {width} of a sample of {sample.shape[0]} x {sample.shape[1]}",
-                         hint="resize before: - resize: {size: [...], fit: shorter}")  # fmt: skip
-    top, left = (sample.shape[0] - height) // 2, (sample.shape[1] - width) // 2
+    top, left, height, width = _middle(*sample.shape[:2], *options["size"])
     return sample[top : top + height, left : left + width]
 
 
-def _letterbox(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+def _middle(height: int, width: int, high: int, wide: int) -> images.Window:
+    """The middle part; a sample that is too small is an error, not padded in silence."""
+    if height < high or width < wide:
+        raise UsageError(f"preprocess: crop to {high} x {wide} of a sample of {height} x {width}",
+                         hint="resize before: - resize: {size: [...], fit: shorter}")  # fmt: skip
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def _letterbox(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
     """The whole sample in the middle of the size, with bars of the fill value."""
-    height, width = options["size"]
-    factor = min(height / sample.shape[0], width / sample.shape[1])
-    inner = (max(round(sample.shape[0] * factor), 1), max(round(sample.shape[1] * factor), 1))
-    box = np.full((height, width, sample.shape[2]), options["fill"], np.uint8)
+    (height, width), (high, wide, channels) = options["size"], images.shape(sample)
+    factor = min(height / high, width / wide)
+    inner = (max(round(high * factor), 1), max(round(wide * factor), 1))
+    box = np.full((height, width, channels), options["fill"], np.uint8)
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     box[top : top + inner[0], left : left + inner[1]] = images.resized(_bytes(sample, "letterbox"), *inner)
     return box
@@ -170,6 +215,17 @@ def _normalize(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     result: np.ndarray = sample * factor.astype(np.float32)
     result -= options["mean"] / options["std"]
     return result
+
+
+def _normalize_into(sample: np.ndarray, options: Mapping[str, Any], out: np.ndarray) -> None:
+    """The same numbers, written to an array of any layout: channel by channel, each of them in one piece there."""
+    channels = sample.shape[-1]
+    factor = np.broadcast_to((options["scale"] / options["std"]).astype(np.float32), channels)
+    offset = np.broadcast_to((options["mean"] / options["std"]).astype(np.float32), channels)
+    for channel in range(channels):
+        target = out[..., channel]
+        np.multiply(sample[..., channel], factor[channel], out=target)
+        target -= offset[channel]
 
 
 def _layout(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
@@ -189,8 +245,8 @@ def _channels(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     return sample
 
 
-def _bytes(sample: np.ndarray, operation: str) -> np.ndarray:
-    if sample.dtype != np.uint8:
+def _bytes(sample: Any, operation: str) -> Any:
+    if isinstance(sample, np.ndarray) and sample.dtype != np.uint8:
         raise UsageError(f"preprocess: {operation} scales 8-bit samples, not {sample.dtype}",
                          hint=f"put {operation} before normalize")  # fmt: skip
     return sample
@@ -199,11 +255,14 @@ def _bytes(sample: np.ndarray, operation: str) -> np.ndarray:
 _CHOICES = {"fit": ("stretch", "shorter"), "to": ("nchw", "nhwc", "rgb", "bgr", "gray")}
 
 OPERATIONS: Mapping[str, _Operation] = {
-    "resize": _Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True),
+    "resize": _Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True, scales=True),
     "crop": _Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
-    "letterbox": _Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True),
+    "letterbox": _Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True,
+                            scales=True),
     "normalize": _Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
     "layout": _Operation({"to": _REQUIRED}, _layout, _laid_out),
     "channels": _Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
 }  # fmt: skip
 """Operations by name."""
+
+_RESIZED_CROP = _Operation({}, _resize_and_crop, _sized, fixes_size=True, scales=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +36,8 @@ class InferRequest:
         batch: samples per run; None: the profile's opt, or 32.
         postprocess: rows of postprocessing, applied in order (see ``data.postprocess``).
         device_api: ``auto``, ``cuda`` or ``pycuda``.
-        contexts: threads that read, run and postprocess, each with an execution context of its own; None: half of the
-            processors, 8 at most, and fewer where the GPU's memory does not take them.
+        contexts: execution contexts that work at the same time; None: 6, and fewer where the GPU's memory does not take
+            them. More threads than that read and postprocess samples. With ONNX Runtime: threads; None: 2.
         strict: whether a bad file or sample ends the run; otherwise it is reported and left out.
         allow_code: whether postprocessing may call functions of the user's.
     """
@@ -65,10 +64,11 @@ class InferResult:
         runner: what ran it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200`` or ``ONNX Runtime 1.31.1 on CPU``.
         fell_back: why the engine did not run; empty when it did or was not asked for.
         samples: in order.
-        seconds: from first sample read to last result written.
+        seconds: from first sample read to last result written; contexts are ready by then.
         accuracy: per cent of labelled samples whose argmax is right; None without labels.
         skipped: what is wrong with each file or sample that was left out.
-        contexts: threads, each with an execution context.
+        contexts: execution contexts, or threads with ONNX Runtime.
+        preparing: seconds before that, to make contexts and compile kernels.
     """
 
     output: Path
@@ -79,6 +79,7 @@ class InferResult:
     accuracy: float | None = None
     skipped: tuple[str, ...] = ()
     contexts: int = 1
+    preparing: float = 0.0
 
 
 def infer(request: InferRequest, emit: Emit) -> InferResult:
@@ -107,23 +108,21 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     from trtconv.data import writers
 
     work = _Work(request, runner, emit)
-    size = request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH
-    started = time.monotonic()
-    with writers.open_writer(request.output) as writer, crew.forks(runner, _contexts(request, fell_back)) as runners:
-        results = _InOrder(writer, work.feed, emit)
-        crew.in_order(runners, work.feed.groups(size), work, results.take)
-    if not results.samples:
-        raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
+    groups = list(work.feed.groups(request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH))
+    usual, others = work.feed.usual(groups)
+    clock = time.monotonic
+    begun = clock()
+    with crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, others=others) as team:
+        ready = clock()
+        with writers.open_writer(request.output, len(work.feed)) as writer:
+            results = _InOrder(writer, work.feed, emit)
+            crew.in_order(team.runners, groups, work, results.take)
+            if not results.samples:
+                raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
+        done = clock()
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
-    return InferResult(request.output, runner.describe(), fell_back, results.samples, time.monotonic() - started,
-                       accuracy, tuple(work.skipped), len(runners))  # fmt: skip
-
-
-def _contexts(request: InferRequest, fell_back: str) -> int:
-    """ONNX Runtime uses all processors itself: two threads, so that one reads while the other runs."""
-    if fell_back or request.model.suffix == ".onnx" or request.backend == "onnxruntime":
-        return request.contexts or 2
-    return request.contexts or max(min((os.cpu_count() or 2) // 2, 8), 2)
+    return InferResult(request.output, runner.describe(), fell_back, results.samples, done - ready, accuracy,
+                       tuple(work.skipped), team.contexts, ready - begun)  # fmt: skip
 
 
 @dataclass(frozen=True)

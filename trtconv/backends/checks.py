@@ -1,0 +1,51 @@
+"""Whether inputs fit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from trtconv.backends import dtypes, profiles
+from trtconv.backends.profiles import Profile
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import TensorInfo
+
+Fill = Callable[[Mapping[str, np.ndarray]], None]
+"""Gets arrays to write every element of."""
+
+
+def fitting(
+    feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorInfo], allowed: Sequence[Profile]
+) -> dict[str, np.ndarray]:
+    """Feeds in the inputs' types.
+
+    Raises:
+        UsageError: an unknown or missing input, a wrong type, a shape outside the profiles.
+    """
+    by_name = {info.name: info for info in inputs}
+    unknown = [name for name in feeds if name not in by_name]
+    if unknown:
+        raise UsageError(f"unknown input {unknown[0]!r}; the inputs are {', '.join(by_name)}",
+                         hint=did_you_mean(unknown[0], by_name))  # fmt: skip
+    missing = [name for name in by_name if name not in feeds]
+    if missing:
+        raise UsageError(f"input {missing[0]!r} is missing", hint=f"the inputs are {', '.join(by_name)}")
+    checked = {name: _fitting(feeds[name], info) for name, info in by_name.items()}
+    profiles.choose(allowed, {name: array.shape for name, array in checked.items()})
+    return checked
+
+
+def _fitting(array: np.ndarray, info: TensorInfo) -> np.ndarray:
+    wanted = dtypes.numpy_type(info.dtype)
+    if array.dtype != wanted and not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise UsageError(f"input {info.name!r} has type {array.dtype}, expected {info.dtype}",
+                         hint=f"convert it with .astype({wanted.name!r})")  # fmt: skip
+    fits = len(array.shape) == len(info.shape) and all(
+        not isinstance(want, int) or want == have for want, have in zip(info.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise UsageError(f"input {info.name!r} has shape {list(array.shape)}, expected "
+                         f"[{', '.join(map(str, info.shape))}]", hint="reshape the samples")  # fmt: skip
+    return array.astype(wanted, copy=False)
