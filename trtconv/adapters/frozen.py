@@ -47,11 +47,11 @@ class Weight:
 
     Attributes:
         nbytes: their size.
-        read: reads them.
+        read: makes them readable, without a copy where they need none.
     """
 
     nbytes: int
-    read: Callable[[], bytes]
+    read: Callable[[], memoryview]
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,14 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def _mapped_part(path: Path, start: int, size: int) -> memoryview:
+    """A part of a file by a mapping of its own: it counts as the process's memory only while someone holds it."""
+    begin = start - start % mmap.ALLOCATIONGRANULARITY
+    with path.open("rb") as handle:
+        part = mmap.mmap(handle.fileno(), start - begin + size, offset=begin, access=mmap.ACCESS_READ)
+    return memoryview(part)[start - begin :]
+
+
 def read_graph(path: Path) -> Graph:
     """The graph of a ``.pb``.
 
@@ -136,8 +144,8 @@ def split(path: Path, above: int = HELD_ABOVE) -> tuple[bytes, dict[str, Weight]
 
         def keep(trail: list[Field]) -> None:
             node, *_, content = trail
-            place = slice(content.start, content.end)
-            weights[_node(data, node).name] = Weight(content.end - content.start, lambda: bytes(data[place]))
+            size = content.end - content.start
+            weights[_node(data, node).name] = Weight(size, lambda: _mapped_part(path, content.start, size))
 
         # GraphDef.node, NodeDef.attr, its value, AttrValue.tensor, TensorProto.tensor_content
         return b"".join(wire.without(data, (1, 5, 2, 8, 4), above, keep)), weights

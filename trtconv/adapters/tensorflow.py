@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trtconv.adapters import graph_pb, graphdef
-from trtconv.adapters.frozen import Endpoint, FrozenGraph, Weight, public_dims
+from trtconv.adapters import graph_pb, graphdef, tensorflow_freeze
+from trtconv.adapters.frozen import Endpoint, FrozenGraph, public_dims
 from trtconv.core.errors import EnvironmentProblem, MissingPackage, SourceError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
@@ -92,7 +92,7 @@ class Network:
         Raises:
             SourceError: it changes variables, or needs a lookup table.
         """
-        graph, weights = _frozen(self._function)
+        graph, weights = tensorflow_freeze.frozen(self._function)
         graphdef.refuse_state(graph, {e.node for e in self._inputs})
         graph = graphdef.prune(graph, self._inputs, self._outputs)
         return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature, weights)
@@ -151,9 +151,20 @@ def open_saved_model(path: Path, signature: str = "", tags: Sequence[str] = ()) 
 
         return tensorflow_v1.open_saved_model(path, name, offered[name], chosen, reason(error))
     function = loaded.signatures[name]
+    variables = _alone(function)
     inputs = list(_flat_names(function.structured_input_signature[1]))
-    return Network(function, inputs, list(_flat_names(function.structured_outputs)), keywords=True, owner=loaded,
-                   format="saved_model", signature=name)  # fmt: skip
+    return Network(function, inputs, list(_flat_names(function.structured_outputs)), keywords=True,
+                   owner=variables or loaded, format="saved_model", signature=name)  # fmt: skip
+
+
+def _alone(function: Any) -> list[Any]:
+    """The variables of a function that needs nothing else of the object that it came with; else none.
+
+    Keras exports every variable twice, and only one of them is used: the others can go.
+    """
+    variables = list(function.variables)
+    known = {id(variable.handle) for variable in variables}
+    return variables if all(id(tensor) in known for tensor in function.captured_inputs) else []
 
 
 def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Network:
@@ -282,63 +293,6 @@ def _flat_names(structure: Mapping[str, Any]) -> Iterable[str]:
     return sorted(structure)
 
 
-def _frozen(function: Any) -> tuple[Any, dict[str, Weight]]:
-    """The graph of a concrete function with constants for variables, control flow kept whole; and large variables.
-
-    The public converter imports its result once more, which costs seconds and three times the model's memory, and it
-    copies every variable twice; the part of it that does the work is private, so there is a way back to the public one.
-    """
-    from tensorflow.python.framework import convert_to_constants as converter
-
-    try:
-        return _frozen_lightly(function, converter)
-    except (AttributeError, TypeError):
-        frozen = converter.convert_variables_to_constants_v2(function, lower_control_flow=False,
-                                                             aggressive_inlining=True)  # fmt: skip
-        return frozen.graph.as_graph_def(), {}
-
-
-class _Later(np.ndarray):
-    """Stands for a large variable while the graph is made: its type, no contents."""
-
-    variable: Any
-
-
-def _frozen_lightly(function: Any, converter: Any) -> tuple[Any, dict[str, Weight]]:
-    class Data(converter._FunctionConverterDataInEager):  # type: ignore[misc]
-        def _eval(self, tensor: Any) -> Any:
-            size = tensor.dtype.size * (tensor.shape.num_elements() or 0)
-            if size <= graph_pb.HELD_ABOVE or not hasattr(tensor, "read_value"):
-                return tensor.numpy()
-            stand_in = np.zeros((), tensor.dtype.as_numpy_dtype).view(_Later)
-            stand_in.variable = tensor
-            return stand_in
-
-    data = Data(func=function, lower_control_flow=False, aggressive_inlining=True)
-    graph, _ = converter._replace_variables_by_constants(converter_data=data)
-    later = {name: t.numpy.variable for name, t in data.tensor_data.items() if isinstance(t.numpy, _Later)}
-    weights = {}
-    for node in graph.node:
-        if node.op == "Const" and node.name in later:
-            variable = later[node.name]
-            weights[node.name] = Weight(variable.dtype.size * variable.shape.num_elements(), _contents(variable))
-            _declare(node.attr["value"].tensor, variable.shape.as_list())
-    return graph, weights
-
-
-def _contents(variable: Any) -> Callable[[], bytes]:
-    return lambda: variable.numpy().tobytes()
-
-
-def _declare(tensor: Any, shape: Sequence[int]) -> None:
-    """Leave type and shape of a tensor only."""
-    dtype = tensor.dtype
-    tensor.Clear()
-    tensor.dtype = dtype
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
-
-
 def _session(frozen: FrozenGraph) -> Any:
     """A session without graph optimization: on large frozen graphs that takes longer than all the computing."""
     tensorflow = load()
@@ -360,7 +314,7 @@ def _whole(frozen: FrozenGraph) -> Any:
     graph.CopyFrom(frozen.graph)
     for node in graph.node:
         if node.name in frozen.weights:
-            node.attr["value"].tensor.tensor_content = frozen.weights[node.name].read()
+            node.attr["value"].tensor.tensor_content = bytes(frozen.weights[node.name].read())
     return graph
 
 

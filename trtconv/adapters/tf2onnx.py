@@ -3,9 +3,9 @@
 Two things are changed in it, so that the same graph always gives the same bytes: its sets keep their order, and the
 counter in the names it makes starts anew.
 
-Three things are done around the converter, because without them it takes 50 times a model's size in memory: large
-constants wait outside while the graph is optimized by TensorFlow; the nodes that hold constants are not written anew
-on each of its passes (their memory is never given back); and it keeps no copies of the graph to fall back to.
+Two things are done around the converter, because without them it takes 50 times a model's size in memory: large
+constants wait outside while TensorFlow optimizes the graph and while tf2onnx works on it, and it keeps no copies of
+the graph to fall back to.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import onnx
 
 from trtconv.adapters import graph_pb, tensorflow
 from trtconv.adapters.frozen import FrozenGraph, Weight
+from trtconv.adapters.held import Held, instead
 from trtconv.core.errors import ConversionError, MissingPackage, TrtconvError
 
 OPSETS = range(13, 19)
@@ -29,7 +30,7 @@ _WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
 """Operators that the converter maps to something that computes other numbers."""
 
 
-def to_onnx(frozen: FrozenGraph, opset: int, channels_first: Iterable[str] = ()) -> onnx.ModelProto:
+def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iterable[str] = ()) -> onnx.ModelProto:
     """Convert a frozen graph; inputs and outputs get their public names.
 
     Operators that the converter does not know are left in the model under their TensorFlow names: check it.
@@ -37,6 +38,7 @@ def to_onnx(frozen: FrozenGraph, opset: int, channels_first: Iterable[str] = ())
     Args:
         frozen: the graph.
         opset: of the model.
+        scratch: folder with room for the weights.
         channels_first: inputs that the graph takes as NHWC and the model as NCHW.
 
     Raises:
@@ -51,23 +53,26 @@ def to_onnx(frozen: FrozenGraph, opset: int, channels_first: Iterable[str] = ())
     inputs = [endpoint.tensor for endpoint in frozen.inputs]
     outputs = [endpoint.tensor for endpoint in frozen.outputs]
     last = [endpoint.tensor for endpoint in frozen.inputs if endpoint.name in set(channels_first)]
-    with _repaired():
+    with _repaired(), Held(scratch) as held:
         native = tensorflow.load()
-        graph_def, held = _optimized(native, frozen, inputs, outputs)
+        graph_def, tokens = _optimized(native, frozen, inputs, outputs, held)
         with native.Graph().as_default() as graph:
             native.import_graph_def(graph_def, name="")
         rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
-        return _converted(graph, opset, input_names=inputs, output_names=outputs, tensors_to_rename=rename,
-                          const_node_values=held, inputs_as_nchw=last)  # fmt: skip
+        return _converted(graph, opset, held, input_names=inputs, output_names=outputs, tensors_to_rename=rename,
+                          const_node_values=tokens, inputs_as_nchw=last)  # fmt: skip
 
 
-def lite_to_onnx(path: Path, tensors: Mapping[str, str], opset: int, *, dequantize: bool) -> onnx.ModelProto:
+def lite_to_onnx(
+    path: Path, tensors: Mapping[str, str], opset: int, scratch: Path, *, dequantize: bool
+) -> onnx.ModelProto:
     """Convert a TensorFlow Lite file.
 
     Args:
         path: of the file.
         tensors: name of the tensor in the file, by public name.
         opset: of the model.
+        scratch: folder with room for the weights.
         dequantize: whether quantized arithmetic becomes floating-point arithmetic.
 
     Raises:
@@ -75,9 +80,9 @@ def lite_to_onnx(path: Path, tensors: Mapping[str, str], opset: int, *, dequanti
         MissingPackage: tf2onnx is not installed.
     """
     _require_opset(opset)
-    with _repaired():
+    with _repaired(), Held(scratch) as held:
         rename = {tensor: name for name, tensor in tensors.items()}
-        return _converted(None, opset, tflite_path=str(path), dequantize=dequantize, tensors_to_rename=rename)
+        return _converted(None, opset, held, tflite_path=str(path), dequantize=dequantize, tensors_to_rename=rename)
 
 
 def _require_opset(opset: int) -> None:
@@ -91,7 +96,7 @@ def _repaired() -> Iterator[None]:
     """The converter with its repairs; its failures become ours."""
     _import()
     try:
-        with _update_proto_skips_constants(), _product_of_numpy_1(), _sets_with_order():
+        with _product_of_numpy_1(), _sets_with_order():
             yield
     except TrtconvError:
         raise
@@ -117,7 +122,7 @@ def _import() -> Any:
     return tf2onnx
 
 
-def _converted(graph: Any, opset: int, **options: Any) -> onnx.ModelProto:
+def _converted(graph: Any, opset: int, held: Held, **options: Any) -> onnx.ModelProto:
     from tf2onnx import optimizer, tfonnx, utils
 
     native = tensorflow.load()
@@ -128,61 +133,60 @@ def _converted(graph: Any, opset: int, **options: Any) -> onnx.ModelProto:
             return tfonnx.process_tf_graph(graph, continue_on_error=False, opset=opset,
                                            custom_op_handlers=_handlers(), **copy.deepcopy(options))  # fmt: skip
 
-    try:
-        result = optimizer.optimize_graph(process(), catch_errors=False)
-    except Exception:  # noqa: BLE001 - one of its passes: convert again, with copies of the graph to fall back to
-        result = optimizer.optimize_graph(process(), catch_errors=True)
-    model: onnx.ModelProto = result.make_model("", graph_name="model")
+    with instead(held):
+        try:
+            result = optimizer.optimize_graph(process(), catch_errors=False)
+        except Exception:  # noqa: BLE001 - one of its passes: convert again, with copies of the graph to fall back to
+            result = optimizer.optimize_graph(process(), catch_errors=True)
+        model: onnx.ModelProto = result.make_model("", graph_name="model")
+    del result  # what it holds may be large: strings, and what it has not made by ONNX's helpers
+    for tensor in _tensors(model.graph):
+        held.join(tensor)
     return model
 
 
-class _Held(Mapping[str, bytes]):
-    """Contents of large constants, read each time that they are asked for."""
-
-    def __init__(self, weights: Mapping[str, Weight]) -> None:
-        self._weights = weights
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._weights[name].read()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._weights
-
-    def __deepcopy__(self, _memory: Any) -> _Held:
-        return self
+def _tensors(graph: Any) -> Iterator[Any]:
+    """The constants of a graph and of the graphs inside it."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _tensors(body)
 
 
-def _optimized(native: Any, frozen: FrozenGraph, inputs: list[str], outputs: list[str]) -> tuple[Any, _Held]:
-    """TensorFlow's own optimization of the graph; large constants pass it as placeholders and come back empty."""
+def _optimized(
+    native: Any, frozen: FrozenGraph, inputs: list[str], outputs: list[str], held: Held
+) -> tuple[Any, dict[str, bytes]]:
+    """TensorFlow's own optimization of the graph; large constants pass it as placeholders and come back empty.
+
+    Returns:
+        The graph, and the token of each of those constants.
+    """
     from tf2onnx import tf_loader
 
-    weights = dict(frozen.weights)
-    shapes = {}
+    tokens, shapes = {}, {}
     light = type(frozen.graph)()
     light.CopyFrom(frozen.graph)
     for node in light.node:
-        tensor = node.attr["value"].tensor if node.op == "Const" else None
-        if tensor is not None and len(tensor.tensor_content) > graph_pb.HELD_ABOVE:
-            weights[node.name] = _weight(tensor.tensor_content)
-        if tensor is not None and node.name in weights:
+        if node.op != "Const":
+            continue
+        tensor = node.attr["value"].tensor
+        weight = frozen.weights.get(node.name) or _large(tensor.tensor_content)
+        if weight is not None:
+            tokens[node.name] = held.refer(weight)
             shapes[node.name] = type(tensor.tensor_shape).FromString(tensor.tensor_shape.SerializeToString())
             _to_placeholder(node, tensor)
     with native.Graph().as_default():
         optimized = tf_loader.tf_optimize(inputs, outputs, light)
     for node in optimized.node:
-        if node.name in weights:
+        if node.name in tokens:
             _to_empty_constant(node, shapes[node.name])
-    return optimized, _Held(weights)
+    return optimized, tokens
 
 
-def _weight(content: bytes) -> Weight:
-    return Weight(len(content), lambda: content)
+def _large(content: bytes) -> Weight | None:
+    return Weight(len(content), lambda: memoryview(content)) if len(content) > graph_pb.HELD_ABOVE else None
 
 
 def _to_placeholder(node: Any, tensor: Any) -> None:
@@ -200,23 +204,6 @@ def _to_empty_constant(node: Any, shape: Any) -> None:
     node.attr["dtype"].type = dtype
     node.attr["value"].tensor.dtype = dtype
     node.attr["value"].tensor.tensor_shape.CopyFrom(shape)
-
-
-@contextlib.contextmanager
-def _update_proto_skips_constants() -> Iterator[None]:
-    from tf2onnx.graph import Node
-
-    original = Node.update_proto
-
-    def update_proto(self: Any, *arguments: Any, **options: Any) -> None:
-        if not self.is_const():
-            original(self, *arguments, **options)
-
-    Node.update_proto = update_proto
-    try:
-        yield
-    finally:
-        Node.update_proto = original
 
 
 class _OrderedSet(MutableSet[Any]):

@@ -114,11 +114,13 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
         AccuracyGateError: the model computes something else than its source.
         MissingPackage: TensorFlow or tf2onnx is needed and not installed.
     """
+    from trtconv.core import memory
     from trtconv.graph import check, clean, layout, model_io, reshape
 
     makers = {"onnx": _from_onnx, "frozen_pb": _from_frozen, "tflite": _from_lite}
     work = makers[_format(request)](request, emit)
     model = work.model
+    memory.give_back()
     reshape.name_dims(model)
     before = clean.op_counts(model)
     if request.clean:
@@ -135,13 +137,13 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
         emit(Message(f"{transposes} transposes between channels first and last remain"))
     inputs, outputs = model_io.interface(model)
     version = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    folder = request.model.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{request.model.name}.", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{request.model.name}.", dir=_folder(request)) as scratch:
         made = Path(scratch) / request.model.name
         model_io.save(model, made)
         work.model = model = None  # ONNX Runtime reads the file: the weights need not be held twice
+        memory.give_back()
         checked = _checked(request, work, made, inputs, emit)
+        memory.give_back()  # before TensorRT reads the model too
         asked, refused = _asked(request, work, made, emit)
         model_io.move(made, request.model)
     return ConvertResult(request.model, inputs, outputs, version, before.total(), after.total(), transposes, checked,
@@ -156,6 +158,12 @@ def _format(request: ConvertRequest) -> str:
         raise UsageError(f"{request.source.path}: {name} is frozen first, then converted",
                          hint="trtconv freeze makes a frozen graph of it")  # fmt: skip
     return name
+
+
+def _folder(request: ConvertRequest) -> Path:
+    """Where the result goes, made if need be."""
+    request.model.parent.mkdir(parents=True, exist_ok=True)
+    return request.model.parent
 
 
 def _first(request: ConvertRequest) -> frozenset[str]:
@@ -204,7 +212,7 @@ def _from_frozen(request: ConvertRequest, emit: Emit) -> _Work:
         if endpoint.name in first:
             layout.require_channels(endpoint.name, len(endpoint.shape or ()))
     emit(Message(f"converting {len(frozen.graph.node)} TensorFlow nodes with tf2onnx {tf2onnx.version()}"))
-    model = tf2onnx.to_onnx(frozen, request.opset, first)
+    model = tf2onnx.to_onnx(frozen, request.opset, _folder(request), first)
     check.require_onnx(model)
     clean.prepare(model)
     shapes = {e.name: e.shape or () for e in frozen.inputs}
@@ -234,7 +242,9 @@ def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
     if lite.quantized:
         emit(Message("the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it "
                      "again", "warning"))  # fmt: skip
-    model = tf2onnx.lite_to_onnx(request.source.path, lite.tensors, request.opset, dequantize=lite.quantized)
+    model = tf2onnx.lite_to_onnx(
+        request.source.path, lite.tensors, request.opset, _folder(request), dequantize=lite.quantized
+    )
     check.require_onnx(model)
     clean.prepare(model)
     reshape.set_shapes(model, tuple(InputSpec(info.name, info.shape) for info in lite.inputs))
