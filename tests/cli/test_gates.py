@@ -77,6 +77,85 @@ def test_lost_accuracy_is_exit_6_and_named_in_junit(trtconv, folder):
     assert [c.find("failure").get("type") for c in suite] == ["accuracy"]
 
 
+def overflowing(path):
+    """A convolution whose outputs are scaled beyond the largest FP16 number, and back."""
+    network(path, 1)
+    model = onnx.load(path)
+    graph, last = model.graph, "c0"
+    graph.initializer.append(numpy_helper.from_array(np.full((1, 32, 1, 1), 1e3, np.float32), "thousand"))
+    for name, op in (("scale_up1", "Mul"), ("scale_up2", "Mul"), ("scale_down1", "Div"), ("scale_down2", "Div")):
+        out = "y" if name == "scale_down2" else name
+        graph.node.append(helper.make_node(op, [last, "thousand"], [out], name=name))
+        last = out
+    graph.output[0].name = "y"
+    onnx.save(model, path)
+
+
+def test_a_keep_list_that_hurts_accuracy_is_exit_6(trtconv, folder):
+    overflowing(folder / "model.onnx")
+    kept = JOB + "lower: {keep: {names: [scale]}}\n"
+    (folder / "job.yaml").write_text(kept)
+    good = trtconv("verify", "job.yaml")
+    assert good.returncode == 0, good.stderr
+    (folder / "job.yaml").write_text(kept.replace("[scale]", "[conv0]"))
+    done = trtconv("run", "job.yaml", "--junit", "gates.xml")
+    assert done.returncode == 6, done.stderr
+    suite = ElementTree.parse(folder / "gates.xml").getroot()
+    assert [(c.get("name"), c.find("failure").get("type")) for c in suite] == [("verify[fp16]", "accuracy")]
+
+
+def test_gates_of_the_command_line(trtconv, folder):
+    kept = trtconv("bench", "model.onnx", "--duration", "100ms", "--gate", "latency_p50<=20s")
+    assert kept.returncode == 0, kept.stderr
+    assert "kept  latency_p50[model.onnx]" in kept.stderr
+    missed = trtconv("bench", "model.onnx", "--duration", "50ms", "--gate", "latency_p50<=1us", "--json")
+    assert missed.returncode == 7
+    assert "MISSED  latency_p50[model.onnx] at batch 1: " in missed.stderr
+    assert json.loads(missed.stdout)["bench"]["measurements"]
+    done = trtconv("run", "job.yaml", "--gate", "throughput[fp16]>=1e9", "--gate", "engine_size<=1GiB", "--json")
+    assert done.returncode == 7
+    verdicts = {verdict["name"]: verdict["passed"] for verdict in json.loads(done.stdout)["gates"]}
+    assert verdicts == {"verify[fp16]": True, "throughput[fp16] at batch 4": False, "engine_size[fp16]": True}
+
+
+def test_energy_without_a_gpu_is_refused_after_the_report(trtconv, folder):
+    model = trtconv(
+        "bench", "model.onnx", "--duration", "50ms", "--gate", "energy<=1J", env={"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert model.returncode == 5
+    assert "the gate on energy cannot be judged" in model.stderr
+    job = trtconv("run", "job.yaml", "--gate", "energy<=1J", "--junit", "gates.xml", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert job.returncode == 5
+    assert "bench[fp16]" in job.stdout
+    assert "next: measure on an NVIDIA GPU" in job.stderr
+    suite = ElementTree.parse(folder / "gates.xml").getroot()
+    assert [(case.get("name"), case[0].tag) for case in suite] == [("gates", "error")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bench", "job.yaml", "--batch", "4"], "--batch goes with a model"),
+        (["bench", "job.yaml", "--repeats", "4"], "--repeats goes with a model"),
+        (["bench", "job.yaml", "--save-baseline", "b.json", "--gate", "energy<=1"], "--gate goes with a model"),
+        (["bench", "model.onnx", "--save-baseline", "b.json"], "--save-baseline goes with a job file"),
+        (["bench", "model.onnx", "--set", "bench.batch=4"], "--set goes with a job file"),
+        (["bench", "model.onnx", "--gate", "engine_size<=1MiB"], "of a model, only latency_p50"),
+        (["bench", "model.onnx", "--gate", "latency<=1ms"], "measure: unknown value 'latency'"),
+        (["infer", "job.yaml", "-o", "out.npz"], "--output goes with a model"),
+        (["infer", "model.onnx", "--force", "infer", "-o", "out.npz", "--data", "data.npz"], "--force goes with a job"),
+        (["verify", "job.yaml", "--max-rel", "1"], "--max-rel goes with a model"),
+        (["verify", "job.yaml", "--per-layer"], "--per-layer goes with a model"),
+        (["run", "job.yaml", "--gate", "latency_p50<2"], "expected MEASURE<=VALUE"),
+        (["run", "job.yaml", "--gate", "latency_p50<=2kg"], "--gate latency_p50<=2kg: gates.0: expected a duration"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(trtconv, folder, arguments, said):
+    done = trtconv(*arguments)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+
+
 @pytest.mark.slow
 def test_twenty_benches_on_a_busy_machine_never_fail_a_gate(trtconv, folder):
     assert trtconv("bench", "job.yaml", "--save-baseline", "base.json", "--quiet").returncode == 0

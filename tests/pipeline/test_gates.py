@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.job import gates_values
 from trtconv.job.schema import Gate
 from trtconv.job.section import read
 from trtconv.pipeline import baseline, control, gates
 from trtconv.pipeline.nodes import Node
+from trtconv.pipeline.results import restore
 from trtconv.pipeline.run import Step
 from trtconv.report import junit
 from trtconv.stages.bench import BenchResult, Measurement
@@ -159,3 +161,71 @@ def test_junit_and_annotations_name_the_gate():
     assert junit.github("job.yaml", verdicts, []) == (
         "::error file=job.yaml,title=throughput[fp16] at batch 8::10 < 20 %25"
     )
+
+
+RECORDED = {
+    "runner": "TensorRT-RTX 1.7.1.116 on NVIDIA H200", "fell_back": "", "semantics": "trtexec11",
+    "measurements": [{
+        "batch": 8, "queries": 30000, "throughput": 80000.0, "latency_ms": {"p50": 0.1, "p99": 0.12, "min": 0.09},
+        "power": {"seconds": 3.0, "watts": 400.0, "joules": 1200.0, "joules_per_sample": 0.005,
+                  "samples_per_joule": 200.0},
+    }],
+}  # fmt: skip
+"""A result as it is kept, of a GPU whose NVML tells its energy."""
+
+
+def recorded(joules=0.005, **changes):
+    result = restore("bench", {**RECORDED, **changes})
+    power = {**result.measurements[0].power, "joules_per_sample": joules}
+    measured = dataclasses.replace(result.measurements[0], power=power)
+    return dataclasses.replace(result, measurements=(measured,))
+
+
+@pytest.mark.parametrize(("bound", "passed"), [("6mJ", True), ("4mJ", False), (0.006, True), ("4000uJ", False)])
+def test_energy_per_sample_is_bounded(bound, passed):
+    keys = {"measure": "energy", "max": bound}
+    (verdict,) = gates.judge([gate(**keys)], [step("bench", recorded())], lambda _: recorded())
+    assert (verdict.passed, verdict.exit_code, verdict.name) == (passed, 7, "energy[fp16] at batch 8")
+    assert "0.005 J/sample" in verdict.said
+
+
+def test_energy_is_compared_with_a_baseline_and_a_fast_query_excuses_nothing(tmp_path):
+    path = tmp_path / "base.json"
+    baseline.write(path, {"fp16": [recorded(0.006), recorded(0.005)]}, [])
+    wanted = [gate(measure="energy", baseline=path)]
+    for joules, passed in ((0.0054, True), (0.0056, False)):
+        (verdict,) = gates.judge(wanted, [step("bench", recorded(joules))], lambda _, j=joules: recorded(j))
+        assert verdict.passed == passed, verdict.said
+
+
+def test_energy_that_nothing_tells_is_refused_and_not_passed(kept):
+    wanted = gate(measure="energy", max=1)
+    with pytest.raises(EnvironmentProblem, match="measured with ONNX Runtime on CPU, and nothing told the power"):
+        gates.judge([wanted], [step("bench", bench(2.0, 1.0))], never)
+    silent = dataclasses.replace(bench(2.0, 1.0, runner="RTX on H200"), notes=("no power, clocks: NVML is missing",))
+    with pytest.raises(EnvironmentProblem, match="NVML is missing"):
+        gates.judge([wanted], [step("bench", silent)], never)
+    raw = json.loads(kept.read_text())
+    raw["engines"]["fp16"]["runner"] = RECORDED["runner"]
+    kept.write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match="no energy was measured for fp16 at batch 8"):
+        gates.judge([gate(measure="energy", baseline=kept)], [step("bench", recorded())], never)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("latency_p99<=2ms", {"measure": "latency_p99", "max": "2ms"}),
+        ("throughput[fp16-b8] >= 1000", {"measure": "throughput", "min": 1000.0, "engine": "fp16-b8"}),
+        ("energy<=20mJ", {"measure": "energy", "max": "20mJ"}),
+    ],
+)
+def test_gates_as_they_are_written_on_a_command_line(text, keys):
+    assert gates_values.written(text) == keys
+    assert gate(**keys)
+
+
+@pytest.mark.parametrize("text", ["latency_p99", "latency_p99<2ms", "<=2ms", "energy<="])
+def test_what_is_no_gate_is_refused(text):
+    with pytest.raises(UsageError, match="expected MEASURE<=VALUE"):
+        gates_values.written(text)

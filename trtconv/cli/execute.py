@@ -26,6 +26,7 @@ def run_job(
     output: Output,
     locked: bool = False,
     jobs: int = 1,
+    bounds: Sequence[str] = (),
     ignore_gates: bool = False,
 ) -> list[Any]:
     """Run a job file's line, whole or up to a stage, and print what it made; the steps as they ended.
@@ -49,7 +50,7 @@ def run_job(
         )
     if locked and assignments:
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
-    job = load_job(path, assignments)
+    job = load_job(path, assignments, bounds)
     if ignore_gates:  # a new baseline is not judged by the old one
         job = job.replaced(gates=[])
     layout = layout_of(job)
@@ -101,9 +102,12 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
         done = run(steps, layout, emit, settings)
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
         wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
-        verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
+        try:
+            verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
+        except TrtconvError as refusal:  # what was measured is told nevertheless
+            verdicts, failed = [], [*failed, ("gates", refusal)]
     _print(name, done, failed, verdicts, output, job.matrix is not None)
-    error = _outcome(failed, verdicts)
+    error = outcome(failed, verdicts)
     if error is not None:
         error.__dict__["reported"] = True
         raise error
@@ -160,7 +164,7 @@ def _error_document(error: TrtconvError) -> dict[str, Any]:
     return {"error": type(error).__name__, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
-def _outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:
+def outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:
     """The error that ends the command: the first failed step's, or all missed gates together."""
     if failed:
         _, first = failed[0]

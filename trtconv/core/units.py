@@ -18,6 +18,7 @@ _BINARY = {
     "gb": 10**9,
 }
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
+_JOULES = {"": 1.0, "j": 1.0, "mj": 1e-3, "uj": 1e-6}
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -37,6 +38,15 @@ def parse_seconds(text: str | float) -> float:
         ValueError: not a duration.
     """
     return _parse(text, _SECONDS, "a duration such as 200ms or 3s")
+
+
+def parse_joules(text: str | float) -> float:
+    """Joules from ``"0.5J"``, ``"20mJ"`` or a plain number of joules.
+
+    Raises:
+        ValueError: not an energy.
+    """
+    return _parse(text, _JOULES, "an energy such as 20mJ or 0.5J")
 
 
 def format_bytes(count: float) -> str:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from trtconv.core.errors import JobError
+from trtconv.job import gates_values
 from trtconv.job.schema import Job
 from trtconv.job.section import Problem, Section, read
-from trtconv.job.tree import Tree, override
+from trtconv.job.tree import Tree, add, override
 from trtconv.job.tree import read as read_tree
 
 S = TypeVar("S", bound=Section)
 
 
-def load_job(path: Path, assignments: Iterable[str] = ()) -> Job:
-    """Read and validate a job file, after applying ``--set`` assignments.
+def load_job(path: Path, assignments: Iterable[str] = (), gates: Iterable[str] = ()) -> Job:
+    """Read and validate a job file, after applying ``--set`` assignments and adding the gates of ``--gate``.
 
     Raises:
         JobError: with one line per problem: ``file:line:column: key: what is wrong``.
@@ -25,6 +26,8 @@ def load_job(path: Path, assignments: Iterable[str] = ()) -> Job:
     tree = read_tree(path)
     for assignment in assignments:
         override(tree, assignment)
+    for gate in gates:
+        add(tree, "gates", gates_values.written(gate), f"--gate {gate}")
     return validate(tree, base=path.absolute().parent, default_name=path.stem)
 
 

@@ -238,15 +238,18 @@ class Matrix(Section):
 
 
 Measure = Literal[
-    "latency_p50", "latency_p99", "throughput", "engine_size", "build_time", "peak_memory", "accuracy_drop"
+    "latency_p50", "latency_p99", "throughput", "energy", "engine_size", "build_time", "peak_memory", "accuracy_drop"
 ]
+_OF_BENCH = ("latency_p50", "latency_p99", "throughput", "energy")
 
 
 class Gate(Section):
     """A bound on one measure. Missing it fails the run after everything else is done."""
 
-    measure: Measure = key(description="what is bounded; latencies in ms, throughput in samples/s, times in s")
-    max: float | str | None = key(None, description="largest value allowed, such as 2.5, 10MiB or 300ms")
+    measure: Measure = key(
+        description="what is bounded; latencies in ms, throughput in samples/s, energy in J per sample, times in s"
+    )
+    max: float | str | None = key(None, description="largest value allowed, such as 2.5, 10MiB, 300ms or 20mJ")
     min: float | str | None = key(None, description="smallest value allowed")
     baseline: InputPath | None = key(None, description="file of trtconv bench --save-baseline to compare with")
     tolerance: float = key(0.1, gt=0, lt=1, description="share by which a measure may be worse than the baseline")
@@ -257,8 +260,8 @@ class Gate(Section):
     def _one_bound(self) -> None:
         if sum(bound is not None for bound in (self.max, self.min, self.baseline)) != 1:
             raise ValueError("expected one of max, min and baseline")
-        if self.baseline is not None and self.measure not in ("latency_p50", "latency_p99", "throughput"):
-            raise ValueError(f"a baseline holds latencies and throughput, not {self.measure}; use max")
+        if self.baseline is not None and self.measure not in _OF_BENCH:
+            raise ValueError(f"a baseline holds latencies, throughput and energy, not {self.measure}; use max")
         gates_values.bound(self.measure, self.max if self.max is not None else self.min)
 
 
@@ -283,12 +286,7 @@ class Job(Section):
 
     @rule
     def _gates_have_measures(self) -> None:
-        needs = {
-            "latency_p50": self.bench,
-            "latency_p99": self.bench,
-            "throughput": self.bench,
-            "accuracy_drop": self.verify,
-        }
+        needs = {**dict.fromkeys(_OF_BENCH, self.bench), "accuracy_drop": self.verify}
         missing = [gate.measure for gate in self.gates if gate.measure in needs and needs[gate.measure] is None]
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"

@@ -190,6 +190,18 @@ def override(tree: Tree, assignment: str) -> None:
         table.update({known: label for known in [loc, *table] if known[: len(loc)] == loc})
 
 
+def add(tree: Tree, key: str, item: dict[str, Any], label: str) -> None:
+    """Append to a list of the job; what is no list is left to the validation."""
+    items = tree.data.setdefault(key, [])
+    if not isinstance(items, list):
+        return
+    loc = (key, len(items))
+    items.append(item)
+    tree.values.setdefault((key,), label)
+    for place in (loc, *((*loc, name) for name in item)):
+        tree.keys[place] = tree.values[place] = label
+
+
 def _plain(node: yaml.Node, loc: Loc, label: str, tree: Tree) -> Any:
     tree.values[loc] = _place(node, label)
     if isinstance(node, yaml.MappingNode):

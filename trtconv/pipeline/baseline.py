@@ -26,7 +26,7 @@ class Baseline:
     Attributes:
         alike: what must be equal: machine, driver, GPU, versions.
         engines: label -> {"runner", "semantics", "measurements"}: per batch, ``latency_p50``, ``latency_p99`` and
-            ``latency_min`` in ms, ``throughput`` in samples/s.
+            ``latency_min`` in ms, ``throughput`` in samples/s, and ``energy`` in joules per sample where it is known.
         control: figures of ``pipeline.control`` at the same time; empty when a GPU was measured.
     """
 
@@ -118,12 +118,14 @@ def figures(measurement: Any) -> dict[str, float]:
         "latency_p99": latency["p99"],
         "latency_min": latency["min"],
         "throughput": measurement.throughput,
+        **({"energy": joules} if (joules := measurement.power.get("joules_per_sample")) else {}),
     }
 
 
 def best(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Lowest latencies and highest throughput of several measurements of one thing."""
-    return {name: (max if name == "throughput" else min)(r[name] for r in repeats) for name in repeats[0]}
+    """Lowest latencies and energy, and highest throughput, of several measurements of one thing."""
+    known = [name for name in repeats[0] if all(name in each for each in repeats)]
+    return {name: (max if name == "throughput" else min)(each[name] for each in repeats) for name in known}
 
 
 def _cpu() -> str:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.job.gates_values import bound, text
 from trtconv.job.schema import Gate
 from trtconv.pipeline import baseline
 from trtconv.pipeline.baseline import Baseline
 from trtconv.pipeline.run import Step
 
-MEASURED = ("latency_p50", "latency_p99", "throughput")
+MEASURED = ("latency_p50", "latency_p99", "throughput", "energy")
 REPEATS = 4
 """Times a missed performance gate is measured again before it fails."""
 
@@ -50,7 +50,7 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | N
 
     Raises:
         UsageError: a gate applies to nothing in this job.
-        EnvironmentProblem: a baseline of another machine, version or semantics.
+        EnvironmentProblem: a baseline of another machine, version or semantics; energy where nothing tells it.
     """
     whole = [step for step in steps if step.result is not None]
     verdicts = list(_of_verify(whole))
@@ -109,6 +109,8 @@ def _of_bench(gate: Gate, step: Step, remeasure: Remeasure | None) -> Iterator[V
     label = step.node.precision
     kept = None if gate.baseline is None else baseline.read(gate.baseline)
     wanted = [m.batch for m in step.result.measurements if gate.batch in (None, m.batch)]
+    if gate.measure == "energy":
+        _need_energy(step.result, label)
     seen: dict[int, list[Mapping[str, float]]] = {b: [] for b in wanted}
     for measurement in step.result.measurements:
         _note(seen, measurement, {})
@@ -131,6 +133,16 @@ def _of_bench(gate: Gate, step: Step, remeasure: Remeasure | None) -> Iterator[V
                 f"; kept, as the fastest query took {text('latency_p50', figures['latency_min'])}: the rest is noise"
             )
         yield Verdict(f"{gate.measure}[{label}] at batch {b}", passed, said, 7)
+
+
+def _need_energy(result: Any, label: str) -> None:
+    if not all("energy" in baseline.figures(measurement) for measurement in result.measurements):
+        why = next((note for note in result.notes if note.startswith("no power")), "")
+        raise EnvironmentProblem(
+            f"the gate on energy cannot be judged: {label} was measured with {result.runner}, and nothing told the "
+            f"power drawn{f' ({why})' if why else ''}",
+            hint="measure on an NVIDIA GPU, with nvidia-ml-py installed, or leave the gate out",
+        )
 
 
 def _beside_control(kept: Baseline | None, measure: Callable[[], Any]) -> tuple[Any, Mapping[str, float]]:
@@ -165,6 +177,9 @@ def _limits(
     if figures is None:
         raise UsageError(f"{path}: nothing was measured for {label} at batch {batch}",
                          hint="save the baseline again: trtconv bench JOB --save-baseline FILE")  # fmt: skip
+    if gate.measure not in figures:
+        raise UsageError(f"{path}: no {gate.measure} was measured for {label} at batch {batch}",
+                         hint="save the baseline again: trtconv bench JOB --save-baseline FILE")  # fmt: skip
     worse = 1 - gate.tolerance if gate.measure == "throughput" else 1 + gate.tolerance
     return {gate.measure: figures[gate.measure] * worse, "latency_min": figures["latency_min"] * (1 + gate.tolerance)}
 
@@ -173,7 +188,7 @@ def _kept(gate: Gate, limits: Mapping[str, float], figures: Mapping[str, float])
     """Within the bound. Against a baseline, a slower median that the fastest query does not share is noise."""
     if _within(gate, limits, figures):
         return True
-    if gate.measure == "latency_p99":  # a tail is what the fastest query cannot speak for
+    if gate.measure in ("latency_p99", "energy"):  # a tail is what the fastest query cannot speak for, nor is power
         return False
     return "latency_min" in limits and figures["latency_min"] <= limits["latency_min"]
 

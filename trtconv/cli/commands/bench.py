@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trtconv.cli.options import engine_options, existing, is_job, job_options, only_job, output_options
+from trtconv.cli.options import (
+    engine_options,
+    existing,
+    gate_option,
+    is_job,
+    job_options,
+    only_job,
+    only_model,
+    output_options,
+)
 from trtconv.core.errors import UsageError
 
 
@@ -35,6 +45,7 @@ from trtconv.core.errors import UsageError
 @click.option("--tune", is_flag=True, help="Search contexts, depth and graph for the most throughput; prints the YAML.")
 @click.option("--max-latency", metavar="TIME", help="99th percentile that --tune may not exceed, such as 5ms.")
 @click.option("--against", multiple=True, metavar="RIVAL", help="Compare: onnxruntime, pytorch:module:function.")
+@gate_option
 @engine_options
 @job_options
 @output_options
@@ -57,6 +68,7 @@ def bench(
     tune: bool,
     max_latency: str | None,
     against: tuple[str, ...],
+    bounds: tuple[str, ...],
     as_json: bool,
     log_json: bool,
     quiet: bool,
@@ -67,21 +79,23 @@ def bench(
     \b
     trtconv bench JOB
     trtconv bench model.engine --batch 1,8,32 --semantics trtexec11 --json
+    trtconv bench model.onnx --gate 'latency_p99<=50ms'
     """
     from trtconv.cli import execute
     from trtconv.report.summary import bench_text
     from trtconv.stages.bench import BenchRequest
 
     if is_job(model):
-        only_job((model,), None)
         shown = execute.Output(as_json, log_json, quiet)
         if save_baseline is None:
-            execute.run_job(model, stage="bench", output=shown, **options)
+            only_job("bounds")
+            execute.run_job(model, stage="bench", output=shown, bounds=bounds, **options)
         else:
+            only_job("save_baseline", "repeats")
             _save_baseline(model, save_baseline, repeats or 3, shown, options)
         return
-    if save_baseline is not None:
-        raise UsageError("--save-baseline goes with a job file", hint="a baseline names the job's engines")
+    only_model("save_baseline")
+    gates = [_gate(text) for text in bounds]
     request = BenchRequest(
         existing(model),
         fallback,
@@ -102,8 +116,48 @@ def bench(
         against=against,
         allow_code=options["allow_code"],
     )
-    result = execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
+
+    def measured() -> Any:
+        return execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
+
+    result = measured()
     execute.print_result("bench", result, bench_text(result, model.name), as_json)
+    _judge(gates, model.name, result, measured)
+
+
+def _gate(text: str) -> Any:
+    from trtconv.job import gates_values
+    from trtconv.job.load import checked
+    from trtconv.job.schema import Gate
+    from trtconv.job.tree import Tree
+    from trtconv.pipeline.gates import MEASURED
+
+    gate = checked(Gate, Tree(gates_values.written(text), values={(): f"--gate {text}"}), Path.cwd())
+    if gate.measure not in MEASURED or gate.engine:
+        raise UsageError(f"--gate {text}: of a model, only {', '.join(MEASURED)} are measured here",
+                         hint="other gates, and those of one engine, go with a job file")  # fmt: skip
+    return gate
+
+
+def _judge(gates: Sequence[Any], name: str, result: Any, again: Callable[[], Any]) -> None:
+    """Print the verdicts on standard error, beside the result.
+
+    Raises:
+        TrtconvError: a gate was missed, or cannot be judged.
+    """
+    from trtconv.cli.execute import outcome
+    from trtconv.pipeline.gates import judge
+    from trtconv.pipeline.nodes import Node
+    from trtconv.pipeline.run import Step
+
+    step = Step(Node(f"bench[{name}]", "bench", lambda _: None, (), name), "done", result=result)
+    verdicts = judge(gates, [step], lambda _: again())
+    for verdict in verdicts:
+        click.echo(f"{'kept' if verdict.passed else 'MISSED'}  {verdict.name}: {verdict.said}", err=True)
+    error = outcome([], verdicts)
+    if error is not None:
+        error.__dict__["reported"] = True
+        raise error
 
 
 def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import engine_options, existing, is_job, job_options, only_job, output_options
+from trtconv.cli.options import engine_options, existing, is_job, job_options, only_job, only_model, output_options
 from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec
 
@@ -62,9 +62,10 @@ def infer(
     from trtconv.stages.infer import InferRequest
 
     if is_job(model):
-        only_job((model,), data)
+        only_job()
         execute.run_job(model, stage="infer", output=execute.Output(as_json, log_json, quiet), **options)
         return
+    only_model()
     if output is None or (data is None) == (not inputs):
         raise UsageError(
             "infer of a model needs -o FILE and either --data FILE or --input NAME=FILE",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import job_options, output_options
+from trtconv.cli.options import gate_option, job_options, output_options
 
 
 @click.command()
@@ -17,6 +17,7 @@ from trtconv.cli.options import job_options, output_options
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write what the run read and made, as a Make rule.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the gates as JUnit XML.")
 @click.option("--github", is_flag=True, envvar="GITHUB_ACTIONS", help="Print annotations for GitHub Actions.")
+@gate_option
 @click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
 @job_options
 @output_options
@@ -33,6 +34,7 @@ def run(
     depfile: Path | None,
     junit: Path | None,
     github: bool,
+    bounds: tuple[str, ...],
 ) -> None:
     """Run the whole line of JOB: everything that is not up to date.
 
@@ -52,6 +54,7 @@ def run(
         output=Output(as_json, log_json, quiet, junit, github),
         locked=locked,
         jobs=max(jobs, 1),
+        bounds=bounds,
     )
     if depfile is not None:
         _write_depfile(depfile, job, [step.node for step in steps])

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import existing, is_job, job_options, only_job, output_options
+from trtconv.cli.options import existing, is_job, job_options, only_job, only_model, output_options
 from trtconv.core.errors import AccuracyGateError, UsageError
 from trtconv.core.records import FeedSpec
 
@@ -58,25 +58,25 @@ def verify(
     from trtconv.report.verify import verify_text
     from trtconv.stages.verify import VerifyRequest
 
+    gates = {"max_rel": max_rel, "max_accuracy_drop": max_accuracy_drop, "min_snr_db": min_snr}
+    if is_job(models[0]):
+        only_job(*(["bisect", "max_rel", "max_accuracy_drop", "min_snr"] if bisect else []))
+        if len(models) > 1:
+            raise UsageError("a job file goes alone: it names its models itself", hint="trtconv verify JOB")
+        if bisect:
+            _bisect(_bisect_job(models[0], gates, options, quiet), as_json=as_json, log_json=log_json, quiet=quiet)
+            return
+        execute.run_job(models[0], stage="verify", output=execute.Output(as_json, log_json, quiet), **options)
+        return
+    only_model()
     if bisect:
-        gates = {"max_rel": max_rel, "max_accuracy_drop": max_accuracy_drop, "min_snr_db": min_snr}
-        requests = (
-            _bisect_job(models[0], gates, options, quiet)
-            if is_job(models[0])
-            else [_bisect_models(models, data, labels, batch, precision, cache, gates)]
-        )
-        _bisect(requests, as_json=as_json, log_json=log_json, quiet=quiet)
+        if per_layer:
+            raise UsageError("--per-layer and --bisect exclude each other", hint="bisect tells the worst nodes itself")
+        request = _bisect_models(models, data, labels, batch, precision, cache, gates)
+        _bisect([request], as_json=as_json, log_json=log_json, quiet=quiet)
         return
     if precision or cache or min_snr is not None:
         raise UsageError("--precision, --cache and --min-snr belong to --bisect", hint="add --bisect")
-    if is_job(models[0]):
-        only_job(models, data)
-        if per_layer:
-            raise UsageError("--per-layer compares two ONNX models",
-                             hint="give the job's files: trtconv verify MODEL.onnx MODEL.fp16.onnx --data FILE "
-                                  "--per-layer")  # fmt: skip
-        execute.run_job(models[0], stage="verify", output=execute.Output(as_json, log_json, quiet), **options)
-        return
     if len(models) < 2 or data is None:
         raise UsageError(
             "verify needs two models or more, and --data FILE",
