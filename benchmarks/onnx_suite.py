@@ -37,7 +37,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind, name, outcome, text in _judged(Path(folder)):
             counts[kind][outcome] += 1
-            failed = outcome in ("wrong", "crashed") or (kind == "light" and outcome != "same outputs")
+            failed = outcome in ("wrong", "crashed", "refused, no operator named") or (
+                kind == "light" and outcome != "same outputs"
+            )
             if failed or options.verbose:
                 print(f"{kind}/{name}: {outcome}: {text}", flush=True)
             bad += [name] if failed else []
@@ -66,7 +68,11 @@ def judge(model: Path, target: Path, data: Any) -> tuple[str, str]:
     try:
         result = convert(request, lambda _: None)
     except TrtconvError as error:
-        return ("refused" if error.exit_code == 3 else "crashed"), error.message
+        named = any(node.op_type in error.message for node in onnx.load(model).graph.node)
+        return (
+            "crashed" if error.exit_code != 3 else "refused" if named else "refused, no operator named",
+            error.message,
+        )
     except Exception:  # noqa: BLE001 - what this benchmark looks for
         return "crashed", traceback.format_exc(limit=-2)
     if data is None:

@@ -9,7 +9,7 @@ from onnx import numpy_helper, parser
 
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import ConversionError
-from trtconv.graph import check, clean, symbolic
+from trtconv.graph import check, clean, editing, symbolic
 
 Weights = dict[str, np.ndarray]
 
@@ -184,6 +184,34 @@ def test_preparing_brings_old_forms_up_to_date() -> None:
     assert [value.name for value in model.graph.input] == ["x"]
     assert all(tensor.HasField("raw_data") for tensor in model.graph.initializer)
     assert all(node.name for node in model.graph.node)
+
+
+def test_a_file_format_later_than_its_operators_is_lowered() -> None:
+    model = build("(float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
+    model.ir_version = onnx.IR_VERSION
+    clean.prepare(model)
+    assert model.ir_version == 8  # of opset 17
+    model.opset_import[0].version = 21
+    clean.prepare(model)
+    assert model.ir_version == 10
+
+
+def test_operators_of_other_domains_only() -> None:
+    model = parser.parse_model("""<ir_version: 8, opset_import: ["ai.onnx.ml" : 3]>
+        g (float[N, 4] x) => (float[N, 4] y) { y = ai.onnx.ml.Binarizer <threshold = 0.5> (x) }""")
+    clean.prepare(model)
+    editing.require_opset(model, 17)
+    check.validate(model)
+    assert editing.opset(model) == 17
+    np.testing.assert_array_equal(compute(model, X)["y"], X["x"] > 0.5)
+
+
+def test_inputs_that_are_no_tensors_are_named_with_their_node() -> None:
+    model = build("(float[N, 4] x) => (float[N, 4] y) { y = SequenceAt(s, i) }", {"i": np.array(0, np.int64)})
+    model.graph.input.append(onnx.helper.make_tensor_sequence_value_info("s", onnx.TensorProto.FLOAT, [3, 4]))
+    clean.prepare(model)
+    with pytest.raises(ConversionError, match=r"input 's' of node '\w+' \(SequenceAt\) is of type sequence"):
+        check.require_tensors(model)
 
 
 def test_contradictions_are_reported_with_the_node() -> None:

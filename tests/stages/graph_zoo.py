@@ -84,14 +84,23 @@ def _lite(tf: Any, folder: Path) -> None:
     def call(image: Any) -> Any:
         return {"scores": tf.reshape(tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME")), [1, 512]) @ weight}
 
+    @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 3], name="image")])
+    def gelu(image: Any) -> Any:
+        seen = call(image)["scores"]
+        return {"scores": tf.nn.gelu(seen, approximate=False) + tf.nn.gelu(3 * seen, approximate=True)}
+
     module = tf.Module()
-    module.call = call
-    for name in ("float", "int8"):
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], module)
-        if name == "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    module.call, module.gelu = call, gelu
+    for name in ("float", "gelu", "dynamic", "int8", "integers"):
+        function = (gelu if name == "gelu" else call).get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+        converter.optimizations = [] if name in ("float", "gelu") else [tf.lite.Optimize.DEFAULT]
+        if name in ("int8", "integers"):
             samples = [[random.standard_normal((1, 8, 8, 3)).astype(np.float32)] for _ in range(8)]
             converter.representative_dataset = lambda samples=samples: iter(samples)
+        if name == "integers":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type, converter.inference_output_type = tf.int8, tf.uint8
         (folder / f"{name}.tflite").write_bytes(converter.convert())
 
 

@@ -103,21 +103,29 @@ def test_the_uff_flow(graphs: Path, in_one_child: Callable[..., Any], tmp_path: 
     assert all(result.checked for result in results)
 
 
-@pytest.mark.parametrize(("name", "bound"), [("float", 1e-5), ("int8", 0.05)])
+@pytest.mark.parametrize(
+    ("name", "bound"), [("float", 1e-5), ("gelu", 1e-5), ("dynamic", 0.02), ("int8", 0.05), ("integers", 0.05)]
+)
 def test_tensorflow_lite(
     graphs: Path, in_one_child: Callable[..., Any], tmp_path: Path, name: str, bound: float
 ) -> None:
+    """Whatever was quantized, the model computes in floating point, and in a form that TensorRT-RTX takes."""
     source, image = SourceSpec(graphs / f"{name}.tflite"), np.random.default_rng(6).standard_normal((1, 8, 8, 3))
-    np.savez(tmp_path / "x.npz", **{lite_file.read(source.path).inputs[0].name: image.astype(np.float32)})
+    (taken,) = lite_file.read(source.path).inputs
+    given = (30 * image).astype(np.int8) if name == "integers" else image.astype(np.float32)
+    np.savez(tmp_path / "x.npz", **{taken.name: given})
     result, _ = in_one_child([
         ("convert", ConvertRequest(source, tmp_path / "x.onnx")),
         ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "x.npz"), tmp_path / "r.npz"))])  # fmt: skip
-    with np.load(tmp_path / "r.npz") as stored, np.load(tmp_path / "x.npz") as given:
-        got = onnxruntime.session(result.model).run(dict(given))
+    with np.load(tmp_path / "r.npz") as stored:
+        got = onnxruntime.session(result.model).run({taken.name: given})
         assert got.keys() == set(stored.files)
         for output in stored.files:
-            np.testing.assert_allclose(got[output], stored[output], rtol=0, atol=bound * np.abs(stored[output]).max())
-    assert "QuantizeLinear" not in {node.op_type for node in onnx.load(result.model).graph.node}
+            wanted = stored[output].astype(np.float64)
+            assert got[output].dtype == (np.uint8 if name == "integers" else np.float32)
+            np.testing.assert_allclose(got[output], wanted, rtol=0, atol=bound * np.abs(wanted).max())
+    assert not [n for n in onnx.load(result.model).graph.node if "Quantize" in n.op_type]
+    assert result.refused == ()
 
 
 def test_refusals_say_what_to_do(graphs: Path, refusals: Callable[..., Any], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtconv.adapters import graph_pb, tensorflow
+from trtconv.adapters import graph_pb, lite_handlers, tensorflow
 from trtconv.adapters.frozen import FrozenGraph, Weight
 from trtconv.adapters.held import Held, instead
 from trtconv.core.errors import ConversionError, MissingPackage, TrtconvError
@@ -285,7 +285,8 @@ def _product_of_numpy_1() -> Iterator[None]:
 
 def _handlers() -> Mapping[str, Any]:
     """Operators that tf2onnx lacks, in its own form of an extension."""
-    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, [])}
+    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, []),
+            **lite_handlers.HANDLERS}  # fmt: skip
 
 
 def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:

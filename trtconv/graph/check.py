@@ -64,13 +64,30 @@ def require_onnx(model: onnx.ModelProto, *, plugins: bool = False) -> None:
     others = sorted({other.op_type for other, _ in foreign} - {node.op_type})
     also = f"; the same holds for {', '.join(others)}" if others else ""
     raise ConversionError(f"node {editing.label(node)!r}: operator {node.op_type} {why}{also}",
-                          hint=_remedy(node.op_type, why))  # fmt: skip
+                          hint=_remedy(node.op_type, why, suggest=plugins))  # fmt: skip
 
 
-def _remedy(op: str, why: str) -> str:
+def require_tensors(model: onnx.ModelProto) -> None:
+    """Fail on an input that is a sequence, an optional or a map.
+
+    Raises:
+        ConversionError: it names the input, and operator and node that read it.
+    """
+    for value in model.graph.input:
+        kind = value.type.WhichOneof("value") or ""
+        if kind in ("tensor_type", ""):
+            continue
+        reader = next((node for node in model.graph.node if value.name in editing.reads(node)), None)
+        where = f" of node {editing.label(reader)!r} ({reader.op_type})" if reader else ""
+        raise ConversionError(f"input {value.name!r}{where} is of type {kind.removesuffix('_type')}",
+                              hint="export the model with a tensor in its place: TensorRT takes tensors")  # fmt: skip
+
+
+def _remedy(op: str, why: str, *, suggest: bool) -> str:
+    """What to do; names of a converter's source are no misspelt names of ONNX, so none is suggested for them."""
     if "from opset" in why:
         return "choose that opset with convert.opset (--opset)"
-    near = did_you_mean(op, {schema.name for schema in onnx.defs.get_all_schemas()})
+    near = suggest and did_you_mean(op, {schema.name for schema in onnx.defs.get_all_schemas()})
     return near or "end the model before that node (convert.outputs), or replace the layer that makes it"
 
 

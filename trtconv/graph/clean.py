@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from trtconv.graph import check, editing, fold, layout, symbolic
 
@@ -27,11 +27,12 @@ def prepare(model: onnx.ModelProto) -> None:
     """Bring any valid model into one form, in place.
 
     Local functions are inlined, constants are initializers with raw data and no longer inputs, nodes are sorted and
-    named, the IR version is MINIMUM_IR or later.
+    named, the IR version is the one that the opset came with, and MINIMUM_IR at least: programs refuse files of a later
+    one whatever is in them.
     """
     if model.functions:
         model.CopyFrom(onnx.inliner.inline_local_functions(model))
-    model.ir_version = max(model.ir_version, MINIMUM_IR)
+    model.ir_version = max(MINIMUM_IR, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]

@@ -267,6 +267,8 @@ def require_opset(model: Any, version: int) -> None:
     Raises:
         ConversionError: the version converter cannot do it.
     """
+    if not any(item.domain in ONNX_DOMAINS for item in model.opset_import):
+        model.opset_import.add(version=version)  # it has operators of other domains only
     if opset(model) >= version:
         return
     before = skeleton(model)

@@ -179,6 +179,7 @@ def _from_onnx(request: ConvertRequest, emit: Emit) -> _Work:
     model = model_io.load(request.source.path)
     clean.prepare(model)
     check.require_onnx(model, plugins=True)
+    check.require_tensors(model)
     plugins = sorted({node.op_type for node, _ in check.foreign_nodes(model)})
     for op in plugins:
         emit(Message(f"operator {op} is not of ONNX: TensorRT needs a plugin for it", "warning"))
@@ -236,6 +237,7 @@ def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
     from trtconv import sources
     from trtconv.adapters import lite_file, tf2onnx
     from trtconv.graph import check, clean, layout, reshape
+    from trtconv.graph import lite as lite_graph
 
     emit(Message("importing TensorFlow"))
     lite = lite_file.read(request.source.path)
@@ -247,6 +249,8 @@ def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
     )
     check.require_onnx(model)
     clean.prepare(model)
+    if lite.quantized:
+        lite_graph.finish_dequantizing(model)
     reshape.set_shapes(model, tuple(InputSpec(info.name, info.shape) for info in lite.inputs))
     layout.inputs_first(model, _first(request))
     reshape.set_shapes(model, request.inputs)
