@@ -17,7 +17,7 @@ from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.stages.infer import InferRequest, infer
 
-USUAL = {"x": (8, 4)}
+USUAL, OTHER = {"x": (8, 4)}, {"x": (5, 4)}
 
 
 def doubled(runner: Runner, batch: int) -> bool:
@@ -31,7 +31,7 @@ def test_more_threads_than_contexts_get_their_own_results_in_order(install: Any,
     runner = open_engine(built(fake, doubling))
     made = len(called(fake, "ICudaEngine.create_execution_context"))
     done: list[bool] = []
-    with crew.workers(runner, 3, USUAL, USUAL, others=True) as team:
+    with crew.workers(runner, 3, USUAL, USUAL, OTHER) as team:
         assert team.contexts == 4  # three for the usual shape, one for others
         assert len(team.runners) > 3
         items = [8] * 60 + [5, 3, 8, 1]
@@ -47,7 +47,7 @@ def test_the_usual_shape_has_kernels_of_its_own_before_anything_runs(install: An
     fake, _ = install("tensorrt_rtx-1.5.0")
     runner = open_engine(built(fake, doubling))
     begun = len(strategies(fake))
-    with crew.workers(runner, 2, USUAL, USUAL, others=True) as team:
+    with crew.workers(runner, 2, USUAL, USUAL, OTHER) as team:
         ran = len(called(fake, "IExecutionContext.execute_async_v3"))
         assert ran >= 2
         assert strategies(fake)[begun:] == ["EAGER", "EAGER", "NONE"]
@@ -58,7 +58,7 @@ def test_the_usual_shape_has_kernels_of_its_own_before_anything_runs(install: An
 def test_a_captured_graph_serves_the_usual_shape(install: Any, doubling: Path) -> None:
     fake, device = install("tensorrt-11.4.0")
     runner = open_engine(built(fake, doubling))
-    with crew.workers(runner, 1, USUAL, USUAL, others=False) as team:
+    with crew.workers(runner, 1, USUAL, USUAL, None) as team:
         assert all(doubled(team.runners[0], 8) for _ in range(5))
         assert device.launches == 5
     runner.close()
@@ -69,7 +69,7 @@ def test_mixed_shapes_share_all_contexts(install: Any, doubling: Path) -> None:
     fake, device = install("tensorrt_rtx-1.5.0")
     runner = open_engine(built(fake, doubling))
     done: list[bool] = []
-    with crew.workers(runner, 3, USUAL, None, others=True) as team:
+    with crew.workers(runner, 3, USUAL, None, OTHER) as team:
         assert strategies(fake)[-3:] == ["NONE"] * 3
         crew.in_order(team.runners, [1 + n * 7 % 32 for n in range(300)], doubled, done.append)
     assert done == [True] * 300
@@ -83,7 +83,7 @@ def test_fewer_contexts_where_memory_is_short(install: Any, doubling: Path, monk
     runner = open_engine(built(fake, doubling))
     make, left = fake._context, iter(range(2))
     monkeypatch.setattr(fake, "_context", lambda: make() if next(left, None) is not None else None)
-    with crew.workers(runner, 4, USUAL, USUAL, others=True) as team:
+    with crew.workers(runner, 4, USUAL, USUAL, OTHER) as team:
         assert team.contexts == 2
         assert doubled(team.runners[0], 8)
         assert doubled(team.runners[1], 3)
@@ -98,7 +98,7 @@ def test_no_memory_for_any_context(install: Any, doubling: Path, monkeypatch: py
     monkeypatch.setattr(fake, "_context", lambda: None)
     with (
         pytest.raises(EnvironmentProblem, match=r"out of GPU memory: 1.0 MiB needed, 1.0 KiB free"),
-        crew.workers(runner, 4, USUAL, USUAL, others=True),
+        crew.workers(runner, 4, USUAL, USUAL, OTHER),
     ):
         pass
     runner.close()
@@ -109,7 +109,7 @@ def test_a_batch_beyond_the_profiles_is_told_before_anything_runs(install: Any, 
     fake, _ = install("tensorrt-11.4.0")
     runner = open_engine(built(fake, doubling))
     wide = {"x": (129, 4)}
-    with pytest.raises(UsageError, match="the engine was built for"), crew.workers(runner, 2, wide, wide, others=False):
+    with pytest.raises(UsageError, match="the engine was built for"), crew.workers(runner, 2, wide, wide, None):
         pass
 
 

@@ -48,7 +48,7 @@ def forks(runner: Runner, wanted: int) -> Iterator[list[Runner]]:
 
 @contextlib.contextmanager
 def workers(
-    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, *, others: bool
+    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, other: Shapes | None
 ) -> Iterator[Crew]:  # fmt: skip
     """Runners for threads that read and run samples; on a GPU they share fewer contexts than there are threads.
 
@@ -57,14 +57,14 @@ def workers(
         contexts: on a GPU, fewer where its memory does not take them; else threads. None: as many as do well.
         sizes: shapes of some query.
         usual: shapes that most queries have; None where they differ.
-        others: whether there are queries of other shapes.
+        other: shapes of a query that differs; None: there is none.
     """
     if not isinstance(runner, EngineRunner):
         yield Crew([runner.fork() for _ in range(contexts or _THREADS)], contexts or _THREADS)
         return
     runner.rest()
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(contextlib.closing(Pool(runner.engine, contexts or _CONTEXTS, usual, others=others)))
+        pool = stack.enter_context(contextlib.closing(Pool(runner.engine, contexts or _CONTEXTS, usual, other)))
         each = [PooledRunner(pool, runner.describe()) for _ in range(_threads(len(pool), runner, sizes))]
         for member in each:
             stack.callback(member.close)

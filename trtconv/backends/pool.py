@@ -64,7 +64,8 @@ class _Flight:
         """Compile and capture."""
         for _ in range(_WARM):
             self.run(tray)
-        self.slot.capture(self.lane.compute)
+        if not self.general:
+            self.slot.capture(self.lane.compute)
 
     def renew(self) -> None:
         """Make the context anew; nothing may be running on it."""
@@ -89,14 +90,14 @@ class Pool:
         engine: the model.
         contexts: how many; fewer are made where the GPU's memory does not take them.
         usual: shapes of all inputs that most queries have; None where they differ.
-        others: whether there are queries of other shapes too; they get kernels that serve every shape.
+        other: shapes of a query that differs; such queries get kernels that serve every shape. None: there is none.
 
     Raises:
         UsageError: the usual shapes are outside every profile.
         EnvironmentProblem: not enough GPU memory for one context.
     """
 
-    def __init__(self, engine: Engine, contexts: int, usual: Shapes | None, *, others: bool) -> None:
+    def __init__(self, engine: Engine, contexts: int, usual: Shapes | None, other: Shapes | None) -> None:
         self.engine = engine
         self._usual = dict(usual) if usual else {}
         self._lanes = [_Lane(engine.device) for _ in range(-(-contexts // _DEPTH))]
@@ -104,7 +105,7 @@ class Pool:
         self._free: list[_Flight] = []
         self._changed = threading.Condition()
         try:
-            self._make(contexts, others)
+            self._make(contexts, other)
         except BaseException:
             self.close()
             raise
@@ -130,17 +131,27 @@ class Pool:
             lane.close()
         self._flights, self._lanes, self._free = [], [], []
 
-    def _make(self, contexts: int, others: bool) -> None:
+    def prepare(self, tray: Tray) -> None:
+        """Make a tray as large as its queries need: pinned memory takes its time, and no run should wait for it."""
+        if self._usual:
+            tray.lay(self._usual)
+            tray.lay(self._flights[0].slot.outputs)
+
+    def _make(self, contexts: int, other: Shapes | None) -> None:
         for number in range(contexts):
             self._add(number, general=not self._usual)
-        if self._usual and others:
+        if self._usual and other:
             self._add(0, general=True)
         self._free = list(self._flights)
-        if self._usual and not self.engine.on_host:
+        if not self.engine.on_host:  # such values cannot be made up
             with contextlib.closing(Tray(self.engine)) as tray:
-                tray.fill({name: np.zeros(shape, tray.dtype(name)) for name, shape in self._usual.items()})
-                for flight in [flight for flight in self._flights if not flight.general]:
-                    flight.warm(tray)
+                for flight in self._flights:
+                    self._warm(flight, tray, other if flight.general else self._usual)
+
+    def _warm(self, flight: _Flight, tray: Tray, shapes: Shapes | None) -> None:
+        if shapes:
+            tray.fill({name: np.zeros(shape, tray.dtype(name)) for name, shape in shapes.items()})
+            flight.warm(tray)
 
     def _add(self, number: int, *, general: bool) -> None:
         """One more context, if the GPU's memory takes it; the first must be."""
@@ -168,8 +179,9 @@ class PooledRunner:
 
     def __init__(self, pool: Pool, title: str) -> None:
         self._pool, self._title = pool, title
-        self._tray = Tray(pool.engine)
         engine = pool.engine
+        self._tray = Tray(engine)
+        pool.prepare(self._tray)
         self.inputs, self.outputs, self.profiles = engine.inputs, engine.outputs, engine.profiles
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

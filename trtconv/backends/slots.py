@@ -27,6 +27,7 @@ class Slot:
         replays: whether runs come from a CUDA graph.
         changes: how often it was made ready for something else.
         form: what it is ready for.
+        outputs: shapes, where they are known before a run.
     """
 
     def __init__(self, engine: Engine, *, graph: bool = False, general: bool = False) -> None:
@@ -39,7 +40,7 @@ class Slot:
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._memory: dict[str, _Growing] = {}
         self._host: dict[str, np.ndarray] = {}  # tensors that TensorRT wants there
-        self._outputs: dict[str, tuple[int, ...]] = {}  # shapes, where they are known before a run
+        self.outputs: dict[str, tuple[int, ...]] = {}
         self._found: dict[str, _Found] = {}  # outputs whose shapes only the data decide
         self._profile = 0
         self._graph: Graph | None = None
@@ -60,7 +61,7 @@ class Slot:
         if fresh:
             with self.engine.one_at_a_time:
                 self._reshape(form, tray, stream)
-        tray.lay(self._outputs)
+        tray.lay(self.outputs)
         return fresh
 
     def copy_in(self, tray: Tray, stream: Stream) -> None:
@@ -136,7 +137,7 @@ class Slot:
                 np.copyto(self._host[name], tray.arrays[name])
             if not self.context.set_input_shape(name, shape):
                 raise self.engine.failure(f"input {name!r} cannot have shape {list(shape)}")
-        self._outputs = {}
+        self.outputs = {}
         for info in self.engine.outputs:
             self._place_output(info.name, tuple(self.context.get_tensor_shape(info.name)))
         self.form = form
@@ -151,7 +152,7 @@ class Slot:
 
     def _place_output(self, name: str, shape: tuple[int, ...]) -> None:
         if all(dim >= 0 for dim in shape):
-            self._outputs[name] = shape
+            self.outputs[name] = shape
             self._place(name, shape)
         elif name not in self._found:
             self._found[name] = found = _Found(self._growing(name))

@@ -63,15 +63,17 @@ class Feed:
                 yield np.array(waiting.pop(kind))
         yield from (np.array(rows) for rows in waiting.values())
 
-    def usual(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, tuple[int, ...]] | None, bool]:
-        """The shapes that at least half of the groups have, if there are such, and whether any group has others."""
+    def usual(
+        self, groups: Sequence[np.ndarray]
+    ) -> tuple[dict[str, tuple[int, ...]] | None, dict[str, tuple[int, ...]] | None]:
+        """Shapes that at least half of the groups have, and those of some other group; None where there are none."""
         firsts = np.array([rows[0] for rows in groups])
         kinds = np.stack([[len(rows) for rows in groups], *(column.kinds(firsts) for column in self._columns)], axis=1)
         _, places, counts = np.unique(kinds, axis=0, return_index=True, return_counts=True)
-        most = int(counts.argmax())
-        if 2 * counts[most] < len(groups):
-            return None, True
-        return self.shapes(groups[int(places[most])]), len(counts) > 1
+        ranked = [self.shapes(groups[int(place)]) for place in places[np.argsort(-counts)][:2]]
+        if 2 * counts.max() < len(groups):
+            return None, ranked[0]
+        return ranked[0], ranked[1] if len(ranked) > 1 else None
 
     def shapes(self, rows: np.ndarray) -> dict[str, tuple[int, ...]]:
         """Full shapes of the inputs for one of the groups, or for a part of it."""

@@ -69,6 +69,7 @@ class InferResult:
         skipped: what is wrong with each file or sample that was left out.
         contexts: execution contexts, or threads with ONNX Runtime.
         preparing: seconds before that, to make contexts and compile kernels.
+        threads: that read, ran and postprocessed.
     """
 
     output: Path
@@ -80,6 +81,7 @@ class InferResult:
     skipped: tuple[str, ...] = ()
     contexts: int = 1
     preparing: float = 0.0
+    threads: int = 1
 
 
 def infer(request: InferRequest, emit: Emit) -> InferResult:
@@ -109,10 +111,10 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
 
     work = _Work(request, runner, emit)
     groups = list(work.feed.groups(request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH))
-    usual, others = work.feed.usual(groups)
+    usual, other = work.feed.usual(groups)
     clock = time.monotonic
     begun = clock()
-    with crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, others=others) as team:
+    with crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, other) as team:
         ready = clock()
         with writers.open_writer(request.output, len(work.feed)) as writer:
             results = _InOrder(writer, work.feed, emit)
@@ -122,7 +124,7 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
         done = clock()
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
     return InferResult(request.output, runner.describe(), fell_back, results.samples, done - ready, accuracy,
-                       tuple(work.skipped), team.contexts, ready - begun)  # fmt: skip
+                       tuple(work.skipped), team.contexts, ready - begun, len(team.runners))  # fmt: skip
 
 
 @dataclass(frozen=True)
