@@ -151,6 +151,8 @@ class Fake:
             get_tensor_location=lambda name: Member("DEVICE", 0),
             get_tensor_profile_shape=lambda name, index: list((shape, wide)[index].values()),
             create_runtime_config=lambda: self._runtime_config(),
+            create_engine_inspector=lambda: Object(
+                self, "EngineInspector", get_engine_information=lambda form: json.dumps({"Layers": ["conv", "relu"]})),
             create_execution_context=lambda config: self._context())  # fmt: skip
 
     def _runtime_config(self) -> Object:

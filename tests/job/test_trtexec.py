@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import onnx
 import pytest
 import yaml
 
+from tests.conftest import without_gpu
 from tests.networks import everything, images, model, node, residual_cnn, value
 from trtconv.calibration.cache import Cache, dumps
 from trtconv.cli.commands import trtexec as command
@@ -26,7 +28,7 @@ from trtconv.core.events import ignore
 from trtconv.core.lazy import resolve
 from trtconv.job import trtexec
 from trtconv.job.load import load_job
-from trtconv.job.trtexec_flags import FLAGS
+from trtconv.job.trtexec_flags import CHOICES, EXPORTS, FLAGS
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line, upto
 from trtconv.pipeline.nodes import STAGES, History
@@ -34,6 +36,7 @@ from trtconv.pipeline.nodes import STAGES, History
 ROOT = Path(__file__).parents[2]
 LINES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "trtexec_lines.yaml").read_text())
 MADE = [case for case in LINES if "refused" not in case]
+EMITTED = [case for case in MADE if "exports" not in case]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,7 @@ def test_a_line_becomes_a_job(case: dict[str, Any], folder: Path) -> None:
     wanted = translated(case["line"])
     for dotted, expected in case["gives"].items():
         assert at(wanted.job, dotted) == expected, dotted
+    assert {what: str(file) for what, file in wanted.exports.items()} == case.get("exports", {})
     for flag in case.get("notes", ()):
         assert any(note.startswith(f"--{flag}") and "has no effect" in note for note in wanted.notes), flag
 
@@ -115,7 +119,9 @@ def test_no_flag_of_a_line_is_dropped(case: dict[str, Any], folder: Path) -> Non
         assert without != whole or same_default, flag
 
 
-@pytest.mark.parametrize("case", [case for case in MADE if "--uff" not in case["line"]], ids=lambda case: case["line"])
+@pytest.mark.parametrize(
+    "case", [case for case in EMITTED if "--uff" not in case["line"]], ids=lambda case: case["line"]
+)
 def test_the_emitted_job_makes_the_same_typed_onnx(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     flags = shlex.split(case["line"])
     given = trtexec.parse(flags)
@@ -159,8 +165,9 @@ def test_every_flag_has_a_fate_and_a_reason() -> None:
     assert all(len(flag.text) > 8 for flag in FLAGS.values())
     mapped = "".join((ROOT / f"trtconv/{file}").read_text() for file in
                      ("job/trtexec.py", "job/trtexec_shapes.py", "cli/commands/trtexec.py"))  # fmt: skip
+    tables = {*CHOICES, *(flag for pair in EXPORTS.values() for flag in pair)}
     honoured = [name for name, flag in FLAGS.items() if flag.fate == "honoured"]
-    assert [name for name in honoured if f'"{name}"' not in mapped] == []
+    assert [name for name in honoured if f'"{name}"' not in mapped and name not in tables] == []
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -193,6 +200,47 @@ def test_lines_that_scripts_look_for(folder: Path, trtconv: Any) -> None:
     assert "optimum 2x8x8x1: only the batch may differ" in wrong.stderr
     version = trtconv("trtexec", "--loadEngine=x.engine", "--getPlanVersionOnly", cwd=folder)
     assert f"Plan was created with TensorRT version {facts['version']}" in version.stdout
+
+
+@pytest.mark.rtx
+def test_files_of_a_measurement(folder: Path, trtconv: Any) -> None:
+    done = trtconv("trtexec", "--onnx=net.onnx", "--noTF32", "--shapes=image:2x8x8x1", "--loadInputs=image:image.bin",
+                   "--duration=0.05", "--percentile=99", "--saveEngine=y.engine", "--exportTimes=times.json",
+                   "--exportOutput=out.json", "--dumpOutput", cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    queries = json.loads((folder / "times.json").read_text())
+    assert len(queries) >= 10
+    assert all(q["endComputeMs"] - q["startComputeMs"] == pytest.approx(q["latencyMs"]) for q in queries)
+    assert all(a["endComputeMs"] <= b["startComputeMs"] for a, b in itertools.pairwise(queries))
+    slowest = float(re.search(r"Latency: min = \S+ ms, max = (\S+) ms", done.stdout)[1])
+    assert max(q["latencyMs"] for q in queries) == pytest.approx(slowest, rel=1e-4)
+    written = {output["name"]: output for output in json.loads((folder / "out.json").read_text())}
+    net = onnx.load(folder / "net.onnx")
+    assert list(written) == [output.name for output in net.graph.output]
+    for name, output in written.items():
+        expected = everything(net, {"image": images(2)})[name]
+        assert output["dimensions"] == "x".join(map(str, expected.shape))
+        np.testing.assert_allclose(output["values"], expected.ravel(), rtol=1e-4, atol=1e-6)
+        printed = done.stdout.partition(f"{name}: ({output['dimensions']})\n")[2].splitlines()[0]
+        np.testing.assert_allclose(np.array(printed.split(), float), output["values"], rtol=1e-4)
+    again = trtconv("trtexec", "--loadEngine=y.engine", "--shapes=image:2x8x8x1", "--loadInputs=image:image.bin",
+                    "--duration=0.05", "--workspace=64", "--exportOutput=again.json", cwd=folder)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "again.json").read_text()) == list(written.values())
+    assert "--workspace has no effect: the engine is built already" in again.stdout
+
+
+@pytest.mark.rtx
+def test_what_only_another_machine_can_do_is_refused(folder: Path, trtconv: Any) -> None:
+    if not without_gpu():
+        pytest.skip("this machine can do it")
+    layers = trtconv("trtexec", "--onnx=net.onnx", "--duration=0.05", "--exportLayerInfo=layers.json", cwd=folder)
+    assert layers.returncode == 5
+    assert "only an engine on a GPU tells of its layers" in layers.stderr
+    assert not (folder / "layers.json").exists()
+    level = trtconv("trtexec", "--onnx=net.onnx", "--builderOptimizationLevel=5", "--skipInference", cwd=folder)
+    assert level.returncode == 2
+    assert "build.optimization_level changes nothing" in level.stderr
 
 
 def test_a_refusal_fails_with_trtconvs_exit_code(folder: Path, trtconv: Any) -> None:

@@ -54,12 +54,12 @@ FLAVORS: Mapping[str, Flavor] = {
     "tensorrt": Flavor(
         "tensorrt", "TensorRT", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
         "tensorrt", (10, 12), (12,),
-        Capabilities(builds_without_gpu=False, timing_cache=True, targets=False, validity=False, jit=False,
+        Capabilities(builds_without_gpu=False, timing_cache=True, tactics=True, targets=False, validity=False, jit=False,
                      int8_conv_since=(10,), runs_on=(((10,), (7, 5), (12, 1)),))),
     "rtx": Flavor(
         "rtx", "TensorRT-RTX", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
         "rtx", (1, 4), (1, 8),
-        Capabilities(builds_without_gpu=True, timing_cache=False, targets=True, validity=True, jit=True,
+        Capabilities(builds_without_gpu=True, timing_cache=False, tactics=False, targets=True, validity=True, jit=True,
                      int8_conv_since=(1, 7), runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)),
                                                       ((1, 4), (7, 5), (12, 1))))),
 }  # fmt: skip

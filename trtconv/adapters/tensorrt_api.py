@@ -30,6 +30,27 @@ class TrtBuilderFlag(Protocol):
     TF32: Enum
 
 
+class TrtProfilingVerbosity(Protocol):
+    """What an engine keeps of its layers."""
+
+    LAYER_NAMES_ONLY: Enum
+    DETAILED: Enum
+    NONE: Enum
+
+
+class TrtHardwareCompatibilityLevel(Protocol):
+    """Which other GPUs an engine of TensorRT fits."""
+
+    AMPERE_PLUS: Enum
+    SAME_COMPUTE_CAPABILITY: Enum
+
+
+class TrtLayerInformationFormat(Protocol):
+    """Forms of an inspector's answers."""
+
+    JSON: Enum
+
+
 class TrtNetworkDefinitionCreationFlag(Protocol):
     """Flags of create_network."""
 
@@ -136,6 +157,9 @@ class TrtIBuilderConfig(Protocol):
     """How to build."""
 
     progress_monitor: TrtIProgressMonitor
+    builder_optimization_level: int
+    hardware_compatibility_level: Enum
+    profiling_verbosity: Enum
 
     def set_flag(self, flag: Enum) -> None:
         """Switch a BuilderFlag on."""
@@ -244,6 +268,13 @@ class TrtIExecutionContext(Protocol):
         """Enqueue one run."""
 
 
+class TrtEngineInspector(Protocol):
+    """Tells what an engine is made of."""
+
+    def get_engine_information(self, format: Enum) -> str:  # noqa: A002
+        """All layers."""
+
+
 class TrtICudaEngine(Protocol):
     """A loaded plan."""
 
@@ -280,6 +311,9 @@ class TrtICudaEngine(Protocol):
     def create_runtime_config(self) -> TrtIRuntimeConfig:
         """A configuration for contexts."""
 
+    def create_engine_inspector(self) -> TrtEngineInspector:
+        """Of this engine."""
+
     def create_execution_context(self, runtime_config: TrtIRuntimeConfig) -> TrtIExecutionContext | None:
         """A context, None when memory is short."""
 
@@ -303,6 +337,9 @@ class TrtApi(Protocol):
     MemoryPoolType: TrtMemoryPoolType
     TensorIOMode: TrtTensorIOMode
     TensorLocation: TrtTensorLocation
+    ProfilingVerbosity: TrtProfilingVerbosity
+    HardwareCompatibilityLevel: TrtHardwareCompatibilityLevel
+    LayerInformationFormat: TrtLayerInformationFormat
 
     def Builder(self, logger: TrtILogger) -> TrtBuilder:  # noqa: N802
         """Constructor."""
@@ -389,6 +426,8 @@ class Capabilities:
     Attributes:
         builds_without_gpu: whether the builder needs no GPU.
         timing_cache: whether a build can reuse measured kernel times.
+        tactics: whether the builder chooses kernels: TensorRT-RTX does that at the first run, so that optimization
+            levels and levels of hardware compatibility change nothing.
         targets: compute capabilities can be chosen (``RtxIBuilderConfig``).
         validity: a plan can be judged from its header (``RtxRuntime``).
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
@@ -398,6 +437,7 @@ class Capabilities:
 
     builds_without_gpu: bool
     timing_cache: bool
+    tactics: bool
     targets: bool
     validity: bool
     jit: bool

@@ -40,6 +40,9 @@ class Options:
         tf32: whether FP32 arithmetic may use TF32 (TensorRT's own default is that it may).
         timing_cache: file that keeps measured kernel times from build to build, so that a second one makes the same
             choices; for flavours that measure (see ``Capabilities.timing_cache``).
+        level: of optimization, 0 to 5; None: TensorRT's default. For flavours that choose kernels.
+        hardware: ``none``, ``ampere+`` or ``same_capability``: other GPUs that the engine must fit. Likewise.
+        verbosity: what the engine keeps of its layers: ``names``, ``detailed`` or ``none``.
     """
 
     profiles: Sequence[Mapping[str, ShapeRange]] = ()
@@ -47,6 +50,9 @@ class Options:
     targets: tuple[str, ...] = ()
     tf32: bool = False
     timing_cache: Path | None = None
+    level: int | None = None
+    hardware: str = "none"
+    verbosity: str = "names"
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ class _Build:
         (config.set_flag if options.tf32 else config.clear_flag)(api.BuilderFlag.TF32)
         if options.targets:
             self.target(config)
+        self.choices(config)
         self.known_times(config)
         for ranges in options.profiles:
             profile = builder.create_optimization_profile()
@@ -147,6 +154,26 @@ class _Build:
                 self.listen()
                 raise self.refused("refuses the optimization profile of", messages.errors(self.said))
         return config
+
+    def choices(self, config: TrtIBuilderConfig) -> None:
+        """The builder's own choices that a job makes."""
+        api, options = self.loaded.api, self.options
+        if options.verbosity != "names":
+            kinds = api.ProfilingVerbosity
+            config.profiling_verbosity = kinds.DETAILED if options.verbosity == "detailed" else kinds.NONE
+        asked = [name for name, given in (("optimization_level", options.level is not None),
+                                          ("hardware_compatibility", options.hardware != "none")) if given]  # fmt: skip
+        if asked and not self.loaded.can.tactics:
+            raise UsageError(f"{self.loaded.title} chooses kernels at the first run: build.{asked[0]} changes nothing",
+                             hint="remove it (build.targets names GPUs), or choose build: {backend: tensorrt}"
+                             )  # fmt: skip
+        if options.level is not None:
+            config.builder_optimization_level = options.level
+        if options.hardware != "none":
+            levels = api.HardwareCompatibilityLevel
+            config.hardware_compatibility_level = (
+                levels.AMPERE_PLUS if options.hardware == "ampere+" else levels.SAME_COMPUTE_CAPABILITY
+            )
 
     def known_times(self, config: TrtIBuilderConfig) -> None:
         file = self.options.timing_cache

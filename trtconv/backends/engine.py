@@ -97,6 +97,10 @@ class Engine:
             raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
         return context
 
+    def layer_information(self) -> str:
+        """What TensorRT tells of the layers, as JSON; their names only, unless the build asked for details."""
+        return self.native.create_engine_inspector().get_engine_information(self.loaded.api.LayerInformationFormat.JSON)
+
     def failure(self, what: str) -> EnvironmentProblem:
         """The error for a run that TensorRT refused, with what its log says."""
         reasons = messages.errors(self._log.take()) or ["no reason given"]

@@ -17,10 +17,17 @@ _WARM, _RUNS = 3, 50
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer: its name, and the least of its times in milliseconds."""
+    """One layer.
+
+    Attributes:
+        name: as TensorRT calls it.
+        ms: the least of its times, in milliseconds.
+        runs: all of them.
+    """
 
     name: str
     ms: float
+    runs: tuple[float, ...] = ()
 
 
 def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
@@ -45,10 +52,11 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime,
     finally:
         for part in (slot, tray, stream):
             part.close()
-    return tuple(LayerTime(name, _per_run(found)) for name, found in times.items())
+    runs = {name: _per_run(found) for name, found in times.items()}
+    return tuple(LayerTime(name, min(found), found) for name, found in runs.items())
 
 
-def _per_run(times: list[float]) -> float:
+def _per_run(times: list[float]) -> tuple[float, ...]:
     """A name may stand for several layers: their times in one run add up."""
     runs = np.array(times).reshape(_RUNS, -1) if len(times) % _RUNS == 0 else np.array(times)[:, None]
-    return float(runs.sum(axis=1).min())
+    return tuple(runs.sum(axis=1).tolist())

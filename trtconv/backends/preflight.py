@@ -13,6 +13,7 @@ from trtconv.backends.header import Header
 from trtconv.core.units import format_bytes
 
 _TURING = (7, 5)
+_AMPERE = (8, 0)
 
 
 def preflight(engine: Path, backend: str = "auto") -> tuple[str, ...]:
@@ -61,7 +62,8 @@ def _doubts(engine: Path, head: Header, loaded: Loaded, gpu: Gpu) -> Iterator[st
     if facts.size != head.size:
         yield f"its sidecar describes an engine of {format_bytes(facts.size)}, this one has {format_bytes(head.size)}"
     built_on = facts.facts.get("gpu")
-    if built_on and tuple(built_on["capability"]) != gpu.capability:
+    fits_newer = facts.facts.get("hardware") == "ampere+" and gpu.capability >= _AMPERE
+    if built_on and tuple(built_on["capability"]) != gpu.capability and not fits_newer:
         yield f"it was built on {built_on['name']}, and this is {gpu.name}"
 
 

@@ -86,6 +86,7 @@ class Query:
         compute: on the GPU; None where it cannot be told apart.
         d2h: copy out; None without copies.
         enqueue: host time to enqueue the run; None without a GPU.
+        compute_start: as ``start``, of the computation; None where it cannot be told apart.
     """
 
     start: float
@@ -95,3 +96,4 @@ class Query:
     compute: float | None = None
     d2h: float | None = None
     enqueue: float | None = None
+    compute_start: float | None = None

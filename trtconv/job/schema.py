@@ -150,6 +150,15 @@ class Build(Section):
     timing_cache: OutputPath | None = key(
         None, description="file of kernel times kept from build to build, for TensorRT (default: beside the engine)"
     )
+    optimization_level: int | None = key(
+        None, ge=0, le=5, description="how long to look for fast kernels, for TensorRT (default: its own, 3)"
+    )
+    hardware_compatibility: Literal["none", "ampere+", "same_capability"] = key(
+        "none", description="other GPUs that the engine must fit, for TensorRT; TensorRT-RTX has targets"
+    )
+    layer_details: Literal["names", "detailed", "none"] = key(
+        "names", description="what the engine keeps of its layers, for profiles and trtexec's --exportLayerInfo"
+    )
 
 
 class Verify(Section):

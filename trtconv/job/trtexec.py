@@ -13,7 +13,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import parse_bytes
-from trtconv.job.trtexec_flags import FLAGS, ONLY_11
+from trtconv.job.trtexec_flags import BUILDING, CHOICES, EXPORTS, FLAGS, MEASURING, ONLY_11
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
 
 REPEATABLE = frozenset({"uffInput", "output"})
@@ -45,12 +45,14 @@ class Translation:
         notes: one sentence per flag that has no effect, and what else to know.
         samples: file per input, to measure with.
         shapes: of the inputs, as measured; what is not there has one dimension that may vary, the batch.
+        exports: files to write, by field of ``stages.bench.Exports``.
     """
 
     job: Mapping[str, Any]
     notes: tuple[str, ...]
     samples: Mapping[str, Path] = field(default_factory=dict)
     shapes: Shapes = field(default_factory=dict)
+    exports: Mapping[str, Path] = field(default_factory=dict)
 
 
 def parse(arguments: Sequence[str]) -> Given:
@@ -121,9 +123,9 @@ class _Line:
         shapes = ranges_to_measure(self.given, self.model.inputs, self.problems)
         if not (self.has("skipInference") or self.has("buildOnly")):
             job["bench"] = self.bench(shapes)
-        samples = self.samples()
+        samples, exports = self.samples(), self.exports("bench" in job)
         _fail(self.problems)
-        return Translation(job, tuple(self.notes), samples, shapes)
+        return Translation(job, tuple(self.notes), samples, shapes, exports)
 
     def has(self, flag: str) -> bool:
         return flag in self.given
@@ -146,6 +148,15 @@ class _Line:
         if len(sources) != 1 and not (self.has("model") or self.has("deploy")):
             self.problems.append("expected one of --onnx=FILE, --uff=FILE and --loadEngine=FILE")
         self.check_pairs()
+        self.check_idle()
+
+    def check_idle(self) -> None:
+        """Flags that are honoured elsewhere and change nothing here are named."""
+        built = BUILDING.intersection(self.given) if self.has("loadEngine") else set()
+        self.notes += [f"--{flag} has no effect: the engine is built already" for flag in sorted(built)]
+        idle = next((flag for flag in ("skipInference", "buildOnly", "getPlanVersionOnly") if self.has(flag)), "")
+        unused = MEASURING.intersection(self.given) if idle else set()
+        self.notes += [f"--{flag} has no effect: nothing is measured with --{idle}" for flag in sorted(unused)]
 
     def check_pairs(self) -> None:
         if self.has("loadEngine"):
@@ -268,6 +279,21 @@ class _Line:
                 section["workspace"] = self.mebibytes(size)
         if self.has("timingCacheFile"):
             section["timing_cache"] = self.value("timingCacheFile")
+        return section | self.choices()
+
+    def choices(self) -> dict[str, Any]:
+        """The builder's choices that a job can make; a value that is the default asks for nothing."""
+        section: dict[str, Any] = {}
+        for flag, (name, words) in CHOICES.items():
+            if not self.has(flag):
+                continue
+            word = self.value(flag)
+            if word not in words:
+                self.problems.append(f"--{flag}={word}: expected {', '.join(words)}")
+            elif words[word] is None:
+                self.notes.append(f"--{flag}={word} has no effect: it is the default")
+            else:
+                section[name] = words[word]
         return section
 
     def mebibytes(self, text: str) -> int:
@@ -325,6 +351,19 @@ class _Line:
             if not colon or not name or not file:
                 self.problems.append(f"--loadInputs={pair}: expected NAME:FILE")
             found[name.strip("'")] = Path(file)
+        return found
+
+    def exports(self, measured: bool) -> dict[str, Path]:
+        """Files to write; a flag that only prints has an empty path."""
+        found = {}
+        for what, (file, printed) in EXPORTS.items():
+            flag = file if self.has(file) else printed if printed and self.has(printed) else ""
+            if flag and not measured:
+                self.problems.append(f"--{flag}: it is told while measuring; leave --skipInference out")
+            elif flag and self.has("emit-job"):
+                self.problems.append(f"--{flag}: a job writes no such file; trtconv trtexec does, when it measures")
+            elif flag:
+                found[what] = Path(self.value(file))
         return found
 
     def whole(self, flag: str) -> int:

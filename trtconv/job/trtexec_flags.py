@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ _BUILDER = "trtconv leaves this choice of the builder at its default"
 _WEIGHTS = "trtconv builds engines that hold their weights and cannot be refitted"
 _PLUGINS = "trtconv loads no plugin libraries"
 _RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT"
-_PROFILE = (
-    "of a layer only its median time is kept; --dumpProfile prints it, trtconv bench ENGINE --layers --json writes it"
+_ON_A_GPU = "an engine on a GPU tells it, nothing else does"
+_COMPATIBLE = (
+    "a version-compatible engine of TensorRT brings code of its own, which trtconv does not let run, and TensorRT-RTX "
+    "has none; build with the TensorRT that runs it"
 )
-_LAYERS = "trtconv does not write layer information; trtconv inspect ENGINE prints what is known of an engine"
-_OUTPUTS = "measurements keep no outputs; use trtconv infer ENGINE --data FILE -o outputs.json"
 _TUNING = "trtconv does not search over build routes; a matrix in a job file builds and measures combinations"
 _REFERENCE = "trtconv verify compares outputs with a reference and gates on it: exit code 6"
 _DEBUG = "trtconv does not mark or save debug tensors"
@@ -108,7 +109,7 @@ FLAGS: Mapping[str, Flag] = {
     "timingCacheFile": _honoured("kernel times kept from build to build, for TensorRT", "FILE"),
     "minTiming": _refused(_BUILDER, "N", "1"),
     "avgTiming": _refused(_BUILDER, "N", "8"),
-    "builderOptimizationLevel": _refused(_BUILDER, "N", "3"),
+    "builderOptimizationLevel": _honoured("0 to 5, for TensorRT; TensorRT-RTX chooses kernels at the first run", "N"),
     "tilingOptimizationLevel": _refused(_BUILDER, "N", "0"),
     "l2LimitForTiling": _refused(_BUILDER, "N", "-1"),
     "maxTactics": _refused(_BUILDER, "N", "-1"),
@@ -117,17 +118,15 @@ FLAGS: Mapping[str, Flag] = {
     "preview": _refused(_BUILDER, "FEATURES"),
     "heuristic": _refused(_BUILDER),
     "sparsity": _refused(_BUILDER, "MODE", "disable"),
-    "profilingVerbosity": _refused(_LAYERS, "MODE", "layer_names_only"),
-    "nvtxMode": _refused(_LAYERS, "MODE", "default"),
-    "hardwareCompatibilityLevel": _refused(
-        "TensorRT-RTX engines fit a range of GPUs (build.targets in a job); for TensorRT, build on each GPU",
-        "MODE",
-        "none",
+    "profilingVerbosity": _honoured("layer_names_only, detailed or none: what the engine keeps of its layers", "MODE"),
+    "nvtxMode": _honoured("default, verbose or none: older name of --profilingVerbosity", "MODE"),
+    "hardwareCompatibilityLevel": _honoured(
+        "ampere+ or sameComputeCapability, for TensorRT; engines of TensorRT-RTX fit a range of GPUs", "MODE"
     ),
     "runtimePlatform": _refused("engines are built for the system they are built on", "PLATFORM", "SameAsBuild"),
-    "versionCompatible": _refused("engines are built for the TensorRT that builds them"),
-    "vc": _refused("engines are built for the TensorRT that builds them"),
-    "excludeLeanRuntime": _refused(_RUNTIME),
+    "versionCompatible": _refused(_COMPATIBLE),
+    "vc": _refused(_COMPATIBLE),
+    "excludeLeanRuntime": _refused(_COMPATIBLE),
     "useRuntime": _refused(_RUNTIME, "RUNTIME", "full"),
     "leanDLLPath": _refused(_RUNTIME, "FILE"),
     "tempdir": _refused("trtconv uses the folder that the environment variable TMPDIR names", "FOLDER"),
@@ -217,14 +216,14 @@ FLAGS: Mapping[str, Flag] = {
     # reports
     "verbose": _no_effect("progress goes to standard error; the full log of a step that fails is shown and kept"),
     "dumpProfile": _honoured("prints the median time of every layer, from a run of its own"),
-    "exportProfile": _refused(_PROFILE, "FILE"),
-    "dumpLayerInfo": _refused(_LAYERS),
-    "exportLayerInfo": _refused(_LAYERS, "FILE"),
+    "exportProfile": _honoured(f"times of every layer, as JSON; {_ON_A_GPU}", "FILE"),
+    "dumpLayerInfo": _honoured(f"prints what TensorRT tells of the layers; {_ON_A_GPU}"),
+    "exportLayerInfo": _honoured(f"what TensorRT tells of the layers, as JSON; {_ON_A_GPU}", "FILE"),
     "dumpOptimizationProfile": _refused("trtconv inspect ENGINE prints the profile"),
-    "exportTimes": _refused("times of single queries are not kept; trtconv bench --json has their statistics", "FILE"),
-    "dumpOutput": _refused(_OUTPUTS),
-    "exportOutput": _refused(_OUTPUTS, "FILE"),
-    "dumpRawBindingsToFile": _refused(_OUTPUTS),
+    "exportTimes": _honoured("times of every query that counts, as JSON, without the marks of enqueueing", "FILE"),
+    "dumpOutput": _honoured("prints the outputs of one query"),
+    "exportOutput": _honoured("outputs of one query, as JSON", "FILE"),
+    "dumpRawBindingsToFile": _refused("use trtconv infer ENGINE --data FILE -o outputs.npz"),
     # of trtconv
     "emit-job": _honoured("trtconv's own: writes the job file that does the same, and does nothing else", "FILE"),
     "semantics": _honoured("trtconv's own: the rules of measuring, trtexec10 unless said; see bench.md", "NAME"),
@@ -233,3 +232,33 @@ FLAGS: Mapping[str, Flag] = {
 
 ONLY_11 = frozenset({"includeDataTransfers", "noCudaGraph", "noSpinWait"})
 """Flags by which a command line is known to be one for TensorRT 11, whose defaults of measuring differ."""
+
+BUILDING = frozenset({
+    "workspace", "memPoolSize", "timingCacheFile", "inputIOFormats", "outputIOFormats", "layerPrecisions", "noTF32",
+    "stronglyTyped", "builderOptimizationLevel", "hardwareCompatibilityLevel", "profilingVerbosity", "nvtxMode",
+})  # fmt: skip
+"""Flags that say how to build: they have no effect on an engine that exists."""
+
+MEASURING = frozenset({
+    "warmUp", "duration", "iterations", "percentile", "streams", "infStreams", "useCudaGraph", "noCudaGraph",
+    "useSpinWait", "noSpinWait", "noDataTransfers", "includeDataTransfers", "loadInputs", "exposeDMA", "semantics",
+})  # fmt: skip
+"""Flags that say how to measure: they have no effect where nothing is measured."""
+
+EXPORTS: Mapping[str, tuple[str, str]] = {
+    "times": ("exportTimes", ""),
+    "outputs": ("exportOutput", "dumpOutput"),
+    "profile": ("exportProfile", ""),
+    "layers": ("exportLayerInfo", "dumpLayerInfo"),
+}
+"""Files of a measurement, by field of ``stages.bench.Exports``: the flag that names one, the flag that prints it."""
+
+CHOICES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "builderOptimizationLevel": ("optimization_level", {"0": 0, "1": 1, "2": 2, "3": None, "4": 4, "5": 5}),
+    "hardwareCompatibilityLevel": (
+        "hardware_compatibility", {"none": None, "ampere+": "ampere+", "sameComputeCapability": "same_capability"}
+    ),
+    "profilingVerbosity": ("layer_details", {"layer_names_only": None, "detailed": "detailed", "none": "none"}),
+    "nvtxMode": ("layer_details", {"default": None, "verbose": "detailed", "none": "none"}),
+}  # fmt: skip
+"""Flag -> (key of the job's build section, word of trtexec -> value; None for the default)."""

@@ -84,6 +84,9 @@ class EngineSteps:
                 tuple(section.targets),
                 {"job": sections.plain(cell.job), "digests": self.chain(history)},
                 section.timing_cache,
+                section.optimization_level,
+                section.hardware_compatibility,
+                section.layer_details,
             )
 
         profiles = {name: sections.plain(spec.profile) for name, spec in cell.job.inputs.items()}

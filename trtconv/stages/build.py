@@ -34,6 +34,9 @@ class BuildRequest:
         targets: compute capabilities to build for on RTX (``sm86``); empty: RTX's default set.
         provenance: digests and the resolved job, copied into the sidecar.
         timing_cache: file of kernel times kept from build to build; None: ``<engine>.timing``.
+        level: see ``backends.builder.Options``.
+        hardware: likewise.
+        verbosity: likewise.
     """
 
     model: Path
@@ -45,6 +48,9 @@ class BuildRequest:
     targets: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing_cache: Path | None = None
+    level: int | None = None
+    hardware: str = "none"
+    verbosity: str = "names"
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         emit(Message(text, "warning"))
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
-    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache)
+    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache,
+                              request.level, request.hardware, request.verbosity)  # fmt: skip
     plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
     for text in warnings:
@@ -172,6 +179,7 @@ def _describe(
         "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
         "precision": {"name": request.precision, "tf32": request.precision == "tf32", "weighted": weighted},
         "workspace": request.workspace,
+        "hardware": request.hardware,
         "profiles": ranges,
         "inputs": [_tensor(t) | {"profile": first.get(t.name)} for t in result.inputs],
         "outputs": [_tensor(t) for t in result.outputs],

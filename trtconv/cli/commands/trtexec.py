@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shlex
 import tempfile
 import time
@@ -115,7 +117,8 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         kept = _kept(Path(given["saveEngine"][-1]).absolute()) if "saveEngine" in given else {}
         job = _validated(_with_samples(wanted, folder / "inputs.npz"), folder, "model")
         layout = Layout(folder, "model", kept)
-        steps = line(job, layout)
+        wanted = _with_files(wanted, folder)
+        steps = [_exporting(node, wanted) for node in line(job, layout)]
         done = run(steps if job.bench else upto(steps, "build"), layout, emit)
     if error := next((step.error for step in done if step.error is not None), None):
         raise error
@@ -125,6 +128,36 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
                   f"{step.result.version}")  # fmt: skip
         elif step.node.stage == "bench":
             _report(step.result)
+            _dumped(wanted, given)
+
+
+def _with_files(wanted: Any, scratch: Path) -> Any:
+    """What is only printed goes through a file too."""
+    files = {what: scratch / f"{what}.json" if file == Path() else file.absolute() for what, file in
+             wanted.exports.items()}  # fmt: skip
+    return dataclasses.replace(wanted, exports=files)
+
+
+def _exporting(node: Any, wanted: Any) -> Any:
+    """A step that measures also writes the files of --exportTimes and the like."""
+    if node.stage != "bench" or not wanted.exports:
+        return node
+    from trtconv.stages.bench import Exports
+
+    exports, request = Exports(**wanted.exports), node.request
+    return dataclasses.replace(node, request=lambda history: dataclasses.replace(request(history), exports=exports))
+
+
+def _dumped(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
+    """Print what --dumpOutput and --dumpLayerInfo ask for."""
+    if "dumpOutput" in given:
+        _line("Output Tensors:")
+        for output in json.loads(wanted.exports["outputs"].read_text()):
+            _line(f"{output['name']}: ({output['dimensions']})")
+            click.echo(" ".join(f"{value:g}" for value in output["values"]))
+    if "dumpLayerInfo" in given:
+        _line("Layer Information:")
+        click.echo(wanted.exports["layers"].read_text(), nl=False)
 
 
 def _kept(engine: Path) -> dict[str, Path]:
@@ -146,17 +179,17 @@ def _engine(given: Mapping[str, tuple[str, ...]]) -> None:
     if "getPlanVersionOnly" in given:
         _line(f"Plan was created with TensorRT version {header.read(path).version}")
         return
-    _bench_engine(path, wanted)
+    _bench_engine(path, wanted, given)
 
 
-def _bench_engine(path: Path, wanted: Any) -> None:
+def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
     from trtconv.cli.execute import call_stage
     from trtconv.core.records import FeedSpec
-    from trtconv.stages.bench import BenchRequest
+    from trtconv.stages.bench import BenchRequest, Exports
 
     inputs, shapes = _engine_shapes(path, wanted.shapes)
     with tempfile.TemporaryDirectory(prefix="trtconv-") as scratch:
-        wanted = _with_samples(wanted, Path(scratch) / "inputs.npz", inputs, shapes)
+        wanted = _with_files(_with_samples(wanted, Path(scratch) / "inputs.npz", inputs, shapes), Path(scratch))
         section = _validated_bench(wanted.job["bench"])
         data = None if section.data is None else FeedSpec(section.data.path)
         rules = {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph,
@@ -164,8 +197,10 @@ def _bench_engine(path: Path, wanted: Any) -> None:
         batches = tuple(section.batch) if "batch" in wanted.job["bench"] else ()
         request = BenchRequest(
             path, None, "auto", batches, section.semantics, section.warmup, section.duration, section.iterations,
-            tuple(section.percentiles), section.streams, data, "auto", rules, layers=section.layers)  # fmt: skip
+            tuple(section.percentiles), section.streams, data, "auto", rules, layers=section.layers,
+            exports=Exports(**wanted.exports))  # fmt: skip
         _report(call_stage("bench", request, log_json=False, quiet=False))
+        _dumped(wanted, given)
 
 
 def _validated_bench(values: Mapping[str, Any]) -> Any:
@@ -205,8 +240,6 @@ def _engine_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[A
 
 def _with_samples(wanted: Any, file: Path, inputs: Any = None, shapes: Any = None) -> Any:
     """The same with the files of --loadInputs collected in one .npz."""
-    import dataclasses
-
     if not wanted.samples or "bench" not in wanted.job:
         return wanted
     from trtconv.data.raw import collect

@@ -14,6 +14,23 @@ from trtconv.core.records import FeedSpec
 
 
 @dataclass(frozen=True)
+class Exports:
+    """Files to write in trtexec's forms, of the first batch; None: not written.
+
+    Attributes:
+        times: of every query that counts.
+        outputs: of one query.
+        profile: times of the layers.
+        layers: what TensorRT tells of the layers.
+    """
+
+    times: Path | None = None
+    outputs: Path | None = None
+    profile: Path | None = None
+    layers: Path | None = None
+
+
+@dataclass(frozen=True)
 class BenchRequest:
     """What to measure.
 
@@ -38,6 +55,7 @@ class BenchRequest:
         max_latency: seconds that the 99th percentile may take while tuning; None: any.
         against: what to compare with: ``onnxruntime``, ``pytorch:module:function``.
         allow_code: whether functions of the user's may be called.
+        exports: files to write besides.
     """
 
     model: Path
@@ -60,6 +78,7 @@ class BenchRequest:
     max_latency: float | None = None
     against: tuple[str, ...] = ()
     allow_code: bool = False
+    exports: Exports = Exports()
 
 
 @dataclass(frozen=True)
@@ -146,6 +165,7 @@ class BenchResult:
         rivals: the comparison, this engine first; empty without ``against``.
         tuned: the winning settings as YAML; empty without ``tune``.
         trials: every setting that was tried.
+        partial: whether Ctrl-C came before everything was measured.
     """
 
     runner: str
@@ -159,6 +179,7 @@ class BenchResult:
     rivals: tuple[Rival, ...] = ()
     tuned: str = ""
     trials: tuple[dict[str, Any], ...] = ()
+    partial: bool = False
 
 
 def bench(request: BenchRequest, emit: Emit) -> BenchResult:
@@ -167,7 +188,8 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     Raises:
         UsageError: unknown semantics, a batch that the model does not take, samples that do not fit.
         SourceError: a damaged model file.
-        EnvironmentProblem: the engine cannot run here, and the request allows nothing else.
+        EnvironmentProblem: the engine cannot run here, and the request allows nothing else; or only a GPU can tell
+            what is to be exported.
     """
     from trtconv.backends.rules import RULES, changed
     from trtconv.backends.runner import open_runner

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
@@ -33,6 +34,7 @@ class Bench:
         self.notes: dict[str, None] = {}
         self.trials: list[Trial] = []
         self.stopped = False
+        self.counted: Sequence[Query] = ()
 
     def result(self, fell_back: str) -> BenchResult:
         """Everything that the request asks for; ``fell_back`` says why the engine does not run."""
@@ -42,6 +44,7 @@ class Bench:
         batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles) or 1,)
         feeds = {batch: self.feeds(batch) for batch in batches}  # all of them first: a mistake costs no measurement
         rivals = [self.rival(name) for name in self.request.against]
+        self.exportable(fell_back)
         if self.on_cpu:
             self.notes["measured on the CPU by the host's clock, one query at a time per stream: copies, CUDA graphs, "
                        "spinning and queries in flight do not apply"] = None  # fmt: skip
@@ -51,11 +54,44 @@ class Bench:
         measured = tuple(m for batch, feed in feeds.items() if (m := self.repeated(batch, feed, *plan[batch])))
         if not measured:
             raise Interrupted("interrupted before anything was measured")
-        compared = () if self.stopped else self.compared(rivals, feeds)
+        compared: tuple[Rival, ...] = ()
+        with self.interruptible():
+            compared = () if self.stopped else self.compared(rivals, feeds)
+        if self.stopped:
+            self.notes["partial: interrupted before everything was measured"] = None
+        else:
+            self.export(next(iter(feeds.values())))
         name = next(iter(plan.values()))[0].name if self.request.tune else self.rules.name
         return BenchResult(runner.describe(), fell_back, name, measured, self.memory, self.conditions(plan),
                            tuple(self.notes), self.parts, compared, tuned,
-                           tuple(dataclasses.asdict(trial) for trial in self.trials))  # fmt: skip
+                           tuple(dataclasses.asdict(trial) for trial in self.trials), self.stopped)  # fmt: skip
+
+    def exportable(self, fell_back: str) -> None:
+        """Refuse files that only an engine on a GPU can fill, before anything is measured."""
+        exports = self.request.exports
+        wanted = [file for file in (exports.profile, exports.layers) if file is not None]
+        if wanted and not isinstance(self.runner, _engine_runner()):
+            reason = f": {fell_back}" if fell_back else ""
+            raise EnvironmentProblem(f"{wanted[0]}: only an engine on a GPU tells of its layers{reason}",
+                                     hint="run it on the machine with the GPU, or leave the file out")  # fmt: skip
+
+    def export(self, feeds: dict[str, np.ndarray]) -> None:
+        """Write the files that the request names."""
+        from trtconv.backends import layers
+        from trtconv.core import files
+        from trtconv.stages.bench import exports as forms
+
+        exports = self.request.exports
+        if exports.times is not None:
+            files.write_text(exports.times, json.dumps(forms.times(self.counted)) + "\n")
+        if exports.outputs is not None:
+            files.write_text(exports.outputs, json.dumps(forms.outputs(self.runner.run(feeds))) + "\n")
+        if isinstance(self.runner, _engine_runner()):
+            if exports.profile is not None:
+                timed = layers.measure(self.runner.engine, feeds)
+                files.write_text(exports.profile, json.dumps(forms.profile(timed)) + "\n")
+            if exports.layers is not None:
+                files.write_text(exports.layers, self.runner.engine.layer_information() + "\n")
 
     def conditions(self, plan: Mapping[int, tuple[Rules, int]]) -> dict[str, Any]:
         """How it was measured in fact."""
@@ -117,14 +153,25 @@ class Bench:
     def repeated(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
         """The median of the repetitions; None when Ctrl-C came before it began."""
         found: list[Measurement] = []
-        while len(found) < self.request.repeats and not self.stopped:
-            found.append(self.measurement(batch, feeds, rules, streams))
+        with self.interruptible():
+            while len(found) < self.request.repeats and not self.stopped:
+                found.append(self.measurement(batch, feeds, rules, streams))
         if not found:
             return None
         rates = tuple(measured.throughput for measured in found)
         middle = sorted(found, key=lambda measured: measured.throughput)[len(found) // 2]
-        layers = self.layers(feeds) if self.request.layers and not self.stopped else ()
+        layers: tuple[tuple[str, float], ...] = ()
+        with self.interruptible():
+            layers = self.layers(feeds) if self.request.layers and not self.stopped else ()
         return dataclasses.replace(middle, repeats=rates, layers=layers)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C between measurements ends the work and keeps what was measured before."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.stopped = True
 
     def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
         """Median milliseconds of every layer."""
@@ -154,6 +201,7 @@ class Bench:
         self.stopped |= partial
         if not queries:
             raise Interrupted("interrupted before anything was measured")
+        self.counted = self.counted or queries
         self.doubt(batch, queries, streams)
         measured = _measurement(batch, queries, request.percentiles, graph)
         depth = 1 if rules.wall_clock or self.on_cpu else rules.depth
