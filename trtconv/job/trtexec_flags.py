@@ -38,7 +38,7 @@ def _refused(text: str, takes: str = "", default: str = "") -> Flag:
 
 
 _CAFFE = "trtconv does not read Caffe models; convert the model to ONNX and use --onnx"
-_RANGES = "trtconv does not calibrate while it builds; trtconv calibrate makes the cache for --calib"
+_RANGES = "trtconv does not calibrate while it builds; make the cache for --calib with trtconv calibrate"
 _DLA = "trtconv builds for the GPU only, not for DLA"
 _SAFE = "trtconv builds standard engines, not engines of the safety runtime"
 _BUILDER = "trtconv leaves this choice of the builder at its default"
