@@ -288,12 +288,30 @@ def both(network, amax, precision="int8"):
 def test_int8_in_a_float16_graph_casts_at_the_borders_only():
     network, feeds = residual_cnn(), {"image": images(32)}
     made, report = both(network, magnitudes(network, feeds))
-    assert (report.casts, report.kept) == (3, ())
+    assert (report.casts, report.kept) == (4, ())  # the input, the two outputs, and the sum of the matrix product
     assert editing.opset(made) == 19
-    stored = constants(made)
-    scales = [stored[one.input[1]] for one in made.graph.node if one.op_type.endswith("quantizeLinear")]
-    assert {scale.dtype for scale in scales} <= {np.dtype(np.float16)}
+    stored, readers = constants(made), editing.consumers(made.graph)
+    for one in made.graph.node:
+        if one.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            product = any(reader.op_type == "MatMul" for reader in readers[one.output[0]])
+            assert stored[one.input[1]].dtype == (np.float32 if product else np.float16)
     assert decibels(run(network, feeds)["logits"], run(made, feeds)["logits"]) > 33
+
+
+def test_products_of_quantized_matrices_are_summed_in_float():
+    """A runtime that rounds the sum of 512 INT8 products to the type of the result would get infinity in float16."""
+    network, feeds = residual_cnn(), {"image": images(32)}
+    made, _ = both(network, magnitudes(network, feeds))
+    scope, head = types.infer(made), next(one for one in made.graph.node if one.name == "head")
+    assert {scope[name] for name in (*head.input, *head.output)} == {TensorProto.FLOAT}
+    assert [one.op_type for one in editing.consumers(made.graph)[head.output[0]]] == ["Cast"]
+    makers, stored = editing.producers(made.graph), constants(made)
+    pair = makers[head.input[0]], makers[makers[head.input[0]].input[0]]
+    scales = [stored[one.input[1]] for one in pair]
+    assert [scale.dtype for scale in scales] == [np.float32, np.float16]
+    assert scales[0] == scales[1].astype(np.float32)
+    convs = [one for one in made.graph.node if one.op_type == "Conv"]
+    assert {scope[name] for one in convs for name in (*one.input, *one.output)} == {TensorProto.FLOAT16}
 
 
 def test_weights_are_quantized_with_the_rounded_scale():
@@ -332,5 +350,5 @@ def test_fp8_in_a_float16_graph_needs_no_float_scales():
     shrink(network, "block0_first_w", 1e-2)
     feeds = {"image": images(8)}
     made, report = both(network, magnitudes(network, feeds), "fp8")
-    assert (report.casts, report.kept) == (3, ())
+    assert (report.casts, report.kept) == (4, ())
     assert decibels(run(network, feeds)["logits"], run(made, feeds, optimize=False)["logits"]) > 25

@@ -207,13 +207,19 @@ class _Graph:
             return name
         if name in owner.constants:
             return owner.constant_copy(name, kind)
-        maker = owner.makers.get(name)
-        if owner is self and kind == _FLOAT and maker is not None and maker.op_type == "DequantizeLinear":
-            return self._twin(maker, kind)
+        if owner is self and self._can_double(name, kind):
+            return self._twin(owner.makers[name], kind)
         copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
         self.copies[name, kind] = copy
         self._cast(name, copy, kind)
         return copy
+
+    def _can_double(self, name: str, kind: int) -> bool:
+        """Whether a DequantizeLinear makes the tensor whose scale both types hold."""
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type != "DequantizeLinear":
+            return False
+        return kind == _FLOAT or self.run.decision.kept.get(maker.name) == ""
 
     def _outward(self) -> Iterator[_Graph]:
         graph: _Graph | None = self

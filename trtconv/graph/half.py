@@ -157,6 +157,7 @@ class _Judge:
         for node in self.graph.node:
             self._keep_normalisation(node)
         self._keep_readers_of_wide_scales()
+        self._keep_quantized_products()
         self._keep_between()
 
     def _concerned(self, node: Any) -> bool:
@@ -264,6 +265,19 @@ class _Judge:
                 if wide:
                     self.kept.setdefault(node.name, f"the scale of {wide[0].input[0]!r} is below the normal range of "
                                                     f"{self.setting.half.name}")  # fmt: skip
+
+    def _keep_quantized_products(self) -> None:
+        """Matrix products of quantized operands give FP32, and only their results become 16-bit.
+
+        TensorRT-RTX rounds the sum of the quantized products to the type of the result before it scales it (seen in
+        1.5): sums of 256 INT8 or FP8 products leave the range of float16 although the scaled result is small.
+        """
+        for node in self.graph.node:
+            makers = [self.producers.get(name) for name in node.input[:2]]
+            found = [m for m in makers if m is not None and m.op_type == "DequantizeLinear"]
+            if node.op_type in ("MatMul", "Gemm") and len(found) == 2:
+                for kept in (node, *found):
+                    self.kept.setdefault(kept.name, "")
 
     def _keep_between(self) -> None:
         """Nodes that only move values stay FP32 when everything around them is."""
