@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from trtconv.cli.console import listening
-from trtconv.core.errors import AccuracyGateError, PerformanceGateError, TrtconvError, UsageError
+from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
 
 
@@ -99,7 +99,13 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
     from trtconv.pipeline.run import run
 
     with listening(quiet=output.quiet, log_json=output.log_json) as emit:
-        done = run(steps, layout, emit, settings)
+        try:
+            done = run(steps, layout, emit, settings)
+        except Interrupted as stop:  # what was measured so far is told nevertheless
+            if any(step.status == "partial" for step in stop.__dict__["steps"]):
+                _print(name, stop.__dict__["steps"], [], [], output, job.matrix is not None)
+                stop.__dict__["reported"] = True
+            raise
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
         wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
         try:
@@ -226,11 +232,13 @@ def make_one(
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
     """Run one stage on its own, see ``call_function``."""
     from trtconv.pipeline.nodes import STAGES
+    from trtconv.pipeline.run import PATIENCE
 
-    return call_function(STAGES[stage].function, request, log_json=log_json, quiet=quiet)
+    patience = PATIENCE if STAGES[stage].alone else 0.0
+    return call_function(STAGES[stage].function, request, log_json=log_json, quiet=quiet, patience=patience)
 
 
-def call_function(target: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
+def call_function(target: str, request: Any, *, log_json: bool, quiet: bool, patience: float = 0.0) -> Any:
     """Run ``module:function`` of type (request, emit) in a child process; its log is kept only if it crashes."""
     from trtconv.core import child
 
@@ -238,7 +246,7 @@ def call_function(target: str, request: Any, *, log_json: bool, quiet: bool) -> 
     log = folder / f"{target.rpartition(':')[2]}.log"
     with listening(quiet=quiet, log_json=log_json) as emit:
         try:
-            value = child.call(target, request, emit, log).value
+            value = child.call(target, request, emit, log, patience=patience).value
         except child.ChildCrash:
             raise
         except TrtconvError:

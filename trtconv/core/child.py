@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import pickle
+import queue
 import signal
 import struct
 import subprocess
@@ -33,7 +34,8 @@ _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
 _ASK = 0xFFFFFFFF
-_LIVE: set[subprocess.Popen[bytes]] = set()
+_INTERRUPTED = 130
+_LIVE: dict[subprocess.Popen[bytes], float] = {}  # and their patience
 _NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
 
 
@@ -61,6 +63,7 @@ def call(
     log: Path,
     env: Mapping[str, str] | None = None,
     same_addresses: bool = False,
+    patience: float = 0.0,
 ) -> Outcome:
     """Call ``target(request, emit)`` in a new process.
 
@@ -73,6 +76,8 @@ def call(
         same_addresses: give the function the same memory addresses every time, as far as the system allows: TensorRT
             orders some of its work by address, and would make other bytes from the same model. The environment is cut
             down to KEPT, because its size moves addresses too.
+        patience: seconds that the function gets after Ctrl-C, which it hears as KeyboardInterrupt, to return what it
+            has by then; a second Ctrl-C ends it at once.
 
     Raises:
         TrtconvError: what the function raised.
@@ -92,14 +97,20 @@ def call(
             env={**_environment(same_addresses), **_NOISE, **(env or {})},
         )
         os.close(write_fd)
-        _LIVE.add(process)
+        _LIVE[process] = patience
+        talk = _Talk(process, messages, emit, log)
         try:
-            return _converse(process, (target, request), messages, emit, log)
+            talk.ask((target, request))
+            try:
+                return talk.answer()
+            except KeyboardInterrupt:
+                return talk.last_words(patience)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted during {target.rpartition(':')[2]}") from None
         finally:
-            _LIVE.discard(process)
+            _LIVE.pop(process)
             _stop(process)
+            talk.close()
 
 
 def _environment(kept_only: bool) -> dict[str, str]:
@@ -107,30 +118,76 @@ def _environment(kept_only: bool) -> dict[str, str]:
 
 
 def stop_all() -> None:
-    """End every child at once: calls in other threads then fail as interrupted."""
-    for process in list(_LIVE):
-        process.terminate()
-
-
-def _converse(process: subprocess.Popen[bytes], request: Any, messages: IO[bytes], emit: Emit, log: Path) -> Outcome:
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # a child that died at once: told below
-        process.stdin.write(pickle.dumps(request))
-        process.stdin.close()
-    while (message := _receive(messages)) is not None:
-        kind, payload = message
-        if kind == "event":
-            emit(payload)
-        elif kind == "result":
-            return Outcome(*payload)
-        elif kind == "error":
-            raise payload
+    """End every child: calls in other threads then fail as interrupted, or return what there is where they may."""
+    for process, patience in list(_LIVE.items()):
+        if patience:
+            _hurry(process, patience)
         else:
-            raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {log}")
-    code = process.wait()
-    if code == -signal.SIGTERM:
-        raise Interrupted("interrupted")
-    raise _death(code, log)
+            process.terminate()
+
+
+def _hurry(process: subprocess.Popen[bytes], patience: float) -> threading.Timer:
+    """Have a child come to its end in so many seconds."""
+    process.send_signal(signal.SIGINT)
+    timer = threading.Timer(patience, process.terminate)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+class _Talk:
+    """What the child says, read by a thread: Ctrl-C in the middle of a message would lose the rest."""
+
+    def __init__(self, process: subprocess.Popen[bytes], messages: IO[bytes], emit: Emit, log: Path) -> None:
+        self.process, self.emit, self.log = process, emit, log
+        self.heard: queue.SimpleQueue[tuple[str, Any] | BaseException | None] = queue.SimpleQueue()
+        self.listener = threading.Thread(target=self.listen, args=(messages,), daemon=True)
+        self.listener.start()
+
+    def ask(self, request: Any) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once: told below
+            self.process.stdin.write(pickle.dumps(request))
+            self.process.stdin.close()
+
+    def listen(self, messages: IO[bytes]) -> None:
+        try:
+            while (message := _receive(messages)) is not None:
+                self.heard.put(message)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
+            self.heard.put(error)
+        self.heard.put(None)
+
+    def answer(self) -> Outcome:
+        while (message := self.heard.get()) is not None:
+            if isinstance(message, BaseException):
+                raise message
+            kind, payload = message
+            if kind == "event":
+                self.emit(payload)
+            elif kind == "result":
+                return Outcome(*payload)
+            elif kind == "error":
+                raise payload
+            else:
+                raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {self.log}")
+        code = self.process.wait()
+        if code in (-signal.SIGTERM, _INTERRUPTED):
+            raise Interrupted("interrupted")
+        raise _death(code, self.log)
+
+    def last_words(self, patience: float) -> Outcome:
+        """The answer of a child that is told to come to an end."""
+        if not patience:
+            raise KeyboardInterrupt
+        timer = _hurry(self.process, patience)
+        try:
+            return self.answer()
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        self.listener.join()
 
 
 def _death(code: int, log: Path) -> ChildCrash:
@@ -179,6 +236,7 @@ def peak_memory() -> int:
 def main() -> None:
     """The child's side."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the parent, whatever kills it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     same_addresses = _SAME_ADDRESSES in sys.argv
     if same_addresses:
         _without_randomization()
@@ -222,6 +280,8 @@ class _Answer:
             value = resolve(target)(request, self.emit)
         except TrtconvError as error:
             self.send("error", error)
+        except KeyboardInterrupt:  # it has nothing to return
+            sys.exit(_INTERRUPTED)
         except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
             self.send("crash", traceback.format_exc())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
     from trtconv.pipeline.workers import Call, Workers
 
 
+PATIENCE = 10.0  # seconds that a measurement gets after Ctrl-C to tell what it has
+
+
 @dataclass(frozen=True)
 class Step:
     """One step as it ended.
 
     Attributes:
         node: the step.
-        status: "done", "from cache", "up to date", "failed", or "skipped" when one that it needs failed or when this
-            machine has no way to run its model.
+        status: "done", "from cache", "up to date", "failed", "partial" where Ctrl-C ended a measurement, or "skipped"
+            when one that it needs failed or when this machine has no way to run its model.
         seconds: wall time it took, now or when it last ran.
         peak_memory: of its process, in bytes.
         result: the stage's result; None for a step that failed or was skipped.
@@ -80,7 +84,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
 
     Raises:
         UsageError: the lock would change, or the bytes came out differently.
-        Interrupted: Ctrl-C; finished steps stay finished.
+        Interrupted: Ctrl-C; finished steps stay finished, and the error's ``steps`` tells of those that ended.
     """
 
     def on_wait() -> None:
@@ -146,13 +150,25 @@ class _Runner:
                 if self.running:
                     self.collect()
         except KeyboardInterrupt:
-            if self.workers is not None:
-                self.workers.stop()
-            raise Interrupted("interrupted; finished steps stay finished") from None
+            self.rescue()
+            stop = Interrupted("interrupted; finished steps stay finished")
+            stop.__dict__["steps"] = list(self.ended.values())
+            raise stop from None
         finally:
             if self.workers is not None:
                 self.workers.close()
         return [self.ended[node.name] for node in steps]
+
+    def rescue(self) -> None:
+        """Stop what is under way; what a measurement has by then is a step's result, but nothing is recorded."""
+        if self.workers is None:
+            return
+        self.workers.stop()
+        for call, (node, _, began) in self.running.items():
+            with contextlib.suppress(TrtconvError):
+                value = call.result().value
+                if STAGES[node.stage].alone:
+                    self.ended[node.name] = Step(node, "partial", time.perf_counter() - began, result=value)
 
     def start(self, node: Node) -> bool:
         """Settle or start a step whose needs are met; False when it must wait."""
@@ -188,7 +204,9 @@ class _Runner:
             from trtconv.pipeline.workers import Workers
 
             self.workers = Workers(self.settings.jobs)
-        return self.workers.start(STAGES[node.stage].function, request, self.listener(node), self.log(node))
+        stage = STAGES[node.stage]
+        patience = PATIENCE if stage.alone else 0.0
+        return self.workers.start(stage.function, request, self.listener(node), self.log(node), patience)
 
     def room_for(self, node: Node) -> bool:
         """Whether a step may start now: what measures time runs alone."""

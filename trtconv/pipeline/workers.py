@@ -19,16 +19,16 @@ class Workers:
     def __init__(self, jobs: int) -> None:
         self._threads = ThreadPoolExecutor(jobs)
 
-    def start(self, function: str, request: Any, emit: Emit, log: Path) -> Call:
+    def start(self, function: str, request: Any, emit: Emit, log: Path, patience: float = 0.0) -> Call:
         """Call ``module:function`` of type (request, emit); see ``child.call``."""
-        return self._threads.submit(child.call, function, request, emit, log)
+        return self._threads.submit(child.call, function, request, emit, log, patience=patience)
 
     def first(self, calls: Iterable[Call]) -> Iterable[Call]:
         """Wait until one of them has ended; all that have."""
         return wait(calls, return_when=FIRST_COMPLETED).done
 
     def stop(self) -> None:
-        """End all processes."""
+        """End all processes, those with patience not before they told what they have."""
         child.stop_all()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from trtconv.cli.options import (
     only_model,
     output_options,
 )
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import Interrupted, UsageError
 
 
 @click.command()
@@ -122,6 +122,10 @@ def bench(
 
     result = measured()
     execute.print_result("bench", result, bench_text(result, model.name), as_json)
+    if result.partial:
+        stop = Interrupted("interrupted: the numbers are partial")
+        stop.__dict__["reported"] = True
+        raise stop
     _judge(gates, model.name, result, measured)
 
 
