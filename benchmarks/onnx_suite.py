@@ -84,7 +84,8 @@ def _compared(target: Path, data: Any) -> tuple[str, str]:
     try:
         session = onnxruntime.session(target)
     except TrtconvError as error:
-        return "converted, no kernel", error.message
+        runs = _loads(target.with_name("model.onnx"))
+        return "wrong" if runs else "converted, no kernel", error.message
     names = [info.name for info in session.inputs]
     for given, wanted in data:
         if not all(isinstance(array, np.ndarray | np.generic) for array in (*given, *wanted)):
@@ -97,6 +98,14 @@ def _compared(target: Path, data: Any) -> tuple[str, str]:
             if array.shape != np.shape(reference) or not _close(array, np.asarray(reference)):
                 return _same_as_source(target.with_name("model.onnx"), given, array)
     return "same outputs", ""
+
+
+def _loads(model: Path) -> bool:
+    try:
+        onnxruntime.session(model, optimize=False)
+    except TrtconvError:
+        return False
+    return True
 
 
 def _same_as_source(model: Path, given: Any, array: np.ndarray) -> tuple[str, str]:

@@ -162,8 +162,9 @@ def _shaped(node: Any, endpoint: Endpoint, shape: tuple[Dim, ...] | None) -> End
     if shape is None:
         if endpoint.shape is None:
             raise ConversionError(f"input {endpoint.name!r} has no shape in the graph",
-                                  hint=f"say it: inputs: {{{endpoint.name}: {{shape: [batch, ...]}}}}, or give it a "
-                                       f"value: source.constants: {{{endpoint.name}: 1.0}}")  # fmt: skip
+                                  hint=f"say it: inputs: {{{endpoint.name}: {{shape: [batch, ...]}}}} "
+                                       f"(--input {endpoint.name}:batch,...), or give a placeholder a value: "
+                                       f"source.constants: {{{endpoint.name}: 1.0}}")  # fmt: skip
         return endpoint
     if endpoint.shape is not None and len(shape) != len(endpoint.shape):
         raise UsageError(f"inputs.{endpoint.name}.shape: {list(shape)} has {len(shape)} dimensions, the model's input "

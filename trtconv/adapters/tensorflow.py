@@ -327,12 +327,12 @@ def refuse_unfeedable(inputs: Iterable[Endpoint]) -> None:
     """Fail on inputs that TensorRT cannot have.
 
     Raises:
-        SourceError: an unknown number of dimensions, or strings.
+        SourceError: strings, or complex numbers.
     """
     for endpoint in inputs:
-        if endpoint.shape is None:
-            raise SourceError(f"input {endpoint.name!r} has no fixed number of dimensions",
-                              hint="export the model with a shape for that input")  # fmt: skip
+        if endpoint.dtype.startswith("complex"):
+            raise SourceError(f"input {endpoint.name!r} is {endpoint.dtype}, which TensorRT cannot take",
+                              hint="export a signature that takes real and imaginary parts as float32")  # fmt: skip
         if endpoint.dtype == "string":
             raise SourceError(f"input {endpoint.name!r} takes strings, which TensorRT cannot",
                               hint="export the part of the model after its text processing")  # fmt: skip

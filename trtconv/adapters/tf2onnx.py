@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, MutableSet
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ OPSETS = range(13, 19)
 
 _WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
 """Operators that the converter maps to something that computes other numbers."""
+
+_BFLOAT16 = 14
+"""TensorFlow's DT_BFLOAT16, which the converter takes for float16."""
 
 
 def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iterable[str] = ()) -> onnx.ModelProto:
@@ -50,6 +55,9 @@ def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iter
         if node.op in _WRONG:
             raise ConversionError(f"node {node.name!r} ({node.op}): {_WRONG[node.op]}",
                                   hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
+        if any(value.type == _BFLOAT16 for value in node.attr.values()):
+            raise ConversionError(f"node {node.name!r} ({node.op}): tf2onnx has no bfloat16",
+                                  hint="export the model in float32, and choose precision: bf16")  # fmt: skip
     inputs = [endpoint.tensor for endpoint in frozen.inputs]
     outputs = [endpoint.tensor for endpoint in frozen.outputs]
     last = [endpoint.tensor for endpoint in frozen.inputs if endpoint.name in set(channels_first)]
@@ -95,6 +103,9 @@ def _require_opset(opset: int) -> None:
 def _repaired() -> Iterator[None]:
     """The converter with its repairs; its failures become ours."""
     _import()
+    failures = _Failures()
+    logger = logging.getLogger("tf2onnx.tfonnx")
+    logger.addHandler(failures)
     try:
         with _product_of_numpy_1(), _sets_with_order():
             yield
@@ -102,8 +113,27 @@ def _repaired() -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:400] or type(error).__name__
-        raise ConversionError(f"tf2onnx cannot convert the graph: {text}",
-                              hint="the log names the node; check the shapes of the inputs") from error  # fmt: skip
+        raise ConversionError(f"{failures.where}tf2onnx cannot convert {'it' if failures.where else 'the graph'}: "
+                              f"{text}", hint="check the shapes of the inputs, or end the model before "
+                              "(convert.outputs)") from error  # fmt: skip
+    finally:
+        logger.removeHandler(failures)
+
+
+class _Failures(logging.Handler):
+    """Where the converter last failed: only its log says it.
+
+    Attributes:
+        where: ``node 'a/b' (Op): ``; empty when it named none.
+    """
+
+    where = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith("Failed to convert node") and isinstance(record.args, tuple):
+            name, *_, summary = record.args
+            op = re.search(r"OP=(\w+)", str(summary))
+            self.where = f"node {name!r} ({op[1] if op else 'operator unknown'}): "
 
 
 def version() -> str:

@@ -19,6 +19,8 @@ exit code and text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from trtconv.core.extras import install_line
@@ -72,6 +74,17 @@ class SourceError(TrtconvError):
 
 class ConversionError(SourceError):
     """A graph cannot be expressed as asked: unsupported operator, dtype or shape."""
+
+
+@contextmanager
+def about(model: object) -> Iterator[None]:
+    """Let what is said of a model begin with its path, where that is not in it."""
+    try:
+        yield
+    except SourceError as error:
+        if str(model) not in error.message:
+            error.message = f"{model}: {error.message}"
+        raise
 
 
 class BuildError(TrtconvError):

@@ -67,6 +67,12 @@ def require_onnx(model: onnx.ModelProto, *, plugins: bool = False) -> None:
                           hint=_remedy(node.op_type, why, suggest=plugins))  # fmt: skip
 
 
+_REMEDIES = dict.fromkeys(
+    ("PyFunc", "EagerPyFunc", "PyFuncStateless"),
+    "it calls Python code that is not part of the model: write it with TensorFlow's own operators",
+)
+
+
 def require_tensors(model: onnx.ModelProto) -> None:
     """Fail on an input that is a sequence, an optional or a map.
 
@@ -87,6 +93,8 @@ def _remedy(op: str, why: str, *, suggest: bool) -> str:
     """What to do; names of a converter's source are no misspelt names of ONNX, so none is suggested for them."""
     if "from opset" in why:
         return "choose that opset with convert.opset (--opset)"
+    if op in _REMEDIES:
+        return _REMEDIES[op]
     near = suggest and did_you_mean(op, {schema.name for schema in onnx.defs.get_all_schemas()})
     return near or "end the model before that node (convert.outputs), or replace the layer that makes it"
 

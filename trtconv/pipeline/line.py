@@ -121,6 +121,7 @@ class _SharedSteps:
             section.check_data,
             section.tolerance,
             section.support,
+            self.source.path,
         )
         return Node(
             "convert",

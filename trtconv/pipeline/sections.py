@@ -34,9 +34,12 @@ def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
     """The trained model, cut where the job says.
 
     Raises:
-        UsageError: outputs named twice.
+        UsageError: outputs named twice, or parts of a SavedModel for another source.
     """
     section = job.source
+    if found != "saved_model" and (section.signature or section.tags):
+        word = "signature" if section.signature else "tags"
+        raise UsageError(f"source.{word} is for SavedModels, and {section.path} is {found}", hint="leave it out")
     if section.register_output and job.convert.outputs:
         raise UsageError("source.register_output and convert.outputs both name outputs", hint="keep one of them")
     first = registered_first(section)

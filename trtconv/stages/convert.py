@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv import __version__
+from trtconv.core import errors
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
@@ -31,6 +32,7 @@ class ConvertRequest:
         check_data: .npz with the inputs to compare on; None: random ones.
         tolerance: largest difference allowed, over the largest value of the output.
         support: whether to ask the installed TensorRT which nodes it takes.
+        origin: what the source was frozen from, for messages.
     """
 
     source: SourceSpec
@@ -44,6 +46,7 @@ class ConvertRequest:
     check_data: Path | None = None
     tolerance: float = 1e-4
     support: bool = True
+    origin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
         AccuracyGateError: the model computes something else than its source.
         MissingPackage: TensorFlow or tf2onnx is needed and not installed.
     """
+    with errors.about(request.origin or request.source.path):
+        return _converted(request, emit)
+
+
+def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     from trtconv.core import memory
     from trtconv.graph import check, clean, layout, model_io, reshape
 

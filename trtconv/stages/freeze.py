@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trtconv.core import errors
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import InputSpec, SourceSpec, TensorInfo
 
@@ -49,6 +50,11 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
         UsageError: shapes that do not fit the inputs.
         MissingPackage: TensorFlow is not installed.
     """
+    with errors.about(request.source.path):
+        return _frozen(request, emit)
+
+
+def _frozen(request: FreezeRequest, emit: Emit) -> FreezeResult:
     from dataclasses import replace
 
     from trtconv import sources

@@ -96,11 +96,13 @@ def _source(
         table.setdefault(name, {})["profile"] = profile
     for text in layouts:
         name, _, layout = text.rpartition("=")
+        if not name:
+            raise UsageError(f"--layout {text}: expected NAME=nchw", hint=f"for example --layout {text}=nchw")
         table.setdefault(name, {})["layout"] = layout
     return {
         "source.format": ("--format", format_),
         "source.signature": ("--signature", signature),
-        "inputs": ("--input" if inputs else "--shapes", table),
+        "inputs": ("--input" if inputs else "--layout" if layouts else "--shapes", table),
         "convert.outputs": ("--output-name", list(names)),
     }
 
