@@ -52,9 +52,12 @@ def _section(path: str, model: type[Section]) -> Iterator[str]:
 
 def _inner(annotation: Any) -> tuple[type[Section] | None, str]:
     """The section that a field holds, and what stands between it and the field: nothing, or a name of its own."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, Section):
-            return part, ".<name>" if get_origin(annotation) is dict else ""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation, ""
+    for part in get_args(annotation):
+        section, suffix = _inner(part)
+        if section is not None:
+            return section, ".<name>" if get_origin(annotation) is dict else suffix
     return None, ""
 
 
@@ -63,7 +66,7 @@ def _form(annotation: Any) -> str:
     if origin is Annotated:
         parsers = [_parser(mark) for mark in parts[1:] if isinstance(mark, Before)]
         special = next((FORMS[name] for name in parsers if name in FORMS), "")
-        return special or (f"{_form(get_args(parts[0])[0])}, or a list" if "_listed" in parsers else _form(parts[0]))
+        return special or (f"{_form(get_args(parts[0])[0])}, or a list" if "listed" in parsers else _form(parts[0]))
     if origin is Literal:
         return ", ".join(f"`{part}`" for part in parts)
     if origin in (Union, UnionType):

@@ -28,7 +28,7 @@ def job_for(network: Any, folder: Path) -> Any:
 def test_a_dynamic_batch_gets_a_profile(tmp_path: Path) -> None:
     job = job_for(residual_cnn(), tmp_path)
     assert job.source.path == tmp_path / "net.onnx"
-    assert job.inputs["image"].profile.opt == [8]
+    assert job.inputs["image"].profile[0].opt == [8]
     assert job.precision == ["fp32", "fp16"]
     names = [step.name for step in line(job, Layout(tmp_path, "net"))]
     assert names == ["convert", *(f"{stage}[{p}]" for p in ("fp32", "fp16") for stage in ("lower", "build", "bench"))]
@@ -38,7 +38,7 @@ def test_more_dynamic_dimensions_get_full_shapes(tmp_path: Path) -> None:
     inputs = [value("token ids", ["batch", "length", 4])]
     pair = onnx.helper.make_node("Relu", ["token ids"], ["y"])
     job = job_for(model([pair], inputs, [value("y", ["batch", "length", 4])]), tmp_path)
-    assert job.inputs["token ids"].profile.max == [32, 256, 4]
+    assert job.inputs["token ids"].profile[0].max == [32, 256, 4]
 
 
 def test_fixed_shapes_and_typed_models_stay_as_they_are(tmp_path: Path) -> None:

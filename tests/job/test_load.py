@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from trtconv.core.errors import JobError
+from trtconv.core.records import TensorInfo
 from trtconv.job.load import load_job, validate
 from trtconv.job.schema import Job
 from trtconv.job.section import Section, keys, kinds
 from trtconv.job.tree import PATH_KEYS, read
+from trtconv.pipeline import sections
+from trtconv.pipeline.cells import Cell
 
 MINIMAL = "version: 1\nsource: {path: model.onnx}\n"
 
@@ -87,7 +90,7 @@ bench:
         "job.yaml:5:18: inputs.image.shape: expected a positive size, -1, or a name such as batch as a dimension, "
         "got 8.5",
         "job.yaml:5:41: inputs.image.profile: expected min <= opt <= max, got [4], [2], [8]",
-        'job.yaml:7:10: bench.batch.0: expected a whole number, got "one"',
+        'job.yaml:7:10: bench.batch: expected a whole number, got "one"',
         "job.yaml:8:13: bench.duration: expected a duration such as 200ms or 3s",
         "job.yaml:9:14: bench.semantics: unknown value 'trtexec12'; expected trtexec10, trtexec11, app, pipelined; "
         "did you mean 'trtexec11'?",
@@ -120,7 +123,7 @@ def test_single_problems(folder, text, expected):
 @pytest.mark.parametrize(
     ("assignment", "expected"),
     [
-        ("precision=fp61", "--set precision=fp61: precision.0: unknown value 'fp61'"),
+        ("precision=fp61", "--set precision=fp61: precision: unknown value 'fp61'"),
         ("build.workspce=1", "--set build.workspce=1: unknown key 'workspce'; expected backend, workspace, "),
         ("build", "--set build: expected KEY.KEY=VALUE"),
         ("version.x=1", "--set version.x=1: version is not a mapping"),
@@ -160,7 +163,7 @@ def test_environment_variables_have_the_type_of_what_they_hold(folder, monkeypat
         "job.yaml:4:10: the environment variable TEST_NOT_SET is not set"
     )
     assert problems(folder, MINIMAL + "bench:\n  batch: '${TEST_BATCH}'\n") == [
-        'job.yaml:4:10: bench.batch.0: expected a whole number, got "4"'
+        'job.yaml:4:10: bench.batch: expected a whole number, got "4"'
     ]
 
 
@@ -187,7 +190,7 @@ def test_problems_of_extended_files_point_there(folder):
         "base.yaml:2:20: build.workspace: expected a size such as 512MiB or 1GiB, got 'big'",
         "base.yaml:3:1: unknown key 'precison'; expected version, name, output, source, inputs, convert, precision, "
         "matrix, calibrate, lower, build, verify, infer, bench, gates; did you mean 'precision'?",
-        'job.yaml:3:16: bench.batch.0: expected a whole number, got "x"',
+        'job.yaml:3:16: bench.batch: expected a whole number, got "x"',
     ]
 
 
@@ -227,3 +230,18 @@ def test_example_jobs_lack_nothing_but_their_data(path):
     except JobError as error:
         text = error.message.splitlines()
     assert [line for line in text if "no such file or folder" not in line] == []
+
+
+def test_an_input_may_have_several_profiles(folder):
+    text = (
+        MINIMAL + "inputs:\n  a: {profile: [{min: 1, opt: 1, max: 1}, {min: 2, opt: 8, max: 9}]}\n  b: {profile: %s}\n"
+    )
+    one = "{min: 1, opt: 4, max: 16}"
+    job = load(folder, text % one)
+    assert [profile.opt for profile in job.inputs["a"].profile] == [[1], [8]]
+    found = sections.ranges(Cell("fp32", "fp32", job).profiles(()), (TensorInfo("a", "float", ("n", 3)),))
+    assert [(each["a"].optimum, each["b"].maximum) for each in found] == [((1, 3), (16,)), ((8, 3), (16,))]
+    assert problems(folder, text % f"[{one}, {one}, {one}]") == [
+        "job.yaml:4:3: inputs: as many profiles are expected of each input with several, got {'a': 2, 'b': 3}"
+    ]
+    assert problems(folder, text % "[]")[0].startswith("job.yaml:5:16: inputs.b.profile: expected 1 or more items")

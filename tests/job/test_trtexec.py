@@ -29,6 +29,7 @@ from trtconv.core.lazy import resolve
 from trtconv.job import trtexec
 from trtconv.job.load import load_job
 from trtconv.job.trtexec_flags import CHOICES, EXPORTS, FLAGS
+from trtconv.job.trtexec_line import parse
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line, upto
 from trtconv.pipeline.nodes import STAGES, History
@@ -69,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def translated(text: str) -> trtexec.Translation:
-    given = trtexec.parse(shlex.split(text))
+    given = parse(shlex.split(text))
     return trtexec.translate(given, command._facts(given))
 
 
@@ -124,7 +125,7 @@ def test_no_flag_of_a_line_is_dropped(case: dict[str, Any], folder: Path) -> Non
 )
 def test_the_emitted_job_makes_the_same_typed_onnx(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     flags = shlex.split(case["line"])
-    given = trtexec.parse(flags)
+    given = parse(flags)
     wanted = translated(case["line"])
     direct = command._validated(command._with_samples(wanted, tmp_path / "inputs.npz"), tmp_path / "direct", "m")
     command._emit(wanted, tmp_path / "emitted/job.yaml", given, flags)
@@ -152,7 +153,7 @@ def typed(job: Any, folder: Path) -> str:
 
 def test_samples_of_an_emitted_job_are_those_of_the_line(folder: Path, tmp_path: Path) -> None:
     text = "--onnx=net.onnx --loadInputs=image:image.bin --shapes=image:2x8x8x1"
-    command._emit(translated(text), tmp_path / "job.yaml", trtexec.parse(text.split()), text.split())
+    command._emit(translated(text), tmp_path / "job.yaml", parse(text.split()), text.split())
     job = load_job(tmp_path / "job.yaml")
     np.testing.assert_array_equal(np.load(job.bench.data.path)["image"], images(2))
     wrong = translated("--onnx=net.onnx --loadInputs=image:image.bin --shapes=image:4x8x8x1")
@@ -163,8 +164,8 @@ def test_samples_of_an_emitted_job_are_those_of_the_line(folder: Path, tmp_path:
 def test_every_flag_has_a_fate_and_a_reason() -> None:
     assert {flag.fate for flag in FLAGS.values()} == {"honoured", "no effect", "refused"}
     assert all(len(flag.text) > 8 for flag in FLAGS.values())
-    mapped = "".join((ROOT / f"trtconv/{file}").read_text() for file in
-                     ("job/trtexec.py", "job/trtexec_shapes.py", "cli/commands/trtexec.py"))  # fmt: skip
+    files = ("job/trtexec.py", "job/trtexec_line.py", "job/trtexec_shapes.py", "cli/commands/trtexec.py")
+    mapped = "".join((ROOT / f"trtconv/{file}").read_text() for file in files)
     tables = {*CHOICES, *(flag for pair in EXPORTS.values() for flag in pair)}
     honoured = [name for name, flag in FLAGS.items() if flag.fate == "honoured"]
     assert [name for name in honoured if f'"{name}"' not in mapped and name not in tables] == []
@@ -228,6 +229,19 @@ def test_files_of_a_measurement(folder: Path, trtconv: Any) -> None:
     assert again.returncode == 0, again.stderr
     assert json.loads((folder / "again.json").read_text()) == list(written.values())
     assert "--workspace has no effect: the engine is built already" in again.stdout
+
+
+@pytest.mark.rtx
+def test_several_profiles_are_built_in(folder: Path, trtconv: Any) -> None:
+    bounds = [[1, 1, 1], [2, 8, 32]]
+    flags = [f"--{bound}Shapes=image:{size}x8x8x1" for sizes in bounds for bound, size in
+             zip(("min", "opt", "max"), sizes, strict=True)]  # fmt: skip
+    done = trtconv("trtexec", "--onnx=net.onnx", "--profile=0", *flags[:3], "--profile=1", *flags[3:],
+                   "--saveEngine=p.engine", "--skipInference", cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((folder / "p.engine.json").read_text())
+    found = [[profile["image"][bound][0] for bound in ("min", "opt", "max")] for profile in facts["profiles"]]
+    assert found == bounds
 
 
 @pytest.mark.rtx

@@ -59,7 +59,8 @@ def _deepest(path: Path) -> str:
     return "" if missing == path else f" ({missing} is not there)"
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """A single item as a list of one."""
     return value if isinstance(value, list) else [value]
 
 
@@ -89,7 +90,7 @@ def _dims(value: Any) -> Any:
 
 def _sizes(value: Any) -> Any:
     """A bound of a profile: one number for every dynamic dimension, or a full shape."""
-    sizes = _listed(value)
+    sizes = listed(value)
     if not sizes or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
         raise ValueError(f"expected a positive number, or a full shape such as [1, 224, 224, 3], got {value!r}")
     return sizes
@@ -105,7 +106,7 @@ Bytes = Annotated[int, Before(_bytes, text=True), key(gt=0)]
 Seconds = Annotated[float, Before(_seconds, text=True), key(ge=0)]
 Shape = Annotated[list[Any], Before(_dims)]
 Sizes = Annotated[list[int], Before(_sizes, one=True)]
-Precisions = Annotated[list[Precision], Before(_listed, one=True), key(least=1)]
-Names = Annotated[list[str], Before(_listed, one=True)]
-Percentiles = Annotated[list[Annotated[float, key(ge=0, le=100)]], Before(_listed, one=True), key(least=1)]
-Batches = Annotated[list[Annotated[int, key(gt=0)]], Before(_listed, one=True), key(least=1)]
+Precisions = Annotated[list[Precision], Before(listed, one=True), key(least=1)]
+Names = Annotated[list[str], Before(listed, one=True)]
+Percentiles = Annotated[list[Annotated[float, key(ge=0, le=100)]], Before(listed, one=True), key(least=1)]
+Batches = Annotated[list[Annotated[int, key(gt=0)]], Before(listed, one=True), key(least=1)]

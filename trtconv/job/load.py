@@ -60,11 +60,12 @@ def checked(section: type[S], tree: Tree, base: Path) -> S:
 
 def _told(tree: Tree, problem: Problem) -> tuple[str, str]:
     """(place, text) of a problem."""
+    loc = tree.written(problem.loc)
     if problem.kind == "key":
-        return tree.place(problem.loc, of_key=True), problem.text
-    if not problem.loc:  # a rule between sections: its text begins with the key to look at
+        return tree.place(loc, of_key=True), problem.text
+    if not loc:  # a rule between sections: its text begins with the key to look at
         return tree.place((problem.text.partition(":")[0],)), problem.text
-    return tree.place(problem.loc), f"{'.'.join(map(str, problem.loc))}: {problem.text}"
+    return tree.place(loc), f"{'.'.join(map(str, loc))}: {problem.text}"
 
 
 def _order(problem: tuple[str, str]) -> tuple[str, list[int], str]:

@@ -21,8 +21,9 @@ from trtconv.job.fields import (
     Seconds,
     Shape,
     Sizes,
+    listed,
 )
-from trtconv.job.section import Section, key, rule
+from trtconv.job.section import Before, Section, key, rule
 
 
 class Data(Section):
@@ -78,7 +79,9 @@ class Input(Section):
     layout: Literal["keep", "nchw"] = key(
         "keep", description="nchw: the ONNX model and the engine take it channels first, the source channels last"
     )
-    profile: Profile | None = key(None, description="range of shapes for the engine (default: batch 1, 8, 32)")
+    profile: Annotated[list[Profile], Before(listed, one=True), key(least=1)] | None = key(
+        None, description="range of shapes for the engine, or several (default: batch 1, 8, 32)"
+    )
 
 
 class Convert(Section):
@@ -292,6 +295,12 @@ class Job(Section):
     infer: Infer | None = None
     bench: Bench | None = None
     gates: list[Gate] = key([], description="bounds that the run must keep: exit 6 for accuracy, 7 for the others")
+
+    @rule
+    def _as_many_profiles(self) -> None:
+        counts = {name: len(spec.profile) for name, spec in self.inputs.items() if spec.profile and spec.profile[1:]}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"inputs: as many profiles are expected of each input with several, got {counts}")
 
     @rule
     def _gates_have_measures(self) -> None:

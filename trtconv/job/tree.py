@@ -46,6 +46,13 @@ class Tree:
             loc = loc[:-1]
         return table.get(loc) or self.values[()]
 
+    def written(self, loc: Loc) -> Loc:
+        """A path as the file has it: a single item that stands for a list of one has no index there."""
+        kept: Loc = ()
+        for part in loc:
+            kept = kept if isinstance(part, int) and (*kept, part) not in self.values else (*kept, part)
+        return kept
+
 
 PATH_KEYS = ("path", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""

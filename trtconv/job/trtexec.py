@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.backends.rules import RULES
-from trtconv.core.errors import UsageError
-from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import parse_bytes
 from trtconv.job.trtexec_flags import BUILDING, CHOICES, EXPORTS, FLAGS, MEASURING, ONLY_11
+from trtconv.job.trtexec_line import fail
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
-
-REPEATABLE = frozenset({"uffInput", "output"})
 
 Given = Mapping[str, tuple[str, ...]]
 
@@ -55,48 +52,11 @@ class Translation:
     exports: Mapping[str, Path] = field(default_factory=dict)
 
 
-def parse(arguments: Sequence[str]) -> Given:
-    """Flags with their values.
-
-    Raises:
-        UsageError: all at once: unknown flags with the nearest name, values that are missing or too many.
-    """
-    given: dict[str, tuple[str, ...]] = {}
-    problems = []
-    for argument in arguments:
-        name, equals, value = argument.removeprefix("--").partition("=")
-        problem = _malformed(argument, name, bool(equals))
-        if not problem and name in given and name not in REPEATABLE:
-            problem = f"--{name} is given twice"
-        problems += [problem] if problem else []
-        given[name] = (*given.get(name, ()), value)
-    _fail(problems)
-    return given
-
-
-def _malformed(argument: str, name: str, has_value: bool) -> str:
-    if not argument.startswith("--"):
-        return f"{argument}: expected a flag; a value follows its flag after '=', as in --onnx=model.onnx"
-    if name not in FLAGS:
-        nearest = did_you_mean(f"--{name}", [f"--{known}" for known in FLAGS])
-        return f"--{name}: no flag of trtexec 8.6, 10 or 11; {nearest}".rstrip("; ")
-    if FLAGS[name].takes and not has_value:
-        return f"--{name}: needs a value: --{name}={FLAGS[name].takes}"
-    if has_value and not FLAGS[name].takes:
-        return f"--{name}: takes no value"
-    return ""
-
-
-def _fail(problems: Sequence[str]) -> None:
-    if problems:
-        raise UsageError("\n".join(problems), hint="docs/trtexec.md says of every flag what becomes of it")
-
-
 def translate(given: Given, model: Model) -> Translation:
     """The job that does what a command line asks for.
 
     Args:
-        given: of ``parse``.
+        given: of ``trtexec_line.parse``.
         model: facts about the model or engine that it names.
 
     Raises:
@@ -124,7 +84,7 @@ class _Line:
         if not (self.has("skipInference") or self.has("buildOnly")):
             job["bench"] = self.bench(shapes)
         samples, exports = self.samples(), self.exports("bench" in job)
-        _fail(self.problems)
+        fail(self.problems)
         return Translation(job, tuple(self.notes), samples, shapes, exports)
 
     def has(self, flag: str) -> bool:
@@ -183,8 +143,8 @@ class _Line:
             if self.has("batch") or self.has("maxBatch"):
                 opt = self.whole("batch") or 1
                 table[name]["profile"] = {"min": [1], "opt": [opt], "max": [max(self.whole("maxBatch"), opt)]}
-        for name, profile in profiles(self.given, self.model.inputs, self.problems, self.notes).items():
-            table.setdefault(name, {})["profile"] = profile
+        for name, found in profiles(self.given, self.model.inputs, self.problems, self.notes).items():
+            table.setdefault(name, {})["profile"] = found if len(found) > 1 else found[0]
         outputs = [name for text in self.given.get("output", ()) for name in text.split(",")]
         parts: dict[str, Any] = {"inputs": table} if table else {}
         return parts | ({"convert": {"outputs": outputs}} if outputs else {})

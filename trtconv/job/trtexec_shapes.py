@@ -13,11 +13,15 @@ Given = Mapping[str, tuple[str, ...]]
 Inputs = Sequence[TensorInfo] | None
 
 
-def read(given: Given, flag: str, inputs: Inputs, problems: list[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of one flag; a scalar has an empty one. What is wrong is added to ``problems``."""
+BOUNDS = ("minShapes", "optShapes", "maxShapes")
+
+
+def read(given: Given, flag: str, inputs: Inputs, problems: list[str], profile: int = 0) -> dict[str, tuple[int, ...]]:
+    """The shapes of one flag in a profile; a scalar has an empty one. What is wrong is added to ``problems``."""
     shapes = {}
     known = None if inputs is None else [info.name for info in inputs]
-    for pair in filter(None, given.get(flag, ("",))[-1].split(",")):
+    values = given.get(flag, ())
+    for pair in filter(None, values[profile].split(",") if profile < len(values) else ()):
         quoted, colon, text = pair.rpartition(":")
         name = quoted.strip().strip("'")
         dims = () if text in ("", "scalar") else tuple(text.lower().split("x"))
@@ -33,15 +37,28 @@ def read(given: Given, flag: str, inputs: Inputs, problems: list[str]) -> dict[s
     return shapes
 
 
-def profiles(given: Given, inputs: Inputs, problems: list[str], notes: list[str]) -> dict[str, dict[str, Any]]:
-    """The profile of each input that has one, as the job's keys.
+def profiles(given: Given, inputs: Inputs, problems: list[str], notes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The profiles of each input that has any, as the job's keys: as many of each, one for every --profile."""
+    count = max(len(given.get(flag, ())) for flag in ("profile", *BOUNDS)) or 1
+    each = [_profile(given, inputs, problems, notes, number) for number in range(count)]
+    missing = [f"--profile={number}: expected shapes of {name}" for number, found in enumerate(each)
+               for name in each[0] if name not in found]  # fmt: skip
+    problems += missing
+    if count > 1 and "shapes" in given and "optShapes" not in given:
+        problems.append("--shapes: several profiles need --minShapes, --optShapes and --maxShapes of their own")
+    return {} if missing else {name: [found[name] for found in each] for name in each[0]}
+
+
+def _profile(
+    given: Given, inputs: Inputs, problems: list[str], notes: list[str], number: int
+) -> dict[str, dict[str, Any]]:
+    """One profile, as the job's keys.
 
     As in trtexec, --shapes alone is minimum, optimum and maximum in one, a bound that is missing is the optimum, and a
     dynamic dimension that nothing is said of becomes 1.
     """
-    low, opt, high, only = (
-        read(given, flag, inputs, problems) for flag in ("minShapes", "optShapes", "maxShapes", "shapes")
-    )
+    low, opt, high = (read(given, flag, inputs, problems, number) for flag in BOUNDS)
+    only = read(given, "shapes", inputs, problems)
     bounded = low or opt or high
     if (low or high) and not opt:
         problems.append("--minShapes and --maxShapes need --optShapes: the shapes to be fast at")

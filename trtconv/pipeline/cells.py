@@ -27,12 +27,12 @@ class Cell:
     job: Job
     profile: Profile | None = None
 
-    def profiles(self, interface: tuple[TensorInfo, ...]) -> Mapping[str, Profile]:
-        """The profile of each input that has one."""
+    def profiles(self, interface: tuple[TensorInfo, ...]) -> Mapping[str, list[Profile]]:
+        """The profiles of each input that has any."""
         if self.profile is None:
             return {name: spec.profile for name, spec in self.job.inputs.items() if spec.profile is not None}
         dynamic = [t.name for t in interface if any(not isinstance(dim, int) or dim < 0 for dim in t.shape)]
-        return dict.fromkeys(dynamic, self.profile)
+        return {name: [self.profile] for name in dynamic}
 
 
 def cells(job: Job) -> list[Cell]:

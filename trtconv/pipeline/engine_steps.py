@@ -89,7 +89,7 @@ class EngineSteps:
                 section.layer_details,
             )
 
-        profiles = {name: sections.plain(spec.profile) for name, spec in cell.job.inputs.items()}
+        profiles = {name: sections.plain(spec)["profile"] for name, spec in cell.job.inputs.items()}
         return self.node(
             "build",
             request=request,

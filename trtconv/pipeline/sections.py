@@ -93,14 +93,18 @@ def keep(section: Keep) -> KeepRules:
     return KeepRules(tuple(section.ops), tuple(section.names), section.limit)
 
 
-def ranges(wanted: Mapping[str, Profile], interface: tuple[TensorInfo, ...]) -> tuple[Mapping[str, ShapeRange], ...]:
+def ranges(
+    wanted: Mapping[str, list[Profile]], interface: tuple[TensorInfo, ...]
+) -> tuple[Mapping[str, ShapeRange], ...]:
     """Profiles with full shapes; a single number stands for every dynamic dimension.
 
-    A name that the model does not have stays: the build stage reports it with the names there are.
+    An input with one profile has it in all of them. A name that the model does not have stays: the build stage reports
+    it with the names there are.
     """
     known = {tensor.name: tensor.shape for tensor in interface}
-    found = {name: _range(profile, known.get(name, ())) for name, profile in wanted.items()}
-    return (found,) if found else ()
+    count = max(map(len, wanted.values()), default=0)
+    full = {name: [_range(each, known.get(name, ())) for each in profiles] for name, profiles in wanted.items()}
+    return tuple({name: each[number % len(each)] for name, each in full.items()} for number in range(count))
 
 
 def _range(profile: Profile, shape: tuple[int | str, ...]) -> ShapeRange:

@@ -46,9 +46,9 @@ def trtexec(flags: tuple[str, ...]) -> None:
 
 
 def _run(flags: tuple[str, ...]) -> None:
-    from trtconv.job import trtexec
+    from trtconv.job import trtexec, trtexec_line
 
-    given = trtexec.parse(flags)
+    given = trtexec_line.parse(flags)
     if "loadEngine" in given:
         _engine(given)
         return
