@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from tests.backends.models import conv_net, images
+from tests.cli.test_digits import classified
 from trtconv.adapters import cuda, tensorrt
+from trtconv.backends import messages
 from trtconv.backends.runner import Runner, open_engine, open_onnx, open_runner
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
@@ -152,3 +156,62 @@ def test_a_second_start_finds_its_kernels(engine: Path) -> None:
     runner.close()
     assert engine.with_name(engine.name + ".kernels").stat().st_size > 0
     open_engine(engine).close()
+
+
+def test_digits_are_classified_through_yaml_alone(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    result, _ = classified(tmp_path)
+    assert result["runner"].startswith("TensorRT")
+    assert result["fell_back"] == ""
+    assert result["samples"] == 360
+
+
+def test_values_of_an_input_decide_shapes(tmp_path: Path, api: str) -> None:
+    """Expand: TensorRT wants the wanted shape in host memory before a run."""
+    path = expanding(tmp_path)
+    runner = open_engine(path, device_api=api)
+    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+    assert runner.engine.on_host == {"s"}
+    for rows in (3, 7, 3, 1, 16):
+        found = runner.run({"x": x, "s": np.array([rows, 4])})["y"]
+        assert np.array_equal(found, np.broadcast_to(x, (rows, 4)))
+    runner.close()
+
+
+def expanding(folder: Path) -> Path:
+    """An engine whose output has the shape that its input ``s`` says, built straight through TensorRT's interface."""
+    if not any(found.version and found.flavor.name == "rtx" for found in tensorrt.probe()):
+        pytest.skip("TensorRT-RTX is not installed")
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("s", TensorProto.INT64, [2])]  # fmt: skip
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"])
+    graph = helper.make_graph([helper.make_node("Expand", ["x", "s"], ["y"])], "expand", ends, [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    loaded = tensorrt.load("rtx")
+    api: Any = loaded.api
+    _, logger = messages.listen(loaded)
+    builder = api.Builder(logger)
+    network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert api.OnnxParser(network, logger).parse(model.SerializeToString())
+    profile = builder.create_optimization_profile()
+    profile.set_shape_input("s", (1, 4), (8, 4), (16, 4))
+    config = builder.create_builder_config()
+    config.add_optimization_profile(profile)
+    path = folder / "expand.engine"
+    path.write_bytes(bytes(memoryview(builder.build_serialized_network(network, config))))
+    return path
+
+
+def test_too_many_contexts_tell_what_memory_is_needed(engine: Path) -> None:
+    """As many bytes as the GPU has are gone: a context cannot be made, and the message says what to lower."""
+    runner = open_engine(engine)
+    device, taken = runner.engine.device, []
+    while device.memory_info()[0] > 64 << 20:
+        taken.append(device.memory(max(device.memory_info()[0] - (48 << 20), 1 << 20)))
+    with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: .* needed, .* free") as raised:
+        device.memory(1 << 30)
+    assert "lower the batch size" in raised.value.hint
+    for memory in taken:
+        memory.close()
+    assert len(runner.run({"x": images(2)})["y"]) == 2
+    runner.close()
