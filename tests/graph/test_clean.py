@@ -186,6 +186,19 @@ def test_preparing_brings_old_forms_up_to_date() -> None:
     assert all(node.name for node in model.graph.node)
 
 
+@pytest.mark.parametrize("size", [(16, 12), (4, 3), (5, 4), (24, 18), (7, 11), (40, 31)])
+def test_nearest_neighbours_are_said_in_half_pixels(size: tuple[int, int]) -> None:
+    body = """(float[1, 1, 8, 6] x) => (float[1, 1, H, W] y) { y = Resize <coordinate_transformation_mode =
+              "tf_half_pixel_for_nn", mode = "nearest", nearest_mode = "floor"> (x, , , sizes) }"""
+    model = build(body, {"sizes": np.array([1, 1, *size], np.int64)})
+    image = np.arange(48, dtype=np.float32).reshape(1, 1, 8, 6)
+    clean.prepare(model)
+    (node,) = model.graph.node
+    assert editing.attribute(node, "coordinate_transformation_mode") == b"half_pixel"
+    rows, columns = (np.floor((np.arange(n) + 0.5) * old / n).astype(int) for n, old in zip(size, (8, 6), strict=True))
+    np.testing.assert_array_equal(compute(model, {"x": image})["y"][0, 0], image[0, 0][np.ix_(rows, columns)])
+
+
 def test_a_file_format_later_than_its_operators_is_lowered() -> None:
     model = build("(float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
     model.ir_version = onnx.IR_VERSION

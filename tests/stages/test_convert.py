@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from trtconv.adapters import onnxruntime
 from trtconv.core import child
 from trtconv.core.errors import ConversionError, SourceError, UsageError
 from trtconv.core.events import Event, Message
-from trtconv.core.records import InputSpec, SourceSpec, TensorInfo
+from trtconv.core.records import FeedSpec, InputSpec, SourceSpec, TensorInfo
 from trtconv.stages.convert import ConvertRequest, ConvertResult, convert
 from trtconv.stages.freeze import FreezeRequest
+from trtconv.stages.reference import ReferenceRequest
 
 MODELS = ["cnn", "cnn_keras", "two", "two_keras", "wave_keras", "up", "down"]
 
@@ -117,6 +119,59 @@ def test_operators_that_the_converter_lacks(zoo: Path, in_one_child: Callable[..
     got = onnxruntime.session(tmp_path / "known.onnx").run({"z": z})
     np.testing.assert_allclose(got["log1p"], np.log1p(z * z), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got["expm1"], np.expm1(z), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.tf
+def test_what_the_converter_cannot_do_is_named(zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path) -> None:
+    cases = {
+        "bfloat16": (r"\(Cast\): tf2onnx has no bfloat16", "precision: bf16"),
+        "spectrum": (r"node 'PartitionedCall/FFT' \(FFT\): tf2onnx cannot convert it: ", "convert.outputs"),
+        "python": (r"node 'StatefulPartitionedCall/PyFunc': operator PyFunc is not an ONNX", "TensorFlow's own"),
+    }
+    calls: list[tuple[str, Any]] = []
+    for name in cases:
+        frozen, source = tmp_path / f"{name}.pb", SourceSpec(zoo / "odd", signature=name)
+        request = ConvertRequest(SourceSpec(frozen), tmp_path / f"{name}.onnx", origin=source.path)
+        calls += [("freeze", FreezeRequest(source, frozen)), ("convert", request)]
+    for error, (says, hint) in zip(in_one_child(calls)[1::2], cases.values(), strict=True):
+        assert isinstance(error, ConversionError)
+        assert error.message.startswith(f"{zoo / 'odd'}: ")  # what the user named, and not what it was frozen to
+        assert re.search(says, error.message), error
+        assert hint in error.hint
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.tf
+def test_inputs_of_any_number_of_dimensions_get_those_asked_for(
+    zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path
+) -> None:
+    source, shape = SourceSpec(zoo / "odd", signature="rank"), (InputSpec("x", ("batch", 4)),)
+    frozen = tmp_path / "x.pb"
+    calls = [("freeze", FreezeRequest(source, frozen, shape)),
+             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    _, result = in_one_child(calls)
+    assert result.inputs == (TensorInfo("x", "float", ("batch", 4)),)
+    assert result.checked
+
+
+@pytest.mark.tf
+def test_nearest_neighbours_are_those_of_tensorflow(
+    zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path
+) -> None:
+    """TensorFlow rounds halves up, ONNX's default rounds them down: at twice or half the size every pixel is a half."""
+    source = SourceSpec(zoo / "odd", signature="nearest")
+    image = np.random.default_rng(0).standard_normal((2, 8, 6, 3)).astype(np.float32)
+    np.savez(tmp_path / "image.npz", image=image)
+    calls = [("freeze", FreezeRequest(source, tmp_path / "x.pb")),
+             ("convert", ConvertRequest(SourceSpec(tmp_path / "x.pb"), tmp_path / "x.onnx")),
+             ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "image.npz"), tmp_path / "r.npz"))]  # fmt: skip
+    _, result, _ = in_one_child(calls)
+    got = onnxruntime.session(result.model).run({"image": image})
+    with np.load(tmp_path / "r.npz") as wanted:
+        assert got.keys() == set(wanted.files) == {"up", "down", "third"}
+        for name in wanted.files:
+            np.testing.assert_array_equal(got[name], wanted[name])
+    assert result.refused == ()  # in a form that TensorRT takes
 
 
 # ONNX sources need no TensorFlow.

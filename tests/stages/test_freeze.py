@@ -65,10 +65,12 @@ def test_what_a_model_cannot_give(refusals: Callable[..., Any], zoo: Path, tmp_p
         (module("count"), "(AssignAddVariableOp) changes a variable", "only computes"),
         (module("text"), "input 'words' takes strings", "after its text processing"),
         (module("up", outputs=("positve",)), "no output or node 'positve'", "did you mean 'positive'?"),
+        ({"source": SourceSpec(zoo / "odd", signature="complex")}, "odd: input 'x' is complex64", "float32"),
+        ({"source": SourceSpec(zoo / "odd", signature="rank")}, "odd: input 'x' has no shape", "--input x:batch,..."),
         ({"source": SourceSpec(zoo / "lambda.keras")}, "Python code in a Lambda layer", "--allow-code"),
         (module("up", inputs=(InputSpec("x", (4,)),)), "has 1 dimensions, the model's input ['batch', 4]", "batch"),
     ])  # fmt: skip
-    assert [error.exit_code for error in errors] == [3] * 7 + [2]
+    assert [error.exit_code for error in errors] == [3] * 9 + [2]
 
 
 def damaged(zoo: Path, tmp_path: Path, change: Callable[[Path], None]) -> Path:

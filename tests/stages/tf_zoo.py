@@ -23,6 +23,8 @@ def make(folder: Path, _emit: Emit) -> None:
     module = _module(tf)
     tf.saved_model.save(module, str(folder / "module"), signatures={
         name: getattr(module, name) for name in ("up", "down", "count", "special", "text")})  # fmt: skip
+    odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest")
+    tf.saved_model.save(odd, str(folder / "odd"), signatures={name: getattr(odd, name) for name in names})
 
 
 def _cnn(keras: Any) -> Any:
@@ -86,6 +88,39 @@ def _module(tf: Any) -> Any:
             return {"lengths": tf.strings.length(words)}
 
     return Module()
+
+
+def _odd(tf: Any) -> Any:
+    """Signatures with something about them that ONNX or the converter lacks, and one that it gets wrong alone."""
+    number = tf.TensorSpec([None, 4], name="x")
+
+    class Odd(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.complex64, name="x")])
+        def complex(self, x):  # type: ignore[no-untyped-def]
+            return {"y": x * x}
+
+        @tf.function(input_signature=[tf.TensorSpec(None, name="x")])
+        def rank(self, x):  # type: ignore[no-untyped-def]
+            return {"y": tf.nn.relu(x)}
+
+        @tf.function(input_signature=[number])
+        def bfloat16(self, x):  # type: ignore[no-untyped-def]
+            return {"y": tf.cast(tf.nn.relu(tf.cast(x, tf.bfloat16)), tf.float32)}
+
+        @tf.function(input_signature=[number])
+        def spectrum(self, x):  # type: ignore[no-untyped-def]
+            return {"y": tf.math.real(tf.signal.fft(tf.cast(x, tf.complex64)))}
+
+        @tf.function(input_signature=[number])
+        def python(self, x):  # type: ignore[no-untyped-def]
+            return {"y": tf.reshape(tf.numpy_function(lambda a: a * 2, [x], tf.float32), [-1, 4])}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 6, 3], name="image")])
+        def nearest(self, image):  # type: ignore[no-untyped-def]
+            sizes = {"up": (16, 12), "down": (5, 4), "third": (24, 18)}
+            return {name: tf.image.resize(image, size, method="nearest") for name, size in sizes.items()}
+
+    return Odd()
 
 
 def run(calls: list[tuple[str, Any]], emit: Emit) -> list[Any]:

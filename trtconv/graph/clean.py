@@ -41,6 +41,24 @@ def prepare(model: onnx.ModelProto) -> None:
     for graph in editing.graphs(model.graph):
         for tensor in graph.initializer:
             _to_raw(tensor)
+        for node in graph.node:
+            if node.op_type == "Resize":
+                _count_from_half_pixels(node)
+
+
+def _count_from_half_pixels(node: Any) -> None:
+    """Say TensorFlow's nearest neighbour in the way that TensorRT reads too.
+
+    tf_half_pixel_for_nn with floor takes pixel floor((x + 0.5) / scale); half_pixel with round_prefer_ceil takes
+    floor(((x + 0.5) / scale - 0.5) + 0.5), which is the same.
+    """
+    modes = {
+        item.name: item for item in node.attribute if item.name in ("coordinate_transformation_mode", "nearest_mode")
+    }
+    given = {name: item.s for name, item in modes.items()}
+    if given == {"coordinate_transformation_mode": b"tf_half_pixel_for_nn", "nearest_mode": b"floor"}:
+        modes["coordinate_transformation_mode"].s = b"half_pixel"
+        modes["nearest_mode"].s = b"round_prefer_ceil"
 
 
 def clean(model: onnx.ModelProto, passes: Iterable[str] | None = None) -> None:
