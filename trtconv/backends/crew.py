@@ -48,7 +48,7 @@ def forks(runner: Runner, wanted: int) -> Iterator[list[Runner]]:
 
 @contextlib.contextmanager
 def workers(
-    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, other: Shapes | None
+    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, other: Shapes | None, readers: int = 0
 ) -> Iterator[Crew]:  # fmt: skip
     """Runners for threads that read and run samples; on a GPU they share fewer contexts than there are threads.
 
@@ -58,6 +58,7 @@ def workers(
         sizes: shapes of some query.
         usual: shapes that most queries have; None where they differ.
         other: shapes of a query that differs; None: there is none.
+        readers: threads that are wanted on a GPU at least, to read samples.
     """
     if not isinstance(runner, EngineRunner):
         yield Crew([runner.fork() for _ in range(contexts or _THREADS)], contexts or _THREADS)
@@ -65,15 +66,17 @@ def workers(
     runner.rest()
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(contextlib.closing(Pool(runner.engine, contexts or _CONTEXTS, usual, other)))
-        each = [PooledRunner(pool, runner.describe()) for _ in range(_threads(len(pool), runner, sizes))]
+        each = [
+            PooledRunner(pool, runner.describe()) for _ in range(_threads(max(len(pool) + 2, readers), runner, sizes))
+        ]
         for member in each:
             stack.callback(member.close)
         yield Crew([*each], len(pool))
 
 
-def _threads(contexts: int, runner: Runner, sizes: Shapes) -> int:
+def _threads(least: int, runner: Runner, sizes: Shapes) -> int:
     """So many that some read while others wait for the GPU, and that their pinned memory stays within bounds."""
-    wanted = max(contexts + 2, (os.cpu_count() or 2) * 3 // 4)
+    wanted = max(least, (os.cpu_count() or 2) * 3 // 4)
     size = sum(math.prod(sizes[info.name]) * dtypes.numpy_type(info.dtype).itemsize for info in runner.inputs)
     return max(min(wanted, _PINNED // max(size, 1)), 2)
 

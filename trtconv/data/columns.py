@@ -16,6 +16,7 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import images
 from trtconv.data.arrays import Array, open_npy, open_npz_member
+from trtconv.data.decoding import BadImage, Decoders
 from trtconv.data.preprocess import Chain
 
 _DTYPES = {"float": np.float32, "double": np.float64, "bfloat16": ml_dtypes.bfloat16,
@@ -79,6 +80,18 @@ class Column:
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    @property
+    def pictures(self) -> bool:
+        """Whether every part is an image, in the input's type once it is prepared."""
+        return all(_is_picture(part) and part.dtype == self.dtype for part in self.parts)
+
+    def decode(self, rows: np.ndarray, out: np.ndarray, decoders: Decoders) -> None:
+        """``read``, by other processes; only for pictures."""
+        try:
+            decoders.read([self.parts[row].path for row in rows], out)
+        except BadImage as error:
+            raise BadSample(error.problem.message, hint=error.problem.hint).at(int(rows[error.place])) from None
 
     def kinds(self, rows: np.ndarray) -> np.ndarray:
         """A number per sample; samples with the same one have the same shape."""
@@ -293,6 +306,7 @@ class _Prepared:
     def __init__(self, part: Part, chain: Chain) -> None:
         self._part, self._chain = part, chain
         self.path, self.label = part.path, part.label
+        self.of_picture = isinstance(part, _Image)
         if isinstance(part, _Image) and chain.fixes_size:
             self.shape: tuple[int | None, ...] = (1, *chain.shape((None, None, 3)))  # no need to look into the file
         else:
@@ -314,6 +328,10 @@ class _Prepared:
             return work(sample)
         except UsageError as error:
             raise BadSample(f"{self.label}: {error.message}", hint=error.hint).at(int(number)) from None
+
+
+def _is_picture(part: Part) -> bool:
+    return isinstance(part, _Image) or (isinstance(part, _Prepared) and part.of_picture)
 
 
 def _finite(values: np.ndarray) -> bool:

@@ -13,6 +13,7 @@ from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import preprocess
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.columns import BadSample, Column, open_column
+from trtconv.data.decoding import Decoders
 
 __all__ = ["BadSample", "Feed", "open_feed"]
 
@@ -79,14 +80,27 @@ class Feed:
         """Full shapes of the inputs for one of the groups, or for a part of it."""
         return {column.info.name: column.shape(rows) for column in self._columns}
 
-    def read(self, rows: np.ndarray, into: Mapping[str, np.ndarray]) -> None:
+    @property
+    def pictures(self) -> bool:
+        """Whether all samples are images that processes of their own can decode."""
+        return len(self._columns) == 1 and self._columns[0].pictures
+
+    def read(self, rows: np.ndarray, into: Mapping[str, np.ndarray], decoders: Decoders | None = None) -> None:
         """Copy samples to arrays of their shapes.
+
+        Args:
+            rows: their numbers, ascending.
+            into: by input.
+            decoders: processes that decode pictures; None: this thread does.
 
         Raises:
             BadSample: one that is damaged, or that the input's type cannot hold; with its number.
         """
         for column in self._columns:
-            column.read(rows, into[column.info.name])
+            if decoders is None:
+                column.read(rows, into[column.info.name])
+            else:
+                column.decode(rows, into[column.info.name], decoders)
 
     def files(self, rows: np.ndarray) -> list[str] | None:
         """The name of the file of each sample, where every file holds one sample; else None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from trtconv.core.records import FeedSpec
 
 if TYPE_CHECKING:
     from trtconv.backends.runner import Runner
+    from trtconv.data.decoding import Decoders
     from trtconv.data.feeds import Feed
     from trtconv.data.writers import Writer
 
 _BATCH = 32  # samples per run where neither the request nor the model says
+_MANY = 200  # images
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,18 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
     from trtconv.backends import crew, profiles
-    from trtconv.data import writers
+    from trtconv.data import decoding, writers
 
     work = _Work(request, runner, emit)
     groups = list(work.feed.groups(request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH))
     usual, other = work.feed.usual(groups)
     clock = time.monotonic
     begun = clock()
-    with crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, other) as team:
+    readers = _readers(work.feed, len(groups), runner)
+    with (
+        decoding.decoders(request.data.preprocess, readers) as work.decoders,
+        crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, other, readers) as team,
+    ):
         ready = clock()
         with writers.open_writer(request.output, len(work.feed)) as writer:
             results = _InOrder(writer, work.feed, emit)
@@ -125,6 +132,14 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
     return InferResult(request.output, runner.describe(), fell_back, results.samples, done - ready, accuracy,
                        tuple(work.skipped), team.contexts, ready - begun, len(team.runners))  # fmt: skip
+
+
+def _readers(feed: Feed, groups: int, runner: Runner) -> int:
+    """Processes to decode images in, where a GPU waits for them and there are enough for starting them to pay."""
+    from trtconv.backends.runner import EngineRunner
+
+    worth = isinstance(runner, EngineRunner) and feed.pictures and len(feed) >= _MANY
+    return min(os.cpu_count() or 1, groups) if worth else 0
 
 
 @dataclass(frozen=True)
@@ -153,6 +168,7 @@ class _Work:
 
         self.strict, self.emit = request.strict, emit
         self.skipped: list[str] = []
+        self.decoders: Decoders | None = None
         self.feed = open_feed(request.data, runner.inputs, None if request.strict else self.skip)
         self.labels = self.feed.labels()
         names = [info.name for info in runner.outputs]
@@ -165,7 +181,9 @@ class _Work:
         good, outputs = rows, None
         while len(good) and outputs is None:
             try:
-                outputs = runner.run_filled(self.feed.shapes(good), partial(self.feed.read, good))
+                outputs = runner.run_filled(
+                    self.feed.shapes(good), partial(self.feed.read, good, decoders=self.decoders)
+                )
             except BadSample as problem:
                 if self.strict:
                     raise
