@@ -51,7 +51,7 @@ precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them
 convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to an engine: cost, error, verdicts; minutes, and 4 GB
 	$(BIN)/python scripts/convert_zoo.py
 
-bench-convert: $(VENV)/.has-demo ## time and memory of converting ResNet50, beside bare tf2onnx (which takes 6 GB)
+bench-convert: $(VENV)/.has-demo ## time and memory of converting 0.1, 0.6 and 2.4 GB of weights, beside bare tf2onnx (8 GB)
 	$(BIN)/python benchmarks/convert.py
 
 onnx-suite: $(VENV)/.has-demo ## convert every model that ONNX tests its own backends with
