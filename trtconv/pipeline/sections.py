@@ -11,6 +11,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
 from trtconv.job.schema import Data, Job, Keep, Profile, Source
 from trtconv.job.section import Section
+from trtconv.sources import require_fitting
 
 _PATHS = ("path", "cache", "data", "timing_cache")
 
@@ -34,12 +35,9 @@ def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
     """The trained model, cut where the job says.
 
     Raises:
-        UsageError: outputs named twice, or parts of a SavedModel for another source.
+        UsageError: outputs named twice, or what means nothing for this kind of source.
     """
     section = job.source
-    if found != "saved_model" and (section.signature or section.tags):
-        word = "signature" if section.signature else "tags"
-        raise UsageError(f"source.{word} is for SavedModels, and {section.path} is {found}", hint="leave it out")
     if section.register_output and job.convert.outputs:
         raise UsageError("source.register_output and convert.outputs both name outputs", hint="keep one of them")
     first = registered_first(section)
@@ -49,11 +47,13 @@ def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
             return CutInput(node)
         return CutInput(node, ("batch", *(dims[1:] + dims[:1] if node.partition(":")[0] in first else dims)))
 
-    return SourceSpec(
+    spec = SourceSpec(
         section.path, found, section.signature, tuple(section.tags), allow_code, tuple(section.constants.items()),
         tuple(cut(node, dims) for node, dims in section.register_input.items()), outputs(job),
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
     )  # fmt: skip
+    require_fitting(spec, found)
+    return spec
 
 
 def outputs(job: Job) -> tuple[str, ...]:

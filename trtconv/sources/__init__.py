@@ -60,11 +60,22 @@ def open_model(spec: SourceSpec) -> Model:
         MissingPackage: its framework is not installed.
     """
     name = spec.format if spec.format != "auto" else detect(spec.path)
+    require_fitting(spec, name)
+    model: Model = resolve(FORMATS[name])(spec)
+    return model
+
+
+def require_fitting(spec: SourceSpec, name: str) -> None:
+    """Fail on what is said of a source and means nothing for its format.
+
+    Raises:
+        UsageError: cuts or constants without nodes, signature or tags of what is no SavedModel.
+    """
     if (spec.cuts or spec.constants) and name not in CUTTABLE:
         raise UsageError(f"{spec.path}: register_input and constants are for frozen graphs and checkpoints, this is "
                          f"{name}", hint="freeze it first: trtconv freeze")  # fmt: skip
-    model: Model = resolve(FORMATS[name])(spec)
-    return model
+    if (spec.signature or spec.tags) and name != "saved_model":
+        raise UsageError(f"{spec.path}: signature and tags are for SavedModels, this is {name}", hint="leave them out")
 
 
 def detect(path: Path) -> str:
