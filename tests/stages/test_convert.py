@@ -174,6 +174,21 @@ def test_nearest_neighbours_are_those_of_tensorflow(
     assert result.refused == ()  # in a form that TensorRT takes
 
 
+@pytest.mark.tf
+@pytest.mark.rtx
+def test_what_tensorrt_refuses_is_named_as_in_both_models(
+    zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path
+) -> None:
+    frozen, source = tmp_path / "x.pb", SourceSpec(zoo / "odd", signature="suppress")
+    calls = [("freeze", FreezeRequest(source, frozen)),
+             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    _, result = in_one_child(calls)
+    (refused,) = result.refused
+    (made,) = [node.name for node in onnx.load(result.model).graph.node if node.op_type == "NonMaxSuppression"]
+    origin = r"\(from TensorFlow's '\S+/keep/NonMaxSuppressionV\d'\); end the model at boxes"
+    assert re.match(rf"node '{made}' \(NonMaxSuppression\): TensorRT-RTX .* {origin}", refused)
+
+
 # ONNX sources need no TensorFlow.
 
 NET = """<ir_version: 6, opset_import: ["" : 11]>

@@ -23,7 +23,7 @@ def make(folder: Path, _emit: Emit) -> None:
     module = _module(tf)
     tf.saved_model.save(module, str(folder / "module"), signatures={
         name: getattr(module, name) for name in ("up", "down", "count", "special", "text")})  # fmt: skip
-    odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest")
+    odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest", "suppress")
     tf.saved_model.save(odd, str(folder / "odd"), signatures={name: getattr(odd, name) for name in names})
 
 
@@ -119,6 +119,10 @@ def _odd(tf: Any) -> Any:
         def nearest(self, image):  # type: ignore[no-untyped-def]
             sizes = {"up": (16, 12), "down": (5, 4), "third": (24, 18)}
             return {name: tf.image.resize(image, size, method="nearest") for name, size in sizes.items()}
+
+        @tf.function(input_signature=[tf.TensorSpec([9, 4], name="boxes"), tf.TensorSpec([9], name="scores")])
+        def suppress(self, boxes, scores):  # type: ignore[no-untyped-def]
+            return {"best": tf.gather(boxes, tf.image.non_max_suppression(boxes, scores, 3, name="keep"))}
 
     return Odd()
 

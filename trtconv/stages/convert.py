@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class _Work:
         first: inputs that the model takes channels first.
         unchecked: why the two cannot be compared.
         quantized: whether the source computes in integers what the model computes in floating point.
-        names: nodes of the source.
+        nodes: operators of the source's nodes, by name.
     """
 
     model: Any
@@ -100,7 +101,7 @@ class _Work:
     first: frozenset[str] = frozenset()
     unchecked: str = ""
     quantized: bool = False
-    names: frozenset[str] = frozenset()
+    nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 _QUANTIZED = 0.05
@@ -238,7 +239,7 @@ def _from_frozen(request: ConvertRequest, emit: Emit) -> _Work:
                      "source.constants: {keep_prob: 1.0} switches it off", "warning"))  # fmt: skip
     sample = None if request.source.cuts or request.source.constants else frozen_files.sample(request.source.path)
     return _Work(model, lambda: GraphNetwork(frozen), sample, first, "it draws random numbers" if random else "",
-                 names=frozenset(node.name for node in frozen.graph.node))  # fmt: skip
+                 nodes={node.name: node.op for node in frozen.graph.node})  # fmt: skip
 
 
 def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
@@ -337,7 +338,8 @@ def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tupl
         return "", ()
     verdict = support.verdict(made, made.with_name("parser.log"))
     refused = tuple(
-        f"{refusal.why}{_origin(refusal.node, work.names)}; {refusal.remedy}" for refusal in verdict.refusals
+        f"{refusal.why}{_origin(refusal.node, refusal.op, work.nodes)}; {refusal.remedy}"
+        for refusal in verdict.refusals
     )
     for text in refused:
         emit(Message(f"{verdict.asked} will not build this: {text}", "warning"))
@@ -346,11 +348,18 @@ def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tupl
     return verdict.asked, refused
 
 
-def _origin(node: str, names: frozenset[str]) -> str:
-    """The TensorFlow node that an ONNX node was made from: tf2onnx appends ``__12`` or a part of its own."""
+def _origin(node: str, op: str, nodes: Mapping[str, str]) -> str:
+    """The TensorFlow node that an ONNX node was made from.
+
+    tf2onnx appends ``__12`` or a part of its own to the name; a node that it calls after its operator only is the one
+    of that operator (NonMaxSuppression of NonMaxSuppressionV3), if there is one.
+    """
     name = re.sub(r"__\d+$", "", node)
-    while name and name not in names:
+    while name and name not in nodes:
         name = name.rpartition("/")[0]
+    alike = [name for name, kind in nodes.items() if op and kind.startswith(op)]
+    if not name and len(alike) == 1:
+        name = alike[0]
     return f" (from TensorFlow's {name!r})" if name and name != node else ""
 
 
