@@ -142,7 +142,7 @@ def test_energy_without_a_gpu_is_refused_after_the_report(trtconv, folder):
         (["bench", "model.onnx", "--set", "bench.batch=4"], "--set goes with a job file"),
         (["bench", "model.onnx", "--gate", "engine_size<=1MiB"], "of a model, only latency_p50"),
         (["bench", "model.onnx", "--gate", "latency<=1ms"], "measure: unknown value 'latency'"),
-        (["infer", "job.yaml", "-o", "out.npz"], "--output goes with a model"),
+        (["infer", "job.yaml", "-o", "out.npz"], "-o goes with a model"),
         (["infer", "model.onnx", "--force", "infer", "-o", "out.npz", "--data", "data.npz"], "--force goes with a job"),
         (["verify", "job.yaml", "--max-rel", "1"], "--max-rel goes with a model"),
         (["verify", "job.yaml", "--per-layer"], "--per-layer goes with a model"),

@@ -141,7 +141,7 @@ def _refuse(wrong: Callable[[str], bool], text: str, hint: str) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         if wrong(name) and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"{parameter.opts[-1]} {text}", hint=hint)
+            raise UsageError(f"{parameter.opts[0]} {text}", hint=hint)
 
 
 def existing(path: Path) -> Path:

@@ -1,8 +1,9 @@
-"""The stages that make files, on a job or on a model and options. The options are the job's keys."""
+"""The stages that make files, on a job or on a model and options. An option is a row that names its key of the job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from trtconv.cli.options import (
     existing,
     is_job,
     job_options,
+    only_job,
+    only_model,
     output_options,
     parse_constants,
     parse_profile,
@@ -19,249 +22,204 @@ from trtconv.cli.options import (
 )
 from trtconv.core.errors import UsageError
 
-_MODEL = click.argument("model", type=click.Path(path_type=Path))
-_OUTPUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write (for a model).")
-_INPUT = click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME[:SHAPE]",
-    help="Shape of an input, as in --input image:batch,28,28,1.",
-)
-_NAMED = click.option("--output-name", "names", multiple=True, metavar="NAME", help="Output to keep (default: all).")
-_FORMAT = click.option("--format", "format_", help="Source format (default: look at the file).")
-_SIGNATURE = click.option("--signature", help="SavedModel signature.")
-_OPSET = click.option("--opset", type=int, help="ONNX opset (default 17).")
-_TAGS = click.option("--tag", "tags", multiple=True, metavar="TAG", help="SavedModel tags (default: serve).")
-_CONSTANT = click.option(
-    "--constant", "constants", multiple=True, metavar="NAME=VALUE", help="Placeholder with a fixed value: keep_prob=1."
-)
-_LAYOUT = click.option(
-    "--layout", "layouts", multiple=True, metavar="NAME=nchw", help="Input that the model takes channels first."
-)
-_DATA = click.option("--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob.")
-_METHOD = click.option("--method", help="minmax, entropy, percentile or mse (default minmax).")
-_SAMPLES = click.option("--samples", type=int, help="Samples to use at most.")
+
+def _as_given(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
-def _options(*decorators: Any) -> Callable[..., Any]:
-    def apply(command: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed((_MODEL, _OUTPUT, *decorators, job_options, output_options)):
-            command = decorator(command)
-        return command
+@dataclass(frozen=True)
+class _Option:
+    """One option.
 
-    return apply
+    Attributes:
+        spelling: such as ``--opset``.
+        key: of the job, dotted; several options may fill one mapping.
+        settings: for click.
+        value: turns what click gives into the key's value.
+    """
 
+    spelling: str
+    key: str
+    settings: Mapping[str, Any]
+    value: Callable[[Any], Any] = _as_given
 
-def _run(
-    stage: str, kind: str, model: Path, output: Path | None, keys: dict[str, tuple[str, Any]], options: dict[str, Any]
-) -> None:
-    """Run a stage on a job file, or on a model with options."""
-    from trtconv.cli import execute
-
-    if is_job(model):
-        given = [spelling for spelling, value in keys.values() if value not in (None, (), [], {})]
-        if output is not None or given:
-            spelling = given[0] if given else "-o"
-            raise UsageError(
-                f"{spelling} goes with a model; a job file says it itself",
-                hint="use --set KEY=VALUE to override the job",
-            )
-        shown = execute.Output(*(options.pop(name) for name in ("as_json", "log_json", "quiet")))
-        execute.run_job(model, stage=stage, output=shown, **options)
-        return
-    if output is None:
-        raise UsageError(f"{stage} of a model needs -o FILE", hint=f"trtconv {stage} {model} -o FILE")
-    for key, spelling in (("assignments", "--set"), ("force", "--force")):
-        if options.pop(key):
-            raise UsageError(f"{spelling} goes with a job file", hint="use the command's own options for a model")
-    keys = {"source.path": ("MODEL", str(existing(model))), **keys}
-    execute.make_one(stage, kind, output, keys, **options)
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+        return self.spelling.removeprefix("--").replace("-", "_")
 
 
-def _source(
-    format_: str | None,
-    signature: str | None,
-    inputs: tuple[str, ...],
-    names: tuple[str, ...],
-    profiles: tuple[str, ...] = (),
-    layouts: tuple[str, ...] = (),
-) -> dict[str, tuple[str, Any]]:
+def _shapes_of_inputs(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    named = [parse_shape(text, "--input") if ":" in text else (text, None) for text in texts]
+    return {name: {} if shape is None else {"shape": shape} for name, shape in named}
+
+
+def _profiles(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Ranges by input; one that is named again has several profiles."""
     table: dict[str, dict[str, Any]] = {}
-    for text in inputs:
-        name, shape = parse_shape(text, "--input") if ":" in text else (text, None)
-        table[name] = {} if shape is None else {"shape": shape}
-    for text in profiles:
+    for text in texts:
         name, profile = parse_profile(text, "--shapes")
-        table.setdefault(name, {})["profile"] = profile
-    for text in layouts:
+        table.setdefault(name, {"profile": []})["profile"].append(profile)
+    return table
+
+
+def _layouts(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    table = {}
+    for text in texts:
         name, _, layout = text.rpartition("=")
         if not name:
             raise UsageError(f"--layout {text}: expected NAME=nchw", hint=f"for example --layout {text}=nchw")
-        table.setdefault(name, {})["layout"] = layout
-    return {
-        "source.format": ("--format", format_),
-        "source.signature": ("--signature", signature),
-        "inputs": ("--input" if inputs else "--layout" if layouts else "--shapes", table),
-        "convert.outputs": ("--output-name", list(names)),
-    }
+        table[name] = {"layout": layout}
+    return table
 
 
-@click.command()
-@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAGS, _CONSTANT)
-def freeze(
-    model: Path,
-    output: Path | None,
-    inputs: tuple[str, ...],
-    names: tuple[str, ...],
-    format_: str | None,
-    signature: str | None,
-    tags: tuple[str, ...],
-    constants: tuple[str, ...],
-    **options: Any,
+def _row(spelling: str, key: str, text: str, value: Callable[[Any], Any] = _as_given, **settings: Any) -> _Option:
+    return _Option(spelling, key, {"help": text, **settings}, value)
+
+
+_FILE = click.Path(path_type=Path)
+_INPUT = _row("--input", "inputs", "Shape of an input, as in --input image:batch,28,28,1.", _shapes_of_inputs,
+              multiple=True, metavar="NAME[:SHAPE]")  # fmt: skip
+_SHAPES = _row("--shapes", "inputs", "Profile: batch sizes or full shapes; again for another one.", _profiles,
+               multiple=True, metavar="NAME=MINxOPTxMAX")  # fmt: skip
+_LAYOUT = _row("--layout", "inputs", "Input that the model takes channels first.", _layouts, multiple=True,
+               metavar="NAME=nchw")  # fmt: skip
+_NAMED = _row("--output-name", "convert.outputs", "Output to keep (default: all).", multiple=True, metavar="NAME")
+_FORMAT = _row("--format", "source.format", "Source format (default: look at the file).")
+_SIGNATURE = _row("--signature", "source.signature", "SavedModel signature.")
+_TAG = _row("--tag", "source.tags", "SavedModel tags (default: serve).", multiple=True, metavar="TAG")
+_CONSTANT = _row("--constant", "source.constants", "Placeholder with a fixed value: keep_prob=1.",
+                 lambda texts: parse_constants(texts, "--constant"), multiple=True, metavar="NAME=VALUE")  # fmt: skip
+_OPSET = _row("--opset", "convert.opset", "ONNX opset (default 17).", type=int)
+_NO_CHECK = _row("--no-check", "convert.check", "Do not compare the result with its source.",
+                 lambda given: False if given else None, is_flag=True)  # fmt: skip
+_DATA = _row("--data", "calibrate.data.path", "Samples: .npz, .npy, a folder or a glob.", type=_FILE)
+_METHOD = _row("--method", "calibrate.method", "minmax, entropy, percentile or mse (default minmax).")
+_SAMPLES = _row("--samples", "calibrate.data.samples", "Samples to use at most.", type=int)
+_BATCH = _row("--batch", "calibrate.batch", "Samples per run (default 10).", type=int)
+_CACHE = _row("--cache", "calibrate.cache", "Calibration cache, for int8 and fp8.", type=_FILE)
+_TO = _row("--precision", "precision", "fp32, tf32, fp16, bf16, int8 or fp8.")
+_BUILT = _row("--precision", "precision", "Default: fp32, or the file as it is when it is typed ONNX.")
+_BASE = _row("--base", "lower.base", "Precision of what int8 or fp8 leaves alone: fp16 (default) or fp32.")
+_KEEP_OP = _row("--keep-op", "lower.keep.ops", "Operator type that stays in FP32.", multiple=True, metavar="OP")
+_KEEP_NAME = _row("--keep-name", "lower.keep.names", "Nodes that stay in FP32.", multiple=True, metavar="REGEX")
+_IO_TYPES = _row("--io-types", "lower.io_types", "keep (FP32 inputs and outputs, default) or convert.")
+_WORKSPACE = _row("--workspace", "build.workspace", "Memory limit, such as 1GiB.")
+_BACKEND = _row("--backend", "build.backend", "auto (default), tensorrt or rtx.")
+_TARGET = _row("--target", "build.targets", "Compute capability, for TensorRT-RTX.", multiple=True, metavar="smNN")
+
+Prepare = Callable[[Path, dict[str, Any]], None]
+"""Completes or refuses the options given for a model."""
+
+
+def _stage(kind: str, *rows: _Option) -> Callable[[Prepare], click.Command]:
+    """The command of a stage that makes files of one kind, from a function with its name and help."""
+
+    def command(prepare: Prepare) -> click.Command:
+        def run(model: Path, output: Path | None, **options: Any) -> None:
+            given = {row.name: options.pop(row.name) for row in rows}
+            if is_job(model):
+                only_job()
+                _on_job(prepare.__name__, model, options)
+                return
+            only_model()
+            prepare(model, given)
+            if output is None:
+                raise UsageError(f"{prepare.__name__} of a model needs -o FILE",
+                                 hint=f"trtconv {prepare.__name__} {model} -o FILE")  # fmt: skip
+            _on_model(prepare.__name__, kind, model, output, _keys(rows, given), options)
+
+        run.__name__, run.__doc__ = prepare.__name__, prepare.__doc__
+        whole: Callable[..., Any] = run
+        own: list[Any] = [click.option(row.spelling, row.name, **row.settings) for row in rows]
+        for add in reversed([_MODEL, _OUTPUT, *own, job_options, output_options]):
+            whole = add(whole)
+        return click.command()(whole)
+
+    return command
+
+
+_MODEL = click.argument("model", type=_FILE)
+_OUTPUT = click.option("-o", "--output", type=_FILE, help="File to write (for a model).")
+
+
+def _keys(rows: tuple[_Option, ...], given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The job's keys, each with the option that is named when its value is wrong."""
+    keys: dict[str, tuple[str, Any]] = {}
+    for row in rows:
+        value = row.value(given[row.name]) if given[row.name] not in (None, ()) else None
+        spelling, before = keys.get(row.key, (row.spelling, None))
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged = {name: {**before.get(name, {}), **value.get(name, {})} for name in {**before, **value}}
+            keys[row.key] = (spelling, merged)
+        elif value is not None:
+            keys[row.key] = (row.spelling, value)
+    return keys
+
+
+def _on_job(stage: str, job: Path, options: dict[str, Any]) -> None:
+    from trtconv.cli import execute
+
+    shown = execute.Output(*(options.pop(name) for name in ("as_json", "log_json", "quiet")))
+    execute.run_job(job, stage=stage, output=shown, **options)
+
+
+def _on_model(
+    stage: str, kind: str, model: Path, output: Path, keys: dict[str, tuple[str, Any]], options: dict[str, Any]
 ) -> None:
+    from trtconv.cli import execute
+
+    shown = {name: options[name] for name in ("allow_code", "as_json", "log_json", "quiet")}
+    execute.make_one(stage, kind, output, {"source.path": ("MODEL", str(existing(model))), **keys}, **shown)
+
+
+@_stage("frozen", _INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAG, _CONSTANT)
+def freeze(model: Path, given: dict[str, Any]) -> None:
     """Freeze MODEL (a job file, a SavedModel or a Keras file): variables become constants of one graph.
 
     \b
     trtconv freeze saved_model/ -o frozen.pb
     """
-    keys = {**_source(format_, signature, inputs, names), **_graph(tags, constants)}
-    _run("freeze", "frozen", model, output, keys, options)
 
 
-@click.command()
-@_options(_INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAGS, _CONSTANT, _LAYOUT, _OPSET)
-@click.option("--no-check", is_flag=True, help="Do not compare the result with its source.")
-def convert(
-    model: Path,
-    output: Path | None,
-    inputs: tuple[str, ...],
-    names: tuple[str, ...],
-    format_: str | None,
-    signature: str | None,
-    tags: tuple[str, ...],
-    constants: tuple[str, ...],
-    layouts: tuple[str, ...],
-    opset: int | None,
-    no_check: bool,
-    **options: Any,
-) -> None:
+@_stage("onnx", _INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
+def convert(model: Path, given: dict[str, Any]) -> None:
     """Convert MODEL (a job file or any source) to checked, cleaned FP32 ONNX.
 
     \b
     trtconv convert saved_model/ -o model.onnx
     trtconv convert saved_model/ -o model.onnx --input image:batch,224,224,3 --opset 17
     """
-    keys = {
-        **_source(format_, signature, inputs, names, layouts=layouts),
-        **_graph(tags, constants),
-        "convert.opset": ("--opset", opset),
-        "convert.check": ("--no-check", False if no_check else None),
-    }
-    _run("convert", "onnx", model, output, keys, options)
 
 
-def _graph(tags: tuple[str, ...], constants: tuple[str, ...]) -> dict[str, tuple[str, Any]]:
-    return {
-        "source.tags": ("--tag", list(tags)),
-        "source.constants": ("--constant", parse_constants(constants, "--constant")),
-    }
-
-
-@click.command()
-@_options(_DATA, _METHOD, _SAMPLES, _INPUT, _FORMAT)
-@click.option("--batch", type=int, help="Samples per run (default 10).")
-def calibrate(
-    model: Path,
-    output: Path | None,
-    data: Path | None,
-    method: str | None,
-    samples: int | None,
-    inputs: tuple[str, ...],
-    format_: str | None,
-    batch: int | None,
-    **options: Any,
-) -> None:
+@_stage("cache", _DATA, _METHOD, _SAMPLES, _INPUT, _FORMAT, _BATCH)
+def calibrate(model: Path, given: dict[str, Any]) -> None:
     """Measure activation ranges of MODEL on samples and write a calibration cache (TensorRT's text format).
 
     \b
     trtconv calibrate model.onnx --data samples.npz -o model.cache --method entropy
     """
-    if not is_job(model) and data is None:
+    if given["data"] is None:
         raise UsageError(
             "calibrate needs --data FILE: samples from the training set",
             hint="an .npz with one array per input, first axis samples",
         )
-    keys = {
-        **_source(format_, None, inputs, ()),
-        "calibrate.data": ("--data", _data(data, samples)),
-        "calibrate.method": ("--method", method),
-        "calibrate.batch": ("--batch", batch),
-    }
-    _run("calibrate", "cache", model, output, keys, options)
 
 
-@click.command()
-@_options(_INPUT, _FORMAT)
-@click.option("--precision", help="fp32, tf32, fp16, bf16, int8 or fp8.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Calibration cache, for int8 and fp8.")
-@click.option("--base", help="Precision of what int8 or fp8 leaves alone: fp16 (default) or fp32.")
-@click.option("--keep-op", "keep_ops", multiple=True, metavar="OP", help="Operator type that stays in FP32.")
-@click.option("--keep-name", "keep_names", multiple=True, metavar="REGEX", help="Nodes that stay in FP32.")
-@click.option("--io-types", help="keep (FP32 inputs and outputs, default) or convert.")
-def lower(
-    model: Path,
-    output: Path | None,
-    inputs: tuple[str, ...],
-    format_: str | None,
-    precision: str | None,
-    cache: Path | None,
-    base: str | None,
-    keep_ops: tuple[str, ...],
-    keep_names: tuple[str, ...],
-    io_types: str | None,
-    **options: Any,
-) -> None:
+@_stage("typed", _INPUT, _FORMAT, _TO, _CACHE, _BASE, _KEEP_OP, _KEEP_NAME, _IO_TYPES)
+def lower(model: Path, given: dict[str, Any]) -> None:
     """Make the typed ONNX of MODEL for one precision: Cast nodes for fp16, Q/DQ pairs for int8.
 
     \b
     trtconv lower model.onnx -o model.fp16.onnx --precision fp16
     trtconv lower model.onnx -o model.int8.onnx --precision int8 --cache model.cache
     """
-    if not is_job(model) and precision is None:
+    if given["precision"] is None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
-    keys = {
-        **_source(format_, None, inputs, ()),
-        **_lowering(precision, cache),
-        "lower.base": ("--base", base),
-        "lower.keep.ops": ("--keep-op", list(keep_ops)),
-        "lower.keep.names": ("--keep-name", list(keep_names)),
-        "lower.io_types": ("--io-types", io_types),
-    }
-    _run("lower", "typed", model, output, keys, options)
 
 
-@click.command()
-@_options(_INPUT, _FORMAT)
-@click.option("--precision", help="Default: fp32, or the file as it is when it is typed ONNX.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Calibration cache, for int8 and fp8.")
-@click.option("--shapes", multiple=True, metavar="NAME=MINxOPTxMAX", help="Profile: batch sizes or full shapes.")
-@click.option("--workspace", help="Memory limit, such as 1GiB.")
-@click.option("--backend", help="auto (default), tensorrt or rtx.")
-@click.option("--target", "targets", multiple=True, metavar="smNN", help="Compute capability, for TensorRT-RTX.")
-def build(
-    model: Path,
-    output: Path | None,
-    inputs: tuple[str, ...],
-    format_: str | None,
-    precision: str | None,
-    cache: Path | None,
-    shapes: tuple[str, ...],
-    workspace: str | None,
-    backend: str | None,
-    targets: tuple[str, ...],
-    **options: Any,
-) -> None:
+@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _WORKSPACE, _BACKEND, _TARGET)
+def build(model: Path, given: dict[str, Any]) -> None:
     """Build the TensorRT engine of MODEL; its facts go to ENGINE.json beside it.
 
     An ONNX file without --precision is built as it is: what trtconv lower made stays typed as it was made.
@@ -270,26 +228,5 @@ def build(
     trtconv build model.onnx -o model.engine --precision fp16 --shapes image=1x8x32
     trtconv build model.int8.onnx -o model.engine --workspace 1GiB
     """
-    if precision is None and not is_job(model) and model.suffix.lower() == ".onnx":
-        precision = "typed"
-    keys = {
-        **_source(format_, None, inputs, (), shapes),
-        **_lowering(precision, cache),
-        "build.workspace": ("--workspace", workspace),
-        "build.backend": ("--backend", backend),
-        "build.targets": ("--target", list(targets)),
-    }
-    _run("build", "engine", model, output, keys, options)
-
-
-def _lowering(precision: str | None, cache: Path | None) -> dict[str, tuple[str, Any]]:
-    return {
-        "precision": ("--precision", precision),
-        "calibrate.cache": ("--cache", None if cache is None else str(cache)),
-    }
-
-
-def _data(path: Path | None, samples: int | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    return {"path": str(path)} | ({} if samples is None else {"samples": samples})
+    if given["precision"] is None and model.suffix.lower() == ".onnx":
+        given["precision"] = "typed"
