@@ -198,14 +198,14 @@ def pictures(b: Bench) -> None:
     workers: dict[str, Executor] = {"threads": ThreadPoolExecutor(done.threads),
                "processes": ProcessPoolExecutor(done.threads, multiprocessing.get_context("spawn"))}  # fmt: skip
     for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
-        for kind, pool in workers.items():
-            alone = PICTURES / sorted(_seconds(pool, work, files) for _ in range(4))[1]
+        for kind, crew in workers.items():
+            alone = PICTURES / sorted(_seconds(crew, work, files) for _ in range(4))[1]
             gated = name == "decoding" and kind == "processes"  # infer's own workers are processes
             b.row(f"infer of {PICTURES} jpeg files / {name} alone, {kind}", found / alone, ">= 0.9" if gated else "",
                   not gated or found / alone >= 0.9, infer=found, alone=alone, workers=done.threads,
                   preparing=done.preparing)  # fmt: skip
-    for pool in workers.values():
-        pool.shutdown()
+    for each in workers.values():
+        each.shutdown()
 
 
 def _decode(path: Path) -> None:

@@ -87,3 +87,50 @@ def test_which_output_must_be_said() -> None:
 def test_an_output_without_classes() -> None:
     with pytest.raises(UsageError, match=r"shape \[2\], no axis of classes"):
         applied({"argmax": {}}, y=np.zeros(2))
+
+
+def test_threshold_tells_which_values_are_greater() -> None:
+    chain = postprocess.prepare(({"threshold": {"above": 0.5}},), ["y"])
+    assert chain({"y": np.array([[0.4, 0.5, 0.6]])})["y_above"].tolist() == [[False, False, True]]
+    for given in ({}, {"above": "high"}, {"above": True}):
+        with pytest.raises(UsageError, match="expected above as a number"):
+            postprocess.prepare(({"threshold": given},), ["y"])
+
+
+def halved(outputs: Any) -> Any:
+    return {f"{name}_half": value / 2 for name, value in outputs.items()}
+
+
+def shortened(outputs: Any) -> Any:
+    return {name: value[:-1] for name, value in outputs.items()}
+
+
+def broken(outputs: Any) -> Any:
+    raise KeyError("scores")
+
+
+def test_a_function_of_the_users_runs_by_leave_only() -> None:
+    row = {"call": {"function": "tests.data.test_postprocess:halved"}}
+    with pytest.raises(UsageError, match="is code, which runs only by your leave") as raised:
+        postprocess.prepare((row,), ["y"])
+    assert "--allow-code" in raised.value.hint
+    chain = postprocess.prepare((row, {"argmax": {"output": "y_half"}}), ["y", "y_half"], allow_code=True)
+    assert chain({"y": np.array([[1.0, 4.0]])})["y_half_class"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [("shortened", r"must return arrays with one entry per sample \(2\)"), ("broken", "broken raised KeyError")],
+)
+def test_a_function_that_does_not_keep_to_it(function: str, says: str) -> None:
+    chain = postprocess.prepare(
+        ({"call": {"function": f"tests.data.test_postprocess:{function}"}},), ["y"], allow_code=True
+    )
+    with pytest.raises(UsageError, match=says):
+        chain({"y": np.zeros((2, 3))})
+
+
+def test_a_function_that_is_not_there() -> None:
+    for target in ("no_such_module:f", "tests.data.test_postprocess:no_such"):
+        with pytest.raises(UsageError, match="cannot be imported"):
+            postprocess.prepare(({"call": {"function": target}},), ["y"], allow_code=True)
