@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trtconv.calibration import collect as module
-from trtconv.calibration.collect import collect
+from trtconv.calibration.collect import Summary, collect
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Progress, ignore
 
@@ -56,6 +56,23 @@ def test_histograms_count_every_value_once_whatever_the_batch():
         assert one.histograms[name].total == ARRAY.size
         np.testing.assert_array_equal(one.histograms[name].counts, many.histograms[name].counts)
         assert one.histograms[name].amax == measure(Data(ARRAY)).amax[name]
+
+
+def test_summaries_tell_the_range_and_the_values_to_count():
+    def summarised(fetch):
+        def run(feeds):
+            squares = np.square(feeds["x"])
+            return {"square": Summary(squares.max(axis=1), squares[:, ::2])}
+
+        return run
+
+    settings = {"batch": 4, "seed": 0, "emit": ignore}
+    measured = collect(Data(ARRAY), summarised, ["square"], ["x"], ["square"], **settings)
+    assert measured.amax == {"square": np.square(ARRAY).max()}
+    assert measured.histograms["square"].total == ARRAY.size // 2
+    broken = np.where(np.arange(40).reshape(10, 4) == 21, np.inf, ARRAY).astype(np.float32)
+    with pytest.raises(UsageError, match="'square' holds infinity for samples 4 to 7"):
+        collect(Data(broken), summarised, ["square"], ["x"], ["square"], **settings)
 
 
 def test_progress_counts_samples():

@@ -40,6 +40,23 @@ def test_ranges_are_those_of_onnxruntime_on_all_samples_at_once(folder):
     assert events
 
 
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_an_even_selection_of_many_values_gives_nearly_the_same(folder, method, monkeypatch):
+    from trtconv.calibration import collect
+
+    calibrate(request(folder, method), ignore)
+    every = caches.read(folder / f"{method}.cache").amax
+    monkeypatch.setattr(collect, "PER_SAMPLE", 200)  # a fifth of a feature map of the first block
+    monkeypatch.setattr(collect, "VALUES", 1)
+    calibrate(request(folder, method), ignore)
+    some, largest = caches.read(folder / f"{method}.cache").amax, caches.read_facts(folder / f"{method}.cache").amax
+    wanted = magnitudes(residual_cnn(), {"image": images(25)})
+    assert some.keys() == every.keys()
+    for name, amax in some.items():
+        assert largest[name] == pytest.approx(wanted[name], rel=1e-5)  # those are always of every value
+        assert amax == pytest.approx(every[name], rel=1e-5 if method == "minmax" else 0.2)
+
+
 def test_the_sidecar_says_where_the_ranges_come_from(folder):
     calibrate(request(folder, "mse", batch=4, seed=7), ignore)
     facts = caches.read_facts(folder / "mse.cache")

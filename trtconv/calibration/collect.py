@@ -27,7 +27,28 @@ PER_SAMPLE = 2**14
 _BLOCK = 1 << 17  # values whose largest and smallest are looked for while they are in the second-level cache
 
 Arrays = Mapping[str, NDArray[np.generic]]
-Run = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands for a tensor without negative values that is not handed out.
+
+    Attributes:
+        peaks: largest values of its parts, all parts together being the tensor; float32, any shape.
+        sample: an even selection of its values, the same of every sample; None where no histogram is wanted.
+    """
+
+    peaks: NDArray[np.generic]
+    sample: NDArray[np.generic] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.peaks.nbytes + (0 if self.sample is None else self.sample.nbytes)
+
+
+Tensors = Mapping[str, NDArray[np.generic] | Summary]
+Run = Callable[[Arrays], Tensors]
 
 
 class Samples(Protocol):
@@ -73,8 +94,8 @@ def collect(
 
     Args:
         samples: the data.
-        observe: makes, from tensors to have, a function that gives them for a batch. It may overwrite, at the call
-            after the next, what it gave.
+        observe: makes, from tensors to have, a function that gives them, or their summaries, for a batch. It may
+            overwrite, at the call after the next, what it gave.
         tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
@@ -105,13 +126,13 @@ def collect(
     return measured
 
 
-def _ahead(run: Run, batches: Iterator[dict[str, NDArray[np.generic]]]) -> Iterator[tuple[int, Arrays]]:
+def _ahead(run: Run, batches: Iterator[dict[str, NDArray[np.generic]]]) -> Iterator[tuple[int, Tensors]]:
     """(samples, inputs and tensors by name) per batch; the next batch runs while the caller measures this one.
 
     A network rarely keeps all cores busy, and what measuring needs fits into the rest.
     """
 
-    def step() -> tuple[int, Arrays] | None:
+    def step() -> tuple[int, Tensors] | None:
         feeds = next(batches, None)
         return None if feeds is None else (len(next(iter(feeds.values()))), {**run(feeds), **feeds})
 
@@ -149,12 +170,15 @@ class _Pass:
     def __init__(self, measured: Measured, tensors: Sequence[str], samples: int) -> None:
         self._measured = measured
         self._tensors = tensors
-        self._quota = max(PER_SAMPLE, VALUES // max(samples, 1))
+        self._quota = quota(samples)
 
-    def add(self, arrays: Arrays, count: int, which: str) -> None:
+    def add(self, arrays: Tensors, count: int, which: str) -> None:
         """Measure one batch; the first tensor of the graph to break is the one to name."""
         for name in self._tensors:
-            largest, smallest = self._array(name, arrays[name], count)
+            found = arrays[name]
+            largest, smallest = (
+                self._summary(name, found) if isinstance(found, Summary) else self._array(name, found, count)
+            )
             if math.isnan(largest) or math.isnan(smallest):
                 raise _unusable(name, "NaN", which)
             if math.isinf(largest) or math.isinf(smallest):
@@ -166,14 +190,30 @@ class _Pass:
         if not numbers.size:
             return 0.0, 0.0
         largest, smallest = _extremes(numbers.reshape(-1))
+        self._count(name, _selected(numbers, count, self._quota), largest, smallest)
+        return largest, smallest
+
+    def _summary(self, name: str, found: Summary) -> tuple[float, float]:
+        largest, smallest = _extremes(np.ascontiguousarray(found.peaks, np.float32).reshape(-1))
+        if found.sample is not None:
+            self._count(name, np.ascontiguousarray(found.sample, np.float32), largest, 0.0)
+        return largest, smallest
+
+    def _count(self, name: str, numbers: NDArray[np.float32], largest: float, smallest: float) -> None:
         histogram = self._measured.histograms.get(name)
         if histogram is not None and math.isfinite(largest) and math.isfinite(smallest):
-            histogram.add(_selected(numbers, count, self._quota), max(largest, -smallest))
-        return largest, smallest
+            histogram.add(numbers, max(largest, -smallest))
+
+
+def quota(samples: int) -> int:
+    """Values of one sample's tensor that enter its histogram, about."""
+    return max(PER_SAMPLE, VALUES // max(samples, 1))
 
 
 def _extremes(numbers: NDArray[np.float32]) -> tuple[float, float]:
     """Largest and smallest value; NaN when there is one."""
+    if numbers.size <= _BLOCK:
+        return float(numbers.max()), float(numbers.min())
     blocks = [numbers[start : start + _BLOCK] for start in range(0, numbers.size, _BLOCK)]
     pairs = np.array([(block.max(), block.min()) for block in blocks])
     return float(pairs[:, 0].max()), float(pairs[:, 1].min())

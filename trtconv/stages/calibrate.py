@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
@@ -13,8 +13,9 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec
 
 if TYPE_CHECKING:
-    from trtconv.calibration.collect import Measured
+    from trtconv.calibration.collect import Measured, Run
     from trtconv.data.feeds import Feed
+    from trtconv.graph.observe import Probe
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
 def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     """Ranges of all float activations; histograms too where the method needs them."""
     from trtconv.adapters import onnxruntime
-    from trtconv.calibration.collect import Run, collect
+    from trtconv.calibration.collect import collect, quota
     from trtconv.data.feeds import open_feed
     from trtconv.graph import editing, model_io, observe, placement, plain
 
@@ -97,11 +98,26 @@ def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
     tensors += sorted(wanted.difference(tensors))
 
+    histograms = [name for name in tensors if name in wanted] if request.method != "minmax" else []
+    probing = observe.probes(model, tensors, histograms, quota(len(feed)))
+
     def observer(fetch: Sequence[str]) -> Run:
         # threads that spin would take the processor from the histograms
-        return onnxruntime.session(observe.observed(model, fetch), spin=False).run_reusing
+        session = onnxruntime.session(observe.observed(model, fetch, probing), spin=False)
+        return _summaries(session.run_reusing, {name: probing[name] for name in fetch if name in probing})
 
     measured = collect(feed, observer, tensors, [i.name for i in inputs if i.name in tensors],
-                       [name for name in tensors if name in wanted] if request.method != "minmax" else [],
-                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+                       histograms, batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
     return feed, measured
+
+
+def _summaries(run: Callable[[Any], Mapping[str, Any]], probing: Mapping[str, Probe]) -> Run:
+    """The run with a summary in place of every tensor that is probed."""
+    from trtconv.calibration.collect import Summary
+
+    def summarised(feeds: Any) -> Mapping[str, Any]:
+        arrays = run(feeds)
+        found = {name: Summary(arrays[probe.peak], arrays.get(probe.sample)) for name, probe in probing.items()}
+        return {**arrays, **found}
+
+    return summarised
