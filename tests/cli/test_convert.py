@@ -102,7 +102,7 @@ def test_a_folder_with_external_data(model: Path, trtconv: Any, tmp_path: Path) 
     (["--layout", "image=nhwc"], "--layout: inputs.image.layout: unknown value 'nhwc'"),
     (["--signature", "serve"], "signature and tags are for SavedModels, this is onnx"),
     (["--tag", "serve"], "signature and tags are for SavedModels, this is onnx"),
-    (["--constant", "s=1"], "constants are for frozen graphs and checkpoints, this is onnx"),
+    (["--constant", "s=1"], "constants are for frozen graphs, checkpoints and SavedModels, this is onnx"),
 ])  # fmt: skip
 def test_contradictions_are_exit_2(model: Path, trtconv: Any, tmp_path: Path, options: list[str], says: str) -> None:
     done = trtconv("convert", model, "-o", "out.onnx", *options)

@@ -51,8 +51,11 @@ def _lenet(tf: Any, folder: Path) -> None:
             (folder / "frozen.pbtxt").write_text(str(frozen))
             (folder / "unfrozen.pb").write_bytes(graph.as_graph_def().SerializeToString())
             signature = v1.saved_model.predict_signature_def({"image": image}, {"features": hot})
+            drops = v1.saved_model.predict_signature_def({"image": image, "keep_prob": keep}, {"scores": scores})
             builder = v1.saved_model.Builder(str(folder / "saved"))
-            builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+            builder.add_meta_graph_and_variables(
+                session, ["serve"], {"serving_default": signature, "with_dropout": drops}
+            )
             builder.save()
             given = np.random.default_rng(1).standard_normal((3, 12, 12, 1)).astype(np.float32)
             names = ["conv1/Relu", "pool1", "fc1/Relu", "fc2/Relu"]

@@ -29,6 +29,8 @@ SOURCES = {
     "lenet": ("lenet/model.ckpt", {"outputs": ("fc2/Relu",), "constants": (("keep_prob", 1.0),)},
               {"Placeholder": (12, 12, 1)}),
     "saved_v1": ("lenet/saved", {}, {"image": (12, 12, 1)}),
+    "saved_dropout": ("lenet/saved", {"signature": "with_dropout", "constants": (("keep_prob", 1.0),)},
+                      {"image": (12, 12, 1)}),
     "foreign": ("foreign", {}, {"x": (4,)}),
     "keras2": ("keras2.h5", {}, {"series": (5, 3)}),
     **{name: (f"{name}/model", {"outputs": ("out",)}, {"x": (4,)})
@@ -74,8 +76,9 @@ def test_onnx_computes_what_tensorflow_computes(done: dict[str, Any], name: str)
         np.testing.assert_allclose(got[output], reference, rtol=0, atol=1e-4 * np.abs(reference).max())
 
 
-def test_dropout_that_is_off_leaves_nothing_behind(done: dict[str, Any]) -> None:
-    ops = {node.op_type for node in onnx.load(done["lenet"][0].model).graph.node}
+@pytest.mark.parametrize("name", ["lenet", "saved_dropout"])
+def test_dropout_that_is_off_leaves_nothing_behind(done: dict[str, Any], name: str) -> None:
+    ops = {node.op_type for node in onnx.load(done[name][0].model).graph.node}
     assert ops <= {"Transpose", "Conv", "Relu", "MaxPool", "Reshape", "MatMul", "Gemm", "Add"}
 
 

@@ -71,9 +71,12 @@ def require_fitting(spec: SourceSpec, name: str) -> None:
     Raises:
         UsageError: cuts or constants without nodes, signature or tags of what is no SavedModel.
     """
-    if (spec.cuts or spec.constants) and name not in CUTTABLE:
-        raise UsageError(f"{spec.path}: register_input and constants are for frozen graphs and checkpoints, this is "
-                         f"{name}", hint="freeze it first: trtconv freeze")  # fmt: skip
+    if spec.cuts and name not in CUTTABLE:
+        raise UsageError(f"{spec.path}: register_input is for frozen graphs and checkpoints, this is {name}",
+                         hint="freeze it first: trtconv freeze")  # fmt: skip
+    if spec.constants and name not in (*CUTTABLE, "saved_model"):
+        raise UsageError(f"{spec.path}: constants are for frozen graphs, checkpoints and SavedModels, this is {name}",
+                         hint="leave them out")  # fmt: skip
     if (spec.signature or spec.tags) and name != "saved_model":
         raise UsageError(f"{spec.path}: signature and tags are for SavedModels, this is {name}", hint="leave them out")
 

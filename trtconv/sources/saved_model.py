@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trtconv.adapters import tensorflow
+from trtconv.adapters.fixed_inputs import FixedInputs
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
@@ -12,14 +13,15 @@ from trtconv.sources import Model
 
 
 def open_model(spec: SourceSpec) -> Model:
-    """The signature that the spec chooses.
+    """The signature that the spec chooses, without the inputs that it gives a value.
 
     Raises:
         SourceError: damaged or incomplete folder, unknown signature or tags.
+        UsageError: values for what is no input.
     """
     _look(spec.path)
     model: Model = tensorflow.open_saved_model(spec.path, spec.signature, spec.tags)
-    return model
+    return FixedInputs(model, spec) if spec.constants else model
 
 
 def _look(path: Path) -> None:
