@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -64,6 +65,24 @@ def test_int8_convolutions_need_a_recent_tensorrt_rtx(tmp_path, version, refused
     capable.require_int8_conv(wanted, None, version)
     without = job(tmp_path, **keys, lower={"exclude": {"ops": ["Conv"]}})
     capable.require_int8_conv(without, tmp_path / "model.onnx", version)
+
+
+@pytest.mark.parametrize(("precision", "excluded", "hint"), [
+    ("fp32", [], "use fp16"), ("tf32", [], "use fp16"), ("int8", [], r"exclude: {ops: \[MatMul, Gemm\]}"),
+    ("int8", ["MatMul"], ""), ("fp16", [], ""),
+])  # fmt: skip
+def test_turing_has_no_matrix_products_in_fp32(tmp_path, precision, excluded, hint):
+    (tmp_path / "c.cache").write_text(CACHE)
+    keys = {"precision": [precision], "calibrate": {"cache": "c.cache"}, "lower": {"exclude": {"ops": excluded}}}
+    wanted = cells(job(tmp_path, **keys, build={"targets": ["sm75", "sm86"]}))
+    if hint:
+        with pytest.raises(UsageError, match=r"no FP32 matrix products for Turing, and .* has MatMul") as caught:
+            capable.require_products(wanted, tmp_path / "model.onnx")
+        assert re.search(hint, caught.value.hint)
+    else:
+        capable.require_products(wanted, tmp_path / "model.onnx")
+    capable.require_products(wanted, None)
+    capable.require_products(cells(job(tmp_path, **keys, build={"targets": ["sm86"]})), tmp_path / "model.onnx")
 
 
 def test_check_says_so(tmp_path):

@@ -84,6 +84,45 @@ def require_int8_conv(job: Job, model: Path | None, installed: str | None = None
         )
 
 
+def require_products(cells: Iterable[Cell], model: Path | None) -> None:
+    """Refuse matrix products that end in FP32 on Turing, which TensorRT-RTX has none for.
+
+    Those are the products of an FP32 model, and of an INT8 one: theirs are summed in FP32.
+
+    Args:
+        cells: of the job.
+        model: its ONNX file; None when there is none yet (the builder refuses it then).
+
+    Raises:
+        UsageError: with the operators and what to write instead.
+    """
+    wrong = [cell for cell in cells if cell.job.build.backend != "tensorrt" and cell.precision in _SINGLE_PRODUCTS
+             and any(0 < _number(target) < _AMPERE for target in cell.job.build.targets)]  # fmt: skip
+    if not wrong or model is None:
+        return
+    from trtconv.graph import model_io
+
+    present = {node.op_type for node in model_io.load(model, weights=False).graph.node} & _PRODUCTS
+    for cell in wrong:
+        section = cell.job.lower
+        halved = set(section.exclude.ops) if cell.precision == "int8" and section.base == "fp16" else set()
+        if left := sorted(present - halved):
+            raise UsageError(f"{cell.label}: {cell.precision} cannot be built for sm75: TensorRT-RTX has no FP32 "
+                             f"matrix products for Turing, and {model} has {', '.join(left)}",
+                             hint=_SINGLE_PRODUCTS[cell.precision])  # fmt: skip
+
+
+_AMPERE = 80
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+_INSTEAD = "use fp16 there, or leave sm75 out of build.targets"
+_SINGLE_PRODUCTS: Mapping[str, str] = {
+    "fp32": _INSTEAD,
+    "tf32": _INSTEAD,
+    "int8": "leave them out of int8, so that they are FP16: lower: {exclude: {ops: [MatMul, Gemm]}}",
+}
+"""Precision -> what to do about it."""
+
+
 def _number(target: str) -> int:
     """``sm86`` as 86; 0 for a name that the builder will judge."""
     digits = target.lower().removeprefix("sm").replace(".", "").replace("_", "")

@@ -32,7 +32,9 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     source = sections.source(job, found, allow_code=allow_code)
     all_cells = cells(job)
     capable.require(all_cells)
-    capable.require_int8_conv(job, job.source.path if found == "onnx" else None)
+    model = job.source.path if found == "onnx" else None
+    capable.require_int8_conv(job, model)
+    capable.require_products(all_cells, model)
     typed = any(cell.precision == TYPED for cell in all_cells)
     if typed and found != "onnx":
         raise UsageError(
