@@ -209,6 +209,11 @@ def test_stages_on_models_make_the_same_files_as_the_job(ran, digits_data, modul
         "c.cache", "c.cache.json", "f.pb", "f.pb.check.npz", "f.pb.json", "m.engine", "m.engine.json", "m.int8.onnx",
         "m.onnx", "n.onnx",
     ]  # fmt: skip
+    made("build", "m.int8.onnx", "-o", "two.engine", "--shapes", "image=1x1x1", "--shapes", "image=2x32x64")
+    profiles = json.loads((tmp_path / "two.engine.json").read_text())["profiles"]
+    assert [[profile["image"][bound][0] for bound in ("min", "opt", "max")] for profile in profiles] == [
+        [1, 1, 1], [2, 32, 64]
+    ]  # fmt: skip
 
 
 def test_verify_infer_and_bench_on_models(ran, digits_data, module_cli, tmp_path):
