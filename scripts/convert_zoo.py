@@ -33,6 +33,7 @@ from trtconv.report.tables import table
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / "build" / "convert-zoo"
 HEADER = ("model", "source", "opset", "nodes", "s", "peak memory", "max rel error", "transposes", "parser", "builder")
+TAKEN = "takes all"
 _OWN_CACHE = {"TRTCONV_CACHE": "off"}
 
 
@@ -80,7 +81,7 @@ def judge(name: str, model: Model, folder: Path) -> Row:
     missed = [f"error {error:.2g} is over {model.bound:.0e}"] if not error <= model.bound else []
     missed += [f"builder: {builder}"] if not _expected(model, refused, builder) else []
     return Row(name, tuple(missed), result["opset"], result["nodes_after"], run.seconds, run.peak, error,
-               result["transposes"], refused or "takes all", builder)  # fmt: skip
+               result["transposes"], refused or TAKEN, builder)  # fmt: skip
 
 
 def trtconv(*arguments: str) -> Watched:
@@ -137,11 +138,19 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def text(rows: list[Row]) -> list[list[str]]:
-    """Cells of the table."""
+    """Cells of the table; where something is refused, the reason is told by ``reasons``."""
     return [
         [row.name, ZOO[row.name].form, str(row.opset), str(row.nodes), f"{row.seconds:.1f}", format_bytes(row.peak),
-         f"{row.error:.1e}", str(row.transposes), row.parser, row.builder] for row in rows
+         f"{row.error:.1e}", str(row.transposes), row.parser if row.parser == TAKEN else "refuses",
+         row.builder if row.builder.startswith("builds") else "refuses"] for row in rows
     ]  # fmt: skip
+
+
+def reasons(rows: list[Row]) -> list[str]:
+    """What was refused, and why."""
+    said = [(row, row.parser) for row in rows if row.parser != TAKEN]
+    said += [(row, row.builder) for row in rows if not row.builder.startswith("builds")]
+    return [f"{row.name}: {why}" for row, why in said if why]
 
 
 def collected() -> list[Row]:
@@ -169,6 +178,7 @@ def main() -> None:
     rows = collected()
     shown = rows if options.table or not options.models else [row for row in rows if row.name in options.models]
     print(table(list(HEADER), text(shown), "llrrrrrrll"))
+    print("\n".join(reasons(shown)))
     if options.markdown:
         lines = [HEADER, ["---"] * len(HEADER), *text(shown)]
         options.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

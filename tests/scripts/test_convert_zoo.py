@@ -51,7 +51,8 @@ def test_what_cannot_be_built_has_to_be_named_twice(zoo):
 def test_the_table_holds_every_result_and_ends_with_what_was_missed(zoo, tmp_path, monkeypatch, capsys):
     good = zoo.Row("lstm", (), 17, 23, 9.8, 1 << 29, 4e-7, 0, "takes all", "builds in 1.8 s")
     bad = replace(good, name="gru", missed=("error 0.1 is over 1e-04",), error=0.1)
-    for row in (good, bad):
+    refused = replace(good, name="nms", parser="node 'n' has no kernel", builder="cannot build n")
+    for row in (good, bad, refused):
         (tmp_path / f"{row.name}.json").write_text(json.dumps(asdict(row)))
     monkeypatch.setattr(sys, "argv", ["convert_zoo.py", "--table", "--markdown", str(tmp_path / "t.md")])
     with pytest.raises(SystemExit) as ended:
@@ -59,7 +60,8 @@ def test_the_table_holds_every_result_and_ends_with_what_was_missed(zoo, tmp_pat
     assert ended.value.code == 1
     text = capsys.readouterr().out
     assert re.search(r"lstm +SavedModel, Keras 3 +17 +23 +9\.8 +512\.0 MiB +4\.0e-07 +0 +takes all +builds", text)
-    assert text.endswith("gru: error 0.1 is over 1e-04\n")
+    assert re.search(r"nms .* refuses +refuses\n", text)
+    assert text.endswith("nms: node 'n' has no kernel\nnms: cannot build n\ngru: error 0.1 is over 1e-04\n")
     assert (tmp_path / "t.md").read_text().splitlines()[2].startswith("| lstm | SavedModel, Keras 3 | 17 | 23 |")
 
 
