@@ -42,6 +42,14 @@ def test_only_maps_that_cannot_be_negative_are_probed(network):
     assert not probed & {"stem", "block0_second", "block1_skip", "block0_sum"}
 
 
+def test_tensors_with_the_same_values_are_measured_once(network):
+    tensors = observe.activations(network)
+    origins = observe.origins(network, tensors)
+    assert {name: origin for name, origin in origins.items() if origin != name} == {"nchw": "image", "flat": "pooled"}
+    assert list(origins) == tensors
+    assert observe.origins(network, ["flat", "logits"]) == {"flat": "flat", "logits": "logits"}
+
+
 def test_tensors_of_few_values_are_handed_out(network):
     assert observe.probes(network, ["stem_relu"], ["stem_relu"], quota=1024) == {}
 

@@ -33,6 +33,23 @@ def activations(model: Any) -> list[str]:
     return [name for name in floats if name in outputs or [n.op_type for n in readers.get(name, ())] != ["Relu"]]
 
 
+def origins(model: Any, tensors: Sequence[str]) -> dict[str, str]:
+    """For each tensor the first one of them that holds the same values, perhaps in another order or shape.
+
+    Args:
+        model: ONNX, nodes sorted.
+        tensors: some of its tensors.
+    """
+    found = {name: name for name in tensors}
+    for node in model.graph.node:
+        if node.op_type in _MOVING and node.input[0] in found and node.output[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    return found
+
+
+_MOVING = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+
+
 @dataclass(frozen=True)
 class Probe:
     """Outputs that stand for a tensor [n, c, h, w] without negative values.

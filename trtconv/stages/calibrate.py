@@ -84,7 +84,7 @@ def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     from trtconv.adapters import onnxruntime
     from trtconv.calibration.collect import collect, quota
     from trtconv.data.feeds import open_feed
-    from trtconv.graph import editing, model_io, observe, placement, plain
+    from trtconv.graph import editing, model_io, observe, plain
 
     model = model_io.load(request.model)
     plain.require(model, str(request.model))
@@ -94,21 +94,32 @@ def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     if request.data.samples and len(feed) < request.data.samples:
         raise UsageError(f"{request.data.samples} samples asked for, but there are only {len(feed)}",
                          hint="lower samples, or give more data")  # fmt: skip
-    tensors = observe.activations(model)
-    wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
-    tensors += sorted(wanted.difference(tensors))
-
-    histograms = [name for name in tensors if name in wanted] if request.method != "minmax" else []
-    probing = observe.probes(model, tensors, histograms, quota(len(feed)))
+    tensors, counted = _tensors(model, request.method)
+    origins = observe.origins(model, tensors)
+    distinct = list(dict.fromkeys(origins.values()))
+    histograms = list(dict.fromkeys(origins[name] for name in counted))
+    probing = observe.probes(model, distinct, histograms, quota(len(feed)))
 
     def observer(fetch: Sequence[str]) -> Run:
         # threads that spin would take the processor from the histograms
         session = onnxruntime.session(observe.observed(model, fetch, probing), spin=False)
         return _summaries(session.run_reusing, {name: probing[name] for name in fetch if name in probing})
 
-    measured = collect(feed, observer, tensors, [i.name for i in inputs if i.name in tensors],
-                       histograms, batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+    measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
+                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+    measured.amax = {name: measured.amax[origins[name]] for name in tensors}
+    measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
     return feed, measured
+
+
+def _tensors(model: Any, method: str) -> tuple[list[str], list[str]]:
+    """All tensors to measure, and those of them whose values must be counted for the method."""
+    from trtconv.graph import observe, placement
+
+    tensors = observe.activations(model)
+    wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
+    tensors += sorted(wanted.difference(tensors))
+    return tensors, [name for name in tensors if name in wanted] if method != "minmax" else []
 
 
 def _summaries(run: Callable[[Any], Mapping[str, Any]], probing: Mapping[str, Probe]) -> Run:
