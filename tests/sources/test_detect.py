@@ -97,7 +97,7 @@ def test_missing_paths_and_folders_without_a_model(tmp_path: Path) -> None:
 
 def test_cuts_are_for_graphs_of_named_nodes(tmp_path: Path) -> None:
     an_onnx(tmp_path / "x.onnx")
-    with pytest.raises(UsageError, match="register_input and constants are for frozen graphs"):
+    with pytest.raises(UsageError, match="constants are for frozen graphs"):
         sources.open_model(SourceSpec(tmp_path / "x.onnx", constants=(("keep_prob", 1.0),)))
 
 
