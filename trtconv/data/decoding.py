@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ import numpy as np
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.data import images, preprocess
+
+_PIECE = 8  # images
 
 
 class BadImage(Exception):
@@ -108,26 +111,38 @@ class _Shared:
 
 
 class Decoders:
-    """Several processes for several threads."""
+    """Several processes for several threads. Batches come in pieces: none waits while others have much to do."""
 
     def __init__(self, rows: Sequence[Mapping[str, object]], count: int) -> None:
         self._all = [Decoder(rows) for _ in range(count)]
         self._free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         for decoder in self._all:
             self._free.put(decoder)
+        self._threads = ThreadPoolExecutor(count, "trtconv-decoder")
 
     def read(self, paths: Sequence[Path], out: np.ndarray) -> None:
-        """See ``Decoder.read``; waits for a free process."""
+        """See ``Decoder.read``."""
+        starts = range(0, len(paths), _PIECE)
+        asked = [self._threads.submit(self._read, paths[at : at + _PIECE], out[at : at + _PIECE]) for at in starts]
+        wait(asked)
+        for start, piece in zip(starts, asked, strict=True):
+            try:
+                piece.result()
+            except BadImage as error:
+                raise BadImage(start + error.place, error.problem) from None
+
+    def close(self) -> None:
+        """End all processes."""
+        self._threads.shutdown()
+        for decoder in self._all:
+            decoder.close()
+
+    def _read(self, paths: Sequence[Path], out: np.ndarray) -> None:
         decoder = self._free.get()
         try:
             decoder.read(paths, out)
         finally:
             self._free.put(decoder)
-
-    def close(self) -> None:
-        """End all processes."""
-        for decoder in self._all:
-            decoder.close()
 
 
 @contextlib.contextmanager

@@ -188,7 +188,7 @@ class Infer(Section):
     batch: int | None = key(None, gt=0, description="samples per run (default: the profile's opt)")
     postprocess: Postprocess = key([], description="rows of postprocessing, applied in order")
     contexts: int | None = key(
-        None, gt=0, description="threads, each with an execution context (default: half of the processors, 8 at most)"
+        None, gt=0, description="execution contexts that work at the same time (default: 6; without a GPU 2 threads)"
     )
     strict: bool = key(False, description="a bad file or sample ends the run, instead of being left out")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")

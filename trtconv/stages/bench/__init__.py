@@ -103,7 +103,7 @@ class Measurement:
         power: what the GPU drew (see ``backends.power.Drawn``), and ``joules_per_sample``, ``samples_per_joule`` (which
             is samples per second per watt); empty where NVML does not tell.
         repeats: throughput of every repetition, in samples per second.
-        layers: name and median milliseconds of every layer, where they were asked for.
+        layers: name and least milliseconds of every layer, where they were asked for.
         streams: execution contexts.
         depth: queries in flight on each.
         partial: whether Ctrl-C ended it early.

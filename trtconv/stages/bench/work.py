@@ -174,7 +174,7 @@ class Bench:
             self.stopped = True
 
     def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
-        """Median milliseconds of every layer."""
+        """Least milliseconds of every layer."""
         from trtconv.backends import layers
 
         if not isinstance(self.runner, _engine_runner()):
