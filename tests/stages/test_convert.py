@@ -175,6 +175,18 @@ def test_nearest_neighbours_are_those_of_tensorflow(
 
 
 @pytest.mark.tf
+def test_functions_for_xla_are_inlined(zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path) -> None:
+    """Keras computes a grouped convolution in a function that it marks for XLA, which grappler leaves alone."""
+    frozen, source = tmp_path / "x.pb", SourceSpec(zoo / "odd", signature="compiled")
+    calls = [("freeze", FreezeRequest(source, frozen)),
+             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    _, result = in_one_child(calls)
+    assert {c.output for c in result.checked} == {"y", "z"}
+    assert max(c.max_rel for c in result.checked) < 1e-5
+    assert "Conv" in {node.op_type for node in onnx.load(result.model).graph.node}
+
+
+@pytest.mark.tf
 @pytest.mark.rtx
 def test_what_tensorrt_refuses_is_named_as_in_both_models(
     zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path

@@ -23,7 +23,7 @@ def make(folder: Path, _emit: Emit) -> None:
     module = _module(tf)
     tf.saved_model.save(module, str(folder / "module"), signatures={
         name: getattr(module, name) for name in ("up", "down", "count", "special", "text")})  # fmt: skip
-    odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest", "suppress")
+    odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest", "suppress", "compiled")
     tf.saved_model.save(odd, str(folder / "odd"), signatures={name: getattr(odd, name) for name in names})
 
 
@@ -92,7 +92,11 @@ def _module(tf: Any) -> Any:
 
 def _odd(tf: Any) -> Any:
     """Signatures with something about them that ONNX or the converter lacks, and one that it gets wrong alone."""
+    import keras
+    import numpy as np
+
     number = tf.TensorSpec([None, 4], name="x")
+    alone = tf.function(lambda x: tf.nn.relu(x) + 1, experimental_attributes={"_noinline": True})
 
     class Odd(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.complex64, name="x")])
@@ -119,6 +123,11 @@ def _odd(tf: Any) -> Any:
         def nearest(self, image):  # type: ignore[no-untyped-def]
             sizes = {"up": (16, 12), "down": (5, 4), "third": (24, 18)}
             return {name: tf.image.resize(image, size, method="nearest") for name, size in sizes.items()}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 4], name="image")])
+        def compiled(self, image):  # type: ignore[no-untyped-def]
+            kernel = np.random.default_rng(3).standard_normal((3, 3, 2, 6)).astype(np.float32)
+            return {"y": keras.ops.conv(image, kernel), "z": alone(image)}
 
         @tf.function(input_signature=[tf.TensorSpec([9, 4], name="boxes"), tf.TensorSpec([9], name="scores")])
         def suppress(self, boxes, scores):  # type: ignore[no-untyped-def]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,36 @@ def frozen(function: Any) -> tuple[Any, dict[str, Weight]]:
     from tensorflow.python.framework import convert_to_constants as converter
 
     try:
-        return _frozen_lightly(function, converter)
+        with _every_call_inlined(converter):
+            return _frozen_lightly(function, converter)
     except (AttributeError, TypeError):
         frozen = converter.convert_variables_to_constants_v2(function, lower_control_flow=False,
                                                              aggressive_inlining=True)  # fmt: skip
         return frozen.graph.as_graph_def(), {}
+
+
+@contextlib.contextmanager
+def _every_call_inlined(converter: Any) -> Iterator[None]:
+    """Let functions be inlined that are marked for XLA, as Keras marks grouped convolutions, or as not to be."""
+    first_step = converter.disable_lower_using_switch_merge  # gets the graph before it is inlined
+
+    def unmarked(graph: Any) -> Any:
+        for function in graph.library.function:
+            _unmark(function, *function.node_def)
+        _unmark(*graph.node)
+        return first_step(graph)
+
+    converter.disable_lower_using_switch_merge = unmarked
+    try:
+        yield
+    finally:
+        converter.disable_lower_using_switch_merge = first_step
+
+
+def _unmark(*described: Any) -> None:
+    for item in described:
+        for mark in ("_XlaMustCompile", "_noinline"):
+            item.attr.pop(mark, None)
 
 
 class _Later(np.ndarray):
