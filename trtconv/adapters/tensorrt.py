@@ -54,8 +54,8 @@ FLAVORS: Mapping[str, Flavor] = {
     "tensorrt": Flavor(
         "tensorrt", "TensorRT", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
         "tensorrt", (10, 12), (12,),
-        Capabilities(builds_without_gpu=False, timing_cache=True, tactics=True, targets=False, validity=False, jit=False,
-                     int8_conv_since=(10,), runs_on=(((10,), (7, 5), (12, 1)),))),
+        Capabilities(builds_without_gpu=False, timing_cache=True, tactics=True, targets=False, validity=False,
+                     jit=False, int8_conv_since=(10,), runs_on=(((10,), (7, 5), (12, 1)),))),
     "rtx": Flavor(
         "rtx", "TensorRT-RTX", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
         "rtx", (1, 4), (1, 8),
