@@ -105,7 +105,7 @@ bench:
         (MINIMAL + "source: {path: model.onnx}\n", "job.yaml:3:1: key 'source' is given twice"),
         (MINIMAL + "precision: [fp16, fp61]\n", "job.yaml:3:19: precision.1: unknown value 'fp61'; expected fp32, "),
         (MINIMAL + "precision: int8\n", "job.yaml:3:12: precision: int8 needs a calibrate section"),
-        (MINIMAL + "calibrate: {}\n", "job.yaml:3:12: calibrate: expected either data"),
+        (MINIMAL + "calibrate: {}\n", "job.yaml:3:12: calibrate: expected one of data"),
         (MINIMAL + "build: {workspace: 0}\n", "job.yaml:3:20: build.workspace: input should be greater than 0, got 0"),
         (MINIMAL + "convert: {clean: 1}\n", "job.yaml:3:18: convert.clean: expected true or false, got 1"),
         (MINIMAL + "convert: fast\n", 'job.yaml:3:10: convert: expected a mapping, got "fast"'),

@@ -110,6 +110,8 @@ class FeedSpec:
         samples: how many samples to use at most; None: all.
         preprocess: rows of preprocessing, applied in order (see ``data.preprocess``).
         names: path per input, instead of ``path``, when each input has a file of its own.
+        call: function ``module:name`` that returns the samples, instead of files: one array, or arrays by input.
+        allow_code: whether it may be called.
     """
 
     path: Path | None = None
@@ -117,6 +119,8 @@ class FeedSpec:
     samples: int | None = None
     preprocess: tuple[Mapping[str, object], ...] = ()
     names: Mapping[str, Path] = field(default_factory=dict)
+    call: str = ""
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import preprocess
+from trtconv.data import called, preprocess
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.columns import BadSample, Column, open_column
 from trtconv.data.decoding import Decoders
@@ -129,6 +130,8 @@ class Feed:
 
     def digest(self) -> str:
         """SHA-256 over the files read and everything in the spec that chooses among their samples."""
+        if self._spec.call:
+            return digests.of_value({"values": [_digest(column) for column in self._columns], "samples": len(self)})
         files = sorted({part.path for column in self._columns for part in column.parts})
         return digests.of_value({"files": [digests.of_file(path) for path in files],
                                  "inputs": [column.info.name for column in self._columns],
@@ -145,6 +148,7 @@ def open_feed(
 ) -> Feed:
     """Find the samples for a model's inputs.
 
+    A function's samples are held in memory; preprocessing is its own affair.
     A folder or glob is read in the order of its file names; a file whose array lacks the first dimension is one sample.
 
     Args:
@@ -158,7 +162,18 @@ def open_feed(
     """
     chain = preprocess.prepare(spec.preprocess)
     skip = bad_file if len(inputs) == 1 and not spec.labels else None
+    if spec.call:
+        held = called.arrays(spec, inputs)
+        return Feed(spec, [Column(info, [held[info.name]]) for info in inputs])
     return Feed(spec, [open_column(spec, info, inputs, chain, skip) for info in inputs])
+
+
+def _digest(column: Column) -> str:
+    """SHA-256 of an input's samples themselves."""
+    total = hashlib.sha256(column.info.name.encode())
+    for number in range(len(column)):
+        total.update(column.parts[0].rows(np.array([number])).tobytes())
+    return total.hexdigest()
 
 
 def _open_labels(spec: FeedSpec) -> Array:

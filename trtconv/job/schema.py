@@ -103,6 +103,7 @@ class Calibrate(Section):
     """How activation ranges are measured, for int8 and fp8."""
 
     data: Data | None = key(None, description="samples from the training set, never from the test set")
+    call: str = key("", description="function module:name that returns samples, instead of data; with --allow-code")
     cache: InputPath | None = key(None, description="a calibration cache to use instead of measuring")
     method: Literal["minmax", "entropy", "percentile", "mse"] = key("minmax", description="choice of thresholds")
     batch: int = key(10, gt=0, description="samples per run")
@@ -116,8 +117,11 @@ class Calibrate(Section):
 
     @rule
     def _one_origin(self) -> None:
-        if (self.data is None) == (self.cache is None):
-            raise ValueError("expected either data (samples to measure on) or cache (ranges measured before)")
+        if sum([self.data is not None, self.cache is not None, bool(self.call)]) != 1:
+            raise ValueError(
+                "expected one of data (samples to measure on), call (a function that returns them) and cache "
+                "(ranges measured before)"
+            )
 
 
 class Keep(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,7 +186,7 @@ class EngineSteps:
             "infer",
             request=lambda _: request,
             outputs=(output,),
-            inputs={**sections.files(section.data), **labels, **_code(called)},
+            inputs={**sections.files(section.data), **labels, **sections.code(called)},
             options={**sections.options(section), "allow_code": self.source.allow_code},
         )
 
@@ -225,13 +224,5 @@ class EngineSteps:
             self.source.allow_code,
         )
         inputs = {} if section.data is None else sections.files(section.data)
-        inputs |= _code(name.partition(":")[2] for name in section.against)
+        inputs |= sections.code(name.partition(":")[2] for name in section.against)
         return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))
-
-
-def _code(functions: Iterable[str]) -> dict[str, Path]:
-    """Files of the user's functions, ``module:name`` each: modules are looked for in the current folder."""
-    modules = {target.partition(":")[0] for target in functions if ":" in target}
-    places = [(name, Path.cwd().joinpath(*name.split("."))) for name in sorted(modules)]
-    files = [(name, file) for name, path in places for file in (path.with_suffix(".py"), path / "__init__.py")]
-    return {f"code {name}": file for name, file in files if file.is_file()}

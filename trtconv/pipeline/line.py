@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trtconv import sources
 from trtconv.core.errors import UsageError
-from trtconv.core.records import TYPED, SourceSpec
+from trtconv.core.records import TYPED, FeedSpec, SourceSpec
 from trtconv.job.schema import Job
 from trtconv.pipeline import capable, sections
 from trtconv.pipeline.cells import cells
@@ -74,7 +74,7 @@ class _SharedSteps:
         calibration = self.job.calibrate
         steps = [self.freeze()] if self.freezes else []
         steps.append(self.convert())
-        return steps + ([self.calibrate()] if calibration and calibration.data else [])
+        return steps + ([self.calibrate()] if calibration and calibration.cache is None else [])
 
     @property
     def freezes(self) -> bool:
@@ -147,17 +147,17 @@ class _SharedSteps:
 
         section, cache = self.job.calibrate, self.layout.cache
         assert section is not None
-        assert section.data is not None
-        request = CalibrateRequest(
-            self.layout.onnx, sections.feed(section.data), cache, section.method, section.batch, section.seed
-        )
+        feed = FeedSpec(call=section.call, allow_code=self.source.allow_code)
+        if section.data is not None:
+            feed = sections.feed(section.data)
+        request = CalibrateRequest(self.layout.onnx, feed, cache, section.method, section.batch, section.seed)
         return Node(
             "calibrate",
             "calibrate",
             lambda _: request,
             (cache, cache.with_name(cache.name + ".json")),
             needs=("convert",),
-            inputs=sections.files(section.data),
+            inputs=sections.code([section.call]) if section.data is None else sections.files(section.data),
             options=sections.options(section),
         )
 

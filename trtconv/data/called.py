@@ -1,0 +1,62 @@
+"""Samples that a function of the user's returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtconv.core.errors import UsageError
+from trtconv.core.lazy import resolve
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import FeedSpec, TensorInfo
+from trtconv.data.arrays import Array
+
+
+def arrays(spec: FeedSpec, inputs: Sequence[TensorInfo]) -> dict[str, Array]:
+    """Call the function once, without arguments, and take what it returns as the samples of every input.
+
+    Args:
+        spec: ``call`` names it, ``module:name``.
+        inputs: of the model.
+
+    Raises:
+        UsageError: it may not run, cannot be imported, raises, or returns no samples for an input.
+    """
+    if not spec.allow_code:
+        raise UsageError(f"the function {spec.call} is code, which runs only by your leave",
+                         hint="add --allow-code if you trust it")  # fmt: skip
+    returned = _returned(spec.call)
+    if not isinstance(returned, Mapping):
+        if len(inputs) > 1:
+            raise UsageError(f"{spec.call} returned one array, but the model has the inputs "
+                             f"{', '.join(info.name for info in inputs)}", hint="return a dict of arrays")  # fmt: skip
+        returned = {inputs[0].name: returned}
+    return {info.name: _array(spec.call, returned, info) for info in inputs}
+
+
+def _returned(target: str) -> Any:
+    try:
+        function = resolve(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{target} cannot be imported: {error}",
+                         hint="write module:name, and set PYTHONPATH to the module's folder") from None  # fmt: skip
+    try:
+        return function()
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(f"{target} raised {type(error).__name__}: {error}",
+                         hint="try the function on its own") from error  # fmt: skip
+
+
+def _array(target: str, returned: Mapping[str, Any], info: TensorInfo) -> Array:
+    if info.name not in returned:
+        known = ", ".join(map(str, returned)) or "none"
+        raise UsageError(f"{target} returned no samples for input {info.name!r}; it has {known}",
+                         hint=did_you_mean(info.name, returned) or "name the arrays as the model's inputs")  # fmt: skip
+    values = np.asanyarray(returned[info.name])  # a memory map stays one
+    if values.dtype.hasobject:
+        raise UsageError(f"{target} returned Python objects for input {info.name!r}, not numbers",
+                         hint="samples of one input need one shape: stack them into an array")  # fmt: skip
+    return Array(Path(target), info.name, values.shape, values.dtype, None, values)
