@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _INTERVAL = 0.02
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Watch
         process = subprocess.Popen(command, stdout=out, stderr=said, env={**os.environ, **(env or {})})
         peak = 0
         while process.poll() is None:
-            peak = max(peak, sum(_resident(pid) for pid in _tree(process.pid)))
+            peak = max(peak, _total(process.pid))
             time.sleep(_INTERVAL)
         seconds = time.perf_counter() - start
         for file in (out, said):
@@ -54,25 +55,19 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Watch
         )
 
 
-def _tree(root: int) -> list[int]:
-    """A process and all below it."""
-    found, queue = [], [root]
+def _total(root: int) -> int:
+    """Resident bytes of a process and all below it.
+
+    A process that has been forked and has not yet started its program has the memory of its parent: it counts once.
+    """
+    total, queue = 0, [(root, "")]
     while queue:
-        pid = queue.pop()
-        found.append(pid)
+        pid, parents = queue.pop()
         try:
+            pages = Path(f"/proc/{pid}/statm").read_text()
             for task in Path(f"/proc/{pid}/task").iterdir():
-                queue += [int(child) for child in (task / "children").read_text().split()]
+                queue += [(int(child), pages) for child in (task / "children").read_text().split()]
         except OSError:  # it has just ended
             continue
-    return found
-
-
-def _resident(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+        total += int(pages.split()[1]) * _PAGE if pages != parents else 0
+    return total

@@ -71,6 +71,21 @@ def test_an_unknown_model_names_the_known_ones():
     assert "no model 'AlexNet'; there are ResNet50, ResNet101" in done.stderr
 
 
+GROWING = """
+import subprocess, sys
+held = b"x" * (200 << 20)
+for _ in range(30):
+    subprocess.run([sys.executable, "-c", "pass"])
+subprocess.run([sys.executable, "-c", "import time; held = b'x' * (100 << 20); time.sleep(0.3)"])
+"""
+
+
+def test_memory_is_that_of_all_processes_and_a_fork_is_none_yet(zoo):
+    run = zoo.watch([sys.executable, "-c", GROWING])
+    assert run.code == 0
+    assert 300 << 20 < run.peak < 350 << 20
+
+
 @pytest.mark.tf
 @pytest.mark.rtx
 @pytest.mark.slow
