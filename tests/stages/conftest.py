@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 SAMPLES = 5
 
 MODELS = {"cnn": ("cnn", ""), "cnn_keras": ("cnn.keras", ""), "two": ("two", ""), "two_keras": ("two.keras", ""),
-          "wave_keras": ("wave.keras", ""), "up": ("module", "up"), "down": ("module", "down")}  # fmt: skip
+          "wave_keras": ("wave.keras", ""), "wide": ("wide", ""), "up": ("module", "up"),
+          "down": ("module", "down")}  # fmt: skip
 """Name -> (model in the zoo, signature)."""
 
 
@@ -79,6 +80,7 @@ def converted(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def samples(path: str, signature: str) -> dict[str, np.ndarray]:
     """Random inputs of a model of the zoo."""
     shapes = {"cnn": {"image": (8, 8, 1)}, "two": {"left": (4,), "right": (6,)}, "wave": {"series": (6, 3)},
+              "wide": {"image": (8, 8, 32)},
               "up": {"x": (4,)}, "down": {"z": (3,)}}[signature or Path(path).stem]  # fmt: skip
     random = np.random.default_rng(1)
     return {name: random.standard_normal((SAMPLES, *shape)).astype(np.float32) for name, shape in shapes.items()}

@@ -21,7 +21,7 @@ from trtconv.stages.convert import ConvertRequest, ConvertResult, convert
 from trtconv.stages.freeze import FreezeRequest
 from trtconv.stages.reference import ReferenceRequest
 
-MODELS = ["cnn", "cnn_keras", "two", "two_keras", "wave_keras", "up", "down"]
+MODELS = ["cnn", "cnn_keras", "two", "two_keras", "wave_keras", "wide", "up", "down"]
 
 
 @pytest.mark.tf
@@ -199,6 +199,15 @@ def test_what_tensorrt_refuses_is_named_as_in_both_models(
     (made,) = [node.name for node in onnx.load(result.model).graph.node if node.op_type == "NonMaxSuppression"]
     origin = r"\(from TensorFlow's '\S+/keep/NonMaxSuppressionV\d'\); end the model at boxes"
     assert re.match(rf"node '{made}' \(NonMaxSuppression\): TensorRT-RTX .* {origin}", refused)
+
+
+@pytest.mark.tf
+def test_weights_that_wait_outside_come_back_whole_and_once(converted: dict[str, Any]) -> None:
+    tensors = onnx.load(converted["wide"].onnx.model).graph.initializer
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT and not tensor.external_data for tensor in tensors)
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in tensors]
+    assert sum(array.size for array in arrays) * 4 > 200_000
+    assert len({(array.shape, array.tobytes()) for array in arrays}) == len(arrays)  # two layers have equal weights
 
 
 # ONNX sources need no TensorFlow.

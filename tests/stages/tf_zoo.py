@@ -16,7 +16,7 @@ def make(folder: Path, _emit: Emit) -> None:
     import tensorflow as tf
 
     keras.utils.set_random_seed(7)
-    for name, model in {"cnn": _cnn(keras), "two": _two(keras), "wave": _wave(keras)}.items():
+    for name, model in {"cnn": _cnn(keras), "two": _two(keras), "wave": _wave(keras), "wide": _wide(keras)}.items():
         model.save(folder / f"{name}.keras")
         model.export(folder / name, verbose=False)
     keras.Sequential([keras.layers.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(folder / "lambda.keras")
@@ -56,6 +56,17 @@ def _wave(keras: Any) -> Any:
     """Two dynamic dimensions and a recurrent layer."""
     series = keras.layers.Input((None, 3), name="series")
     return keras.Model(series, keras.layers.Dense(2, name="end")(keras.layers.LSTM(4)(series)))
+
+
+def _wide(keras: Any) -> Any:
+    """Weights of which most are large enough to wait outside while the graph is converted."""
+    layers = keras.layers
+    image = layers.Input((8, 8, 32), name="image")
+    x = layers.BatchNormalization(moving_mean_initializer="random_normal")(layers.Conv2D(64, 3)(image))
+    x = layers.LSTM(64)(layers.Reshape((36, 64))(layers.ReLU()(x)))
+    same = layers.Dense(128, kernel_initializer=keras.initializers.RandomNormal(seed=1))
+    twin = layers.Dense(128, kernel_initializer=keras.initializers.RandomNormal(seed=1), activation="relu")
+    return keras.Model(image, layers.Dense(10)(layers.Concatenate()([same(x), twin(x)])))
 
 
 def _module(tf: Any) -> Any:
