@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -425,3 +427,26 @@ def test_bench_of_an_engine_tells_memory_layers_and_the_tuned_settings(install: 
     assert [rival.name for rival in result.rivals] == ["this", "onnxruntime"]
     assert any("no power" in note for note in result.notes)
     assert device.live == 0
+
+
+@pytest.mark.parametrize("record", ALL)
+def test_a_context_outlives_its_configuration_nowhere(install: Any, doubling: Path, record: str) -> None:
+    """Choosing a profile reads the configuration again; TensorRT-RTX 1.5 crashes where Python has let it go."""
+    fake, _ = install(record)
+    made: list[weakref.ref[Any]] = []
+    original = fake._runtime_config
+
+    def config() -> Any:
+        found = original()
+        made.append(weakref.ref(found))
+        return found
+
+    fake._runtime_config = config  # type: ignore[method-assign]
+    runner = open_engine(built(fake, doubling))
+    for batch in (8, 64):  # of both profiles
+        runner.run({"x": np.ones((batch, 4), np.float32)})
+        fake.calls.clear()  # it holds every argument
+        gc.collect()
+        assert made
+        assert all(reference() is not None for reference in made)
+    runner.close()

@@ -77,8 +77,11 @@ class Engine:
         assert self._engine is not None, "the engine is closed"
         return self._engine
 
-    def context(self, *, graph: bool = False, general: bool = False) -> TrtIExecutionContext:
-        """A new execution context on profile 0.
+    def context(self, *, graph: bool = False, general: bool = False) -> tuple[TrtIExecutionContext, TrtIRuntimeConfig]:
+        """A new execution context on profile 0, and its configuration.
+
+        The configuration must be kept as long as the context: choosing another profile reads it again, and TensorRT-RTX
+        1.5 crashes where it is gone (its Python binding does not hold it).
 
         Args:
             graph: replay the run from a CUDA graph that TensorRT itself captures, where it can (TensorRT-RTX).
@@ -95,7 +98,7 @@ class Engine:
         if context is None:
             free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2
             raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
-        return context
+        return context, config
 
     def layer_information(self) -> str:
         """What TensorRT tells of the layers, as JSON; their names only, unless the build asked for details."""

@@ -36,7 +36,8 @@ class Slot:
         self.form: Form = ()
         self._builtin = graph and engine.loaded.can.jit
         self.replays = self._builtin
-        self._context: TrtIExecutionContext | None = engine.context(graph=graph, general=general)
+        self._context: TrtIExecutionContext | None
+        self._context, self._config = engine.context(graph=graph, general=general)
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._memory: dict[str, _Growing] = {}
         self._host: dict[str, np.ndarray] = {}  # tensors that TensorRT wants there
