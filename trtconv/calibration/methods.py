@@ -73,7 +73,7 @@ def entropy(histogram: Histogram) -> float:
     if count <= _ENTROPY_LEVELS or counts.sum() < _VALUES_PER_BIN * count:
         return histogram.amax
     tried = np.unique(np.linspace(_ENTROPY_LEVELS, count, min(_ENTROPY_STEPS, count - _ENTROPY_LEVELS + 1)).astype(int))
-    divergences = [_divergence(counts, int(i)) for i in tried]
+    divergences = _divergences(counts, tried)
     best = int(tried[len(tried) - 1 - int(np.argmin(divergences[::-1]))])  # the widest among equals
     return histogram.amax if best == count else min((best + 0.5) * width, histogram.amax)
 
@@ -93,20 +93,28 @@ def _smoothed(histogram: Histogram) -> tuple[NDArray[np.float64], float]:
     return counts, width
 
 
-def _divergence(counts: NDArray[np.float64], cut: int) -> float:
-    """Kullback-Leibler divergence of 128 levels up to bin ``cut`` from the histogram clipped there."""
-    inside = counts[:cut]
-    reference = inside.copy()
-    reference[-1] += counts[cut:].sum()
-    starts = np.arange(_ENTROPY_LEVELS) * cut // _ENTROPY_LEVELS
-    filled = (inside > 0).astype(np.float64)
-    mean = np.add.reduceat(inside, starts) / np.maximum(np.add.reduceat(filled, starts), 1)
-    candidate = np.repeat(mean, np.diff(starts, append=cut)) * filled
-    if not candidate.sum() or (reference[-1] and not candidate[-1]):
-        return float("inf")  # the last bin was empty: Q has nothing where P has what was clipped
-    shown = reference > 0
-    p, q = reference[shown] / reference.sum(), candidate[shown] / candidate.sum()
-    return float(p @ np.log(p / q))
+def _divergences(counts: NDArray[np.float64], cuts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of 128 levels up to each cut from the histogram clipped there; float64 [cuts].
+
+    With counts c, their total n, those inside a cut i, and the mean m of the bins of a level that are not empty, bins
+    but the last one add c/n log((c/n) / (m/i)); sums over the bins of a level are differences of running sums.
+    """
+    bounds = np.arange(_ENTROPY_LEVELS + 1) * cuts[:, np.newaxis] // _ENTROPY_LEVELS
+    held, filled, own = (np.concatenate([[0.0], np.cumsum(values)]) for values in
+                         (counts, counts > 0, counts * np.log(np.maximum(counts, 1))))  # fmt: skip
+    sums = np.diff(held[bounds], axis=1)
+    means = sums / np.maximum(np.diff(filled[bounds], axis=1), 1)
+    logs = np.log(np.where(means > 0, means, 1))
+    total, inside, last = held[-1], held[cuts], counts[cuts - 1]
+    clipped = total - inside
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.log(inside / total)
+        kept = (own[cuts] - (sums * logs).sum(axis=1)) / total + inside / total * scale
+        peak = (last + clipped) * np.log(last + clipped) - np.where(last > 0, last * np.log(last), 0)
+        beyond = (peak - clipped * logs[:, -1] + clipped * scale) / total
+    lost = (inside == 0) | ((last == 0) & (clipped > 0))  # Q has nothing where P has what was clipped
+    found: NDArray[np.float64] = np.where(lost, np.inf, kept + np.where(clipped > 0, beyond, 0))
+    return found
 
 
 METHODS: dict[str, Callable[[Histogram], float]] = {
