@@ -43,6 +43,7 @@ DEFAULT = "minmax"
 METHODS = (DEFAULT, "entropy", "percentile", "mse")
 PRECISIONS = (("fp16", DEFAULT), ("bf16", DEFAULT), *(("int8", method) for method in METHODS), ("fp8", DEFAULT))
 TARGETS = ("sm86", "sm89")
+REPEATS = 4
 HEADER = ("network", "precision", "FP32 kept", "Q/DQ", "SNR dB", "top-1 %", "s", "MB", *TARGETS)
 CODE = ("trtconv/graph", "trtconv/calibration", "trtconv/stages/calibrate.py", "trtconv/stages/lower.py",
         "trtconv/adapters/onnxruntime.py", "trtconv/backends/builder.py", "scripts/zoo_rivals.py")  # fmt: skip
@@ -61,8 +62,8 @@ class Row:
         overflows: half-precision tensors that leave their range.
         top1: per cent of the held-out samples; None without labels.
         drop: points below FP32.
-        seconds: of calibration and lowering, or of the whole of the other's quantization; on trained networks of a
-            second time in the same process, so that imports do not count.
+        seconds: of calibration and lowering, or of the whole of the other's quantization; on trained networks the
+            least of some repetitions in the same process, so that imports and other work of the machine count little.
         peak: memory of the larger of both processes, MB.
         verdicts: per target, ``ok`` or why not.
         code: digest of the code that made it.
@@ -99,9 +100,10 @@ def code() -> str:
 
 
 def _aside(function: Callable[..., Any], *arguments: Any, times: int = 1) -> tuple[Any, float, float]:
-    """(result, seconds, peak MB) of a call in a fresh process; of the last one of several."""
+    """(result, seconds, peak MB) of a call in a fresh process; of several, the least seconds of all but the first."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return [pool.submit(_timed, function, *arguments).result() for _ in range(times)][-1]
+        found = [pool.submit(_timed, function, *arguments).result() for _ in range(times)]
+    return found[-1][0], min(seconds for _, seconds, _ in found[1:] or found), found[-1][2]
 
 
 def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
@@ -212,7 +214,7 @@ def rival(name: str, folder: Path, whose: str, method: str, python: Path | None)
     typed = folder / f"{whose}-{method}.onnx"
     arguments = (folder / "model.onnx", folder / "calibration.npz", typed, method)
     if python is None:
-        _, seconds, peak = _aside(zoo_rivals.onnxruntime, *arguments, times=2)
+        _, seconds, peak = _aside(zoo_rivals.onnxruntime, *arguments, times=REPEATS)
     else:
         seconds, peak = zoo_rivals.modelopt(python, *arguments)
     pairs = sum(node.op_type == "QuantizeLinear" for node in onnx.load(typed).graph.node)
@@ -225,7 +227,7 @@ def tasks(name: str, folder: Path, options: argparse.Namespace) -> Iterator[tupl
     """(label, what makes the row) of all rows asked for on one network."""
     for precision, method in PRECISIONS:
         label = f"{precision} {method}" if precision == "int8" else precision
-        yield label, lambda p=precision, m=method: row(name, folder, p, m, 1 + ZOO[name].trained)  # type: ignore[misc]
+        yield label, lambda p=precision, m=method: row(name, folder, p, m, REPEATS if ZOO[name].trained else 1)  # type: ignore[misc]
     if ZOO[name].trained and options.compare:
         for method in zoo_rivals.ONNXRUNTIME:
             yield f"onnxruntime {method}", lambda m=method: rival(name, folder, "onnxruntime", m, None)  # type: ignore[misc]
