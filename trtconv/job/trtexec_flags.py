@@ -215,7 +215,7 @@ FLAGS: Mapping[str, Flag] = {
     "setBuildRoute": _refused(_TUNING, "ROUTE"),
     # reports
     "verbose": _no_effect("progress goes to standard error; the full log of a step that fails is shown and kept"),
-    "dumpProfile": _honoured("prints the median time of every layer, from a run of its own"),
+    "dumpProfile": _honoured("prints the least time of every layer, from runs of their own"),
     "exportProfile": _honoured(f"times of every layer, as JSON; {_ON_A_GPU}", "FILE"),
     "dumpLayerInfo": _honoured(f"prints what TensorRT tells of the layers; {_ON_A_GPU}"),
     "exportLayerInfo": _honoured(f"what TensorRT tells of the layers, as JSON; {_ON_A_GPU}", "FILE"),
