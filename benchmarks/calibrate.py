@@ -2,9 +2,11 @@
 """What calibration costs: time and memory beside the bare forward passes and onnxruntime.quantization, in one run.
 
 A network of ResNet50's shape at 224x224, batch 10. Each row is a process of its own; peak memory is that of the process
-from its start. ``lower`` takes a model of 400 MB.
+from its start. The rows take turns, so that a machine that slows down slows all of them: figures are medians over the
+rounds, and ``x bare`` is the median of what was measured within a round. ``lower`` takes a model of 400 MB; it and
+onnxruntime.quantization, which takes minutes, run once.
 
-    python benchmarks/calibrate.py [--samples 500] [--skip-onnxruntime]
+    python benchmarks/calibrate.py [--samples 500] [--rounds 3] [--skip-onnxruntime]
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+Figures = dict[str, float]
+"""Seconds of wall and CPU time, peak memory in MB."""
 
 HERE = Path(__file__).resolve().parent
 BATCH = 10
@@ -121,6 +127,7 @@ def main() -> None:
     """Make the inputs, run every row, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-onnxruntime", action="store_true", help="leave the slowest row out")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -138,20 +145,27 @@ def main() -> None:
         large(folder)
         print(f"{options.samples} samples of 3x224x224, batch {BATCH}")
         print(f"{'':32}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'x bare':>9}")
-        base = 0.0
-        for row in ROWS:
-            if options.skip_onnxruntime and "onnxruntime" in row:
-                continue
-            found = _measure(row, folder)
-            base = base or found["wall"]
-            share = "" if "lower" in row else f"{found['wall'] / base:9.2f}"
-            print(f"{row:32}{found['wall']:9.1f}{found['cpu']:9.1f}{found['peak']:9.0f}{share}", flush=True)
+        rounds: dict[str, list[Figures]] = {row: [] for row in ROWS}
+        for number in range(options.rounds):
+            for row, found in rounds.items():
+                once = "onnxruntime" in row or "lower" in row
+                if not (once and number) and not (options.skip_onnxruntime and "onnxruntime" in row):
+                    found.append(_measure(row, folder))
+        for row, found in rounds.items():
+            if found:
+                print(_line(row, found, rounds[next(iter(ROWS))]))
 
 
-def _measure(row: str, folder: Path) -> dict[str, float]:
+def _line(row: str, found: list[Figures], bare: list[Figures]) -> str:
+    wall, cpu, peak = (median(each[what] for each in found) for what in ("wall", "cpu", "peak"))
+    share = median(each["wall"] / beside["wall"] for each, beside in zip(found, bare, strict=False))
+    return f"{row:32}{wall:9.1f}{cpu:9.1f}{peak:9.0f}" + ("" if "lower" in row else f"{share:9.2f}")
+
+
+def _measure(row: str, folder: Path) -> Figures:
     command = [sys.executable, __file__, "--row", row, "--folder", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
