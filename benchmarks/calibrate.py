@@ -25,6 +25,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trtconv.core.child import peak_memory
+
 Figures = dict[str, float]
 """Seconds of wall and CPU time, peak memory in MB."""
 
@@ -172,9 +174,8 @@ def _measure(row: str, folder: Path) -> Figures:
 def _one(row: str, folder: Path) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     ROWS[row](folder)
-    status = Path("/proc/self/status").read_text()  # getrusage would count the parent, from before exec
-    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1000
-    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "peak": peak}))
+    seconds, used = time.perf_counter() - wall, time.process_time() - cpu
+    print(json.dumps({"wall": seconds, "cpu": used, "peak": peak_memory() / 1e6}))
 
 
 if __name__ == "__main__":

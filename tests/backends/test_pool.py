@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from tests.backends.test_recorded_apis import built, called, strategies
 from trtconv.backends import crew
+from trtconv.backends.pool import Pool, _Flight
 from trtconv.backends.runner import Runner, open_engine
+from trtconv.backends.tray import Tray
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
@@ -76,6 +79,38 @@ def test_mixed_shapes_share_all_contexts(install: Any, doubling: Path) -> None:
     assert len(strategies(fake)) > 4  # contexts were made anew on the way
     runner.close()
     assert device.live == 0
+
+
+def test_a_freed_context_wakes_the_thread_that_can_use_it(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    engine = open_engine(built(fake, doubling)).engine  # type: ignore[attr-defined]
+    pool = Pool(engine, 1, USUAL, OTHER)
+    holds = {False: threading.Semaphore(0), True: threading.Semaphore(0)}
+    begun: list[bool] = []
+
+    def held(flight: _Flight, tray: Tray) -> None:
+        begun.append(flight.general)
+        assert holds[flight.general].acquire(timeout=20)
+
+    monkeypatch.setattr(_Flight, "run", held)
+    threads = []
+    for shape in (USUAL, OTHER, OTHER, USUAL):  # both contexts are taken, then who wants the other kind waits first
+        tray = Tray(engine)
+        tray.lay(shape)
+        threads.append(threading.Thread(target=pool.run, args=(tray,), daemon=True))
+        threads[-1].start()
+        time.sleep(0.05)
+    assert begun == [False, True]
+    holds[False].release(2)
+    threads[3].join(5)
+    assert begun == [False, True, False]
+    holds[True].release(2)
+    for thread in threads:
+        thread.join(5)
+    assert begun == [False, True, False, True]
+    pool.close()
 
 
 def test_fewer_contexts_where_memory_is_short(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:

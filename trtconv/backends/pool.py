@@ -23,7 +23,6 @@ from trtconv.core.errors import EnvironmentProblem
 
 _DEPTH = 2  # contexts per lane
 _WARM = 2  # runs that compile kernels and capture graphs
-_CHANGES = 64  # of a context's shapes, after which it is made anew: TensorRT-RTX keeps 0.1 MB for each
 
 
 class _Lane:
@@ -57,7 +56,7 @@ class _Flight:
         slot.copy_out(tray, lane.copy_out)
         left.record(lane.copy_out)
         left.synchronize()
-        if slot.changes > _CHANGES:
+        if slot.worn:
             self.renew()
 
     def warm(self, tray: Tray) -> None:
@@ -121,7 +120,7 @@ class Pool:
         finally:
             with self._changed:
                 self._free.append(flight)
-                self._changed.notify()
+                self._changed.notify_all()  # who waits for a context of the other kind cannot use this one
 
     def close(self) -> None:
         """Free everything; nothing may be running."""

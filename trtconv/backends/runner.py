@@ -25,7 +25,6 @@ from trtconv.core.records import TensorInfo
 CPU = "onnxruntime"
 _SHAPES = 8  # that get a context of their own
 _SHARE = 0.1  # of the GPU's free memory that one more context may take
-_CHANGES = 64  # of a context's shapes, after which it is made anew
 
 
 class Runner(Protocol):
@@ -216,7 +215,7 @@ class EngineRunner:
 
     def _other(self) -> Slot:
         """The context for all other shapes; one of the others where there is no memory for it."""
-        if self._shared is not None and self._shared.changes > _CHANGES:
+        if self._shared is not None and self._shared.worn:
             self._shared.close()
             self._shared = None
         if self._shared is None:

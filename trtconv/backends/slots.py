@@ -13,6 +13,7 @@ from trtconv.backends.tray import Form, Tray
 from trtconv.core.errors import EnvironmentProblem
 
 _ALIGNED = 256  # bytes, as device memory is
+_CHANGES = 64  # TensorRT-RTX keeps 0.1 MB of host memory for each, as long as the context lives
 
 
 class Slot:
@@ -25,14 +26,13 @@ class Slot:
 
     Attributes:
         replays: whether runs come from a CUDA graph.
-        changes: how often it was made ready for something else.
         form: what it is ready for.
         outputs: shapes, where they are known before a run.
     """
 
     def __init__(self, engine: Engine, *, graph: bool = False, general: bool = False) -> None:
         self.engine = engine
-        self.changes = 0
+        self._changes = 0
         self.form: Form = ()
         self._builtin = graph and engine.loaded.can.jit
         self.replays = self._builtin
@@ -46,6 +46,11 @@ class Slot:
         self._profile = 0
         self._graph: Graph | None = None
         self._stream: Stream | None = None
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has changed so often that a new one should take its place."""
+        return self._changes > _CHANGES
 
     def fit(self, tray: Tray, stream: Stream) -> bool:
         """Make the slot ready for a tray's inputs, and the tray for its outputs; nothing may be running on the slot.
@@ -129,7 +134,7 @@ class Slot:
 
     def _reshape(self, form: Form, tray: Tray, stream: Stream) -> None:
         self.form = ()  # until it is done: a failure on the way leaves no half-made slot
-        self.changes += 1
+        self._changes += 1
         self._drop_graph()
         self._choose_profile({name: shape for name, shape, _ in form}, stream)
         for name, shape, _ in form:

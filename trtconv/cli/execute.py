@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from trtconv.cli.console import listening
+from trtconv.cli.options import error_document
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
 
@@ -102,9 +103,9 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
         try:
             done = run(steps, layout, emit, settings)
         except Interrupted as stop:  # what was measured so far is told nevertheless
-            if any(step.status == "partial" for step in stop.__dict__["steps"]):
-                _print(name, stop.__dict__["steps"], [], [], output, job.matrix is not None)
-                stop.__dict__["reported"] = True
+            if any(step.status == "partial" for step in stop.steps):
+                _print(name, stop.steps, [], [], output, job.matrix is not None)
+                stop.reported = True
             raise
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
         wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
@@ -115,7 +116,7 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
     _print(name, done, failed, verdicts, output, job.matrix is not None)
     error = outcome(failed, verdicts)
     if error is not None:
-        error.__dict__["reported"] = True
+        error.reported = True
         raise error
     return done
 
@@ -157,17 +158,13 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
     if output.junit is not None:
         write_text(output.junit, junit.junit(name, verdicts, messages))
     if output.as_json:
-        errors = {step: _error_document(error) for step, error in failed}
+        errors = {step: error_document(error) for step, error in failed}
         document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
         click.echo(json.dumps(document, indent=2, default=str))
     elif any(step.result is not None for step in done):
         click.echo(summary.text(views, verdicts, matrix))
     if output.github and (text := junit.github(name, verdicts, messages)):
         click.echo(text, err=output.as_json)
-
-
-def _error_document(error: TrtconvError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
 def outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:

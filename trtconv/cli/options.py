@@ -88,20 +88,16 @@ def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*args, as_json=as_json, **options)
         except TrtconvError as error:
-            if as_json and not getattr(error, "reported", False):
-                click.echo(
-                    json.dumps(
-                        {
-                            "error": type(error).__name__,
-                            "exit_code": error.exit_code,
-                            "message": error.message,
-                            "hint": error.hint,
-                        }
-                    )
-                )
+            if as_json and not error.reported:
+                click.echo(json.dumps(error_document(error)))
             raise
 
     return wrapped
+
+
+def error_document(error: TrtconvError) -> dict[str, Any]:
+    """An error as part of a JSON document."""
+    return {"error": type(error).__name__, "exit_code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
 def is_job(path: Path) -> bool:

@@ -34,7 +34,6 @@ _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
 _ASK = 0xFFFFFFFF
-_INTERRUPTED = 130
 _LIVE: dict[subprocess.Popen[bytes], float] = {}  # and their patience
 _NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
 
@@ -152,7 +151,7 @@ class _Talk:
 
     def listen(self, messages: IO[bytes]) -> None:
         try:
-            while (message := _receive(messages)) is not None:
+            while (message := receive(messages)) is not None:
                 self.heard.put(message)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
             self.heard.put(error)
@@ -172,7 +171,7 @@ class _Talk:
             else:
                 raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {self.log}")
         code = self.process.wait()
-        if code in (-signal.SIGTERM, _INTERRUPTED):
+        if code in (-signal.SIGTERM, Interrupted.exit_code):
             raise Interrupted("interrupted")
         raise _death(code, self.log)
 
@@ -206,13 +205,19 @@ def log_tail(log: Path) -> str:
     return "\n".join(f"  | {line}" for line in lines)
 
 
-def _receive(stream: IO[bytes]) -> tuple[str, Any] | None:
+def send(stream: IO[bytes], message: Any) -> None:
+    """Write a picklable value, for ``receive`` at the other end."""
+    body = pickle.dumps(message)
+    stream.write(struct.pack("<Q", len(body)) + body)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """The next value; None when the other end has closed."""
     header = stream.read(8)
     if len(header) < 8:
         return None
-    body = stream.read(struct.unpack("<Q", header)[0])
-    message: tuple[str, Any] = pickle.loads(body)
-    return message
+    return pickle.loads(stream.read(struct.unpack("<Q", header)[0]))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -267,9 +272,7 @@ class _Answer:
     out: IO[bytes]
 
     def send(self, kind: str, payload: Any) -> None:
-        body = pickle.dumps((kind, payload))
-        self.out.write(struct.pack("<Q", len(body)) + body)
-        self.out.flush()
+        send(self.out, (kind, payload))
 
     def emit(self, event: Event) -> None:
         self.send("event", event)
@@ -281,7 +284,7 @@ class _Answer:
         except TrtconvError as error:
             self.send("error", error)
         except KeyboardInterrupt:  # it has nothing to return
-            sys.exit(_INTERRUPTED)
+            sys.exit(Interrupted.exit_code)
         except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
             self.send("crash", traceback.format_exc())
         else:

@@ -19,7 +19,7 @@ exit code and text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -32,9 +32,13 @@ class TrtconvError(Exception):
     Args:
         message: what is wrong, naming the file, node or key.
         hint: what the user can do next; printed on a line of its own.
+
+    Attributes:
+        reported: whether standard output tells of it already.
     """
 
     exit_code: ClassVar[int] = 1
+    reported: bool = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -134,6 +138,11 @@ class PerformanceGateError(TrtconvError):
 
 
 class Interrupted(TrtconvError):
-    """The user pressed Ctrl-C; nothing half-written stays behind."""
+    """The user pressed Ctrl-C; nothing half-written stays behind.
+
+    Attributes:
+        steps: of a run, those that had ended by then.
+    """
 
     exit_code = 130
+    steps: Sequence[Any] = ()

@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import pickle
 import queue
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from trtconv.core.child import ChildCrash
+from trtconv.core.child import ChildCrash, receive, send
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.data import images, preprocess
 
@@ -62,7 +60,7 @@ class Decoder:
         shared = self._shared.array(out.shape, out.dtype, grow=True)
         self._say((list(map(str, paths)), out.shape, out.dtype.str))
         assert self._process.stdout is not None
-        answer = _receive(self._process.stdout)
+        answer = receive(self._process.stdout)
         if answer is None:
             raise ChildCrash(f"a process that decodes images ended with status {self._process.wait()}",
                              hint=f"it was at work on {paths[0]} or the {len(paths) - 1} files after it")  # fmt: skip
@@ -86,7 +84,7 @@ class Decoder:
     def _say(self, message: Any) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended: told when an answer is awaited
-            _send(self._process.stdin, message)
+            send(self._process.stdin, message)
 
 
 class _Shared:
@@ -159,10 +157,10 @@ def main() -> None:
     """The process's side."""
     shared = _Shared(int(sys.argv[1]))
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    chain = preprocess.prepare(_receive(source) or [])
-    while (request := _receive(source)) is not None:
+    chain = preprocess.prepare(receive(source) or [])
+    while (request := receive(source)) is not None:
         paths, shape, dtype = request
-        _send(target, _decoded(chain, paths, shared.array(shape, np.dtype(dtype))))
+        send(target, _decoded(chain, paths, shared.array(shape, np.dtype(dtype))))
 
 
 def _decoded(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> tuple[int, TrtconvError | None]:
@@ -184,19 +182,6 @@ def _decode(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None:
         chain.into(picture, out)
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
-
-
-def _send(stream: IO[bytes], message: Any) -> None:
-    body = pickle.dumps(message)
-    stream.write(struct.pack("<Q", len(body)) + body)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> Any:
-    header = stream.read(8)
-    if len(header) < 8:
-        return None
-    return pickle.loads(stream.read(struct.unpack("<Q", header)[0]))
 
 
 if __name__ == "__main__":

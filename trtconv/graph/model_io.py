@@ -10,10 +10,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
-from trtconv.core import files, magic, wire
+from trtconv.core import external, files, magic, wire
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
-from trtconv.graph import editing
 
 EXTERNAL_ABOVE = int(1.8 * 10**9)
 """Bytes of tensors from which they move to a file of their own; protocol buffers end at 2 GiB."""
@@ -47,15 +46,13 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return model
 
 
-def data_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
-    """Where a model keeps tensors outside itself, relative to its folder; the weights need not have been read.
+def data_files(path: Path) -> list[str]:
+    """Where a model keeps tensors outside itself, relative to its folder.
 
     Raises:
         SourceError: one of these files is not there.
     """
-    tensors = [tensor for graph in editing.graphs(model.graph) for tensor in graph.initializer]
-    entries = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
-    named = tuple(dict.fromkeys(entry.value for entry in entries))
+    named = external.locations(path)
     for name in named:
         if not (path.parent / name).is_file():
             raise _no_data(path, f"there is no file {name}")

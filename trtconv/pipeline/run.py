@@ -152,7 +152,7 @@ class _Runner:
         except KeyboardInterrupt:
             self.rescue()
             stop = Interrupted("interrupted; finished steps stay finished")
-            stop.__dict__["steps"] = list(self.ended.values())
+            stop.steps = list(self.ended.values())
             raise stop from None
         finally:
             if self.workers is not None:

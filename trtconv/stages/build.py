@@ -96,7 +96,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
 
     started = time.monotonic()
     model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
-    beside = model_io.data_files(model, request.model)
+    beside = model_io.data_files(request.model)
     inputs, outputs = model_io.interface(model)
     shapes = profiles.complete(inputs, request.profiles)
     loaded = tensorrt.choose(request.backend)

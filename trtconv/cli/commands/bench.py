@@ -124,7 +124,7 @@ def bench(
     execute.print_result("bench", result, bench_text(result, model.name), as_json)
     if result.partial:
         stop = Interrupted("interrupted: the numbers are partial")
-        stop.__dict__["reported"] = True
+        stop.reported = True
         raise stop
     _judge(gates, model.name, result, measured)
 
@@ -160,7 +160,7 @@ def _judge(gates: Sequence[Any], name: str, result: Any, again: Callable[[], Any
         click.echo(f"{'kept' if verdict.passed else 'MISSED'}  {verdict.name}: {verdict.said}", err=True)
     error = outcome([], verdicts)
     if error is not None:
-        error.__dict__["reported"] = True
+        error.reported = True
         raise error
 
 

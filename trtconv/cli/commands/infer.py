@@ -27,7 +27,9 @@ from trtconv.core.records import FeedSpec
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz, .npy, .json, .jsonl or .csv to write.")
 @click.option("--batch", type=int, help="Samples per run (default: the profile's opt).")
 @click.option("--post", "posts", multiple=True, metavar="NAME", help="Postprocessing, as in --post argmax.")
-@click.option("--contexts", type=click.IntRange(1), help="Threads, each with an execution context.")
+@click.option(
+    "--contexts", type=click.IntRange(1), help="Execution contexts at work at the same time; without a GPU, threads."
+)
 @click.option("--strict", is_flag=True, help="A bad file or sample ends the run, instead of being left out.")
 @engine_options
 @job_options

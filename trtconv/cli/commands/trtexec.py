@@ -88,7 +88,7 @@ def _onnx_facts(path: Path) -> Any:
     from trtconv.graph import model_io, plain
     from trtconv.job.trtexec import Model
 
-    model = model_io.load(path)
+    model = model_io.load(path, weights=False)
     inputs, _ = model_io.interface(model)
     quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
     try:
@@ -258,7 +258,7 @@ def _onnx_inputs(wanted: Any) -> Any:
             "--loadInputs: types and shapes of the inputs are not known before the conversion",
             hint="convert first: trtconv convert MODEL -o model.onnx, then --onnx=model.onnx",
         )
-    return model_io.interface(model_io.load(path))[0]
+    return model_io.interface(model_io.load(path, weights=False))[0]
 
 
 def _emit(wanted: Any, file: Path, given: Mapping[str, tuple[str, ...]], flags: Iterable[str]) -> None:

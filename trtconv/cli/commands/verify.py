@@ -102,7 +102,7 @@ def verify(
             "\n".join(["accuracy gate missed", *result.violations]),
             hint="keep the nodes that lose accuracy in FP32: trtconv lower --keep-op/--keep-name",
         )
-        error.__dict__["reported"] = True
+        error.reported = True
         raise error
 
 

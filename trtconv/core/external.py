@@ -1,0 +1,53 @@
+"""Where an ONNX model keeps tensors outside itself, read without the onnx package and without the weights."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from trtconv.core import wire
+
+# Numbers of fields in onnx.proto3.
+_GRAPH_OF_MODEL = 7
+_NODES, _INITIALIZERS = 1, 5
+_ATTRIBUTES = 5
+_TENSOR, _BODY, _BODIES = 5, 6, 11
+_EXTERNAL_DATA = 13
+
+
+def locations(path: Path) -> list[str]:
+    """Files with a model's tensors, relative to its folder, each once; none for a file that is no model."""
+    try:
+        with path.open("rb") as handle:
+            data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+        graphs = (field for field in wire.fields(data) if field.number == _GRAPH_OF_MODEL)
+        return list(dict.fromkeys(name for graph in graphs for name in _of_graph(data, graph)))
+    except ValueError:  # damaged, or empty, which cannot be mapped: told by whoever reads it
+        return []
+
+
+def _of_graph(data: memoryview, graph: wire.Field) -> Iterator[str]:
+    for field in wire.fields(data, graph.start, graph.end):
+        if field.number == _INITIALIZERS:
+            yield from _of_tensor(data, field)
+        elif field.number == _NODES:
+            for attribute in wire.fields(data, field.start, field.end):
+                if attribute.number == _ATTRIBUTES:
+                    yield from _of_attribute(data, attribute)
+
+
+def _of_attribute(data: memoryview, attribute: wire.Field) -> Iterator[str]:
+    for field in wire.fields(data, attribute.start, attribute.end):
+        if field.number == _TENSOR:
+            yield from _of_tensor(data, field)
+        elif field.number in (_BODY, _BODIES):
+            yield from _of_graph(data, field)
+
+
+def _of_tensor(data: memoryview, tensor: wire.Field) -> Iterator[str]:
+    for field in wire.fields(data, tensor.start, tensor.end):
+        if field.number == _EXTERNAL_DATA:
+            key, value = wire.entries(data, field)
+            if key == "location" and value is not None:
+                yield wire.text(data, value)
