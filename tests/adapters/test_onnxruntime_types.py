@@ -44,7 +44,7 @@ def test_a_type_without_kernels_can_only_be_built(tmp_path: Path):
 
 def test_reused_buffers_hold_what_a_plain_run_gives():
     network = networks.residual_cnn().SerializeToString()
-    plain, reusing = onnxruntime.session(network), onnxruntime.session(network, spin=False)
+    plain, reusing = onnxruntime.session(network), onnxruntime.session(network, sparing=True)
     made = []
     for start, size in ((0, 4), (1, 4), (2, 4), (3, 4), (4, 2), (5, 4)):
         feeds = {"image": networks.images(size, start)}

@@ -84,7 +84,7 @@ def test_progress_counts_samples():
 
 def test_batches_shrink_to_fit_into_memory_and_the_result_stays():
     data = Data(ARRAY)
-    measured = measure(data, list(TENSORS), memory=3 * 16 * 2)  # three tensors of 16 bytes a sample: two samples
+    measured = measure(data, list(TENSORS), space=3 * 16 * 2)  # three tensors of 16 bytes a sample: two samples
     assert data.sizes == [1, 2]
     free = measure(Data(ARRAY), list(TENSORS))
     assert measured.amax == free.amax
@@ -92,9 +92,30 @@ def test_batches_shrink_to_fit_into_memory_and_the_result_stays():
         np.testing.assert_array_equal(measured.histograms[name].counts, free.histograms[name].counts)
 
 
+def test_a_few_samples_tell_the_range_of_large_tensors_that_nothing_quantizes(monkeypatch):
+    monkeypatch.setattr(module, "SURVEY", 3)
+    asked = []
+
+    def recorded(fetch):
+        asked.append(list(fetch))
+        return observe(fetch)
+
+    settings = {"batch": 2, "seed": 0, "emit": ignore, "surveyed": ["square"]}
+    rising = np.arange(40, dtype=np.float32).reshape(10, 4)
+    everything = collect(Data(rising), recorded, ["x", *TENSORS], ["x"], [], **settings)
+    assert everything.amax == {"x": 39, "double": 78, "square": 39**2, "shift": 36}  # small: handed out all the time
+    assert asked == [list(TENSORS)]
+    monkeypatch.setattr(module, "PER_SAMPLE", 3)
+    asked.clear()
+    measured = collect(Data(rising), recorded, ["x", *TENSORS], ["x"], [], **settings)
+    assert measured.amax == {"x": 39, "double": 78, "square": 15**2, "shift": 36}  # two batches of two samples
+    assert measured.samples == 10
+    assert asked == [list(TENSORS), ["double", "shift"]]
+
+
 def test_tensors_that_do_not_fit_together_take_more_passes():
     data = Data(ARRAY)
-    measured = measure(data, list(TENSORS), memory=10)  # two tensors of 16 bytes at a time
+    measured = measure(data, list(TENSORS), space=10)  # two tensors of 16 bytes at a time
     assert data.sizes == [1, 1, 1]  # one sample to learn sizes; two tensors; the third alone
     assert [measured.histograms[name].total for name in TENSORS] == [ARRAY.size] * 3
     assert measured.histograms["double"].zeros == 0

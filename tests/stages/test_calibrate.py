@@ -11,6 +11,7 @@ from trtconv.core import digests
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
+from trtconv.graph import placement
 from trtconv.stages.calibrate import CalibrateRequest, calibrate
 
 
@@ -55,6 +56,27 @@ def test_an_even_selection_of_many_values_gives_nearly_the_same(folder, method, 
     for name, amax in some.items():
         assert largest[name] == pytest.approx(wanted[name], rel=1e-5)  # those are always of every value
         assert amax == pytest.approx(every[name], rel=1e-5 if method == "minmax" else 0.2)
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy"])
+def test_what_quantization_needs_is_measured_on_all_samples(folder, method, monkeypatch):
+    from trtconv.calibration import collect
+
+    calibrate(request(folder, method), ignore)
+    every, model = caches.read(folder / f"{method}.cache").amax, onnx.load(folder / "m.onnx")
+    monkeypatch.setattr(collect, "PER_SAMPLE", 1)
+    monkeypatch.setattr(collect, "VALUES", 2**30)
+    monkeypatch.setattr(collect, "SURVEY", 1)
+    calibrate(request(folder, method, batch=5), ignore)
+    some = caches.read(folder / f"{method}.cache").amax
+    needed = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
+    assert some.keys() == every.keys()
+    assert needed < every.keys()
+    for name in needed:
+        assert some[name] == pytest.approx(every[name], rel=1e-5)
+    first = magnitudes(residual_cnn(), {"image": images(25)[:5]})
+    for name in every.keys() - needed:
+        assert first[name] * (1 - 1e-5) <= some[name] <= every[name] * (1 + 1e-5)
 
 
 def test_the_sidecar_says_where_the_ranges_come_from(folder):

@@ -63,6 +63,7 @@ class Session:
         if len(sets) < _SETS or not self._fixed_shapes:
             outputs = self.run(feeds)
             if all(isinstance(a, np.ndarray) and a.dtype.kind in "fiub" and a.size for a in outputs.values()):
+                outputs = {name: a.copy() for name, a in outputs.items()}  # the runtime's own keep all its memory alive
                 sets.append(outputs)
             return outputs
         sets.append(sets.pop(0))
@@ -92,7 +93,7 @@ class Session:
 
 
 def session(
-    model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True, spin: bool = True
+    model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True, sparing: bool = False
 ) -> Session:
     """Open a model on the CPU.
 
@@ -103,7 +104,8 @@ def session(
         model: a file, or a serialized model (without external data).
         threads: for one operator; None: one per core.
         optimize: whether ONNX Runtime may fuse and fold; off, every node computes what it says.
-        spin: whether its threads wait for work by spinning; off, they leave the processor to others between runs.
+        sparing: whether its threads leave the processor to others between runs instead of spinning, and memory is
+            taken as it is needed instead of planned ahead, which is a quarter more.
 
     Raises:
         SourceError: ONNX Runtime cannot load the model.
@@ -113,24 +115,25 @@ def session(
     runtime = _runtime()
     label = "the model" if isinstance(model, bytes) else str(model)
     try:
-        native = _native(runtime, model, threads, optimize, spin)
+        native = _native(runtime, model, threads, optimize, sparing)
     except Exception as error:
         if not _from_runtime(error):
             raise
         if not optimize or "float8" not in str(error):
             raise _unloadable(model, label, error) from error
-        return session(model, threads=threads, optimize=False, spin=spin)
+        return session(model, threads=threads, optimize=False, sparing=sparing)
     return Session(native, label)
 
 
-def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimize: bool, spin: bool) -> Any:
+def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimize: bool, sparing: bool) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     if not optimize:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if not spin:
+    if sparing:
+        options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     return runtime.InferenceSession(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,17 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtconv.calibration.histogram import Histogram
+from trtconv.core import memory
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Progress
 
-MEMORY = 96 * 2**20
+MEMORY = 112 * 2**20
 """Bytes of one batch's fetched tensors, of which two are held; samples run in smaller batches where it is more."""
 
-VALUES = 2**23
+VALUES = 2**22
 """Values per tensor from which a histogram is an even selection, see ``_stride``."""
 
-PER_SAMPLE = 2**14
+PER_SAMPLE = 2**13
 """Values of one sample's tensor that enter its histogram at least."""
+
+SURVEY = 32
+"""Samples that show the range of a large tensor which nothing will quantize."""
 
 _BLOCK = 1 << 17  # values whose largest and smallest are looked for while they are in the second-level cache
 
@@ -82,12 +86,13 @@ def collect(
     inputs: Sequence[str],
     histograms: Sequence[str],
     *,
+    surveyed: Collection[str] = (),
     batch: int,
     seed: int,
     emit: Emit,
-    memory: int = MEMORY,
+    space: int = MEMORY,
 ) -> Measured:
-    """Measure tensors over all samples, in one pass unless one sample's tensors exceed ``memory`` fourfold.
+    """Measure tensors over all samples, in one pass unless one sample's tensors exceed ``space`` fourfold.
 
     The outcome does not depend on the batch size beyond what the runtime's arithmetic does. Largest magnitudes are
     those of every value. Histograms count every value too, up to VALUES of a tensor; beyond that an even selection.
@@ -99,55 +104,82 @@ def collect(
         tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
-        batch: samples per run at most; fewer when the fetched tensors would exceed ``memory``.
+        surveyed: of which of them SURVEY samples tell enough, if they have more than PER_SAMPLE values: handing out
+            large tensors is what measuring them costs.
+        batch: samples per run at most; fewer when the fetched tensors would exceed ``space``.
         seed: order of the samples.
         emit: gets progress.
-        memory: bytes for fetched tensors.
+        space: bytes for fetched tensors.
 
     Raises:
         UsageError: NaN or infinity in a tensor; the message names it and the samples.
     """
     fetch = [name for name in tensors if name not in inputs]
-    run = observe(fetch)
-    sizes = _bytes_per_sample(samples, run, fetch, seed)
-    chunks = _chunks(sizes, 4 * memory)
+    model = _Model(observe)
+    sizes = _bytes_per_sample(samples, model, fetch, seed)
+    chunks = _chunks(sizes, 4 * space)
     measured = Measured(histograms={name: Histogram() for name in histograms})
     for number, chunk in enumerate(chunks):
-        run = run if len(chunks) == 1 else observe(chunk)
+        rest = [name for name in chunk if name not in surveyed or sizes[name] <= 4 * PER_SAMPLE]
         names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
-        size = min(batch, max(memory // max(sum(sizes[name] for name in chunk), 1), 1))
+        size = min(batch, max(space // max(sum(sizes[name] for name in chunk), 1), 1))
         label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
         work = _Pass(measured, names, len(samples))
         measured.samples = 0
-        for count, arrays in _ahead(run, samples.batches(size, seed)):
+        for count, arrays in _ahead(_results(model, chunk, rest, samples.batches(size, seed))):
             work.add(arrays, count, f"samples {measured.samples} to {measured.samples + count - 1}")
             measured.samples += count
             emit(Progress(label, measured.samples, len(samples), "samples"))
     return measured
 
 
-def _ahead(run: Run, batches: Iterator[dict[str, NDArray[np.generic]]]) -> Iterator[tuple[int, Tensors]]:
-    """(samples, inputs and tensors by name) per batch; the next batch runs while the caller measures this one.
+class _Model:
+    """Gives what is to be fetched; opened anew when that changes, never twice at a time: each holds all weights."""
+
+    def __init__(self, observe: Callable[[Sequence[str]], Run]) -> None:
+        self._observe = observe
+        self._fetch: Sequence[str] = ()
+        self._run: Run | None = None
+
+    def __call__(self, fetch: Sequence[str], feeds: Arrays) -> Tensors:
+        if not fetch:
+            return {}
+        if self._run is None or fetch != self._fetch:
+            self._run = None
+            memory.give_back()
+            self._run, self._fetch = self._observe(fetch), fetch
+            memory.give_back()
+        return self._run(feeds)
+
+
+def _results(
+    model: _Model, first: Sequence[str], rest: Sequence[str], batches: Iterator[dict[str, NDArray[np.generic]]]
+) -> Iterator[tuple[int, Tensors]]:
+    """(samples, inputs and tensors by name) per batch; from SURVEY samples on, of the tensors that need all of them."""
+    seen = 0
+    for feeds in batches:
+        count = len(next(iter(feeds.values())))
+        yield count, {**model(first if seen < SURVEY else rest, feeds), **feeds}
+        seen += count
+
+
+def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensors]]:
+    """The same; the next batch runs while the caller measures this one.
 
     A network rarely keeps all cores busy, and what measuring needs fits into the rest.
     """
-
-    def step() -> tuple[int, Tensors] | None:
-        feeds = next(batches, None)
-        return None if feeds is None else (len(next(iter(feeds.values()))), {**run(feeds), **feeds})
-
     with ThreadPoolExecutor(1) as runner:
-        coming = runner.submit(step)
+        coming = runner.submit(next, results, None)
         while (ready := coming.result()) is not None:
-            coming = runner.submit(step)
+            coming = runner.submit(next, results, None)
             yield ready
 
 
-def _bytes_per_sample(samples: Samples, run: Run, fetch: Sequence[str], seed: int) -> dict[str, int]:
+def _bytes_per_sample(samples: Samples, model: _Model, fetch: Sequence[str], seed: int) -> dict[str, int]:
     """Size of each fetched tensor for one sample, from a run of one sample."""
     feeds = next(samples.batches(1, seed))
     count = len(next(iter(feeds.values())))
-    outputs = run(feeds)
+    outputs = model(fetch, feeds)
     return {name: -(-outputs[name].nbytes // count) for name in fetch}
 
 
@@ -175,7 +207,9 @@ class _Pass:
     def add(self, arrays: Tensors, count: int, which: str) -> None:
         """Measure one batch; the first tensor of the graph to break is the one to name."""
         for name in self._tensors:
-            found = arrays[name]
+            found = arrays.get(name)
+            if found is None:  # surveyed
+                continue
             largest, smallest = (
                 self._summary(name, found) if isinstance(found, Summary) else self._array(name, found, count)
             )

@@ -51,7 +51,7 @@ class Histogram:
             block = flat[start : start + _BLOCK]
             part, index = scaled[: block.size], indices[: block.size]
             np.abs(block, out=part)
-            zeros = block.size - int(np.count_nonzero(part))
+            zeros = block.size - int(np.count_nonzero(part.view(np.int32)))  # the same, and quicker than of floats
             np.multiply(part, scale, out=part)
             np.copyto(index, part, casting="unsafe")  # rounds down: magnitudes are not negative
             self.counts += np.bincount(index, minlength=BINS)

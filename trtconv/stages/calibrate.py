@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
     """Run the samples through the model and write the cache with its sidecar.
 
     The cache does not depend on what a later lowering excludes: it holds every float activation, those that
-    quantization may need by the method asked for, the others by their largest magnitude.
+    quantization may need by the method asked for, the others by their largest magnitude, which the first samples tell
+    where the tensor is large (see ``calibration.collect``).
 
     Raises:
         UsageError: an unknown method; samples that are missing, too few, of the wrong shape, or that overflow.
@@ -68,23 +70,25 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
     if request.method not in METHODS:
         raise UsageError(f"calibration method: expected one of {', '.join(METHODS)}, got {request.method!r}",
                          hint=did_you_mean(request.method, METHODS))  # fmt: skip
-    feed, measured = _measure(request, emit)
+    with ThreadPoolExecutor(1) as aside:  # opening a model keeps one core busy, hashing another
+        model_digest = aside.submit(digests.of_file, request.model)
+        model, feed = _open(request)
+        data_digest = aside.submit(feed.digest)
+        measured = _measure(request, model, feed, emit)
     amax = {name: METHODS[request.method](measured.histograms[name]) if name in measured.histograms else seen
             for name, seen in measured.amax.items()}  # fmt: skip
     token = cache.ALGORITHMS.get(request.method, cache.DEFAULT_ALGORITHM)
-    facts = cache.Facts(digests.of_file(request.model), feed.digest(), request.method, measured.samples, request.batch,
+    facts = cache.Facts(model_digest.result(), data_digest.result(), request.method, measured.samples, request.batch,
                         request.seed, measured.amax)  # fmt: skip
     cache.write(request.cache, cache.Cache(amax, algorithm=token), facts)
     emit(Message(f"{request.cache}: ranges of {len(amax)} tensors from {measured.samples} samples ({request.method})"))
     return CalibrateResult(request.cache, len(amax), measured.samples, request.method)
 
 
-def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
-    """Ranges of all float activations; histograms too where the method needs them."""
-    from trtconv.adapters import onnxruntime
-    from trtconv.calibration.collect import collect, quota
+def _open(request: CalibrateRequest) -> tuple[Any, Feed]:
+    """The model and its samples."""
     from trtconv.data.feeds import open_feed
-    from trtconv.graph import editing, model_io, observe, plain
+    from trtconv.graph import editing, model_io, plain
 
     model = model_io.load(request.model)
     plain.require(model, str(request.model))
@@ -94,32 +98,44 @@ def _measure(request: CalibrateRequest, emit: Emit) -> tuple[Feed, Measured]:
     if request.data.samples and len(feed) < request.data.samples:
         raise UsageError(f"{request.data.samples} samples asked for, but there are only {len(feed)}",
                          hint="lower samples, or give more data")  # fmt: skip
-    tensors, counted = _tensors(model, request.method)
+    return model, feed
+
+
+def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> Measured:
+    """Ranges of all float activations; histograms too where the method needs them."""
+    from trtconv.adapters import onnxruntime
+    from trtconv.calibration.collect import collect, quota
+    from trtconv.graph import model_io, observe
+
+    inputs, _ = model_io.interface(model)
+    tensors, wanted = _tensors(model)
+    counted = [name for name in tensors if name in wanted] if request.method != "minmax" else []
     origins = observe.origins(model, tensors)
     distinct = list(dict.fromkeys(origins.values()))
     histograms = list(dict.fromkeys(origins[name] for name in counted))
     probing = observe.probes(model, distinct, histograms, quota(len(feed)))
+    needed = {origins[name] for name in wanted}.union(probing)
 
     def observer(fetch: Sequence[str]) -> Run:
         # threads that spin would take the processor from the histograms
-        session = onnxruntime.session(observe.observed(model, fetch, probing), spin=False)
+        session = onnxruntime.session(observe.observed(model, fetch, probing), sparing=True)
         return _summaries(session.run_reusing, {name: probing[name] for name in fetch if name in probing})
 
     measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
-                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+                       surveyed=[name for name in distinct if name not in needed], batch=request.batch,
+                       seed=request.seed, emit=emit)  # fmt: skip
     measured.amax = {name: measured.amax[origins[name]] for name in tensors}
     measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
-    return feed, measured
+    return measured
 
 
-def _tensors(model: Any, method: str) -> tuple[list[str], list[str]]:
-    """All tensors to measure, and those of them whose values must be counted for the method."""
+def _tensors(model: Any) -> tuple[list[str], set[str]]:
+    """All tensors to measure, and those of them that a quantized model may need."""
     from trtconv.graph import observe, placement
 
     tensors = observe.activations(model)
     wanted = {name for kind in ("int8", "fp8") for name in placement.plan(model, kind).tensors}
-    tensors += sorted(wanted.difference(tensors))
-    return tensors, [name for name in tensors if name in wanted] if method != "minmax" else []
+    return tensors + sorted(wanted.difference(tensors)), wanted
 
 
 def _summaries(run: Callable[[Any], Mapping[str, Any]], probing: Mapping[str, Probe]) -> Run:
