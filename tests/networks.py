@@ -37,6 +37,18 @@ def node(op: str, inputs: str, outputs: str, name: str = "", **attributes: Any) 
     return helper.make_node(op, given, outputs.split(), name or f"{op}_{outputs.split()[0]}", **attributes)
 
 
+def perceptron(width: int = 64, hidden: int = 128, seed: int = 3) -> Any:
+    """``x`` [batch, width] through three matrices, one of them beside a skip, to ``y`` [batch, 32]."""
+    random = np.random.default_rng(seed)
+    shapes = {"first": (width, hidden), "second": (hidden, hidden), "last": (hidden, 32)}
+    constants = {name: random.normal(0, 1 / np.sqrt(shape[0]), shape).astype(np.float32)
+                 for name, shape in shapes.items()}  # fmt: skip
+    constants["bias"] = random.normal(0, 0.1, 32).astype(np.float32)
+    nodes = [node("MatMul", "x first", "a"), node("Relu", "a", "b"), node("MatMul", "b second", "c"),
+             node("Add", "c b", "d"), node("Relu", "d", "e"), node("Gemm", "e last bias", "y")]  # fmt: skip
+    return model(nodes, [value("x", ["batch", width])], [value("y", ["batch", 32])], constants)
+
+
 def residual_cnn(seed: int = 0, width: int = 16, blocks: int = 2) -> Any:
     """NHWC input ``image`` [batch, 8, 8, 1] through Transpose, Conv, residual blocks and pooling to ``probability``.
 

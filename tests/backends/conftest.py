@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.backends.fake_tensorrt import H200, Fake, FakeDevice
 from trtconv.adapters import cuda, cuda_driver, tensorrt
-from trtconv.backends import builder, isolated, messages
+from trtconv.backends import builder, inspector, isolated, messages
+from trtconv.core.events import ignore
 
 Install = Callable[..., tuple[Fake, FakeDevice]]
 
@@ -28,6 +29,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         monkeypatch.setitem(sys.modules, fake.module, fake)  # type: ignore[arg-type]
         monkeypatch.setattr(tensorrt, "_installed", lambda name: fake.version)
         monkeypatch.setattr(isolated, "build", lambda *known: builder.build(*known[:4]))  # a child has no fake
+        monkeypatch.setattr(inspector, "_aside", lambda engine: inspector.tell(engine, ignore))
         monkeypatch.setattr(cuda_driver, "_machine", lambda: cuda_driver._Machine(13000, (H200,), ""))
         monkeypatch.setattr(cuda, "open_device", lambda api="auto", index=0: device)
         return fake, device

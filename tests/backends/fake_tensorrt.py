@@ -89,6 +89,8 @@ class Fake:
         self.plan = _plan(TAGS[self.module], self.version)
         self.refuse_plan = False
         self.says: list[tuple[str, str]] = []
+        self.layers = json.dumps({"Layers": ["conv", "relu"]})
+        self.layers_at_first = ""
         for name, members in self.classes.items():
             if isinstance(members, list):
                 self._enum(name, members)
@@ -152,8 +154,14 @@ class Fake:
             get_tensor_profile_shape=lambda name, index: list((shape, wide)[index].values()),
             create_runtime_config=lambda: self._runtime_config(),
             create_engine_inspector=lambda: Object(
-                self, "EngineInspector", get_engine_information=lambda form: json.dumps({"Layers": ["conv", "relu"]})),
+                self, "EngineInspector", get_engine_information=lambda form: self._told()),
             create_execution_context=lambda config: self._context())  # fmt: skip
+
+    def _told(self) -> str:
+        """With dynamic shapes TensorRT tells formats only of a context that has shapes."""
+        names = [name for name, _ in self.calls]
+        informed = "EngineInspector.execution_context" in names and "IExecutionContext.set_input_shape" in names
+        return self.layers if informed else self.layers_at_first or self.layers
 
     def _runtime_config(self) -> Object:
         behaviour: dict[str, Any] = {}

@@ -32,8 +32,12 @@ def test_choices_reach_tensorrt(install: Any, doubling: Path, record: str) -> No
 def test_without_choices_tensorrt_keeps_its_own(install: Any, doubling: Path, record: str) -> None:
     fake, _ = install(record)
     built(fake, doubling)
-    chosen = ("builder_optimization_level", "hardware_compatibility_level", "profiling_verbosity")
+    chosen = ("builder_optimization_level", "hardware_compatibility_level")
     assert [name for name in chosen if called(fake, f"IBuilderConfig.{name}")] == []
+    assert called(fake, "IBuilderConfig.profiling_verbosity") == [fake.ProfilingVerbosity.DETAILED]  # for the proof
+    fake.calls.clear()
+    built(fake, doubling, verbosity="names")
+    assert called(fake, "IBuilderConfig.profiling_verbosity") == []
 
 
 @pytest.mark.parametrize("record", RTX)
@@ -47,7 +51,7 @@ def test_rtx_refuses_choices_that_would_change_nothing(
     with pytest.raises(UsageError, match=rf"build\.{name} changes nothing"):
         built(fake, doubling, **choice)
     built(fake, doubling, verbosity="none")
-    assert called(fake, "IBuilderConfig.profiling_verbosity") == [fake.ProfilingVerbosity.NONE]
+    assert called(fake, "IBuilderConfig.profiling_verbosity")[-1] == fake.ProfilingVerbosity.NONE
 
 
 @pytest.mark.parametrize(("hardware", "doubted"), [("ampere+", False), ("none", True)])

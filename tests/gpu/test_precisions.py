@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -24,26 +23,12 @@ LEAST = 0.999
 """Cosine of the flattened outputs."""
 
 
-def perceptron() -> Any:
-    """``x`` [batch, 512] through three matrices, one of them beside a skip, to ``y`` [batch, 32].
-
-    So wide that sums of INT8 products leave the range of float16.
-    """
-    random = np.random.default_rng(3)
-    shapes = {"first": (512, 512), "second": (512, 512), "last": (512, 32)}
-    constants = {name: random.normal(0, 1 / np.sqrt(shape[0]), shape).astype(np.float32)
-                 for name, shape in shapes.items()}  # fmt: skip
-    constants["bias"] = random.normal(0, 0.1, 32).astype(np.float32)
-    node = networks.node
-    nodes = [node("MatMul", "x first", "a"), node("Relu", "a", "b"), node("MatMul", "b second", "c"),
-             node("Add", "c b", "d"), node("Relu", "d", "e"), node("Gemm", "e last bias", "y")]  # fmt: skip
-    ends = [networks.value("x", ["batch", 512])], [networks.value("y", ["batch", 32])]
-    return networks.model(nodes, *ends, constants)
-
-
 NETWORKS = {
     "cnn": (lambda: networks.residual_cnn(width=32), lambda: networks.images(64)),
-    "perceptron": (perceptron, lambda: np.random.default_rng(4).normal(size=(64, 512)).astype(np.float32)),
+    "perceptron": (
+        lambda: networks.perceptron(512, 512),  # so wide that sums of INT8 products leave the range of float16
+        lambda: np.random.default_rng(4).normal(size=(64, 512)).astype(np.float32),
+    ),
 }
 
 

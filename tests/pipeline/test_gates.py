@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.records import Proof, Wider
 from trtconv.job import gates_values
 from trtconv.job.schema import Gate
 from trtconv.job.section import read
 from trtconv.pipeline import baseline, control, gates
 from trtconv.pipeline.nodes import Node
-from trtconv.pipeline.results import restore
+from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.run import Step
 from trtconv.report import junit
 from trtconv.stages.bench import BenchResult, Measurement
@@ -229,3 +230,55 @@ def test_gates_as_they_are_written_on_a_command_line(text, keys):
 def test_what_is_no_gate_is_refused(text):
     with pytest.raises(UsageError, match="expected MEASURE<=VALUE"):
         gates_values.written(text)
+
+
+def proven(*shares):
+    """A build whose engine runs as many operators wider as shares are given."""
+    wider = tuple(Wider(f"conv{n}", "Conv", "float16", "float", share, f"layer{n}") for n, share in enumerate(shares))
+    proof = Proof("inspector of X", {"float16": 1.0}, {"float16": 1 - sum(shares), "float": sum(shares)}, wider)
+    return step("build", dataclasses.replace(build(), proof=proof))
+
+
+def test_an_engine_as_promised_is_kept_without_a_gate():
+    (verdict,) = gates.judge([], [proven()], never)
+    assert (verdict.name, verdict.passed) == ("wider_share[fp16]", True)
+    assert verdict.said.startswith("0.00 % of the arithmetic runs wider")
+
+
+def test_what_runs_wider_is_missed_unless_a_gate_allows_it():
+    (verdict,) = gates.judge([], [proven(0.25, 0.125)], never)
+    assert (verdict.passed, verdict.exit_code) == (False, 6)
+    assert verdict.said.splitlines() == [
+        "37.50 % of the arithmetic runs wider than the typed ONNX says; allowed is at most 0.00 % (inspector of X)",
+        "  conv0 (Conv): float16 was asked, float runs in layer layer0, 25.00 %",
+        "  conv1 (Conv): float16 was asked, float runs in layer layer1, 12.50 %",
+    ]
+    assert "gates: [{measure: wider_share, max: 0.38}]" in verdict.hint
+    for keys, passed in (({"max": 0.38}, True), ({"max": 0.37}, False), ({"max": 0.38, "engine": "fp16"}, True)):
+        (verdict,) = gates.judge([gate(measure="wider_share", **keys)], [proven(0.25, 0.125)], never)
+        assert verdict.passed is passed
+
+
+def test_many_wider_operators_are_counted():
+    (verdict,) = gates.judge([], [proven(*[0.1] * 8)], never)
+    assert verdict.said.splitlines()[-1] == "  and 3 more (see --json)"
+
+
+def test_where_no_engine_was_asked_a_gate_says_so():
+    assert gates.judge([], [step("build", build())], never) == []
+    asked = gate(measure="wider_share", max=0)
+    proof = Proof("typed ONNX (no NVIDIA driver)", {"float16": 1.0})
+    (verdict,) = gates.judge([asked], [step("build", dataclasses.replace(build(), proof=proof))], never)
+    assert verdict.passed
+    assert verdict.said == "nothing was measured: the proof is the typed ONNX (no NVIDIA driver)"
+
+
+def test_a_wider_share_has_a_largest_value_only():
+    made, problems = read(Gate, {"measure": "wider_share", "min": 0.5}, Path())
+    assert made is None
+    assert "expected max for wider_share" in str(problems)
+
+
+def test_a_proof_survives_the_record_of_a_step():
+    result = proven(0.25).result
+    assert restore("build", json.loads(json.dumps(plain(result)))) == result

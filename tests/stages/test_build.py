@@ -39,7 +39,9 @@ def test_a_plan_and_its_facts(tmp_path: Path) -> None:
     assert facts["engine"] == {"file": "net.engine", "size": result.size, "sha256": sha256(result.engine)}
     assert facts["model"] == {"file": "net.onnx", "sha256": sha256(model)}
     assert facts["precision"] == {
-        "name": "fp32", "tf32": False, "weighted": {"Conv": {"float": 1}, "Gemm": {"float": 1}}}  # fmt: skip
+        "name": "fp32", "tf32": False, "weighted": {"Conv": {"float": 1}, "Gemm": {"float": 1}},
+        "proof": {"by": result.proof.by, "promised": {"float": 1.0}, "found": {}, "wider": []}}  # fmt: skip
+    assert result.proof.by.startswith("typed ONNX (")
     span = {"min": [1, 3, 16, 16], "opt": [8, 3, 16, 16], "max": [32, 3, 16, 16]}
     assert facts["profiles"] == [{"x": span}]
     assert facts["inputs"] == [{"name": "x", "dtype": "float", "shape": ["batch", 3, 16, 16], "profile": span}]

@@ -271,6 +271,8 @@ class TrtIExecutionContext(Protocol):
 class TrtEngineInspector(Protocol):
     """Tells what an engine is made of."""
 
+    execution_context: TrtIExecutionContext
+
     def get_engine_information(self, format: Enum) -> str:  # noqa: A002
         """All layers."""
 

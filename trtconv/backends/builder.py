@@ -52,7 +52,7 @@ class Options:
     timing_cache: Path | None = None
     level: int | None = None
     hardware: str = "none"
-    verbosity: str = "names"
+    verbosity: str = "detailed"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ _VALIDITY_BITS = (
 )  # fmt: skip
 """Bits of EngineInvalidityDiagnostics; the same in TensorRT-RTX 1.4 to 1.7."""
 
+_SHAPES_DECIDE = "N/A due to dynamic shapes"  # where TensorRT's inspector has no context that says them
+
 
 class Engine:
     """A plan on a GPU. Close it after everything that was made from it.
@@ -102,7 +104,17 @@ class Engine:
 
     def layer_information(self) -> str:
         """What TensorRT tells of the layers, as JSON; their names only, unless the build asked for details."""
-        return self.native.create_engine_inspector().get_engine_information(self.loaded.api.LayerInformationFormat.JSON)
+        form = self.loaded.api.LayerInformationFormat.JSON
+        inspector = self.native.create_engine_inspector()
+        told = inspector.get_engine_information(form)
+        if _SHAPES_DECIDE in told and self.profiles:
+            context, config = self.context(general=True)
+            for name, span in self.profiles[0].items():
+                context.set_input_shape(name, span.optimum)
+            inspector.execution_context = context
+            told = inspector.get_engine_information(form)
+            del inspector, context, config  # in this order
+        return told
 
     def failure(self, what: str) -> EnvironmentProblem:
         """The error for a run that TensorRT refused, with what its log says."""

@@ -178,6 +178,8 @@ def outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> 
     if not missed:
         return None
     lines = [f"{v.name}: {v.said}" for v in missed]
+    if all(v.hint for v in missed):
+        return AccuracyGateError("\n".join(["precision gate missed", *lines]), hint=missed[0].hint)
     if any(v.exit_code == AccuracyGateError.exit_code for v in missed):
         return AccuracyGateError(
             "\n".join(["accuracy gate missed", *lines]),

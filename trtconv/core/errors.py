@@ -9,7 +9,7 @@
     |-- EnvironmentProblem          5   no GPU, an engine for another GPU or version
     |   |-- MissingPackage          5   ... a package that an extra installs
     |   `-- NoKernel                5   ... a runtime lacks an operator in a type: the model can be built, not run here
-    |-- AccuracyGateError           6   a result differs by more than the job allows
+    |-- AccuracyGateError           6   a result differs by more than the job allows, or an engine's types do
     |-- PerformanceGateError        7   a measurement misses what the job demands
     `-- Interrupted               130   Ctrl-C
 
@@ -126,7 +126,7 @@ class NoKernel(EnvironmentProblem):
 
 
 class AccuracyGateError(TrtconvError):
-    """A model's outputs differ from the reference by more than the job allows."""
+    """A model's outputs differ from the reference, or its engine's types from those asked, by more than allowed."""
 
     exit_code = 6
 

@@ -37,7 +37,7 @@ def _number(text: str) -> float | str:
 
 
 def bound(measure: str, value: float | str | None) -> float | None:
-    """A bound as a number: bytes, milliseconds, seconds, joules, samples per second or points.
+    """A bound as a number: bytes, milliseconds, seconds, joules, samples per second, points or a share.
 
     Raises:
         ValueError: text that is not in the measure's unit.
@@ -61,6 +61,8 @@ def text(measure: str, value: float) -> str:
 
     if measure in _BYTES:
         return format_bytes(value)
+    if measure == "wider_share":
+        return f"{100 * value:.2f} %"
     unit = {
         "throughput": "samples/s",
         "accuracy_drop": "points",

@@ -164,7 +164,7 @@ class Build(Section):
         "none", description="other GPUs that the engine must fit, for TensorRT; TensorRT-RTX has targets"
     )
     layer_details: Literal["names", "detailed", "none"] = key(
-        "names", description="what the engine keeps of its layers, for profiles and trtexec's --exportLayerInfo"
+        "detailed", description="what the engine keeps of its layers: detailed for the proof of its precision"
     )
 
 
@@ -254,8 +254,9 @@ class Matrix(Section):
 
 
 Measure = Literal[
-    "latency_p50", "latency_p99", "throughput", "energy", "engine_size", "build_time", "peak_memory", "accuracy_drop"
-]
+    "latency_p50", "latency_p99", "throughput", "energy", "engine_size", "build_time", "peak_memory", "accuracy_drop",
+    "wider_share",
+]  # fmt: skip
 _OF_BENCH = ("latency_p50", "latency_p99", "throughput", "energy")
 
 
@@ -263,7 +264,9 @@ class Gate(Section):
     """A bound on one measure. Missing it fails the run after everything else is done."""
 
     measure: Measure = key(
-        description="what is bounded; latencies in ms, throughput in samples/s, energy in J per sample, times in s"
+        description="what is bounded; latencies in ms, throughput in samples/s, energy in J per sample, times in s; "
+        "wider_share: arithmetic, 0 to 1, that an engine loaded here does in wider types than its typed ONNX (a bound "
+        "of 0 holds without a gate)"
     )
     max: float | str | None = key(None, description="largest value allowed, such as 2.5, 10MiB, 300ms or 20mJ")
     min: float | str | None = key(None, description="smallest value allowed")
@@ -278,6 +281,8 @@ class Gate(Section):
             raise ValueError("expected one of max, min and baseline")
         if self.baseline is not None and self.measure not in _OF_BENCH:
             raise ValueError(f"a baseline holds latencies, throughput and energy, not {self.measure}; use max")
+        if self.measure == "wider_share" and self.max is None:
+            raise ValueError("expected max for wider_share: the share that may run wider")
         gates_values.bound(self.measure, self.max if self.max is not None else self.min)
 
 

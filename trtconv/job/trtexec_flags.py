@@ -258,7 +258,7 @@ CHOICES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hardwareCompatibilityLevel": (
         "hardware_compatibility", {"none": None, "ampere+": "ampere+", "sameComputeCapability": "same_capability"}
     ),
-    "profilingVerbosity": ("layer_details", {"layer_names_only": None, "detailed": "detailed", "none": "none"}),
+    "profilingVerbosity": ("layer_details", {"layer_names_only": "names", "detailed": "detailed", "none": "none"}),
     "nvtxMode": ("layer_details", {"default": None, "verbose": "detailed", "none": "none"}),
 }  # fmt: skip
 """Flag -> (key of the job's build section, word of trtexec -> value; None for the default)."""

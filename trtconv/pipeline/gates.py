@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.records import Proof
 from trtconv.job.gates_values import bound, text
 from trtconv.job.schema import Gate
 from trtconv.pipeline import baseline
@@ -16,6 +18,7 @@ from trtconv.pipeline.baseline import Baseline
 from trtconv.pipeline.run import Step
 
 MEASURED = ("latency_p50", "latency_p99", "throughput", "energy")
+_SHOWN = 5  # operators that run wider than asked
 REPEATS = 4
 """Times a missed performance gate is measured again before it fails."""
 
@@ -31,13 +34,15 @@ class Verdict:
         name: such as ``throughput[fp16] at batch 8``.
         passed: whether it was kept.
         said: one sentence with the value and the bound.
-        exit_code: 6 for accuracy, 7 for the others.
+        exit_code: 6 for accuracy and precision, 7 for the others.
+        hint: what to do when it was missed, where the exit code alone does not say it.
     """
 
     name: str
     passed: bool
     said: str
     exit_code: int
+    hint: str = ""
 
 
 def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | None) -> list[Verdict]:
@@ -54,7 +59,7 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | N
     """
     whole = [step for step in steps if step.result is not None]
     verdicts = list(_of_verify(whole))
-    for gate in gates:
+    for gate in (*gates, *_implied(gates, whole)):
         found = list(_of_gate(gate, whole, remeasure))
         if not found:
             raise UsageError(
@@ -63,6 +68,15 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | N
             )
         verdicts += found
     return verdicts
+
+
+def _implied(gates: Sequence[Gate], steps: Sequence[Step]) -> Iterator[Gate]:
+    """Whatever a job says or does not say: what runs wider than promised fails, unless a gate allows it."""
+    judged = [step.node.precision for step in steps if step.node.stage == "build" and step.result.proof.found]
+    allowed = [gate.engine for gate in gates if gate.measure == "wider_share"]
+    for label in judged:
+        if "" not in allowed and label not in allowed:
+            yield Gate(measure="wider_share", max=0.0, engine=label)
 
 
 def _of_verify(steps: Sequence[Step]) -> Iterator[Verdict]:
@@ -83,7 +97,9 @@ def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure | None) -> 
     for step in steps:
         if gate.engine and step.node.precision != gate.engine:
             continue
-        if gate.measure in MEASURED and step.node.stage == "bench":
+        if gate.measure == "wider_share" and step.node.stage == "build":
+            yield of_proof(step.result.proof, step.node.precision, float(gate.max or 0))
+        elif gate.measure in MEASURED and step.node.stage == "bench":
             yield from _of_bench(gate, step, remeasure)
         elif (value := _plain_value(gate.measure, step)) is not None:
             limit = bound(gate.measure, gate.max if gate.max is not None else gate.min)
@@ -93,6 +109,33 @@ def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure | None) -> 
             said = f"{text(gate.measure, value)}; allowed is {word} {text(gate.measure, limit)}"
             code = 6 if gate.measure == "accuracy_drop" else 7
             yield Verdict(f"{gate.measure}[{step.node.precision}]", passed, said, code)
+
+
+def of_proof(proof: Proof, label: str, limit: float = 0.0) -> Verdict:
+    """Whether no more of an engine's arithmetic runs wider than promised than a limit allows.
+
+    Args:
+        proof: of the engine.
+        label: of the engine.
+        limit: share, 0 to 1.
+    """
+    name, measure = f"wider_share[{label}]", "wider_share"
+    if proof.wider_share is None:
+        return Verdict(name, True, f"nothing was measured: the proof is the {proof.by}", 6)
+    said = f"{text(measure, proof.wider_share)} of the arithmetic runs wider than the typed ONNX says; "
+    listed = "".join(f"\n  {one.node} ({one.op}): {one.promised} was asked, {one.found} runs in layer {one.layer}, "
+                     f"{text(measure, one.share)}" for one in proof.wider[:_SHOWN])  # fmt: skip
+    more = len(proof.wider) - _SHOWN
+    listed += f"\n  and {more} more (see --json)" if more > 0 else ""
+    said += f"allowed is at most {text(measure, limit)} ({proof.by}){listed}"
+    return Verdict(name, proof.wider_share <= limit, said, 6,
+                   "give these operators the type that they run in (lower.keep, lower.exclude), or allow it: "
+                   f"gates: [{{measure: wider_share, max: {_up(proof.wider_share)}}}]")  # fmt: skip
+
+
+def _up(share: float) -> float:
+    """A share with two decimals that is not below it."""
+    return math.ceil(share * 100) / 100
 
 
 def _plain_value(measure: str, step: Step) -> float | None:

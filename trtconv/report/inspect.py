@@ -10,7 +10,9 @@ from trtconv import sources
 from trtconv.core import magic
 from trtconv.core.errors import UsageError
 from trtconv.core.lazy import resolve
+from trtconv.core.records import Proof, Wider
 from trtconv.core.units import format_bytes
+from trtconv.report.summary import proof_text
 from trtconv.report.tables import table
 
 _ENGINE_TAGS = (b"ftrt", b"vtrt")
@@ -74,6 +76,8 @@ def _engine_facts(facts: Any) -> str:
         for op, kinds in facts["precision"]["weighted"].items()
     )
     head = f"precision {facts['precision']['name']} ({weighted or 'no weighted operators'}), {facts['layers']} layers"
+    if told := facts["precision"].get("proof"):  # engines of trtconv 0.1 and earlier have none
+        head += f"\ncomputes {proof_text(Proof(**{**told, 'wider': tuple(Wider(**one) for one in told['wider'])}))}"
     return f"{head}\n{table(['', 'name', 'type', 'shape', 'min / opt / max'], rows)}"
 
 

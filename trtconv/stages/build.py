@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import BuildError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.core.records import Dim, ShapeRange, TensorInfo
+from trtconv.core.records import Dim, Proof, ShapeRange, TensorInfo
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
+    from trtconv.backends.proof import Operator
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class BuildRequest:
     timing_cache: Path | None = None
     level: int | None = None
     hardware: str = "none"
-    verbosity: str = "names"
+    verbosity: str = "detailed"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class BuildResult:
         inputs: of the engine.
         outputs: of the engine.
         warnings: the builder's warnings, without repetitions and known noise.
+        proof: in which types the weighted operators compute, and who says so; the caller fails on what runs wider than
+            it allows.
     """
 
     engine: Path
@@ -78,6 +81,7 @@ class BuildResult:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     warnings: tuple[str, ...] = ()
+    proof: Proof = field(default_factory=lambda: Proof("typed ONNX"))
 
 
 def build(request: BuildRequest, emit: Emit) -> BuildResult:
@@ -100,8 +104,8 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     inputs, outputs = model_io.interface(model)
     shapes = profiles.complete(inputs, request.profiles)
     loaded = tensorrt.choose(request.backend)
-    weighted = proof.weighted_types(model, types.infer(model))
-    _refuse_early(loaded, request, weighted)
+    operators = proof.operators(model, types.infer(model), {n: r.optimum for p in shapes[:1] for n, r in p.items()})
+    _refuse_early(loaded, request, operators)
     for text in _doubts(loaded, request, model):
         emit(Message(text, "warning"))
     emit(Progress(f"{loaded.title}: parsing", 0, None))
@@ -116,16 +120,17 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     facts = sidecar.path_of(request.engine)
     facts.unlink(missing_ok=True)  # those of an older engine must not describe this one, whatever happens next
     files.write_bytes(request.engine, plan.data)
+    emit(Progress("asking the engine for its types", 0, None))
     result = BuildResult(request.engine, facts, loaded.flavor.name, loaded.version,
-                         len(plan.data), plan.layers, inputs, outputs, warnings)  # fmt: skip
-    _describe(request, loaded, shapes, result, weighted, time.monotonic() - started)
+                         len(plan.data), plan.layers, inputs, outputs, warnings,
+                         proof.of_engine(request.engine, operators))  # fmt: skip
+    _describe(request, loaded, shapes, result, operators, time.monotonic() - started)
     return result
 
 
-def _refuse_early(loaded: Loaded, request: BuildRequest, weighted: Mapping[str, Mapping[str, int]]) -> None:
+def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Operator]) -> None:
     """What is known to fail, with a better reason than the compiler's."""
-    quantized = sum(count for op, kinds in weighted.items() if op.startswith("Conv")
-                    for kind, count in kinds.items() if kind == "int8")  # fmt: skip
+    quantized = sum(one.op.startswith("Conv") and one.kind == "int8" for one in operators)
     if quantized and not loaded.at_least(loaded.can.int8_conv_since):
         since = ".".join(map(str, loaded.can.int8_conv_since))
         raise BuildError(
@@ -158,11 +163,11 @@ def _as_built(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> tuple[
 
 def _describe(
     request: BuildRequest, loaded: Loaded, shapes: Sequence[Mapping[str, ShapeRange]], result: BuildResult,
-    weighted: Mapping[str, Mapping[str, int]], seconds: float,
+    operators: Sequence[Operator], seconds: float,
 ) -> None:  # fmt: skip
     from trtconv import __version__
     from trtconv.adapters import cuda_driver
-    from trtconv.backends import header, sidecar
+    from trtconv.backends import header, proof, sidecar
     from trtconv.core import digests
 
     gpus = cuda_driver.gpus()
@@ -177,7 +182,8 @@ def _describe(
         "version": result.version,
         "targets": header.read(request.engine).targets,
         "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
-        "precision": {"name": request.precision, "tf32": request.precision == "tf32", "weighted": weighted},
+        "precision": {"name": request.precision, "tf32": request.precision == "tf32",
+                      "weighted": proof.weighted_types(operators), "proof": asdict(result.proof)},
         "workspace": request.workspace,
         "hardware": request.hardware,
         "profiles": ranges,
