@@ -91,6 +91,7 @@ class Fake:
         self.says: list[tuple[str, str]] = []
         self.layers = json.dumps({"Layers": ["conv", "relu"]})
         self.layers_at_first = ""
+        self.shape_inputs: dict[str, tuple[int, ...]] = {}
         for name, members in self.classes.items():
             if isinstance(members, list):
                 self._enum(name, members)
@@ -123,10 +124,13 @@ class Fake:
 
     def _network(self) -> Object:
         def tensor(name: str) -> Object:
-            return Object(self, "ITensor", name=name, dtype=self.DataType.FLOAT, shape=(-1, 4))
+            shape = self.shape_inputs.get(name, (-1, 4))
+            return Object(self, "ITensor", name=name, dtype=self.DataType.FLOAT, shape=shape,
+                          is_shape_tensor=name in self.shape_inputs)  # fmt: skip
 
-        return Object(self, "INetworkDefinition", num_layers=3, num_inputs=1, num_outputs=1,
-                      get_input=lambda index: tensor("x"), get_output=lambda index: tensor("y"))  # fmt: skip
+        inputs = ("x", *self.shape_inputs)
+        return Object(self, "INetworkDefinition", num_layers=3, num_inputs=len(inputs), num_outputs=1,
+                      get_input=lambda index: tensor(inputs[index]), get_output=lambda index: tensor("y"))  # fmt: skip
 
     def _config(self) -> Object:
         cache = Object(self, "ITimingCache", serialize=lambda: b"times")

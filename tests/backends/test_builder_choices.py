@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from tests.backends.test_recorded_apis import ALL, RTX, TENSORRT, built, called
 from trtconv.adapters.cuda_driver import Gpu
@@ -15,7 +17,7 @@ from trtconv.adapters.tensorrt import FLAVORS, load
 from trtconv.backends import header, preflight
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
-from trtconv.core.records import FeedSpec
+from trtconv.core.records import FeedSpec, ShapeRange
 from trtconv.stages.bench import BenchRequest, Exports, bench
 
 
@@ -38,6 +40,23 @@ def test_without_choices_tensorrt_keeps_its_own(install: Any, doubling: Path, re
     fake.calls.clear()
     built(fake, doubling, verbosity="names")
     assert called(fake, "IBuilderConfig.profiling_verbosity") == []
+
+
+@pytest.mark.parametrize("record", ALL)
+def test_ranges_of_values_reach_the_profile(install: Any, doubling: Path, record: str) -> None:
+    fake, _ = install(record)
+    model = onnx.load(doubling)
+    model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.INT64, [2]))
+    onnx.save(model, doubling)
+    fake.shape_inputs = {"s": (2,)}
+    span = {"s": ShapeRange((1, 4), (8, 4), (16, 4))}
+    with pytest.raises(UsageError, match="the values of input 's' decide shapes"):
+        built(fake, doubling)
+    built(fake, doubling, values=(span, span))
+    given = {"input": "s", "min": (1, 4), "opt": (8, 4), "max": (16, 4)}
+    assert called(fake, "IOptimizationProfile.set_shape_input") == [given, given]
+    shape = {"input": "x", "min": (1, 4), "opt": (8, 4), "max": (32, 4)}
+    assert called(fake, "IOptimizationProfile.set_shape") == [shape, shape]
 
 
 @pytest.mark.parametrize("record", RTX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,73 @@ def test_a_profile_is_built_in(tmp_path: Path) -> None:
     result = built(conv_net(tmp_path / "net.onnx"), profiles=({"x": span},))
     assert json.loads(result.sidecar.read_text())["profiles"][0]["x"]["opt"] == [3, 3, 16, 16]
     assert result.engine.read_bytes() != built(conv_net(tmp_path / "other.onnx")).engine.read_bytes()
+
+
+def deciding(path: Path, op: str) -> Path:
+    """``x`` [batch, 4] reshaped or expanded to what ``s`` says; or all numbers below ``s``."""
+    batch = "batch" if op == "Reshape" else 1
+    x, y = (helper.make_tensor_value_info(*info) for info in (("x", TensorProto.FLOAT, [batch, 4]),
+                                                              ("y", TensorProto.FLOAT, ["a", "b"])))  # fmt: skip
+    s = helper.make_tensor_value_info("s", TensorProto.INT64, [2])
+    graph = helper.make_graph([helper.make_node(op, ["x", "s"], ["y"])], "deciding", [x, s], [y])
+    if op == "Range":
+        ends = [numpy_helper.from_array(np.int64(value), name) for name, value in (("start", 0), ("step", 1))]
+        nodes = [helper.make_node("Range", ["start", "s", "step"], ["r"]),
+                 helper.make_node("Cast", ["r"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+        graph = helper.make_graph(nodes, "deciding", [helper.make_tensor_value_info("s", TensorProto.INT64, [])],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])], ends)  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize(("op", "span", "shapes"), [
+    ("Expand", ShapeRange((1, 4), (8, 4), (16, 4)), []),
+    ("Reshape", ShapeRange((1, 4), (8, 4), (16, 4)), ["x"]),
+    ("Range", ShapeRange((1,), (8,), (16,)), []),
+])  # fmt: skip
+def test_an_input_whose_values_decide_shapes(tmp_path: Path, op: str, span: ShapeRange, shapes: list[str]) -> None:
+    result = built(deciding(tmp_path / "net.onnx", op), values=({"s": span},))
+    facts = json.loads(result.sidecar.read_text())
+    bounds = {"min": list(span.minimum), "opt": list(span.optimum), "max": list(span.maximum)}
+    assert facts["values"] == [{"s": bounds}]
+    assert {t["name"]: t.get("values") for t in facts["inputs"]}["s"] == bounds
+    assert [list(profile) for profile in facts["profiles"]] == ([shapes] if shapes else [])
+    other = built(
+        deciding(tmp_path / "other.onnx", op), values=({"s": ShapeRange(span.minimum, span.optimum, span.optimum)},)
+    )
+    assert other.engine.read_bytes() != result.engine.read_bytes()
+
+
+def test_values_that_are_missing_are_asked_for_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"net\.onnx: the values of input 's' decide shapes") as raised:
+        built(deciding(tmp_path / "net.onnx", "Expand"))
+    assert raised.value.hint.endswith("inputs:\n  s:\n    values: {min: [1, 1], opt: [8, 8], max: [32, 32]}")
+    assert not (tmp_path / "net.engine").exists()
+
+
+@pytest.mark.parametrize(("name", "span", "said"), [
+    ("t", ShapeRange((1, 4), (8, 4), (16, 4)), "an unknown input 't'"),
+    ("x", ShapeRange((1, 4), (8, 4), (16, 4)), "'x' is float of shape"),
+    ("s", ShapeRange((1,), (8,), (16,)), "min of 's' has 1 numbers, the input [2] has 2"),
+])  # fmt: skip
+def test_values_that_do_not_fit_are_told(tmp_path: Path, name: str, span: ShapeRange, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        built(deciding(tmp_path / "net.onnx", "Expand"), values=({name: span},))
+
+
+def test_values_of_an_input_that_decides_nothing_are_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
+    model = save(tmp_path / "net.onnx", nodes, [], shape=(2,), output=(2,), kind=TensorProto.INT64)
+    with pytest.raises(UsageError, match="the values of input 'x' decide no shape"):
+        built(model, values=({"x": ShapeRange((1, 1), (2, 2), (3, 3))},))
+
+
+def test_several_ranges_of_values_are_several_profiles(tmp_path: Path) -> None:
+    spans = [ShapeRange((low, 4), (low, 4), (low + 7, 4)) for low in (1, 9)]
+    one = built(deciding(tmp_path / "one.onnx", "Expand"), values=({"s": spans[0]},))
+    two = built(deciding(tmp_path / "two.onnx", "Expand"), values=tuple({"s": span} for span in spans))
+    assert two.size > one.size
+    assert len(json.loads(two.sidecar.read_text())["values"]) == 2
 
 
 def test_an_unsupported_operator_is_named_with_its_node(tmp_path: Path) -> None:

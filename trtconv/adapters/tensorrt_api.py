@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
 Version: TypeAlias = tuple[int, ...]
+Values: TypeAlias = Sequence[int]
 
 
 class Enum(Protocol):
@@ -106,6 +107,10 @@ class TrtITensor(Protocol):
     def shape(self) -> Sequence[int]:
         """Dimensions; -1 is dynamic."""
 
+    @property
+    def is_shape_tensor(self) -> bool:
+        """Whether its values decide shapes; known when the network is complete."""
+
 
 class TrtINetworkDefinition(Protocol):
     """A parsed network."""
@@ -134,6 +139,9 @@ class TrtIOptimizationProfile(Protocol):
 
     def set_shape(self, input: str, min: Sequence[int], opt: Sequence[int], max: Sequence[int]) -> None:  # noqa: A002
         """Range of one input."""
+
+    def set_shape_input(self, input: str, min: Values, opt: Values, max: Values) -> None:  # noqa: A002
+        """Range of the values of an input that decides shapes."""
 
 
 class TrtIHostMemory(Protocol):

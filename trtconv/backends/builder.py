@@ -18,7 +18,7 @@ from trtconv.adapters.tensorrt_api import (
     rtx_module,
     with_targets,
 )
-from trtconv.backends import dtypes, messages
+from trtconv.backends import dtypes, messages, profiles
 from trtconv.backends.messages import Log
 from trtconv.core import files
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
@@ -43,6 +43,7 @@ class Options:
         level: of optimization, 0 to 5; None: TensorRT's default. For flavours that choose kernels.
         hardware: ``none``, ``ampere+`` or ``same_capability``: other GPUs that the engine must fit. Likewise.
         verbosity: what the engine keeps of its layers: ``names``, ``detailed`` or ``none``.
+        values: ranges of the values of inputs that decide shapes, per profile and input.
     """
 
     profiles: Sequence[Mapping[str, ShapeRange]] = ()
@@ -53,6 +54,7 @@ class Options:
     level: int | None = None
     hardware: str = "none"
     verbosity: str = "detailed"
+    values: Sequence[Mapping[str, ShapeRange]] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class _Build:
         builder = self.builder()
         network = self.network(builder)
         self.parse(network)
+        self.require_values(network)
         config = self.config(builder)
         self.emit(Message(f"{self.loaded.title}: {network.num_layers} layers", "debug"))
         watch = _Monitor(self.emit)
@@ -136,6 +139,20 @@ class _Build:
         if network.num_outputs == 0 or network.num_layers == 0:  # an empty or foreign file parses without an error
             raise self.refused("finds nothing to compute in", ["the network has no layers or no outputs"])
 
+    def require_values(self, network: TrtINetworkDefinition) -> None:
+        """A range for every input whose values decide shapes, and for no other."""
+        inputs = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
+        deciding = {name: tuple(tensor.shape) for name, tensor in inputs.items() if tensor.is_shape_tensor}
+        given = profiles.nth(self.options.values, 0)
+        if missing := {name: shape for name, shape in deciding.items() if name not in given}:
+            listed = ", ".join(map(repr, missing))
+            raise UsageError(f"{self.model}: the values of input {listed} decide shapes, and their range is not given",
+                             hint=f"write in the job file, with your own numbers:\n{profiles.values_yaml(missing)}"
+                             )  # fmt: skip
+        if idle := [name for name in given if name not in deciding]:
+            raise UsageError(f"{self.model}: the values of input {idle[0]!r} decide no shape",
+                             hint=f"remove inputs.{idle[0]}.values")  # fmt: skip
+
     def config(self, builder: TrtBuilder) -> TrtIBuilderConfig:
         api, options = self.loaded.api, self.options
         config = builder.create_builder_config()
@@ -146,10 +163,12 @@ class _Build:
             self.target(config)
         self.choices(config)
         self.known_times(config)
-        for ranges in options.profiles:
+        for number in range(max(len(options.profiles), len(options.values))):
             profile = builder.create_optimization_profile()
-            for name, r in ranges.items():
+            for name, r in profiles.nth(options.profiles, number).items():
                 profile.set_shape(name, r.minimum, r.optimum, r.maximum)
+            for name, r in profiles.nth(options.values, number).items():
+                profile.set_shape_input(name, r.minimum, r.optimum, r.maximum)
             if config.add_optimization_profile(profile) < 0:
                 self.listen()
                 raise self.refused("refuses the optimization profile of", messages.errors(self.said))

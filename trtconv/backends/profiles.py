@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from trtconv.core.errors import UsageError
@@ -39,6 +40,37 @@ def complete(inputs: Sequence[TensorInfo], profiles: Sequence[Profile]) -> tuple
         hint = f"write in the job file:\n{_yaml(dynamic)}" if dynamic else "remove the profile"
         raise UsageError("optimization profile: " + "; ".join(problems), hint=hint)
     return tuple({info.name: profile[info.name] for info in dynamic} for profile in profiles) if dynamic else ()
+
+
+def check_values(inputs: Sequence[TensorInfo], values: Sequence[Profile]) -> None:
+    """Check the ranges given for the values of inputs that decide shapes; which ones do, only TensorRT knows.
+
+    Args:
+        inputs: of the model.
+        values: per profile, input -> range with a number for every element.
+
+    Raises:
+        UsageError: all problems at once.
+    """
+    by_name = {info.name: info for info in inputs}
+    problems = [problem for each in values for name, span in each.items()
+                for problem in _check_values(name, span, by_name)]  # fmt: skip
+    if problems:
+        raise UsageError("values of inputs: " + "; ".join(dict.fromkeys(problems)), hint="correct inputs.NAME.values")
+
+
+def nth(ranges: Sequence[Profile], number: int) -> Profile:
+    """The ranges of one profile; where there are fewer, they begin anew."""
+    return ranges[number % len(ranges)] if ranges else {}
+
+
+def values_yaml(shapes: Mapping[str, Sequence[int]]) -> str:
+    """What to write for inputs whose values decide shapes."""
+    lines = ["inputs:"]
+    for name, shape in shapes.items():
+        low, opt, high = ([size] * max(math.prod(shape), 1) for size in BATCH)
+        lines += [f"  {name}:", f"    values: {{min: {low}, opt: {opt}, max: {high}}}"]
+    return "\n".join(lines)
 
 
 def is_dynamic(info: TensorInfo) -> bool:
@@ -138,6 +170,21 @@ def _check_range(info: TensorInfo, span: ShapeRange) -> list[str]:
         return [f"{info.name!r} needs min <= opt <= max, got {list(span.minimum)}, {list(span.optimum)}, "
                 f"{list(span.maximum)}"]  # fmt: skip
     return []
+
+
+def _check_values(name: str, span: ShapeRange, by_name: Mapping[str, TensorInfo]) -> list[str]:
+    if name not in by_name:
+        hint = did_you_mean(name, by_name) or f"the inputs are {', '.join(by_name)}"
+        return [f"an unknown input {name!r} ({hint})"]
+    info = by_name[name]
+    if info.dtype not in ("int32", "int64") or is_dynamic(info):
+        return [
+            f"{name!r} is {info.dtype} of shape {_text(info)}; values decide shapes in integer inputs of fixed size"
+        ]
+    wanted = math.prod(int(dim) for dim in info.shape)
+    return [f"{bound} of {name!r} has {len(given)} numbers, the input {_text(info)} has {wanted}"
+            for bound, given in (("min", span.minimum), ("opt", span.optimum), ("max", span.maximum))
+            if len(given) != wanted][:1]  # fmt: skip
 
 
 def _suggestion(info: TensorInfo) -> ShapeRange:

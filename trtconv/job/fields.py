@@ -96,6 +96,14 @@ def _sizes(value: Any) -> Any:
     return sizes
 
 
+def _integers(value: Any) -> Any:
+    """A bound of an input's values: one number, or one for every element."""
+    numbers = listed(value)
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
+        raise ValueError(f"expected a whole number, or a list of them such as [8, 4], got {value!r}")
+    return numbers
+
+
 OutputPath = Annotated[Path, After(_absolute)]
 InputPath = Annotated[Path, After(_existing)]
 ModelPath = Annotated[Path, After(_existing_model)]
@@ -106,6 +114,7 @@ Bytes = Annotated[int, Before(_bytes, text=True), key(gt=0)]
 Seconds = Annotated[float, Before(_seconds, text=True), key(ge=0)]
 Shape = Annotated[list[Any], Before(_dims)]
 Sizes = Annotated[list[int], Before(_sizes, one=True)]
+Integers = Annotated[list[int], Before(_integers, one=True)]
 Precisions = Annotated[list[Precision], Before(listed, one=True), key(least=1)]
 Names = Annotated[list[str], Before(listed, one=True)]
 Percentiles = Annotated[list[Annotated[float, key(ge=0, le=100)]], Before(listed, one=True), key(least=1)]

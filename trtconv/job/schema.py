@@ -10,6 +10,7 @@ from trtconv.job.fields import (
     Bytes,
     DataPath,
     InputPath,
+    Integers,
     Labels,
     ModelPath,
     Names,
@@ -66,10 +67,26 @@ class Profile(Section):
 
     @rule
     def _ordered(self) -> None:
-        if not len(self.min) == len(self.opt) == len(self.max):
-            raise ValueError("min, opt and max must have the same number of dimensions")
-        if any(not a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
-            raise ValueError(f"expected min <= opt <= max, got {self.min}, {self.opt}, {self.max}")
+        _ordered(self.min, self.opt, self.max, "dimensions")
+
+
+class Values(Section):
+    """The range of an input's values, where they decide shapes: a number for every element of the input."""
+
+    min: Integers = key(description="smallest values")
+    opt: Integers = key(description="values to optimize for")
+    max: Integers = key(description="largest values")
+
+    @rule
+    def _ordered(self) -> None:
+        _ordered(self.min, self.opt, self.max, "numbers")
+
+
+def _ordered(low: list[int], opt: list[int], high: list[int], what: str) -> None:
+    if not len(low) == len(opt) == len(high):
+        raise ValueError(f"min, opt and max must have the same number of {what}")
+    if any(not a <= b <= c for a, b, c in zip(low, opt, high, strict=True)):
+        raise ValueError(f"expected min <= opt <= max, got {low}, {opt}, {high}")
 
 
 class Input(Section):
@@ -81,6 +98,9 @@ class Input(Section):
     )
     profile: Annotated[list[Profile], Before(listed, one=True), key(least=1)] | None = key(
         None, description="range of shapes for the engine, or several (default: batch 1, 8, 32)"
+    )
+    values: Annotated[list[Values], Before(listed, one=True), key(least=1)] | None = key(
+        None, description="range of the values of an input that decides shapes, as Reshape's target does, or several"
     )
 
 
@@ -307,7 +327,8 @@ class Job(Section):
 
     @rule
     def _as_many_profiles(self) -> None:
-        counts = {name: len(spec.profile) for name, spec in self.inputs.items() if spec.profile and spec.profile[1:]}
+        counts = {name: len(ranges) for name, spec in self.inputs.items() for ranges in (spec.profile, spec.values)
+                  if ranges and ranges[1:]}  # fmt: skip
         if len(set(counts.values())) > 1:
             raise ValueError(f"inputs: as many profiles are expected of each input with several, got {counts}")
 

@@ -86,9 +86,11 @@ class EngineSteps:
                 section.optimization_level,
                 section.hardware_compatibility,
                 section.layer_details,
+                sections.values(cell.job),
             )
 
-        profiles = {name: sections.plain(spec)["profile"] for name, spec in cell.job.inputs.items()}
+        inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}
+        profiles = {name: spec["profile"] for name, spec in inputs.items()}
         return self.node(
             "build",
             request=request,
@@ -100,6 +102,7 @@ class EngineSteps:
                 **sections.options(section),
                 "precision": cell.precision,
                 "profiles": profiles if cell.profile is None else sections.plain(cell.profile),
+                "values": {name: spec["values"] for name, spec in inputs.items() if spec["values"]},
             },
         )
 

@@ -115,6 +115,14 @@ def ranges(
     return tuple({name: each[number % len(each)] for name, each in full.items()} for number in range(count))
 
 
+def values(job: Job) -> tuple[Mapping[str, ShapeRange], ...]:
+    """Ranges of the values of inputs that decide shapes; an input with one range has it in all profiles."""
+    wanted = {name: spec.values for name, spec in job.inputs.items() if spec.values}
+    count = max(map(len, wanted.values()), default=0)
+    chosen = ({name: each[number % len(each)] for name, each in wanted.items()} for number in range(count))
+    return tuple({n: ShapeRange(tuple(v.min), tuple(v.opt), tuple(v.max)) for n, v in each.items()} for each in chosen)
+
+
 def _range(profile: Profile, shape: tuple[int | str, ...]) -> ShapeRange:
     def full(bound: list[int]) -> tuple[int, ...]:
         if len(bound) > 1 or not shape:

@@ -67,7 +67,7 @@ def _engine(path: Path) -> tuple[dict[str, Any], str]:
 
 def _engine_facts(facts: Any) -> str:
     rows = [
-        [kind, t["name"], t["dtype"], _shape(t["shape"]), _profile(t.get("profile"))]
+        [kind, t["name"], t["dtype"], _shape(t["shape"]), _bounds(t)]
         for kind, tensors in (("input", facts["inputs"]), ("output", facts["outputs"]))
         for t in tensors
     ]
@@ -102,6 +102,11 @@ def _cache(path: Path) -> tuple[dict[str, Any], str]:
 
 def _shape(shape: Sequence[int | str]) -> str:
     return f"[{', '.join(map(str, shape))}]"
+
+
+def _bounds(tensor: Any) -> str:
+    values = f"values {_profile(tensor['values'])}" if tensor.get("values") else ""
+    return ", ".join(filter(None, (_profile(tensor.get("profile")).strip("-"), values))) or "-"
 
 
 def _profile(bounds: Any) -> str:

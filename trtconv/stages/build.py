@@ -38,6 +38,7 @@ class BuildRequest:
         level: see ``backends.builder.Options``.
         hardware: likewise.
         verbosity: likewise.
+        values: ranges of the values of inputs that decide shapes (see ``profiles.check_values``), as profiles are.
     """
 
     model: Path
@@ -52,6 +53,7 @@ class BuildRequest:
     level: int | None = None
     hardware: str = "none"
     verbosity: str = "detailed"
+    values: tuple[Mapping[str, ShapeRange], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     beside = model_io.data_files(request.model)
     inputs, outputs = model_io.interface(model)
     shapes = profiles.complete(inputs, request.profiles)
+    profiles.check_values(inputs, request.values)
     loaded = tensorrt.choose(request.backend)
     operators = proof.operators(model, types.infer(model), {n: r.optimum for p in shapes[:1] for n, r in p.items()})
     _refuse_early(loaded, request, operators)
@@ -111,7 +114,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
     options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache,
-                              request.level, request.hardware, request.verbosity)  # fmt: skip
+                              request.level, request.hardware, request.verbosity, request.values)  # fmt: skip
     plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
     for text in warnings:
@@ -173,6 +176,8 @@ def _describe(
     gpus = cuda_driver.gpus()
     ranges = sidecar.profile_facts(tuple(shapes))
     first = ranges[0] if ranges else {}
+    values = sidecar.profile_facts(request.values)
+    deciding = values[0] if values else {}
     sidecar.write(request.engine, {
         "trtconv": __version__,
         "engine": {"file": request.engine.name, "size": result.size, "sha256": digests.of_file(request.engine)},
@@ -187,7 +192,9 @@ def _describe(
         "workspace": request.workspace,
         "hardware": request.hardware,
         "profiles": ranges,
-        "inputs": [_tensor(t) | {"profile": first.get(t.name)} for t in result.inputs],
+        "values": values,
+        "inputs": [_tensor(t) | {"profile": first.get(t.name)}
+                   | ({"values": deciding[t.name]} if t.name in deciding else {}) for t in result.inputs],
         "outputs": [_tensor(t) for t in result.outputs],
         "layers": result.layers,
         "warnings": result.warnings,

@@ -55,11 +55,20 @@ def _shapes_of_inputs(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def _profiles(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Ranges by input; one that is named again has several profiles."""
+    """Ranges of shapes by input; one that is named again has several profiles."""
+    return _ranges(texts, "--shapes", "profile")
+
+
+def _values(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Ranges of values by input, likewise."""
+    return _ranges(texts, "--values", "values")
+
+
+def _ranges(texts: tuple[str, ...], option: str, key: str) -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for text in texts:
-        name, profile = parse_profile(text, "--shapes")
-        table.setdefault(name, {"profile": []})["profile"].append(profile)
+        name, span = parse_profile(text, option)
+        table.setdefault(name, {key: []})[key].append(span)
     return table
 
 
@@ -81,6 +90,8 @@ _FILE = click.Path(path_type=Path)
 _INPUT = _row("--input", "inputs", "Shape of an input, as in --input image:batch,28,28,1.", _shapes_of_inputs,
               multiple=True, metavar="NAME[:SHAPE]")  # fmt: skip
 _SHAPES = _row("--shapes", "inputs", "Profile: batch sizes or full shapes; again for another one.", _profiles,
+               multiple=True, metavar="NAME=MINxOPTxMAX")  # fmt: skip
+_VALUES = _row("--values", "inputs", "Range of the values of an input that decides shapes.", _values,
                multiple=True, metavar="NAME=MINxOPTxMAX")  # fmt: skip
 _LAYOUT = _row("--layout", "inputs", "Input that the model takes channels first.", _layouts, multiple=True,
                metavar="NAME=nchw")  # fmt: skip
@@ -218,7 +229,7 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
-@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _WORKSPACE, _BACKEND, _TARGET)
+@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
 def build(model: Path, given: dict[str, Any]) -> None:
     """Build the TensorRT engine of MODEL; its facts go to ENGINE.json beside it.
 
