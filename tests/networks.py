@@ -88,6 +88,47 @@ def residual_cnn(seed: int = 0, width: int = 16, blocks: int = 2) -> Any:
                                                                value("logits", ["batch", 32])], constants)  # fmt: skip
 
 
+def encoder(width: int = 64, heads: int = 4, tokens: int = 16, seed: int = 5) -> Any:
+    """``x`` [batch, tokens, width] through one layer of a transformer (attention, then two matrices) to ``y``."""
+    random, size = np.random.default_rng(seed), width // heads
+    constants: Arrays = {"apart": np.array([0, tokens, heads, size]), "flat": np.array([0, tokens, width]),
+                         "scale": np.float32(1 / np.sqrt(size)), "gain": np.ones(width, np.float32),
+                         "shift": np.zeros(width, np.float32)}  # fmt: skip
+    nodes = []
+
+    def dense(x: str, name: str, ins: int, outs: int) -> str:
+        constants[f"{name}_w"] = random.normal(0, 1 / np.sqrt(ins), (ins, outs)).astype(np.float32)
+        nodes.append(node("MatMul", f"{x} {name}_w", name))
+        return name
+
+    for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+        nodes += [node("Reshape", f"{dense('x', name, width, width)} apart", f"{name}_apart"),
+                  node("Transpose", f"{name}_apart", f"{name}_heads", perm=order)]  # fmt: skip
+    nodes += [node("MatMul", "q_heads k_heads", "scores"), node("Mul", "scores scale", "scaled"),
+              node("Softmax", "scaled", "weights", axis=-1), node("MatMul", "weights v_heads", "mixed"),
+              node("Transpose", "mixed", "together", perm=[0, 2, 1, 3]),
+              node("Reshape", "together flat", "joined")]  # fmt: skip
+    nodes += [node("Add", f"x {dense('joined', 'out', width, width)}", "first"),
+              node("LayerNormalization", "first gain shift", "normal", axis=-1)]  # fmt: skip
+    nodes.append(node("Relu", dense("normal", "up", width, 4 * width), "bent"))
+    nodes.append(node("Add", f"normal {dense('bent', 'down', 4 * width, width)}", "y"))
+    ends = [value("x", ["batch", tokens, width])], [value("y", ["batch", tokens, width])]
+    return model(nodes, *ends, constants)
+
+
+def convolutions(seed: int = 6) -> Any:
+    """``x`` [batch, 32, 16, 16] through a depthwise, a grouped and a transposed convolution to ``y``; nothing named."""
+    random = np.random.default_rng(seed)
+    shapes = {"depthwise": (32, 1, 3, 3), "grouped": (64, 8, 3, 3), "turned": (64, 32, 2, 2)}
+    constants = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [helper.make_node("Conv", ["x", "depthwise"], ["a"], pads=[1] * 4, group=32),
+             helper.make_node("Conv", ["a", "grouped"], ["b"], pads=[1] * 4, strides=[2, 2], group=4),
+             helper.make_node("Relu", ["b"], ["c"]),
+             helper.make_node("ConvTranspose", ["c", "turned"], ["y"], strides=[2, 2])]  # fmt: skip
+    ends = [value("x", ["batch", 32, 16, 16])], [value("y", ["batch", 32, 16, 16])]
+    return model(nodes, *ends, constants)
+
+
 def images(count: int, seed: int = 1) -> np.ndarray:
     """[count, 8, 8, 1] float32 in 0..1."""
     return np.random.default_rng(seed).uniform(0, 1, (count, 8, 8, 1)).astype(np.float32)

@@ -84,6 +84,7 @@ def lowered(tmp_path: Path) -> Any:
     def make(network: str, precision: str) -> onnx.ModelProto:
         wide = np.random.default_rng(4).normal(size=(16, 64)).astype(np.float32)
         made, samples = {"perceptron": (networks.perceptron(), wide),
+                         "encoder": (networks.encoder(), wide.reshape(1, 16, 64)),
                          "cnn": (networks.residual_cnn(width=32), networks.images(16))}[network]  # fmt: skip
         source, cache, typed = tmp_path / "m.onnx", tmp_path / "m.cache", tmp_path / "typed.onnx"
         onnx.save(made, source)
@@ -105,7 +106,9 @@ def judged(made: onnx.ModelProto, text: str) -> Proof:
 
 
 @pytest.mark.parametrize(("network", "precision", "kind", "least"), [
-    ("perceptron", "fp16", "float16", 1.0), ("perceptron", "int8", "int8", 1.0), ("cnn", "fp8", "float8e4m3fn", 0.99),
+    ("perceptron", "fp32", "float", 1.0), ("perceptron", "fp16", "float16", 1.0),
+    ("perceptron", "bf16", "bfloat16", 1.0),
+    ("perceptron", "int8", "int8", 1.0), ("cnn", "fp8", "float8e4m3fn", 0.99), ("encoder", "int8", "int8", 0.95),
 ])  # fmt: skip
 def test_a_recorded_engine_keeps_what_its_model_promises(
     lowered: Any, network: str, precision: str, kind: str, least: float
@@ -128,6 +131,17 @@ def test_one_layer_in_float_is_named_with_its_share(lowered: Any) -> None:
     assert one.layer == "__myl_FcAddRelu_myl0_3"
     assert one.share == found.wider_share == pytest.approx(128 * 128 / (64 * 128 + 128 * 128 + 128 * 32))
     assert found.found == pytest.approx({"float": one.share, "float16": 1 - one.share})
+
+
+def test_a_transposed_convolution_that_was_built_for_fp8_and_runs_in_fp16() -> None:
+    """As TensorRT-RTX 1.5 does: its two other convolutions were in FP16 from the start."""
+    found = [proof.Operator("Conv_a", "Conv", "float16", "float16", 288, 73728),
+             proof.Operator("Conv_b", "Conv", "float16", "float16", 4608, 294912),
+             proof.Operator("ConvTranspose_y", "ConvTranspose", "float8e4m3fn", "float16", 8192, 524288)]  # fmt: skip
+    told = proof.by_layers(found, inspector.layers(recorded("convolutions-fp8")), "inspector")
+    assert told.found == {"float16": 1.0}
+    assert [(one.node, one.layer) for one in told.wider] == [("ConvTranspose_y", "ConvTranspose_y_myl0_4")]
+    assert told.wider_share == pytest.approx(524288 / 892928)
 
 
 def test_an_int8_model_in_an_fp16_engine_is_wider(lowered: Any) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 
 from tests.backends.models import conv_net, images
 from tests.cli.test_digits import classified
+from tests.stages.test_build import deciding
 from trtconv.adapters import cuda, tensorrt
-from trtconv.backends import messages
 from trtconv.backends.runner import Runner, open_engine, open_onnx, open_runner
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
-from trtconv.core.records import FeedSpec
+from trtconv.core.records import FeedSpec, ShapeRange
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
@@ -166,40 +164,20 @@ def test_digits_are_classified_through_yaml_alone(tmp_path: Path) -> None:
     assert result["samples"] == 360
 
 
-def test_values_of_an_input_decide_shapes(tmp_path: Path, api: str) -> None:
-    """Expand: TensorRT wants the wanted shape in host memory before a run."""
-    path = expanding(tmp_path)
-    runner = open_engine(path, device_api=api)
-    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+@pytest.mark.parametrize("op", ["Expand", "Reshape", "Range"])
+def test_values_of_an_input_decide_shapes(tmp_path: Path, api: str, op: str) -> None:
+    """TensorRT wants them in host memory before a run."""
+    model, bounds = deciding(tmp_path / "net.onnx", op), ShapeRange((1,), (8,), (16,))
+    if op != "Range":
+        bounds = ShapeRange((1, 4), (8, 4), (16, 4))
+    build(BuildRequest(model, tmp_path / "net.engine", values=({"s": bounds},)), ignore)
+    runner, reference = open_engine(tmp_path / "net.engine", device_api=api), open_onnx(model)
     assert runner.engine.on_host == {"s"}
     for rows in (3, 7, 3, 1, 16):
-        found = runner.run({"x": x, "s": np.array([rows, 4])})["y"]
-        assert np.array_equal(found, np.broadcast_to(x, (rows, 4)))
+        x = np.arange(4 * rows, dtype=np.float32).reshape(rows, 4)[: rows if op == "Reshape" else 1]
+        feeds = {"s": np.array(rows)} if op == "Range" else {"x": x, "s": np.array([rows, 4])}
+        assert np.array_equal(runner.run(feeds)["y"], reference.run(feeds)["y"])
     runner.close()
-
-
-def expanding(folder: Path) -> Path:
-    """An engine whose output has the shape that its input ``s`` says, built straight through TensorRT's interface."""
-    if not any(found.version and found.flavor.name == "rtx" for found in tensorrt.probe()):
-        pytest.skip("TensorRT-RTX is not installed")
-    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4]),
-            helper.make_tensor_value_info("s", TensorProto.INT64, [2])]  # fmt: skip
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"])
-    graph = helper.make_graph([helper.make_node("Expand", ["x", "s"], ["y"])], "expand", ends, [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    loaded = tensorrt.load("rtx")
-    api: Any = loaded.api
-    _, logger = messages.listen(loaded)
-    builder = api.Builder(logger)
-    network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert api.OnnxParser(network, logger).parse(model.SerializeToString())
-    profile = builder.create_optimization_profile()
-    profile.set_shape_input("s", (1, 4), (8, 4), (16, 4))
-    config = builder.create_builder_config()
-    config.add_optimization_profile(profile)
-    path = folder / "expand.engine"
-    path.write_bytes(bytes(memoryview(builder.build_serialized_network(network, config))))
-    return path
 
 
 def test_too_many_contexts_tell_what_memory_is_needed(engine: Path) -> None:

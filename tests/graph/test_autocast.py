@@ -8,6 +8,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tests.networks import (
     constant,
+    convolutions,
     decibels,
     fully_checked,
     images,
@@ -74,6 +75,15 @@ def test_bfloat16_raises_the_opset_and_types_everything():
     assert editing.opset(network) == 22
     assert report.casts == 3
     assert types.infer(network)["stem"] == TensorProto.BFLOAT16
+
+
+def test_bfloat16_leaves_what_tensorrt_has_no_kernel_for():
+    """TensorRT-RTX 1.5 and 1.7 build no transposed convolution in bfloat16."""
+    network, _ = lowered(convolutions(), "bf16")
+    kinds = {one.op_type: types.infer(network)[one.input[1]] for one in network.graph.node if len(one.input) > 1}
+    assert (kinds["Conv"], kinds["ConvTranspose"]) == (TensorProto.BFLOAT16, TensorProto.FLOAT)
+    halved, _ = lowered(convolutions(), "fp16")
+    assert FLOAT not in {types.infer(halved)[one.input[1]] for one in halved.graph.node if "Conv" in one.op_type}
 
 
 def squares():

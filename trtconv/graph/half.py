@@ -46,7 +46,7 @@ HALVES = {
     "fp16": Half("float16", onnx.TensorProto.FLOAT16, np.float16, largest=65504.0, normal=2.0**-14, integers=2048,
                  opset=13, limit=0.5 * 65504.0),
     "bf16": Half("bfloat16", onnx.TensorProto.BFLOAT16, ml_dtypes.bfloat16, largest=255 * 2.0**120, normal=2.0**-126,
-                 integers=256, opset=22, limit=127 * 2.0**120, refused=frozenset({"HardSwish"})),
+                 integers=256, opset=22, limit=127 * 2.0**120, refused=frozenset({"HardSwish", "ConvTranspose"})),
 }  # fmt: skip
 
 MASK = 1e8

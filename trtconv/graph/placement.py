@@ -120,7 +120,7 @@ class _Planner:
 
     def _why_not(self, node: Any) -> str:
         """Why a weighted operator cannot or should not be quantized; empty when it should."""
-        if node.op_type in RECURRENT:
+        if node.op_type in RECURRENT or (self.precision == "fp8" and node.op_type == "ConvTranspose"):
             return f"TensorRT has no {self.precision} {node.op_type}"
         weight = self.constants.get(node.input[1])
         if node.input[0] in self.constants or weight is None:
