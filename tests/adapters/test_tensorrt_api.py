@@ -1,8 +1,8 @@
 """Every TensorRT name that trtconv uses, against the recorded APIs of versions that cannot be installed everywhere.
 
 The records in tests/data/trt_api hold names only: per class its members, and per method the parameter names of every
-overload, a default marked by "=". The code is typed by the protocols of trtconv.adapters.tensorrt_api, so mypy rejects
-any name that they lack; here the protocols are held to the records.
+overload, a default marked by "=". The code is typed by the protocols of trtconv.adapters.tensorrt_api and
+tensorrt_rtx_api, so mypy rejects any name that they lack; here the protocols are held to the records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import pytest
 
 import trtconv
-from trtconv.adapters import tensorrt, tensorrt_api
+from trtconv.adapters import tensorrt, tensorrt_api, tensorrt_rtx_api
 from trtconv.backends import dtypes
 
 RECORDS = {
@@ -31,9 +31,8 @@ OURS = {"TrtApi", "RtxApi"}  # the module itself, whose members are classes
 
 
 def protocols(prefix: str) -> dict[str, type]:
-    return {
-        name: value for name, value in vars(tensorrt_api).items() if name.startswith(prefix) and inspect.isclass(value)
-    }
+    named = vars(tensorrt_api) | vars(tensorrt_rtx_api)
+    return {name: value for name, value in named.items() if name.startswith(prefix) and inspect.isclass(value)}
 
 
 def own(protocol: type) -> dict[str, list[str] | None]:
@@ -113,14 +112,14 @@ def test_what_only_rtx_is_said_to_have_is_there_and_nowhere_else(name: str) -> N
 
 def test_the_rtx_module_holds_its_classes_alone() -> None:
     for record in records_of("rtx"):
-        assert module_misuses(tensorrt_api.RtxApi, record) == []
+        assert module_misuses(tensorrt_rtx_api.RtxApi, record) == []
     for record in records_of("tensorrt"):
-        assert not set(own(tensorrt_api.RtxApi)) & set(record["classes"])
+        assert not set(own(tensorrt_rtx_api.RtxApi)) & set(record["classes"])
 
 
 def test_a_capability_is_claimed_exactly_where_its_names_exist() -> None:
-    assert set(tensorrt_api.RTX_ONLY) >= {n for n in protocols("Rtx") if len(protocols("Rtx")[n].__bases__) > 1}
-    for name, capability in tensorrt_api.RTX_ONLY.items():
+    assert set(tensorrt_rtx_api.RTX_ONLY) >= {n for n in protocols("Rtx") if len(protocols("Rtx")[n].__bases__) > 1}
+    for name, capability in tensorrt_rtx_api.RTX_ONLY.items():
         protocol = protocols("Rtx")[name]
         check = module_misuses if name in OURS else misuses
         for flavor, row in tensorrt.FLAVORS.items():
@@ -131,9 +130,9 @@ def test_a_capability_is_claimed_exactly_where_its_names_exist() -> None:
 @pytest.mark.parametrize("capability", ["targets", "validity", "jit"])
 def test_the_guards_ask_the_capability_record(capability: str) -> None:
     guards = {
-        "targets": tensorrt_api.with_targets,
-        "validity": tensorrt_api.with_validity,
-        "jit": tensorrt_api.with_jit,
+        "targets": tensorrt_rtx_api.with_targets,
+        "validity": tensorrt_rtx_api.with_validity,
+        "jit": tensorrt_rtx_api.with_jit,
     }
     value: Any = object()
     assert guards[capability](value, tensorrt.FLAVORS["rtx"].can) is value

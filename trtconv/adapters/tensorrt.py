@@ -11,15 +11,14 @@ from typing import cast
 
 from trtconv.adapters import cuda_driver
 from trtconv.adapters.tensorrt_api import (
-    Capabilities,
     Enum,
     TrtApi,
     TrtILogger,
     TrtIOutputAllocator,
     TrtIProfiler,
     TrtIProgressMonitor,
-    Version,
 )
+from trtconv.adapters.tensorrt_rtx_api import Capabilities, Version
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
 from trtconv.core.extras import install_line

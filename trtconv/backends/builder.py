@@ -9,15 +9,8 @@ from pathlib import Path
 
 from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.adapters.tensorrt_api import (
-    TrtBuilder,
-    TrtIBuilderConfig,
-    TrtILogger,
-    TrtINetworkDefinition,
-    TrtITensor,
-    rtx_module,
-    with_targets,
-)
+from trtconv.adapters.tensorrt_api import TrtBuilder, TrtIBuilderConfig, TrtILogger, TrtINetworkDefinition, TrtITensor
+from trtconv.adapters.tensorrt_rtx_api import rtx_module, with_targets
 from trtconv.backends import dtypes, messages, profiles
 from trtconv.backends.messages import Log
 from trtconv.core import files

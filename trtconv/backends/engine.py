@@ -11,16 +11,8 @@ from pathlib import Path
 from trtconv.adapters import cuda, tensorrt
 from trtconv.adapters.cuda import Device
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.adapters.tensorrt_api import (
-    RtxIRuntimeCache,
-    TrtICudaEngine,
-    TrtIExecutionContext,
-    TrtIRuntimeConfig,
-    TrtRuntime,
-    rtx_module,
-    with_jit,
-    with_validity,
-)
+from trtconv.adapters.tensorrt_api import TrtICudaEngine, TrtIExecutionContext, TrtIRuntimeConfig, TrtRuntime
+from trtconv.adapters.tensorrt_rtx_api import RtxIRuntimeCache, rtx_module, with_jit, with_validity
 from trtconv.backends import dtypes, header, messages, preflight, profiles
 from trtconv.backends.profiles import Profile
 from trtconv.core import files
