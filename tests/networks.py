@@ -116,6 +116,17 @@ def encoder(width: int = 64, heads: int = 4, tokens: int = 16, seed: int = 5) ->
     return model(nodes, *ends, constants)
 
 
+def recurrent(size: int = 32, hidden: int = 64, steps: int = 12, seed: int = 7) -> Any:
+    """``x`` [steps, batch, size] through an LSTM and a matrix to ``y`` [batch, 32]."""
+    random = np.random.default_rng(seed)
+    shapes = {"w": (1, 4 * hidden, size), "r": (1, 4 * hidden, hidden), "b": (1, 8 * hidden), "last": (hidden, 32)}
+    constants: Arrays = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    constants["first"] = np.array([0])
+    nodes = [node("LSTM", "x w r b", "all state", "lstm", hidden_size=hidden),
+             node("Squeeze", "state first", "flat"), node("MatMul", "flat last", "y")]  # fmt: skip
+    return model(nodes, [value("x", [steps, "batch", size])], [value("y", ["batch", 32])], constants)
+
+
 def convolutions(seed: int = 6) -> Any:
     """``x`` [batch, 32, 16, 16] through a depthwise, a grouped and a transposed convolution to ``y``; nothing named."""
     random = np.random.default_rng(seed)

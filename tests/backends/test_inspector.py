@@ -68,6 +68,6 @@ def test_the_answer_comes_from_a_process_of_its_own(
 
 
 def test_layers_are_in_their_metadata_or_in_their_names() -> None:
-    text = ('{"Layers": [{"Name": "l", "Metadata": "[ONNX Layer: a/b]\\u001f[ONNX Layer: c[0]]"},'
+    text = ('{"Layers": [{"Name": "l", "Metadata": "[ONNX Layer: a/b]\\u001f[ONNX Layer: c[0]]__gemm_from_conv1x1"},'
             ' "conv1 + relu1 || conv2", {"Name": "d"}]}')  # fmt: skip
     assert [layer.nodes for layer in inspector.layers(text)] == [{"a/b", "c[0]"}, {"conv1", "relu1", "conv2"}, {"d"}]

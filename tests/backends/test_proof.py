@@ -217,6 +217,16 @@ def test_operands_that_are_both_computed_meet_in_a_layer() -> None:
         assert proof.by_layers([one], inspector.layers(text), "i").found == {found: 1.0}
 
 
+def test_what_follows_an_operator_does_not_speak_for_it() -> None:
+    """An LSTM in TensorRT-RTX 1.5: its products bear no name, only the gates behind them do."""
+    gates = ('{"Name": "g", "LayerType": "kgen", "Inputs": [{"Datatype": "Half"}, {"Datatype": "Half"}], "Metadata": '
+             '"[ONNX Layer: lstm]"}')  # fmt: skip
+    layers = inspector.layers(f'{{"Layers": [{gates}]}}')
+    for weights, found in ((8192, {}), (0, {"float16": 1.0})):
+        one = proof.Operator("lstm", "LSTM", "float16", "float16", weights, 7)
+        assert proof.by_layers([one], layers, "i").found == found
+
+
 def test_products_are_counted_at_the_shapes_given() -> None:
     """By hand: a 3x3 convolution of 4 to 8 channels over 5x5 outputs; 8 x 2 x 16 transposed; a matrix turned over."""
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
@@ -228,3 +238,11 @@ def test_products_are_counted_at_the_shapes_given() -> None:
     made = networks.model(nodes, ends, [networks.value("d"), networks.value("g")], constants, check=False)
     counted = {one.node: one.products for one in proof.operators(made, types.infer(made), {"x": (2, 4, 7, 7)})}
     assert counted == {"conv": 2 * 8 * 25 * 4 * 9, "deconv": 2 * 8 * 25 * 16 * 4, "gemm": 1 * 10 * 6}
+
+
+def test_a_recurrent_operator_counts_both_its_matrices_at_every_step() -> None:
+    made = networks.recurrent(size=32, hidden=64, steps=12)
+    lstm, matrix = proof.operators(made, types.infer(made), {"x": (12, 5, 32)})
+    assert (lstm.op, lstm.kind, lstm.weights) == ("LSTM", "float", 4 * 64 * 32)
+    assert lstm.products == 12 * 5 * 4 * 64 * (32 + 64)
+    assert matrix.products == 5 * 64 * 32

@@ -239,14 +239,19 @@ def proven(*shares):
     return step("build", dataclasses.replace(build(), proof=proof))
 
 
+def unbidden(*steps):
+    """Verdicts on what a job without gates is judged by."""
+    return gates.judge(list(gates.implied([], steps)), steps, never)
+
+
 def test_an_engine_as_promised_is_kept_without_a_gate():
-    (verdict,) = gates.judge([], [proven()], never)
+    (verdict,) = unbidden(proven())
     assert (verdict.name, verdict.passed) == ("wider_share[fp16]", True)
     assert verdict.said.startswith("0.00 % of the arithmetic runs wider")
 
 
 def test_what_runs_wider_is_missed_unless_a_gate_allows_it():
-    (verdict,) = gates.judge([], [proven(0.25, 0.125)], never)
+    (verdict,) = unbidden(proven(0.25, 0.125))
     assert (verdict.passed, verdict.exit_code) == (False, 6)
     assert verdict.said.splitlines() == [
         "37.50 % of the arithmetic runs wider than the typed ONNX says; allowed is at most 0.00 % (inspector of X)",
@@ -255,17 +260,26 @@ def test_what_runs_wider_is_missed_unless_a_gate_allows_it():
     ]
     assert "gates: [{measure: wider_share, max: 0.38}]" in verdict.hint
     for keys, passed in (({"max": 0.38}, True), ({"max": 0.37}, False), ({"max": 0.38, "engine": "fp16"}, True)):
-        (verdict,) = gates.judge([gate(measure="wider_share", **keys)], [proven(0.25, 0.125)], never)
+        asked = gate(measure="wider_share", **keys)
+        assert list(gates.implied([asked], [proven(0.25, 0.125)])) == []
+        (verdict,) = gates.judge([asked], [proven(0.25, 0.125)], never)
         assert verdict.passed is passed
 
 
+def test_what_the_engine_does_not_tell_is_said():
+    proof = Proof("inspector of X", {"float16": 1.0}, {"float16": 0.75, "unknown": 0.25})
+    (verdict,) = unbidden(step("build", dataclasses.replace(build(), proof=proof)))
+    assert verdict.passed
+    assert "of 25.00 % the engine tells no type" in verdict.said
+
+
 def test_many_wider_operators_are_counted():
-    (verdict,) = gates.judge([], [proven(*[0.1] * 8)], never)
+    (verdict,) = unbidden(proven(*[0.1] * 8))
     assert verdict.said.splitlines()[-1] == "  and 3 more (see --json)"
 
 
 def test_where_no_engine_was_asked_a_gate_says_so():
-    assert gates.judge([], [step("build", build())], never) == []
+    assert unbidden(step("build", build())) == []
     asked = gate(measure="wider_share", max=0)
     proof = Proof("typed ONNX (no NVIDIA driver)", {"float16": 1.0})
     (verdict,) = gates.judge([asked], [step("build", dataclasses.replace(build(), proof=proof))], never)

@@ -25,7 +25,7 @@ _TYPES = (("fp8", "float8e4m3fn"), ("int8", "int8"), ("int4", "int4"), ("fp4", "
 ``Datatype``; TensorRT writes ``Row major linear FP16 format`` into ``Format/Datatype``."""
 
 _OF_TYPE = ("Datatype", "DataType", "Format/Datatype", "Type")
-_ONNX = re.compile(r"\[ONNX Layer: (.*?)\](?=\x1f|$)")
+_ONNX = re.compile(r"\[ONNX Layer: ([^\x1f]*)\]")  # what TensorRT made of it may follow, such as __gemm_from_conv1x1
 _JOINED = re.compile(r" \+ | \|\| ")
 
 

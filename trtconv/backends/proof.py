@@ -15,7 +15,8 @@ from trtconv.backends import inspector
 from trtconv.backends.inspector import Layer
 from trtconv.core.records import Proof, Wider
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+RECURRENT = ("LSTM", "GRU", "RNN")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT)
 """Operators that hold nearly all weights and arithmetic of a network."""
 
 UNKNOWN = "unknown"
@@ -155,6 +156,8 @@ def _place(one: Operator, layers: Sequence[Layer]) -> _Place:
         *_, position, kind = min(held)
         return _with_weights(kind, own[position])
     for layer in own:
+        if one.weights and layer.kind.lower() in _ELEMENTWISE:  # the arithmetic is in a layer that does not say so
+            continue
         met = [kind for kind, count in Counter(layer.inputs).items() if count > 1 and kind in _BITS]
         if met:
             kind = min(met, key=_BITS.__getitem__)
@@ -224,6 +227,8 @@ class _Inside:
             return 0
         if node.op_type.startswith("Conv"):
             return math.prod(made if node.op_type == "Conv" else given) * math.prod(weights[1:])
+        if node.op_type in RECURRENT:  # given [steps, batch, size]; weights of all gates and directions
+            return math.prod(given[:2]) * (math.prod(weights) + math.prod(self.dims.get(node.input[2], ())))
         turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return math.prod(made) * given[0 if turned else -1]
 

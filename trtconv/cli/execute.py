@@ -53,7 +53,7 @@ def run_job(
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
     job = load_job(path, assignments, bounds)
     if ignore_gates:  # a new baseline is not judged by the old one
-        job = job.replaced(gates=[])
+        job = job.replaced(gates=[gate for gate in job.gates if gate.measure == "wider_share"])
     layout = layout_of(job)
     steps = line(job, layout, allow_code=allow_code)
     steps = upto(steps, stage) if stage else steps
@@ -108,7 +108,8 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
                 stop.reported = True
             raise
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
-        wanted = [] if failed else [gate for gate in job.gates if _applies(gate, done)]
+        bounds = [gate for gate in job.gates if _applies(gate, done)]
+        wanted = [] if failed else [*bounds, *gates.implied(bounds, done)]
         try:
             verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
         except TrtconvError as refusal:  # what was measured is told nevertheless

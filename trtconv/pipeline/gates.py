@@ -59,7 +59,7 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | N
     """
     whole = [step for step in steps if step.result is not None]
     verdicts = list(_of_verify(whole))
-    for gate in (*gates, *_implied(gates, whole)):
+    for gate in gates:
         found = list(_of_gate(gate, whole, remeasure))
         if not found:
             raise UsageError(
@@ -70,9 +70,10 @@ def judge(gates: Sequence[Gate], steps: Sequence[Step], remeasure: Remeasure | N
     return verdicts
 
 
-def _implied(gates: Sequence[Gate], steps: Sequence[Step]) -> Iterator[Gate]:
-    """Whatever a job says or does not say: what runs wider than promised fails, unless a gate allows it."""
-    judged = [step.node.precision for step in steps if step.node.stage == "build" and step.result.proof.found]
+def implied(gates: Sequence[Gate], steps: Sequence[Step]) -> Iterator[Gate]:
+    """Gates that hold without being written: what runs wider than promised fails, unless one of the job's allows it."""
+    built = [step for step in steps if step.node.stage == "build" and step.result is not None]
+    judged = [step.node.precision for step in built if step.result.proof.found]
     allowed = [gate.engine for gate in gates if gate.measure == "wider_share"]
     for label in judged:
         if "" not in allowed and label not in allowed:
@@ -123,6 +124,8 @@ def of_proof(proof: Proof, label: str, limit: float = 0.0) -> Verdict:
     if proof.wider_share is None:
         return Verdict(name, True, f"nothing was measured: the proof is the {proof.by}", 6)
     said = f"{text(measure, proof.wider_share)} of the arithmetic runs wider than the typed ONNX says; "
+    if closed := proof.found.get("unknown"):
+        said += f"of {text(measure, closed)} the engine tells no type; "
     listed = "".join(f"\n  {one.node} ({one.op}): {one.promised} was asked, {one.found} runs in layer {one.layer}, "
                      f"{text(measure, one.share)}" for one in proof.wider[:_SHOWN])  # fmt: skip
     more = len(proof.wider) - _SHOWN
