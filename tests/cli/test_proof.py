@@ -44,6 +44,7 @@ def test_fp32_where_fp16_was_asked_is_exit_6(gpu, tmp_path):
     assert done.returncode == 6, done.stderr
     assert "precision gate missed" in done.stderr
     assert WIDER in done.stderr
+    assert max(map(len, done.stdout.splitlines())) < 220
     assert "gates: [{measure: wider_share, max: 1.0}]" in done.stderr
     assert "Traceback" not in done.stderr
     wider = json.loads((tmp_path / "m.engine.json").read_text())["precision"]["proof"]["wider"]
@@ -65,6 +66,17 @@ def test_a_job_can_allow_it_and_is_failed_again_without(gpu, tmp_path):
     document = json.loads(allowed.stdout)
     assert [step["status"] for step in document["steps"]] == ["up to date"] * 3  # nothing was built again for that
     assert document["gates"][0]["name"] == "wider_share[fp16]"
+
+
+def test_trtexec_warns_since_its_flags_only_allow_a_type(gpu):
+    done = gpu(SINGLE, "trtexec", "--onnx=model.onnx", "--fp16", "--saveEngine=m.engine", "--skipInference")
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if "[W]" in line]
+    assert any("100.00 % of the arithmetic runs wider than the typed ONNX says" in line for line in warnings)
+    assert any(WIDER in line for line in warnings)
+    kept = gpu(RECORDED, "trtexec", "--onnx=model.onnx", "--fp16", "--saveEngine=m.engine", "--skipInference")
+    assert "It computes 100.0 % in float16, by the inspector of TensorRT-RTX 1.5.0.114" in kept.stdout
+    assert "runs wider" not in kept.stdout
 
 
 def test_an_engine_without_details_says_so(gpu, tmp_path):

@@ -136,7 +136,7 @@ def _percent(share: float | None) -> str:
 
 
 def _gates(verdicts: Sequence[Any]) -> str:
-    rows = [["kept" if v.passed else "MISSED", v.name, v.said] for v in verdicts]
+    rows = [["kept" if v.passed else "MISSED", v.name, v.said.partition("\n")[0]] for v in verdicts]
     return table(["gate", "of", "value"], rows) if rows else ""
 
 

@@ -126,9 +126,21 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         if step.node.stage == "build":
             _line(f"Engine built in {step.seconds:.3f} sec: {step.result.size} bytes, {step.result.flavor} "
                   f"{step.result.version}")  # fmt: skip
+            _told_types(step.result.proof)
         elif step.node.stage == "bench":
             _report(step.result)
             _dumped(wanted, given)
+
+
+def _told_types(proof: Any) -> None:
+    """In which types the engine computes. trtexec's flags only allow a type: a wider one is a warning here."""
+    from trtconv.pipeline.gates import of_proof
+    from trtconv.report.summary import proof_text
+
+    _line(f"It computes {proof_text(proof)}")
+    if not (verdict := of_proof(proof, "")).passed:
+        for text in verdict.said.splitlines():
+            _line(text, "W")
 
 
 def _with_files(wanted: Any, scratch: Path) -> Any:
