@@ -23,7 +23,7 @@ def gpu(tmp_path, trtconv):
 
     def call(layers, *args):
         path = os.pathsep.join((str(TESTS / "pretended"), os.environ["PYTHONPATH"]))
-        return trtconv(*args, env={"PYTHONPATH": path, "TRTCONV_TEST_LAYERS": str(layers)})
+        return trtconv(*args, env={"PYTHONPATH": path, "TRTCONV_TEST_LAYERS": str(layers), "TRTCONV_CACHE": "off"})
 
     return call
 
