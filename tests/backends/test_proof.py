@@ -240,6 +240,14 @@ def test_products_are_counted_at_the_shapes_given() -> None:
     assert counted == {"conv": 2 * 8 * 25 * 4 * 9, "deconv": 2 * 8 * 25 * 16 * 4, "gemm": 1 * 10 * 6}
 
 
+def test_what_has_no_known_shape_counts_by_its_weights() -> None:
+    odd = helper.make_node("Odd", ["x"], ["a"], domain="elsewhere")
+    made = networks.model([odd, helper.make_node("MatMul", ["a", "w"], ["y"])], [networks.value("x", ["batch", 6])],
+                          [networks.value("y")], {"w": np.ones((6, 10), np.float32)}, check=False)  # fmt: skip
+    (one,) = proof.operators(made, types.infer(made), {"x": (8, 6)})
+    assert (one.node, one.products) == ("node_of_y", 60)
+
+
 def test_a_recurrent_operator_counts_both_its_matrices_at_every_step() -> None:
     made = networks.recurrent(size=32, hidden=64, steps=12)
     lstm, matrix = proof.operators(made, types.infer(made), {"x": (12, 5, 32)})

@@ -246,7 +246,7 @@ def _dims(model: onnx.ModelProto, shapes: Dims) -> dict[str, tuple[int, ...]]:
             dim.dim_value = size
     try:
         graph = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
-    except onnx.shape_inference.InferenceError:  # what is not inferred counts by its weights
+    except (onnx.shape_inference.InferenceError, RuntimeError):  # what is not inferred counts by its weights
         graph = model.graph
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
