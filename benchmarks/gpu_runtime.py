@@ -178,7 +178,7 @@ def inference(b: Bench) -> None:
 
 
 def pictures(b: Bench) -> None:
-    """Photographs of 500 x 375: everything against decoding alone, each with as many threads."""
+    """Photographs of 500 x 375: everything against decoding alone, in as many processes."""
     from PIL import Image
 
     folder = b.folder / "jpg"
@@ -195,15 +195,17 @@ def pictures(b: Bench) -> None:
     runs = sorted((infer(request, ignore) for _ in range(4)), key=lambda done: done.seconds)
     done, files = runs[1], sorted(folder.iterdir())
     found = PICTURES / done.seconds
-    workers: dict[str, Executor] = {"threads": ThreadPoolExecutor(done.threads),
-               "processes": ProcessPoolExecutor(done.threads, multiprocessing.get_context("spawn"))}  # fmt: skip
+    workers: dict[str, Executor] = {
+        "threads": ThreadPoolExecutor(done.decoders),
+        "processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn")),
+    }
     for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
         for kind, crew in workers.items():
             alone = PICTURES / sorted(_seconds(crew, work, files) for _ in range(4))[1]
             gated = name == "decoding" and kind == "processes"  # infer's own workers are processes
             b.row(f"infer of {PICTURES} jpeg files / {name} alone, {kind}", found / alone, ">= 0.9" if gated else "",
-                  not gated or found / alone >= 0.9, infer=found, alone=alone, workers=done.threads,
-                  preparing=done.preparing)  # fmt: skip
+                  not gated or found / alone >= 0.9, infer=found, alone=alone, workers=done.decoders,
+                  scaled_on=done.scaled_on, preparing=done.preparing)  # fmt: skip
     for each in workers.values():
         each.shutdown()
 

@@ -248,6 +248,12 @@ class FakeDevice:
     def pinned(self, size: int) -> Any:
         return _Block(self, size)
 
+    def register(self, array: np.ndarray) -> Any:
+        raise EnvironmentProblem("a pretended GPU has no driver")
+
+    def module(self, ptx: bytes) -> Any:
+        raise EnvironmentProblem("a pretended GPU compiles no kernels")
+
     def stream(self) -> Any:
         return _Stream(self)
 
@@ -322,6 +328,9 @@ class _Stream(_Owned):
 
     def copy_out(self, target: np.ndarray, source: int) -> None:
         ctypes.memmove(target.ctypes.data, source, target.nbytes)
+
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        ctypes.memmove(target, source, size)
 
     def capture(self, work: Callable[[], None]) -> _Graph:
         if not self.owner.captures:

@@ -96,7 +96,7 @@ def test_a_process_that_dies_is_an_error_not_a_wait(folder: Path) -> None:
     feed = open_feed(FeedSpec(folder, preprocess=ROWS), (PREPARED,))
     with contextlib.closing(decoding.Decoders(ROWS, 1)) as one:
         read(feed, [0], one)
-        os.kill(one._all[0]._process.pid, signal.SIGKILL)
+        os.kill(one._all[0].process.pid, signal.SIGKILL)
         with pytest.raises(TrtconvError, match="a process that decodes images ended with status -9"):
             read(feed, [1], one)
 
@@ -104,7 +104,7 @@ def test_a_process_that_dies_is_an_error_not_a_wait(folder: Path) -> None:
 def test_processes_end_with_their_owner(folder: Path) -> None:
     with decoding.decoders(ROWS, 2) as found:
         assert found is not None
-        processes = [decoder._process for decoder in found._all]
+        processes = [decoder.process for decoder in found._all]
     assert all(process.returncode == 0 for process in processes)
     with decoding.decoders(ROWS, 0) as none:
         assert none is None

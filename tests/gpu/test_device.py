@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 from collections.abc import Iterator
@@ -125,6 +126,29 @@ def test_graphs_replay_or_say_that_they_cannot(device: Device) -> None:
         graph.close()
     for part in (host, back, memory, stream):
         part.close()
+
+
+def test_memory_that_is_there_can_be_locked_and_copied_on(device: Device) -> None:
+    source, back = np.frombuffer(mmap.mmap(-1, SIZE), np.uint8), device.pinned(SIZE)
+    source[:] = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
+    one, other, stream = device.memory(SIZE), device.memory(SIZE), device.stream()
+    for _ in range(2):  # unlocked, it can be locked again
+        locked = device.register(source)
+        stream.copy_in(one.address, source)
+        stream.copy_within(other.address, one.address, SIZE)
+        stream.copy_out(back.array, other.address)
+        stream.synchronize()
+        assert np.array_equal(back.array, source)
+        locked.close()
+        locked.close()
+    for part in (back, one, other, stream):
+        part.close()
+
+
+def test_what_is_no_ptx_is_refused(device: Device) -> None:
+    with pytest.raises(EnvironmentProblem, match=r"cuModuleLoad|cannot compile"):
+        device.module(b"nonsense")
+    assert round_trip(device)
 
 
 def test_both_apis_share_the_context() -> None:

@@ -1,4 +1,4 @@
-"""One small interface to the GPU: memory, pinned memory, streams, events and graphs, through either of two packages.
+"""One small interface to the GPU: memory, streams, events, graphs and kernels, through either of two packages.
 
 ``cuda`` is cuda-bindings (NVIDIA's own runtime API), ``pycuda`` is PyCUDA on the device's primary context, the one that
 TensorRT uses too. Both give the same classes; PyCUDA cannot capture graphs.
@@ -6,7 +6,7 @@ TensorRT uses too. Both give the same classes; PyCUDA cannot capture graphs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,6 +43,32 @@ class Pinned(Protocol):
 
     def close(self) -> None:
         """Free it; the array must not be used any more."""
+
+
+class Registered(Protocol):
+    """Memory of this process's that was page-locked where it is."""
+
+    def close(self) -> None:
+        """Unlock it; a second call does nothing."""
+
+
+class Kernel(Protocol):
+    """A function for the GPU whose parameters are addresses, as many as it was looked up with."""
+
+    def launch(
+        self, stream: Stream, grid: tuple[int, int, int], block: tuple[int, int, int], addresses: Sequence[int]
+    ) -> None:
+        """Enqueue it."""
+
+
+class Module(Protocol):
+    """Compiled kernels."""
+
+    def kernel(self, name: str, parameters: int) -> Kernel:
+        """One of them, with its number of parameters."""
+
+    def close(self) -> None:
+        """Unload it; its kernels must not be used any more."""
 
 
 class Event(Protocol):
@@ -88,6 +114,9 @@ class Stream(Protocol):
     def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
         """Copy from a device address to pinned host bytes."""
 
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        """Copy bytes from one device address to another."""
+
     def capture(self, work: Callable[[], None]) -> Graph:
         """What ``work`` enqueues on this stream, as a graph, without running it.
 
@@ -127,6 +156,20 @@ class Device(Protocol):
 
     def pinned(self, size: int) -> Pinned:
         """Allocate page-locked host memory."""
+
+    def register(self, array: NDArray[np.uint8]) -> Registered:
+        """Page-lock memory that begins with a page, for copies from it.
+
+        Raises:
+            EnvironmentProblem: it cannot be.
+        """
+
+    def module(self, ptx: bytes) -> Module:
+        """Compile kernels for this GPU.
+
+        Raises:
+            EnvironmentProblem: the driver is too old for such PTX.
+        """
 
     def stream(self) -> Stream:
         """Make a stream."""

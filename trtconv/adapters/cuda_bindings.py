@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -23,11 +23,11 @@ def open_device(gpu: Gpu) -> cuda.Device:
         EnvironmentProblem: the package does not load, or the driver is too old for it.
     """
     try:
-        from cuda.bindings import runtime
+        from cuda.bindings import driver, runtime
     except ImportError as error:
         raise EnvironmentProblem(f"cuda-bindings is installed but does not load: {error}",
                                  hint=f"{install_line('cuda')} --force-reinstall") from error  # fmt: skip
-    return cast("cuda.Device", _Device(runtime, gpu))  # a device takes its own streams and events only
+    return cast("cuda.Device", _Device(runtime, driver, gpu))  # a device takes its own streams and events only
 
 
 class _Calls:
@@ -82,6 +82,61 @@ class _Pinned:
             self.array = np.empty(0, np.uint8)
             self._call("cudaFreeHost", self.address)
             self.address = 0
+
+
+class _Registered:
+    """See ``cuda.Registered``."""
+
+    def __init__(self, call: _Calls, array: NDArray[np.uint8]) -> None:
+        self._call, self._address = call, int(array.ctypes.data)
+        call("cudaHostRegister", self._address, array.nbytes, 0)
+
+    def close(self) -> None:
+        if self._address:
+            self._call("cudaHostUnregister", self._address)
+            self._address = 0
+
+
+class _Module:
+    """See ``cuda.Module``. The driver's API: it shares its context, streams and addresses with the runtime's."""
+
+    def __init__(self, driver: Any, ptx: bytes) -> None:
+        self._driver = driver
+        self._raw: Any = _driven(driver, "cuModuleLoadData", ptx + b"\0")
+
+    def kernel(self, name: str, parameters: int) -> _Kernel:
+        return _Kernel(self._driver, _driven(self._driver, "cuModuleGetFunction", self._raw, name.encode()), parameters)
+
+    def close(self) -> None:
+        if self._raw is not None:
+            _driven(self._driver, "cuModuleUnload", self._raw)
+            self._raw = None
+
+
+class _Kernel:
+    """See ``cuda.Kernel``."""
+
+    def __init__(self, driver: Any, function: Any, parameters: int) -> None:
+        self._driver, self._function = driver, function
+        self._array = ctypes.c_void_p * parameters
+
+    def launch(
+        self, stream: _Stream, grid: tuple[int, int, int], block: tuple[int, int, int], addresses: Sequence[int]
+    ) -> None:
+        values = self._array(*addresses)  # the driver wants the address of each, and copies them before it returns
+        begin, size = ctypes.addressof(values), ctypes.sizeof(ctypes.c_void_p)
+        places = self._array(*range(begin, begin + len(values) * size, size))
+        _driven(self._driver, "cuLaunchKernel", self._function, *grid, *block, 0, stream.handle,
+                ctypes.addressof(places), 0)  # fmt: skip
+
+
+def _driven(driver: Any, name: str, *args: Any) -> Any:
+    """A call of the driver's API."""
+    status, *results = getattr(driver, name)(*args)
+    if status.value:
+        text = driver.cuGetErrorString(status)[1]
+        raise EnvironmentProblem(f"{name} failed: {status.name}: {text.decode() if text else 'no more is known'}")
+    return results[0] if results else None
 
 
 class _Event:
@@ -150,6 +205,9 @@ class _Stream:
             self._copy(target.ctypes.data, source, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, self.raw)
         )
 
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        self._copied(self._copy(target, source, size, self._kinds.cudaMemcpyDeviceToDevice, self.raw))
+
     def _copied(self, result: Any) -> None:
         if result[0].value:
             raise self._call.error("cudaMemcpyAsync", result[0])
@@ -180,8 +238,8 @@ class _Device:
     api = "cuda"
     captures = True
 
-    def __init__(self, runtime: Any, gpu: Gpu) -> None:
-        self._call = _Calls(runtime)
+    def __init__(self, runtime: Any, driver: Any, gpu: Gpu) -> None:
+        self._call, self._driver = _Calls(runtime), driver
         self.gpu = gpu
         self._call("cudaSetDevice", gpu.index)
         self._call("cudaFree", 0)  # creates the context now, so that its cost falls in no measurement
@@ -200,6 +258,12 @@ class _Device:
 
     def pinned(self, size: int) -> _Pinned:
         return _Pinned(self._call, size)
+
+    def register(self, array: NDArray[np.uint8]) -> _Registered:
+        return _Registered(self._call, array)
+
+    def module(self, ptx: bytes) -> _Module:
+        return _Module(self._driver, ptx)
 
     def stream(self) -> _Stream:
         return _Stream(self._call)

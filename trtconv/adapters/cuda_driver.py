@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
 
+from trtconv.core.errors import EnvironmentProblem
+
 _CC_MAJOR, _CC_MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute in cuda.h
 _NO_DEVICE = 100
 
@@ -53,6 +55,22 @@ def cuda_version() -> str:
 def problem() -> str:
     """Why there is no GPU, as the end of a sentence; empty when there is one."""
     return _machine().problem
+
+
+def page_lock(address: int, size: int) -> None:
+    """Have copies read this process's memory at full speed, in the CUDA context that is current.
+
+    Raises:
+        EnvironmentProblem: the driver refuses.
+    """
+    status = ctypes.CDLL("libcuda.so.1").cuMemHostRegister_v2(ctypes.c_void_p(address), ctypes.c_size_t(size), 0)
+    if status:
+        raise EnvironmentProblem(f"host memory cannot be page-locked (CUDA error {status})")
+
+
+def page_unlock(address: int) -> None:
+    """Undo ``page_lock``."""
+    ctypes.CDLL("libcuda.so.1").cuMemHostUnregister(ctypes.c_void_p(address))
 
 
 @cache

@@ -8,14 +8,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trtconv.adapters import cuda
+from trtconv.adapters import cuda, cuda_driver
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.extras import install_line
@@ -71,6 +71,48 @@ class _Pinned:
             self.address = 0
 
 
+class _Registered:
+    """See ``cuda.Registered``. PyCUDA's own function fails with NumPy 2."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self._address = int(array.ctypes.data)
+        cuda_driver.page_lock(self._address, array.nbytes)
+
+    def close(self) -> None:
+        if self._address:
+            cuda_driver.page_unlock(self._address)
+            self._address = 0
+
+
+class _Module:
+    """See ``cuda.Module``."""
+
+    def __init__(self, driver: Any, ptx: bytes) -> None:
+        try:
+            self._raw: Any = driver.module_from_buffer(ptx)
+        except driver.Error as error:
+            raise EnvironmentProblem(f"the driver cannot compile kernels: {error}") from None
+
+    def kernel(self, name: str, parameters: int) -> _Kernel:
+        return _Kernel(self._raw.get_function(name), parameters)
+
+    def close(self) -> None:
+        self._raw = None  # PyCUDA unloads it with the last reference
+
+
+class _Kernel:
+    """See ``cuda.Kernel``."""
+
+    def __init__(self, function: Any, parameters: int) -> None:
+        self._function = function
+        function.prepare("P" * parameters)
+
+    def launch(
+        self, stream: _Stream, grid: tuple[int, int, int], block: tuple[int, int, int], addresses: Sequence[int]
+    ) -> None:
+        self._function.prepared_async_call(grid, block, stream.raw, *addresses)
+
+
 class _Event:
     """See ``cuda.Event``."""
 
@@ -109,6 +151,9 @@ class _Stream:
 
     def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
         self._driver.memcpy_dtoh_async(target, source, self.raw)
+
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        self._driver.memcpy_dtod_async(target, source, size, self.raw)
 
     def capture(self, work: Callable[[], None]) -> cuda.Graph:
         raise EnvironmentProblem("PyCUDA cannot capture CUDA graphs", hint="use device_api: cuda")
@@ -149,6 +194,12 @@ class _Device:
 
     def pinned(self, size: int) -> _Pinned:
         return _Pinned(self._driver, size)
+
+    def register(self, array: NDArray[np.uint8]) -> _Registered:
+        return _Registered(array)
+
+    def module(self, ptx: bytes) -> _Module:
+        return _Module(self._driver, ptx)
 
     def stream(self) -> _Stream:
         return _Stream(self._driver)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trtconv.core import magic
 from trtconv.core.errors import MissingPackage, UsageError
 
+_Box = tuple[float, float, float, float]
 _ORIENTATION, _TURNED = 274, 5  # EXIF tag; from 5 on width and height are exchanged
 
 
@@ -26,14 +31,20 @@ def size(path: Path) -> tuple[int, int]:
         return (width, height) if turned else (height, width)
 
 
-def picture(path: Path) -> Any:
+def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any:
     """An image as Pillow holds it: decoded, RGB, turned as its EXIF orientation says; no pixel is copied without need.
+
+    Args:
+        path: the file.
+        wanted: whether to decode an image of this height and width, which may be exchanged; None is returned instead.
 
     Raises:
         UsageError: not an image, or damaged.
         MissingPackage: Pillow is not installed.
     """
     with _open(path) as image:
+        if wanted is not None and not wanted(image.height, image.width):
+            return None
         try:
             if image.getexif().get(_ORIENTATION, 1) != 1:
                 from PIL import ImageOps
@@ -43,6 +54,14 @@ def picture(path: Path) -> Any:
             return image if image.mode == "RGB" else image.convert("RGB")
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged data
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
+
+
+def warm() -> None:
+    """Load what the first image would wait for."""
+    file = io.BytesIO()
+    _pillow().new("RGB", (64, 64)).save(file, "JPEG")
+    with _pillow().open(file) as image:
+        pixels(image)
 
 
 def decode(path: Path) -> np.ndarray:
@@ -67,11 +86,73 @@ def resize(image: Any, height: int, width: int, window: tuple[int, int, int, int
     gray = isinstance(image, np.ndarray) and image.shape[-1] == 1
     if isinstance(image, np.ndarray):
         image = _pillow().fromarray(image[..., 0] if gray else image)
-    top, left, high, wide = window or (0, 0, height, width)
-    down, across = image.height / height, image.width / width
-    box = (left * across, top * down, min((left + wide) * across, image.width), min((top + high) * down, image.height))
-    scaled = np.asarray(image.resize((wide, high), _pillow().Resampling.BILINEAR, box=box))
+    window = window or (0, 0, height, width)
+    part = box(image.height, image.width, height, width, window)
+    scaled = np.asarray(image.resize((window[3], window[2]), _pillow().Resampling.BILINEAR, box=part))
     return scaled[..., None] if gray else scaled
+
+
+def box(high: int, wide: int, height: int, width: int, window: tuple[int, int, int, int]) -> _Box:
+    """The part of an image that makes a window of what it is scaled to: left, top, right, bottom.
+
+    Args:
+        high: of the image.
+        wide: of the image.
+        height: of the whole, scaled.
+        width: likewise.
+        window: top, left, height and width.
+    """
+    top, left, rows, columns = window
+    down, across = high / height, wide / width
+    return left * across, top * down, min((left + columns) * across, wide), min((top + rows) * down, high)
+
+
+def down_first(high: int, wide: int, rows: int, columns: int) -> bool:
+    """Whether ``resize`` scales down first, then across: since Pillow 13, where the height loses over twice as much.
+
+    The order matters, because values are rounded to 8 bits in between.
+
+    Args:
+        high: of the image.
+        wide: of the image.
+        rows: of what is computed.
+        columns: likewise.
+    """
+    from PIL import __version__ as version
+
+    return int(version.partition(".")[0]) >= 13 and high - rows > max(2 * (wide - columns), 0)
+
+
+def pixels(image: Any) -> NDArray[np.uint32]:
+    """An RGB picture or array as [height, width] of four bytes: red, green, blue, and one that means nothing.
+
+    Pillow holds pictures so. It lets others see them as Arrow arrays since version 11.2, where they lie in one piece;
+    else they are copied.
+    """
+    try:
+        _, capsule = image.__arrow_c_array__()
+    except (AttributeError, ValueError):
+        values = np.asarray(image)
+        spread = np.zeros((*values.shape[:2], 4), np.uint8)
+        spread[..., :3] = values
+        return spread.view(np.uint32)[..., 0]
+    array = _ArrowArray.from_address(_pointer(capsule, b"arrow_array"))
+    memory = (ctypes.c_uint32 * (image.width * image.height)).from_address(array.children[0].contents.buffers[1])
+    memory.owner = capsule  # the pixels live as long as it
+    return np.frombuffer(memory, np.uint32).reshape(image.height, image.width)
+
+
+class _ArrowArray(ctypes.Structure):
+    """``struct ArrowArray`` of the Arrow C data interface, up to what is read here."""
+
+
+_ArrowArray._fields_ = [("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64),
+                        ("n_buffers", ctypes.c_int64), ("n_children", ctypes.c_int64),
+                        ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+                        ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray)))]  # fmt: skip
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
 def _open(path: Path) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from trtconv.backends import dtypes, profiles
+from trtconv.backends.landing import Target
 from trtconv.backends.profiles import Profile
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
@@ -14,6 +15,9 @@ from trtconv.core.records import TensorInfo
 
 Fill = Callable[[Mapping[str, np.ndarray]], None]
 """Gets arrays to write every element of."""
+
+Make = Callable[[Target], None]
+"""Gets an input on the device, to have kernels make every sample of."""
 
 
 def fitting(

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 _AHEAD = 4  # results per runner that may wait for an earlier one
 _THREADS = 2  # with ONNX Runtime, which uses all processors itself: one reads while the other runs
 _CONTEXTS = 6  # on a GPU: three pairs, of which one copies while the other computes
-_PINNED = 4 << 30  # bytes of inputs in pinned memory
+_INPUTS = 4 << 30  # bytes, in pinned memory or on the device
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def forks(runner: Runner, wanted: int) -> Iterator[list[Runner]]:
 
 @contextlib.contextmanager
 def workers(
-    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, other: Shapes | None, readers: int = 0
+    runner: Runner, contexts: int | None, sizes: Shapes, usual: Shapes | None, other: Shapes | None, readers: int = 0,
+    made: bool = False,
 ) -> Iterator[Crew]:  # fmt: skip
     """Runners for threads that read and run samples; on a GPU they share fewer contexts than there are threads.
 
@@ -59,6 +60,7 @@ def workers(
         usual: shapes that most queries have; None where they differ.
         other: shapes of a query that differs; None: there is none.
         readers: threads that are wanted on a GPU at least, to read samples.
+        made: whether the only input is made on the GPU.
     """
     if not isinstance(runner, EngineRunner):
         yield Crew([runner.fork() for _ in range(contexts or _THREADS)], contexts or _THREADS)
@@ -66,19 +68,19 @@ def workers(
     runner.rest()
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(contextlib.closing(Pool(runner.engine, contexts or _CONTEXTS, usual, other)))
-        each = [
-            PooledRunner(pool, runner.describe()) for _ in range(_threads(max(len(pool) + 2, readers), runner, sizes))
-        ]
-        for member in each:
-            stack.callback(member.close)
-        yield Crew([*each], len(pool))
+        each: list[Runner] = []
+        for _ in range(_threads(max(len(pool) + 2, readers), runner, sizes, made=made)):
+            each.append(PooledRunner(pool, runner.describe(), made=made))
+            stack.callback(each[-1].close)
+        yield Crew(each, len(pool))
 
 
-def _threads(least: int, runner: Runner, sizes: Shapes) -> int:
-    """So many that some read while others wait for the GPU, and that their pinned memory stays within bounds."""
+def _threads(least: int, runner: EngineRunner, sizes: Shapes, *, made: bool) -> int:
+    """So many that some read while others wait for the GPU, and that the memory of their inputs stays within bounds."""
     wanted = max(least, (os.cpu_count() or 2) * 3 // 4)
     size = sum(math.prod(sizes[info.name]) * dtypes.numpy_type(info.dtype).itemsize for info in runner.inputs)
-    return max(min(wanted, _PINNED // max(size, 1)), 2)
+    bound = min(_INPUTS, runner.engine.device.memory_info()[0] // 4) if made else _INPUTS
+    return max(min(wanted, bound // max(size, 1)), 2)
 
 
 def in_order(

@@ -130,10 +130,18 @@ class Pool:
             lane.close()
         self._flights, self._lanes, self._free = [], [], []
 
-    def prepare(self, tray: Tray) -> None:
-        """Make a tray as large as its queries need: pinned memory takes its time, and no run should wait for it."""
+    def prepare(self, tray: Tray, *, made: bool) -> None:
+        """Make a tray as large as its queries need: memory takes its time, and no run should wait for it.
+
+        Args:
+            tray: of one of its threads.
+            made: whether the input will be made on the device.
+        """
         if self._usual:
-            tray.lay(self._usual)
+            if made:
+                tray.lay_made(*next(iter(self._usual.items())))
+            else:
+                tray.lay(self._usual)
             tray.lay(self._flights[0].slot.outputs)
 
     def _make(self, contexts: int, other: Shapes | None) -> None:
@@ -174,13 +182,19 @@ class Pool:
 
 
 class PooledRunner:
-    """One thread's way to a pool's contexts (see ``Runner``)."""
+    """One thread's way to a pool's contexts (see ``Runner``).
 
-    def __init__(self, pool: Pool, title: str) -> None:
-        self._pool, self._title = pool, title
+    Args:
+        pool: the contexts.
+        title: what ``describe`` says.
+        made: whether its only input is always made on the device.
+    """
+
+    def __init__(self, pool: Pool, title: str, *, made: bool = False) -> None:
+        self._pool, self._title, self._made = pool, title, made
         engine = pool.engine
         self._tray = Tray(engine)
-        pool.prepare(self._tray)
+        pool.prepare(self._tray, made=made)
         self.inputs, self.outputs, self.profiles = engine.inputs, engine.outputs, engine.profiles
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -191,6 +205,15 @@ class PooledRunner:
     def run_filled(self, shapes: Shapes, fill: checks.Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
         fill(self._tray.lay(shapes))
+        return self._run()
+
+    def run_made(self, shapes: Shapes, make: checks.Make) -> dict[str, np.ndarray]:
+        """``run``, of the only input's samples that ``make`` has kernels make on the device.
+
+        Raises:
+            UsageError: a shape outside the profiles.
+        """
+        make(self._tray.lay_made(*next(iter(shapes.items()))))
         return self._run()
 
     def describe(self) -> str:
@@ -207,7 +230,7 @@ class PooledRunner:
 
     def fork(self) -> PooledRunner:
         """A way to the same contexts for another thread."""
-        return PooledRunner(self._pool, self._title)
+        return PooledRunner(self._pool, self._title, made=self._made)
 
     def close(self) -> None:
         """Free its tray."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from trtconv.adapters import tensorrt
-from trtconv.adapters.cuda import Device, Graph, Memory, Stream
+from trtconv.adapters.cuda import Graph, Stream
 from trtconv.adapters.tensorrt_api import TrtIExecutionContext
 from trtconv.backends import dtypes, profiles
 from trtconv.backends.engine import Engine
+from trtconv.backends.memory import Growing
 from trtconv.backends.tray import Form, Tray
 from trtconv.core.errors import EnvironmentProblem
 
-_ALIGNED = 256  # bytes, as device memory is
 _CHANGES = 64  # TensorRT-RTX keeps 0.1 MB of host memory for each, as long as the context lives
 
 
@@ -39,7 +39,7 @@ class Slot:
         self._context: TrtIExecutionContext | None
         self._context, self._config = engine.context(graph=graph, general=general)
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
-        self._memory: dict[str, _Growing] = {}
+        self._memory: dict[str, Growing] = {}
         self._host: dict[str, np.ndarray] = {}  # tensors that TensorRT wants there
         self.outputs: dict[str, tuple[int, ...]] = {}
         self._found: dict[str, _Found] = {}  # outputs whose shapes only the data decide
@@ -71,10 +71,16 @@ class Slot:
         return fresh
 
     def copy_in(self, tray: Tray, stream: Stream) -> None:
-        """Enqueue the copies of all inputs to the device."""
+        """Enqueue the copies of all inputs to where the context reads them."""
         for info in self.engine.inputs:
-            if info.name in self._memory and tray.arrays[info.name].nbytes:
-                stream.copy_in(self._memory[info.name].address, tray.bytes_of(info.name))
+            if info.name not in self._memory:
+                continue
+            address = self._memory[info.name].address
+            if (made := tray.made.get(info.name)) is not None:
+                stream.wait(made.made())
+                stream.copy_within(address, made.address, made.nbytes)
+            elif tray.arrays[info.name].nbytes:
+                stream.copy_in(address, tray.bytes_of(info.name))
 
     def compute(self, stream: Stream) -> None:
         """Enqueue one run, or the replay of its graph."""
@@ -177,8 +183,8 @@ class Slot:
             address = self._growing(name).resize(size)
         self.context.set_tensor_address(name, address)
 
-    def _growing(self, name: str) -> _Growing:
-        return self._memory.setdefault(name, _Growing(self.engine.device))
+    def _growing(self, name: str) -> Growing:
+        return self._memory.setdefault(name, Growing(self.engine.device))
 
     def _drop_graph(self) -> None:
         if self._graph is not None:
@@ -187,34 +193,10 @@ class Slot:
             self.replays = self._builtin
 
 
-class _Growing:
-    """Device memory that grows, never shrinks."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._memory: Memory | None = None
-
-    @property
-    def address(self) -> int:
-        return 0 if self._memory is None else self._memory.address
-
-    def resize(self, size: int) -> int:
-        """Its address, with room for ``size`` bytes; what it held is lost if it moves."""
-        if self._memory is None or self._memory.size < size:
-            self.close()
-            self._memory = self._device.memory(max(size, _ALIGNED))
-        return self._memory.address
-
-    def close(self) -> None:
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
-
-
 class _Found:
     """An output whose shape is known when it is computed. TensorRT calls in here: nothing may be raised."""
 
-    def __init__(self, memory: _Growing) -> None:
+    def __init__(self, memory: Growing) -> None:
         self.memory = memory
         self.shape: tuple[int, ...] = ()
 

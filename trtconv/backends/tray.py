@@ -1,4 +1,4 @@
-"""The host's side of a query: a pinned array for every tensor."""
+"""The host's side of a query: a pinned array for every tensor, but for inputs that are made on the device."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from trtconv.adapters.cuda import Pinned
 from trtconv.backends import dtypes
 from trtconv.backends.engine import Engine
+from trtconv.backends.landing import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
 Form = tuple[tuple[str, tuple[int, ...], bytes], ...]
@@ -20,6 +21,7 @@ class Tray:
 
     Attributes:
         arrays: by tensor, in its type and present shape; valid until the tensor is laid out anew.
+        made: inputs on the device that kernels make, instead of arrays.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -29,6 +31,8 @@ class Tray:
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._pinned: dict[str, Pinned] = {}
         self.arrays: dict[str, np.ndarray] = {}
+        self.made: dict[str, Target] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of these
 
     def lay(self, shapes: Shapes) -> dict[str, np.ndarray]:
         """Make room for tensors of these shapes.
@@ -44,6 +48,18 @@ class Tray:
                 self.arrays[name] = self._array(name, shape)
         return {name: self.arrays[name] for name in shapes}
 
+    def lay_made(self, name: str, shape: tuple[int, ...]) -> Target:
+        """Make room on the device for an input that kernels make; nothing may be running.
+
+        Raises:
+            EnvironmentProblem: out of memory.
+        """
+        if name not in self.made:
+            self.made[name] = Target(self._device)
+        self._shapes[name] = shape
+        self.made[name].lay(shape[0], int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
+        return self.made[name]
+
     def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Lay out inputs and copy them."""
         for name, target in self.lay({name: array.shape for name, array in feeds.items()}).items():
@@ -55,7 +71,8 @@ class Tray:
 
     def form(self) -> Form:
         """What an execution context must be made ready for: shapes, and values that decide shapes."""
-        return tuple((name, self.arrays[name].shape, self.arrays[name].tobytes() if name in self._on_host else b"")
+        return tuple((name, self._shapes.get(name) or self.arrays[name].shape,
+                      self.arrays[name].tobytes() if name in self._on_host else b"")
                      for name in self._inputs)  # fmt: skip
 
     def bytes_of(self, name: str) -> NDArray[np.uint8]:
@@ -71,6 +88,8 @@ class Tray:
         self.arrays = {}
         while self._pinned:
             self._pinned.popitem()[1].close()
+        while self.made:
+            self.made.popitem()[1].close()
 
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         dtype = self._dtypes[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,10 +89,13 @@ class Column:
 
     def decode(self, rows: np.ndarray, out: np.ndarray, decoders: Decoders) -> None:
         """``read``, by other processes; only for pictures."""
-        try:
+        with _numbered(rows):
             decoders.read([self.parts[row].path for row in rows], out)
-        except BadImage as error:
-            raise BadSample(error.problem.message, hint=error.problem.hint).at(int(rows[error.place])) from None
+
+    def send(self, rows: np.ndarray, target: Any, decoders: Decoders) -> None:
+        """Samples by number, made on a GPU of what other processes decode; only for pictures."""
+        with _numbered(rows):
+            decoders.send([self.parts[row].path for row in rows], target)
 
     def kinds(self, rows: np.ndarray) -> np.ndarray:
         """A number per sample; samples with the same one have the same shape."""
@@ -265,6 +269,15 @@ def _image(path: Path, info: TensorInfo, alone: bool) -> Part:
 _PARTS: Mapping[str, Callable[[Path, TensorInfo, bool], Part]] = {
     ".npz": _npz, ".npy": _npy, ".raw": _raw, ".bin": _raw, **dict.fromkeys(images.SUFFIXES, _image)}  # fmt: skip
 """How each kind of file is opened."""
+
+
+@contextlib.contextmanager
+def _numbered(rows: np.ndarray) -> Iterator[None]:
+    """What is wrong with an image gets the number of its sample."""
+    try:
+        yield
+    except BadImage as error:
+        raise BadSample(error.problem.message, hint=error.problem.hint).at(int(rows[error.place])) from None
 
 
 class _Image:

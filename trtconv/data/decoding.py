@@ -1,30 +1,44 @@
 """Images decoded and prepared in processes of their own: as threads, no more than three would work at once.
 
 A process gets the preprocessing rows first, and then names of files; it writes the samples to memory that both sides
-see, and answers with what is wrong, if anything is. It is ``python -m trtconv.data.decoding FD`` and ends with its
-standard input.
+see, and answers with what is wrong, if anything is. Or it only decodes, and packs the pixels for a GPU to make samples
+of. It has several such pieces of memory, bays: while one is emptied, it fills another, and knows which comes next.
+It is ``python -m trtconv.data.decoding SOCKET BAY...`` and ends with its socket.
+
+One thread of this process talks to all of them. Many would spend most of their time waiting for the interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
-import queue
+import selectors
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trtconv.core.child import ChildCrash, receive, send
+from trtconv.core.child import ChildCrash
 from trtconv.core.errors import TrtconvError, UsageError
-from trtconv.data import images, preprocess
+from trtconv.core.parcels import Contents, Landing, Landings
+from trtconv.data import images, preprocess, scaling
 
 _PIECE = 8  # images
+_ASKED = 2  # pieces that a process knows of
+_BAYS = _ASKED + 1
+_READY = "ready"
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3)
+_Answer = tuple[int, TrtconvError | None, Contents | None]
+"""How many images are done, what is wrong with the next one, and what was packed."""
 
 
 class BadImage(Exception):
@@ -40,51 +54,113 @@ class BadImage(Exception):
         self.place, self.problem = place, problem
 
 
-class Decoder:
-    """One process; used by one thread at a time."""
+class _Batch:
+    """Files that somebody waits for.
 
-    def __init__(self, rows: Sequence[Mapping[str, object]]) -> None:
-        self._shared = _Shared(os.memfd_create("trtconv-images"))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trtconv.data.decoding", str(self._shared.handle)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, pass_fds=[self._shared.handle], start_new_session=True)  # fmt: skip
-        self._say(list(rows))
+    Args:
+        paths: of the files.
+        form: shape and type of what a process makes of the files from one number to another.
+        take: does something with what it made; gets the bay, the memory as such an array, both numbers, and what was
+            packed.
+    """
 
-    def read(self, paths: Sequence[Path], out: np.ndarray) -> None:
-        """Images, prepared, to an array with one entry for each.
+    def __init__(
+        self, paths: Sequence[Path], form: Callable[[int, int], tuple[tuple[int, ...], np.dtype]],
+        take: Callable[[_Bay, np.ndarray, int, int, Contents | None], None],
+    ) -> None:  # fmt: skip
+        self.paths, self.form, self.take = paths, form, take
+        self.left = len(paths)
+        self.done = threading.Event()
+        self.failures: dict[int, Exception] = {}
 
-        Raises:
-            BadImage: one of them is damaged, or does not suit the preprocessing.
-            TrtconvError: the process ended.
-        """
-        shared = self._shared.array(out.shape, out.dtype, grow=True)
-        self._say((list(map(str, paths)), out.shape, out.dtype.str))
-        assert self._process.stdout is not None
-        answer = receive(self._process.stdout)
-        if answer is None:
-            raise ChildCrash(f"a process that decodes images ended with status {self._process.wait()}",
-                             hint=f"it was at work on {paths[0]} or the {len(paths) - 1} files after it")  # fmt: skip
-        place, error = answer
-        if isinstance(error, UsageError):
-            raise BadImage(place, error)
-        if error is not None:
-            raise error
-        np.copyto(out, shared)
+    def pieces(self) -> list[_Piece]:
+        return [(self, begin, min(begin + _PIECE, self.left)) for begin in range(0, self.left, _PIECE)]
+
+    def count(self, files: int, failure: tuple[int, Exception] | None = None) -> None:
+        """So many files need no more work."""
+        if failure is not None:
+            self.failures[failure[0]] = failure[1]
+        self.left -= files
+        if not self.left:
+            self.done.set()
+
+    def wait(self) -> None:
+        """Until all is done; raises what went wrong with the first file that something did with."""
+        self.done.wait()
+        if self.failures:
+            raise self.failures[min(self.failures)]
+
+
+_Piece = tuple[_Batch, int, int]
+
+
+class _Bay:
+    """Memory that a process fills.
+
+    Attributes:
+        landing: where its parcels go, if anything is packed.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.shared = _Shared(os.memfd_create("trtconv-images"))
+        self.landing: Landing | None = None
+
+    def free(self) -> None:
+        """Wait until its parcel is used up."""
+        if self.landing is not None:
+            self.landing.wait()
+
+    def close(self) -> None:
+        if self.landing is not None:
+            self.landing.close()
+            self.landing = None
+        self.shared.close()
+
+
+class _Decoder:
+    """One process, with what it was asked for."""
+
+    def __init__(self, rows: Sequence[Mapping[str, object]], *, packs: bool) -> None:
+        self.bays = [_Bay(number) for number in range(_BAYS)]
+        self.free = deque(self.bays)
+        self.asked: deque[tuple[_Bay, np.ndarray, _Piece]] = deque()
+        self.ready = False
+        self.socket, theirs = Pipe()
+        handles = [theirs.fileno(), *(bay.shared.handle for bay in self.bays)]
+        self.process = subprocess.Popen([sys.executable, "-m", "trtconv.data.decoding", *map(str, handles)],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=handles,
+                                        start_new_session=True)  # fmt: skip
+        theirs.close()
+        self.say((list(rows), packs))
+
+    def ask(self, piece: _Piece) -> None:
+        """Have it do a piece."""
+        batch, begin, end = piece
+        bay = self.free[0]  # the one that was emptied first
+        bay.free()
+        shape, dtype = batch.form(begin, end)
+        self.asked.append((bay, bay.shared.array(shape, dtype, grow=True), piece))
+        self.free.popleft()
+        self.say((bay.number, [str(path) for path in batch.paths[begin:end]], shape, dtype.str))
+
+    def say(self, message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended: told when an answer is awaited
+            self.socket.send(message)
+
+    def hear(self) -> Any:
+        """Its next message; None when it ended."""
+        try:
+            return self.socket.recv()
+        except (EOFError, ConnectionResetError):
+            return None
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-        self._shared.close()
-
-    def _say(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended: told when an answer is awaited
-            send(self._process.stdin, message)
+        self.socket.close()
+        self.process.wait()
+        for bay in self.bays:
+            bay.close()
 
 
 class _Shared:
@@ -100,7 +176,8 @@ class _Shared:
         if self._mapped is None or len(self._mapped) < size:
             if grow:
                 os.ftruncate(self.handle, size)
-            self._mapped = mmap.mmap(self.handle, size)  # the old map goes with its last array
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # no page is waited for later
+            self._mapped = mmap.mmap(self.handle, size, flags)  # the old map goes with its last array
         return np.frombuffer(self._mapped, np.uint8, size).view(dtype).reshape(shape)
 
     def close(self) -> None:
@@ -109,77 +186,262 @@ class _Shared:
 
 
 class Decoders:
-    """Several processes for several threads. Batches come in pieces: none waits while others have much to do."""
+    """Several processes for several threads. Batches come in pieces: none waits while others have much to do.
 
-    def __init__(self, rows: Sequence[Mapping[str, object]], count: int) -> None:
-        self._all = [Decoder(rows) for _ in range(count)]
-        self._free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
-        for decoder in self._all:
-            self._free.put(decoder)
-        self._threads = ThreadPoolExecutor(count, "trtconv-decoder")
+    Args:
+        rows: preprocessing.
+        count: processes.
+        landings: where pixels go; they are packed then (see ``scaling``), and preprocessing must have a recipe. None:
+            samples are prepared.
+
+    Raises:
+        EnvironmentProblem: the GPU cannot read the processes' memory.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, object]], count: int, landings: Landings | None = None) -> None:
+        recipe = scaling.recipe(preprocess.prepare(rows)) if landings else None
+        self._parcel = ((recipe.capacity if recipe else 0,), np.dtype(np.uint8))
+        self._all: list[_Decoder] = []
+        self._waiting: deque[_Piece] = deque()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ready = threading.Event()
+        self._crash: ChildCrash | None = None
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._woken = os.pipe2(os.O_NONBLOCK)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._talk, name="trtconv-decoders", daemon=True)
+        try:
+            for _ in range(count):
+                self._add(_Decoder(rows, packs=landings is not None), landings)
+        except BaseException:
+            self._close_all()
+            raise
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until all processes are ready.
+
+        Raises:
+            ChildCrash: one ended.
+        """
+        self._ready.wait()
+        if self._crash is not None:
+            raise self._crash
 
     def read(self, paths: Sequence[Path], out: np.ndarray) -> None:
-        """See ``Decoder.read``."""
-        starts = range(0, len(paths), _PIECE)
-        asked = [self._threads.submit(self._read, paths[at : at + _PIECE], out[at : at + _PIECE]) for at in starts]
-        wait(asked)
-        for start, piece in zip(starts, asked, strict=True):
-            try:
-                piece.result()
-            except BadImage as error:
-                raise BadImage(start + error.place, error.problem) from None
+        """Images, prepared, to an array with one entry for each.
+
+        Raises:
+            BadImage: one of them is damaged, or does not suit the preprocessing.
+            TrtconvError: a process ended.
+        """
+
+        def take(bay: _Bay, made: np.ndarray, begin: int, end: int, contents: Contents | None) -> None:
+            np.copyto(out[begin:end], made[: end - begin])
+
+        self._do(_Batch(paths, lambda begin, end: ((end - begin, *out.shape[1:]), out.dtype), take))
+
+    def send(self, paths: Sequence[Path], target: Any) -> None:
+        """Images, packed, to a GPU that makes samples of them; that is enqueued when this returns.
+
+        Args:
+            paths: of the images.
+            target: what the landings know as the input that these are the samples of.
+
+        Raises:
+            BadImage: one of them is damaged, or does not suit the preprocessing.
+            TrtconvError: a process ended, or there is no more memory on the GPU.
+        """
+
+        def take(bay: _Bay, made: np.ndarray, begin: int, end: int, contents: Contents | None) -> None:
+            assert bay.landing is not None
+            assert contents is not None
+            bay.landing.land(contents, target, begin)
+
+        self._do(_Batch(paths, lambda begin, end: self._parcel, take))
 
     def close(self) -> None:
         """End all processes."""
-        self._threads.shutdown()
+        self._ended.set()
+        os.write(self._woken, b"!")
+        self._thread.join()
+        self._close_all()
+
+    def _do(self, batch: _Batch) -> None:
+        with self._lock:
+            self._waiting.extend(batch.pieces())
+        with contextlib.suppress(BlockingIOError):  # enough is in there to wake the thread
+            os.write(self._woken, b"!")
+        batch.wait()
+
+    def _add(self, decoder: _Decoder, landings: Landings | None) -> None:
+        self._all.append(decoder)
+        self._selector.register(decoder.socket, selectors.EVENT_READ, decoder)
+        for bay in decoder.bays if landings else ():
+            bay.landing = landings(bay.shared.array(*self._parcel, grow=True)) if landings else None
+
+    def _talk(self) -> None:
+        """The thread: hears answers, and gives out what is to be done."""
+        while not self._ended.is_set():
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    os.read(self._wake, 1 << 16)
+                else:
+                    self._hear(key.data)
+            self._give()
+
+    def _hear(self, decoder: _Decoder) -> None:
+        message = decoder.hear()
+        if message is None:
+            self._lose(decoder)
+        elif message == _READY:
+            decoder.ready = True
+        else:
+            self._took(decoder, *message)
+        if all(one.ready for one in self._all):
+            self._ready.set()
+
+    def _took(self, decoder: _Decoder, files: int, error: TrtconvError | None, contents: Contents | None) -> None:
+        bay, made, (batch, begin, end) = decoder.asked.popleft()
+        done = begin + files
+        failure: Exception | None = BadImage(done, error) if isinstance(error, UsageError) else error
+        if failure is None:
+            try:
+                batch.take(bay, made, begin, done, contents)
+            except Exception as problem:  # noqa: BLE001 - raised again in the thread that waits
+                failure = problem
+        decoder.free.append(bay)
+        if failure is not None:
+            batch.count(end - begin, (done, failure))
+            return
+        batch.count(files)
+        if done < end:
+            with self._lock:
+                self._waiting.appendleft((batch, done, end))
+
+    def _give(self) -> None:
+        """Pieces to the processes that have the fewest."""
+        for asked in range(_ASKED):
+            for decoder in self._all:
+                if len(decoder.asked) <= asked and decoder.process.returncode is None:
+                    with self._lock:
+                        if not self._waiting:
+                            return
+                        piece = self._waiting.popleft()
+                    try:
+                        decoder.ask(piece)
+                    except Exception as problem:  # noqa: BLE001 - raised again in the thread that waits
+                        piece[0].count(piece[2] - piece[1], (piece[1], problem))
+        if all(decoder.process.returncode is not None for decoder in self._all):
+            with self._lock:
+                self._fail(self._waiting)
+
+    def _lose(self, decoder: _Decoder) -> None:
+        """A process ended."""
+        self._selector.unregister(decoder.socket)
+        decoder.process.wait()
+        decoder.ready = True
+        pieces = deque(piece for _, _, piece in decoder.asked)
+        paths = [str(batch.paths[begin]) for batch, begin, _ in pieces][:1]
+        self._crash = ChildCrash(
+            f"a process that decodes images ended with status {decoder.process.returncode}",
+            hint=f"it was at work on {paths[0]} or one of the files after it" if paths else "it had nothing to do",
+        )
+        self._fail(pieces)
+
+    def _fail(self, pieces: deque[_Piece]) -> None:
+        while pieces:
+            batch, begin, end = pieces.popleft()
+            assert self._crash is not None
+            batch.count(end - begin, (begin, self._crash))
+
+    def _close_all(self) -> None:
         for decoder in self._all:
             decoder.close()
-
-    def _read(self, paths: Sequence[Path], out: np.ndarray) -> None:
-        decoder = self._free.get()
-        try:
-            decoder.read(paths, out)
-        finally:
-            self._free.put(decoder)
+        self._selector.close()
+        os.close(self._wake)
+        os.close(self._woken)
 
 
 @contextlib.contextmanager
-def decoders(rows: Sequence[Mapping[str, object]], count: int) -> Iterator[Decoders | None]:
+def decoders(
+    rows: Sequence[Mapping[str, object]], count: int, landings: Landings | None = None
+) -> Iterator[Decoders | None]:
     """So many processes; none for 0."""
     if not count:
         yield None
         return
-    with contextlib.closing(Decoders(rows, count)) as found:
+    with contextlib.closing(Decoders(rows, count, landings)) as found:
         yield found
 
 
 def main() -> None:
     """The process's side."""
-    shared = _Shared(int(sys.argv[1]))
-    source, target = sys.stdin.buffer, sys.stdout.buffer
-    chain = preprocess.prepare(receive(source) or [])
-    while (request := receive(source)) is not None:
-        paths, shape, dtype = request
-        send(target, _decoded(chain, paths, shared.array(shape, np.dtype(dtype))))
+    _keep_memory()
+    number, *handles = map(int, sys.argv[1:])
+    socket, bays = Connection(number), [_Shared(handle) for handle in handles]
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
+        rows, packs = socket.recv()
+        chain = preprocess.prepare(rows)
+        recipe = scaling.recipe(chain) if packs else None
+        work = partial(_packed, recipe) if recipe else partial(_prepared, chain)
+        if recipe:
+            for bay in bays:
+                bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True)
+        images.warm()
+        socket.send(_READY)
+        while True:
+            number, paths, shape, dtype = socket.recv()
+            socket.send(work(paths, bays[number].array(shape, np.dtype(dtype))))
 
 
-def _decoded(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> tuple[int, TrtconvError | None]:
-    """Fill the array; the place of the first bad file and what is wrong with it."""
+def _keep_memory() -> None:
+    """Have freed memory kept for the next image: a system that gives it back zeroes each page of each image anew."""
+    for option, size in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 512 << 20), (_TOP_PAD, 16 << 20)):
+        with contextlib.suppress(AttributeError):  # of glibc
+            ctypes.CDLL(None).mallopt(option, size)
+
+
+def _prepared(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> _Answer:
+    """Fill the array with samples."""
     for place, path in enumerate(paths):
         try:
-            _decode(chain, path, out[place])
+            _prepare(chain, path, out[place])
         except TrtconvError as error:
-            return place, error
-    return -1, None
+            return place, error, None
+    return len(paths), None, None
 
 
-def _decode(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None:
+def _prepare(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None:
     picture = images.picture(Path(path))
     if chain is None:
         out[...] = images.array(picture)
         return
-    try:
+    with _named(path):
         chain.into(picture, out)
+
+
+def _packed(recipe: scaling.Recipe, paths: Sequence[str], memory: np.ndarray) -> _Answer:
+    """Fill the memory with pictures, as many as fit but one at least."""
+    parcel = scaling.Parcel(recipe, memory, len(paths))
+    for place, path in enumerate(paths):
+        try:
+            picture = images.picture(Path(path), parcel.fits if place else None)
+            if picture is None:
+                return place, None, parcel.contents()
+            with _named(path):
+                parcel.add(picture)
+        except TrtconvError as error:
+            return place, error, None
+    return len(paths), None, parcel.contents()
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What does not suit the preprocessing gets the file's name."""
+    try:
+        yield
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
 

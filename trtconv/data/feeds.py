@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import called, preprocess
+from trtconv.data import called, preprocess, scaling
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.columns import BadSample, Column, open_column
 from trtconv.data.decoding import Decoders
@@ -85,6 +86,19 @@ class Feed:
     def pictures(self) -> bool:
         """Whether all samples are images that processes of their own can decode."""
         return len(self._columns) == 1 and self._columns[0].pictures
+
+    @property
+    def recipe(self) -> scaling.Recipe | None:
+        """How a GPU makes the samples of decoded pictures; None where that cannot be."""
+        return scaling.recipe(preprocess.prepare(self._spec.preprocess)) if self.pictures else None
+
+    def send(self, rows: np.ndarray, target: Any, decoders: Decoders) -> None:
+        """Have a GPU make samples; see ``Decoders.send``.
+
+        Raises:
+            BadSample: one that is damaged, or does not suit the preprocessing; with its number.
+        """
+        self._columns[0].send(rows, target, decoders)
 
     def read(self, rows: np.ndarray, into: Mapping[str, np.ndarray], decoders: Decoders | None = None) -> None:
         """Copy samples to arrays of their shapes.

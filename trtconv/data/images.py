@@ -20,6 +20,10 @@ Window = tuple[int, int, int, int]
 size = pillow.size
 decode = pillow.decode
 picture = pillow.picture
+box = pillow.box
+down_first = pillow.down_first
+pixels = pillow.pixels
+warm = pillow.warm
 
 
 def array(image: Any) -> np.ndarray:

@@ -216,8 +216,20 @@ def _argmax(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
 def _topk(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
     """Ties go to the lower class number, as argmax does."""
     k = min(options["k"], values.shape[-1])
-    order = np.argsort(-values.astype(np.float64), axis=-1, kind="stable")[..., :k]
+    order = _largest(values.astype(np.float64), k)
     return [order, np.take_along_axis(values, order, -1), *_labelled(order, options)]
+
+
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Places of the k largest along the last axis, the largest first, as a stable sort has them but sorting only k."""
+    low = -values
+    edge = np.partition(low, k - 1, axis=-1)[..., k - 1 : k]
+    chosen = low <= edge
+    if not (chosen.sum(-1) == k).all():  # more of them are equal to the last one, or it is NaN
+        return np.argsort(low, axis=-1, kind="stable")[..., :k]
+    places = np.nonzero(chosen)[-1].reshape(*low.shape[:-1], k)
+    order = np.argsort(np.take_along_axis(low, places, -1), axis=-1, kind="stable")
+    return np.take_along_axis(places, order, -1)
 
 
 def _threshold(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +26,29 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 _REQUIRED = object()
 
 
+class Placing(NamedTuple):
+    """What scaling makes of a sample.
+
+    Attributes:
+        height: of the whole, scaled.
+        width: likewise.
+        window: the part of it that is computed.
+        top: of this part in the result.
+        left: likewise.
+    """
+
+    height: int
+    width: int
+    window: images.Window
+    top: int = 0
+    left: int = 0
+
+
 @dataclass(frozen=True)
-class _Operation:
+class Operation:
     """One kind of row: its options with their defaults, what it does to a sample, and to a shape and a type.
 
-    Those that scale take pictures too.
+    Those that scale take pictures too; ``place`` says what they make of a height and a width.
     """
 
     options: Mapping[str, object]
@@ -38,10 +56,10 @@ class _Operation:
     shape: Callable[[Dims, Mapping[str, Any]], Dims]
     to_float: bool = False
     fixes_size: bool = False
-    scales: bool = False
+    place: Callable[[int, int, Mapping[str, Any]], Placing] | None = None
 
 
-_Step = tuple[_Operation, Mapping[str, Any]]
+Step = tuple[Operation, Mapping[str, Any]]
 
 
 class Chain:
@@ -49,20 +67,21 @@ class Chain:
 
     Attributes:
         fixes_size: whether the result has the same height and width for all samples.
+        steps: what is done, a resize and the crop after it as one.
     """
 
-    def __init__(self, steps: Sequence[_Step]) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self._rows = steps
-        self._steps = _joined(steps)
+        self.steps = _joined(steps)
         self.fixes_size = any(step.fixes_size and options.get("fit") != "shorter" for step, options in steps)
 
     def __call__(self, sample: Any) -> np.ndarray:
         """One sample, an array or a picture, after all rows."""
-        return _applied(self._steps, sample)
+        return _applied(self.steps, sample)
 
     def into(self, sample: Any, out: np.ndarray) -> None:
         """The same, written to an array of the result's shape and type without one in between."""
-        steps, view = self._steps, out
+        steps, view = self.steps, out
         if steps[-1][0] is OPERATIONS["layout"]:
             view = out.transpose(1, 2, 0) if steps[-1][1]["to"] == "nchw" else out
             steps = steps[:-1]
@@ -101,15 +120,15 @@ def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
     return Chain([_parse(row, f"preprocess row {number + 1}") for number, row in enumerate(rows)])
 
 
-def _applied(steps: Sequence[_Step], sample: Any) -> np.ndarray:
+def _applied(steps: Sequence[Step], sample: Any) -> np.ndarray:
     for operation, options in steps:
-        sample = operation.apply(sample if operation.scales else images.array(sample), options)
+        sample = operation.apply(sample if operation.place else images.array(sample), options)
     return images.array(sample)
 
 
-def _joined(steps: Sequence[_Step]) -> list[_Step]:
+def _joined(steps: Sequence[Step]) -> list[Step]:
     """Steps, where a crop right after a resize becomes a part of it: only what stays is computed."""
-    found: list[_Step] = []
+    found: list[Step] = []
     for operation, options in steps:
         if operation is OPERATIONS["crop"] and found and found[-1][0] is OPERATIONS["resize"]:
             found[-1] = (_RESIZED_CROP, {"resize": found[-1][1], "crop": options})
@@ -118,7 +137,7 @@ def _joined(steps: Sequence[_Step]) -> list[_Step]:
     return found
 
 
-def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, Mapping[str, Any]]:
+def _parse(row: Mapping[str, object], where: str) -> tuple[Operation, Mapping[str, Any]]:
     if len(row) != 1:
         raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
                          hint="write one operation per row, such as - crop: {size: [224, 224]}")  # fmt: skip
@@ -157,28 +176,37 @@ def _value(key: str, value: Any, where: str) -> Any:
 
 
 def _resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
-    height, width = _resized(images.shape(sample), options)[:2]
+    return _scaled(sample, "resize", _place_whole(*images.shape(sample)[:2], options))
+
+
+def _place_whole(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
+    height, width = _resized((high, wide), options)[:2]
     assert height is not None
     assert width is not None
-    return images.resized(_bytes(sample, "resize"), height, width)
+    return Placing(height, width, (0, 0, height, width))
 
 
 def _resize_and_crop(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
-    height, width = _resized(images.shape(sample), options["resize"])[:2]
-    assert height is not None
-    assert width is not None
-    window = _middle(height, width, *options["crop"]["size"])
-    return images.resized(_bytes(sample, "resize"), height, width, window)
+    return _scaled(sample, "resize", _place_middle(*images.shape(sample)[:2], options))
+
+
+def _place_middle(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
+    height, width, _, _, _ = _place_whole(high, wide, options["resize"])
+    return Placing(height, width, _middle(height, width, *options["crop"]["size"]))
+
+
+def _scaled(sample: Any, operation: str, placing: Placing) -> np.ndarray:
+    return images.resized(_bytes(sample, operation), placing.height, placing.width, placing.window)
 
 
 def _resized(shape: Dims, options: Mapping[str, Any]) -> Dims:
     height, width = options["size"]
     if options["fit"] == "stretch":
-        return height, width, shape[2]
+        return height, width, *shape[2:]
     if shape[0] is None or shape[1] is None:
-        return None, None, shape[2]
+        return None, None, *shape[2:]
     factor = max(height / shape[0], width / shape[1])  # the shorter side reaches its size
-    return round(shape[0] * factor), round(shape[1] * factor), shape[2]
+    return round(shape[0] * factor), round(shape[1] * factor), *shape[2:]
 
 
 def _crop(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
@@ -196,13 +224,19 @@ def _middle(height: int, width: int, high: int, wide: int) -> images.Window:
 
 def _letterbox(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
     """The whole sample in the middle of the size, with bars of the fill value."""
-    (height, width), (high, wide, channels) = options["size"], images.shape(sample)
+    high, wide, channels = images.shape(sample)
+    placing = _place_box(high, wide, options)
+    box = np.full((*options["size"], channels), options["fill"], np.uint8)
+    across = slice(placing.left, placing.left + placing.width)
+    box[placing.top : placing.top + placing.height, across] = _scaled(sample, "letterbox", placing)
+    return box
+
+
+def _place_box(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
+    height, width = options["size"]
     factor = min(height / high, width / wide)
     inner = (max(round(high * factor), 1), max(round(wide * factor), 1))
-    box = np.full((height, width, channels), options["fill"], np.uint8)
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    box[top : top + inner[0], left : left + inner[1]] = images.resized(_bytes(sample, "letterbox"), *inner)
-    return box
+    return Placing(*inner, (0, 0, *inner), (height - inner[0]) // 2, (width - inner[1]) // 2)
 
 
 def _sized(shape: Dims, options: Mapping[str, Any]) -> Dims:
@@ -254,15 +288,16 @@ def _bytes(sample: Any, operation: str) -> Any:
 
 _CHOICES = {"fit": ("stretch", "shorter"), "to": ("nchw", "nhwc", "rgb", "bgr", "gray")}
 
-OPERATIONS: Mapping[str, _Operation] = {
-    "resize": _Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True, scales=True),
-    "crop": _Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
-    "letterbox": _Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True,
-                            scales=True),
-    "normalize": _Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
-    "layout": _Operation({"to": _REQUIRED}, _layout, _laid_out),
-    "channels": _Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
+OPERATIONS: Mapping[str, Operation] = {
+    "resize": Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True,
+                         place=_place_whole),
+    "crop": Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
+    "letterbox": Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True,
+                            place=_place_box),
+    "normalize": Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
+    "layout": Operation({"to": _REQUIRED}, _layout, _laid_out),
+    "channels": Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
 }  # fmt: skip
 """Operations by name."""
 
-_RESIZED_CROP = _Operation({}, _resize_and_crop, _sized, fixes_size=True, scales=True)
+_RESIZED_CROP = Operation({}, _resize_and_crop, _sized, fixes_size=True, place=_place_middle)

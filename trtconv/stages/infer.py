@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import FeedSpec
 
 if TYPE_CHECKING:
+    from trtconv.backends.landing import Landings
     from trtconv.backends.runner import Runner
     from trtconv.data.decoding import Decoders
     from trtconv.data.feeds import Feed
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _BATCH = 32  # samples per run where neither the request nor the model says
 _MANY = 200  # images
+_SPARE = 16  # times the memory that a process packs images into: free on a GPU that scales them
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class InferResult:
         contexts: execution contexts, or threads with ONNX Runtime.
         preparing: seconds before that, to make contexts and compile kernels.
         threads: that read, ran and postprocessed.
+        decoders: processes that decoded images; 0: the threads did, or there were none.
+        scaled_on: ``GPU`` where it made the samples of decoded images, ``CPU`` where these did; empty without.
     """
 
     output: Path
@@ -85,6 +90,8 @@ class InferResult:
     contexts: int = 1
     preparing: float = 0.0
     threads: int = 1
+    decoders: int = 0
+    scaled_on: str = ""
 
 
 def infer(request: InferRequest, emit: Emit) -> InferResult:
@@ -110,7 +117,7 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
     from trtconv.backends import crew, profiles
-    from trtconv.data import decoding, writers
+    from trtconv.data import writers
 
     work = _Work(request, runner, emit)
     groups = list(work.feed.groups(request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH))
@@ -119,9 +126,13 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     begun = clock()
     readers = _readers(work.feed, len(groups), runner)
     with (
-        decoding.decoders(request.data.preprocess, readers) as work.decoders,
-        crew.workers(runner, request.contexts, work.feed.shapes(groups[0]), usual, other, readers) as team,
+        _decoding(work.feed, request, runner, readers, emit) as (work.decoders, work.made),
+        crew.workers(
+            runner, request.contexts, work.feed.shapes(groups[0]), usual, other, readers, made=work.made
+        ) as team,
     ):
+        if work.decoders is not None:
+            work.decoders.wait()
         ready = clock()
         with writers.open_writer(request.output, len(work.feed)) as writer:
             results = _InOrder(writer, work.feed, emit)
@@ -130,8 +141,10 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
                 raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
         done = clock()
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
+    scaled_on = ("GPU" if work.made else "CPU") if readers else ""
     return InferResult(request.output, runner.describe(), fell_back, results.samples, done - ready, accuracy,
-                       tuple(work.skipped), team.contexts, ready - begun, len(team.runners))  # fmt: skip
+                       tuple(work.skipped), team.contexts, ready - begun, len(team.runners), readers,
+                       scaled_on)  # fmt: skip
 
 
 def _readers(feed: Feed, groups: int, runner: Runner) -> int:
@@ -140,6 +153,56 @@ def _readers(feed: Feed, groups: int, runner: Runner) -> int:
 
     worth = isinstance(runner, EngineRunner) and feed.pictures and len(feed) >= _MANY
     return min(os.cpu_count() or 1, groups) if worth else 0
+
+
+@contextlib.contextmanager
+def _decoding(
+    feed: Feed, request: InferRequest, runner: Runner, count: int, emit: Emit
+) -> Iterator[tuple[Decoders | None, bool]]:
+    """Processes that decode images, and whether a GPU makes the samples: the same ones, and it has the time."""
+    from trtconv.data.decoding import decoders
+
+    rows = request.data.preprocess
+    with contextlib.ExitStack() as stack:
+        landings = stack.enter_context(_landings(feed, runner, count, emit))
+        try:
+            found = stack.enter_context(decoders(rows, count, landings))
+        except EnvironmentProblem as problem:
+            if landings is None:
+                raise
+            _stays(emit, problem)
+            found, landings = stack.enter_context(decoders(rows, count)), None
+        yield found, landings is not None
+
+
+@contextlib.contextmanager
+def _landings(feed: Feed, runner: Runner, count: int, emit: Emit) -> Iterator[Landings | None]:
+    """Where decoded images go on a GPU that can scale them; None where the processor scales."""
+    from trtconv.backends.landing import Landings
+    from trtconv.backends.runner import EngineRunner
+    from trtconv.data import scaling
+
+    recipe = feed.recipe if count and isinstance(runner, EngineRunner) else None
+    if recipe is None:
+        yield None
+        return
+    assert isinstance(runner, EngineRunner)
+    device = runner.engine.device
+    if device.memory_info()[0] < _SPARE * count * recipe.capacity:
+        yield None
+        return
+    try:
+        found = Landings(device, scaling.ptx())
+    except EnvironmentProblem as problem:
+        _stays(emit, problem)
+        yield None
+        return
+    with contextlib.closing(found):
+        yield found
+
+
+def _stays(emit: Emit, problem: EnvironmentProblem) -> None:
+    emit(Message(f"images are scaled by the processor, not by the GPU: {problem.message}", "warning"))
 
 
 @dataclass(frozen=True)
@@ -169,6 +232,7 @@ class _Work:
         self.strict, self.emit = request.strict, emit
         self.skipped: list[str] = []
         self.decoders: Decoders | None = None
+        self.made = False
         self.feed = open_feed(request.data, runner.inputs, None if request.strict else self.skip)
         self.labels = self.feed.labels()
         names = [info.name for info in runner.outputs]
@@ -181,9 +245,7 @@ class _Work:
         good, outputs = rows, None
         while len(good) and outputs is None:
             try:
-                outputs = runner.run_filled(
-                    self.feed.shapes(good), partial(self.feed.read, good, decoders=self.decoders)
-                )
+                outputs = self.outputs(runner, good)
             except BadSample as problem:
                 if self.strict:
                     raise
@@ -193,6 +255,15 @@ class _Work:
             return _Done(rows, (), {}, 0)
         right = 0 if self.labels is None else _right(outputs, self.labels[good])
         return _Done(rows, good, self.chain(outputs), right)
+
+    def outputs(self, runner: Runner, rows: Any) -> Mapping[str, Any]:
+        """Of one batch."""
+        from trtconv.backends.pool import PooledRunner
+
+        shapes = self.feed.shapes(rows)
+        if self.made and self.decoders is not None and isinstance(runner, PooledRunner):
+            return runner.run_made(shapes, partial(self.feed.send, rows, decoders=self.decoders))
+        return runner.run_filled(shapes, partial(self.feed.read, rows, decoders=self.decoders))
 
     def skip(self, problem: UsageError) -> None:
         self.skipped.append(problem.message)

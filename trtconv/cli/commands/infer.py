@@ -81,6 +81,9 @@ def infer(
         )  # fmt: skip
         result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
     lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
+    lines += (
+        [f"{result.decoders} processes decoded images, the {result.scaled_on} scaled them"] if result.decoders else []
+    )
     lines += [f"the engine did not run: {result.fell_back}"] if result.fell_back else []
     lines += [f"{result.accuracy:.2f} % right"] if result.accuracy is not None else []
     lines += [f"left out: {reason}" for reason in result.skipped]

@@ -1,0 +1,251 @@
+"""Preprocessing that a GPU can finish: pictures packed for the kernels of scaling.cu, which give the processor's bytes.
+
+Pillow scales 8-bit pixels in whole numbers: across, then down or the other way round, each value a sum of pixels by
+weights with 22 bits of fraction, rounded to 8 bits. The weights are computed here, in float64 as Pillow computes them;
+the sums are the GPU's.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtconv.core.parcels import Contents, Launch
+from trtconv.data import images, preprocess
+from trtconv.data.preprocess import OPERATIONS, Chain, Placing, Step
+
+Words = NDArray[np.int32]
+_ONE = 1 << 22  # a weight of 1
+_HEAD, _EACH = 16, 16  # words of settings, and of a picture's description: as in scaling.cu
+_CAPACITY = 8 << 20  # bytes: of ordinary pictures a few, of large ones at least one
+_PAGE = 4096
+_BLOCK = (32, 8, 1)
+_MOST = 64  # pictures in a parcel
+_KEPT = 64  # tables; pictures of one size share them
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Preprocessing in the form that the kernels serve: scale, normalize or not, order the channels, lay out.
+
+    Attributes:
+        step: the operation that scales.
+        height: of a sample.
+        width: likewise.
+        settings: 16 words for the kernels.
+    """
+
+    step: Step
+    height: int
+    width: int
+    settings: Words
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of memory to pack pictures into: whole pages, with room for one that the processor has scaled."""
+        least = 4 * (_HEAD + _EACH * _MOST + self.words(self.height, self.width))
+        return -(-max(least, _CAPACITY) // _PAGE) * _PAGE
+
+    def words(self, height: int, width: int) -> int:
+        """What a picture of this size takes at most.
+
+        A line's weights are less than twice the pixels that it is made of, and with the spans five more for each pixel
+        that is made.
+        """
+        return height * width + 2 * (height + width) + 5 * (self.height + self.width)
+
+    def place(self, height: int, width: int) -> Placing:
+        """What becomes of a picture of this size.
+
+        Raises:
+            UsageError: it is too small for a crop.
+        """
+        operation, options = self.step
+        assert operation.place is not None
+        return operation.place(height, width, options)
+
+
+def ptx() -> bytes:
+    """The kernels, for any GPU's driver to compile."""
+    return Path(__file__).with_suffix(".ptx").read_bytes()
+
+
+def recipe(chain: Chain | None) -> Recipe | None:
+    """A chain as the kernels serve it; None for any other chain."""
+    if chain is None or not chain.fixes_size or chain.steps[0][0].place is None:
+        return None
+    (scaler, options), *rest = chain.steps
+    finish = _Finish()
+    if not all(finish.takes(operation, given) for operation, given in rest):
+        return None
+    fill = _three(options["fill"]) if scaler is OPERATIONS["letterbox"] else np.zeros(3, np.float32)
+    if fill is None:
+        return None
+    shape = chain.shape((None, None, 3))
+    height, width = shape[1:] if finish.planar else shape[:2]
+    assert height is not None
+    assert width is not None
+    head = np.array([height, width, finish.planar, finish.floats, *finish.order, *fill.astype(np.uint8)], np.int32)
+    scale = np.array([finish.factor, finish.offset], np.float32)
+    return Recipe((scaler, options), height, width, np.concatenate([head, scale.view(np.int32).ravel()]))
+
+
+class _Finish:
+    """What comes after scaling, put together row by row; per channel of the sample as it is by then."""
+
+    def __init__(self) -> None:
+        self.planar = self.floats = False
+        self.order = np.arange(3)
+        self.factor, self.offset = np.ones(3, np.float32), np.zeros(3, np.float32)
+
+    def takes(self, operation: preprocess.Operation, options: Any) -> bool:
+        """Add a row; False if that cannot be."""
+        if self.planar:  # the rows after it would mean other dimensions
+            return False
+        if operation is OPERATIONS["layout"]:
+            self.planar = options["to"] == "nchw"
+        elif operation is OPERATIONS["channels"] and options["to"] != "gray":
+            if options["to"] == "bgr":
+                self.order, self.factor, self.offset = self.order[::-1], self.factor[::-1], self.offset[::-1]
+        elif operation is OPERATIONS["normalize"] and not self.floats:
+            factor, offset = _three(options["scale"] / options["std"]), _three(options["mean"] / options["std"])
+            if factor is None or offset is None:
+                return False
+            self.floats, self.factor, self.offset = True, factor, offset
+        else:
+            return False
+        return True
+
+
+def _three(values: Any) -> NDArray[np.float32] | None:
+    """One number per channel."""
+    found = np.asarray(values, np.float32)
+    return np.broadcast_to(found, 3) if found.size in (1, 3) and found.ndim < 2 else None
+
+
+class Parcel:
+    """Pictures on their way into memory of a recipe's capacity.
+
+    Args:
+        recipe: what is to be made of them.
+        memory: where; of the recipe's capacity.
+        most: pictures that will come at most, 64 at most.
+    """
+
+    def __init__(self, recipe: Recipe, memory: NDArray[np.uint8], most: int) -> None:
+        self._recipe, self._words = recipe, memory.view(np.int32)
+        self._words[:_HEAD] = recipe.settings
+        self._used = _HEAD + _EACH * most
+        self._tables: list[_Table] = []
+
+    def fits(self, height: int, width: int) -> bool:
+        """Whether there is room for another picture of this size."""
+        return self._used + self._recipe.words(height, width) <= len(self._words)
+
+    def add(self, picture: Any) -> None:
+        """Put a picture in; one that does not fit is scaled first.
+
+        Raises:
+            UsageError: it is too small for a crop.
+        """
+        height, width = images.shape(picture)[:2]
+        placing = self._recipe.place(height, width)
+        if self.fits(height, width):
+            table = _table(height, width, placing)
+        else:
+            _, _, high, wide = window = placing.window
+            picture = images.resized(picture, placing.height, placing.width, window)
+            table = _table(high, wide, Placing(high, wide, (0, 0, high, wide), placing.top, placing.left))
+        self._put(images.pixels(picture)[table.first : table.first + table.rows], table)
+
+    def contents(self) -> Contents:
+        """What is in it. The kernels' scratch memory comes after what is copied."""
+        room = self._used
+        for number, table in enumerate(self._tables):
+            self._words[_HEAD + _EACH * number + 3] = room
+            room += table.scratch[0] * table.scratch[1]
+        heights, widths = zip(*(table.scratch for table in self._tables), strict=True)
+        first = Launch("first", _grid(max(heights), max(widths), len(heights)), _BLOCK)
+        second = Launch("second", _grid(self._recipe.height, self._recipe.width, len(heights)), _BLOCK)
+        return Contents(len(heights), 4 * self._used, 4 * room, (first, second))
+
+    def _put(self, pixels: NDArray[np.uint32], table: _Table) -> None:
+        words, begin = self._words, self._used
+        at = begin + len(table.words)
+        self._used = at + pixels.size
+        words[begin:at] = table.words
+        words[at : self._used].reshape(pixels.shape)[...] = pixels.view(np.int32)
+        each = _HEAD + _EACH * len(self._tables)
+        words[each : each + _EACH] = table.head
+        words[each], words[each + 4] = at, begin
+        self._tables.append(table)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What pictures of one size share.
+
+    Attributes:
+        first: of their rows that matter.
+        rows: how many do.
+        scratch: height and width of what comes between the two passes.
+        head: their description, where the places of pixels, scratch memory and tables are yet to be filled in.
+        words: the tables.
+    """
+
+    first: int
+    rows: int
+    scratch: tuple[int, int]
+    head: Words
+    words: Words
+
+
+@functools.lru_cache(_KEPT)
+def _table(height: int, width: int, placing: Placing) -> _Table:
+    _, _, high, wide = placing.window
+    left, top, right, bottom = images.box(height, width, placing.height, placing.width, placing.window)
+    across, down = taps(width, left, right, wide), taps(height, top, bottom, high)
+    first, rows = int(down[0][0, 0]), int(down[0][-1].sum() - down[0][0, 0])
+    down_first = images.down_first(height, width, high, wide)
+    head = np.zeros(_EACH, np.int32)
+    head[1:3] = width, rows
+    head[5:12] = wide, high, across[1].shape[1], down[1].shape[1], placing.top, placing.left, down_first
+    parts = [across[0], across[1], down[0] - np.array([first, 0], np.int32), down[1]]
+    scratch = (high, width) if down_first else (rows, wide)
+    return _Table(first, rows, scratch, head, np.concatenate([part.ravel() for part in parts]))
+
+
+def taps(size: int, begin: float, end: float, count: int) -> tuple[Words, Words]:
+    """Which pixels of a line make each pixel of the scaled line, and with what weights, as Pillow computes them.
+
+    The filter is a triangle, as wide as a pixel of the coarser of both lines to either side.
+
+    Args:
+        size: pixels of the line.
+        begin: of the part that is scaled; Pillow holds it in float32.
+        end: likewise.
+        count: pixels of the scaled line.
+
+    Returns:
+        [count, 2]: number of the first pixel, number of pixels. [count, most]: weights in parts of 2^22, then zeros.
+    """
+    start = np.float32(begin)
+    scale = float(np.float32(end) - start) / count
+    reach = max(scale, 1.0)
+    center = float(start) + (np.arange(count) + 0.5) * scale
+    first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
+    number = np.minimum((center + reach + 0.5).astype(np.int64), size) - first
+    tap = np.arange(int(np.ceil(reach)) * 2 + 1)
+    weight = 1.0 - np.abs((tap + first[:, None] - center[:, None] + 0.5) * (1.0 / reach))
+    weight = np.where(tap < number[:, None], np.maximum(weight, 0.0), 0.0)
+    weight /= weight.cumsum(axis=1)[:, -1:]  # summed one after the other
+    return np.stack([first, number], axis=1).astype(np.int32), (0.5 + weight * _ONE).astype(np.int32)
+
+
+def _grid(height: int, width: int, count: int) -> tuple[int, int, int]:
+    return -(-width // _BLOCK[0]), -(-height // _BLOCK[1]), count
