@@ -60,6 +60,8 @@ def test_a_job_can_allow_it_and_is_failed_again_without(gpu, tmp_path):
     again = gpu(SINGLE, "run", "job.yaml")  # up to date, and not good all the same
     assert again.returncode == 6
     assert WIDER in again.stderr
+    assert gpu(SINGLE, "report", "job.yaml", "-o", "report.md").returncode == 0
+    assert f"; {WIDER};".replace("_", "\\_") in (tmp_path / "report.md").read_text()
     (tmp_path / "job.yaml").write_text(job + "gates: [{measure: wider_share, max: 1}]\n")
     allowed = gpu(SINGLE, "run", "job.yaml", "--json")
     assert allowed.returncode == 0, allowed.stderr

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from trtconv.core.records import Comparison
+from trtconv.core.records import Comparison, Proof
 from trtconv.pipeline.gates import Verdict as GateVerdict
 from trtconv.report.html import html
 from trtconv.report.markdown import markdown
@@ -27,6 +27,12 @@ from trtconv.stages.verify import Verdict, VerifyResult
 
 GOLDEN = Path(__file__).parent / "golden"
 GPU = "TensorRT 10.16.1 on NVIDIA H200"
+
+
+PROOFS = {
+    "fp16": Proof("inspector of TensorRT 10.16.1 on NVIDIA <L4>", {"float16": 1.0}, {"float16": 0.75, "float": 0.25}),
+    "int8": Proof("typed ONNX (no GPU | driver)", {"int8": 0.9375, "float16": 0.0625}),
+}
 
 
 def measurement(batch: int, throughput: float, scale: float, **more: Any) -> Measurement:
@@ -43,7 +49,9 @@ def example() -> Page:
     views = []
     for precision, size, top1, speed in (("fp16", 3 << 20, 98.5, 1.0), ("int8", 2 << 20, 91.25, 2.0)):
         engine = Path(f"out/net.{precision}.engine")
-        built = BuildResult(engine, Path(f"{engine}.json"), "tensorrt", "10.16.1", size, 12, (), ())
+        built = BuildResult(
+            engine, Path(f"{engine}.json"), "tensorrt", "10.16.1", size, 12, (), (), proof=PROOFS[precision]
+        )
         same = Comparison("logits", 0.25, 0.01, 0.9999, 40.0)
         verdicts = (Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (same,), top1, 99.5),
                     Verdict("engine", "", skipped="out/x cannot run here: no <GPU> | driver"))  # fmt: skip
@@ -55,7 +63,8 @@ def example() -> Page:
         views += [view("build", precision, built),
                   view("verify", precision, VerifyResult(360, "TensorFlow 2.21.0", 98.75, verdicts)),
                   view("bench", precision, bench, status)]  # fmt: skip
-    gates = [GateVerdict("engine_size[fp16]", True, "3.0 MiB; allowed is at most 10.0 MiB", 7),
+    gates = [GateVerdict("wider_share[fp16]", False, "25.00 % of the arithmetic runs wider\n  conv (Conv): float", 6),
+             GateVerdict("engine_size[fp16]", True, "3.0 MiB; allowed is at most 10.0 MiB", 7),
              GateVerdict("latency_p99[int8] at batch 8", False, "1.5 ms; allowed is at most 1 ms", 7)]  # fmt: skip
     chain = {"provenance": {"digests": {"source": "a" * 64, "onnx": "b" * 64}}, "model": {"sha256": "c" * 64},
              "engine": {"sha256": "d" * 64}}  # fmt: skip
@@ -77,6 +86,8 @@ def test_markdown_holds_every_number() -> None:
     assert "| int8 | net.int8.engine | 2.0 MiB | tensorrt 10.16.1 | 91.25 % | 0.550 ms | 8,000 /s | 2.5 s |" in text
     assert "| int8 | 8 | 8,000.0 | 0.900 | 1.000 | 1.100 | 1.200 | 1.500 | 2.000 | 100 | 0.0125 |" in text
     assert "| conv\\_2 | 0.5 |" in text
+    assert "fp16 computes 75.0 % in float16, 25.0 % in float, by the inspector of TensorRT 10.16.1" in text
+    assert "| MISSED | wider\\_share\\[fp16] | 25.00 % of the arithmetic runs wider; conv (Conv): float |" in text
     assert "skipped: no \\<GPU> \\| driver" in text
     for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
         cells = [len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()]

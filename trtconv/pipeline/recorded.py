@@ -38,7 +38,7 @@ def recorded(steps: Sequence[Node], layout: Layout) -> list[Step]:
 def judged(job: Job, steps: Sequence[Step]) -> list[Verdict]:
     """The gates by the recorded measurements alone: a run would measure what is missed again, this does not."""
     verdicts = gates.judge([], steps, None)
-    for gate in job.gates:
+    for gate in (*job.gates, *gates.implied(job.gates, steps)):
         try:
             verdicts += gates.judge([gate], steps, None)
         except UsageError as nothing:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.units import format_bytes, format_seconds
-from trtconv.report.summary import StepView
+from trtconv.report.summary import StepView, proof_text
 
 _SHOWN_LAYERS = 20
 
@@ -110,7 +110,7 @@ def page(name: str, steps: Sequence[StepView], gates: Sequence[Any], chains: Map
     return Page(name, lead, tuple(section for section in sections if section.parts), job)
 
 
-def _engines(stages: Mapping[str, Sequence[StepView]]) -> Iterator[Table]:
+def _engines(stages: Mapping[str, Sequence[StepView]]) -> Iterator[str | Table]:
     found = {stage: {s.precision: s.result for s in steps} for stage, steps in stages.items()}
     rows = []
     for step in stages["build"]:
@@ -125,6 +125,8 @@ def _engines(stages: Mapping[str, Sequence[StepView]]) -> Iterator[Table]:
     if rows:
         header = ["precision", "engine", "size", "built by", "top-1", "best median latency", "best throughput", "build"]
         yield Table(header, rows, "llrlrrrr")
+    for step in stages["build"]:
+        yield f"{step.precision} computes {proof_text(step.result.proof)}."
 
 
 def _top1(verified: Any) -> str:
@@ -139,7 +141,9 @@ def _number(value: float | None, form: str) -> str:
 
 def _gates(verdicts: Sequence[Any]) -> Iterator[Table]:
     if verdicts:
-        yield Table(["", "gate", "value"], [["kept" if v.passed else "MISSED", v.name, v.said] for v in verdicts])
+        rows = [["kept" if v.passed else "MISSED", v.name, "; ".join(map(str.strip, v.said.splitlines()))]
+                for v in verdicts]  # fmt: skip
+        yield Table(["", "gate", "value"], rows)
 
 
 def _accuracy(steps: Sequence[StepView]) -> Iterator[str | Table | Plot]:
