@@ -37,7 +37,7 @@ from trtconv.backends.rules import RULES, Limits, Query
 from trtconv.backends.runner import open_engine, open_onnx
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
-from trtconv.data import images, preprocess
+from trtconv.data import images, preprocess, settling
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
@@ -178,7 +178,10 @@ def inference(b: Bench) -> None:
 
 
 def pictures(b: Bench) -> None:
-    """Photographs of 500 x 375: everything against decoding alone, in as many processes."""
+    """Photographs of 500 x 375: everything against decoding alone, in as many processes.
+
+    How fast a process decodes depends on where its memory lies (see ``data.settling``); those of infer choose.
+    """
     from PIL import Image
 
     folder = b.folder / "jpg"
@@ -198,6 +201,7 @@ def pictures(b: Bench) -> None:
     workers: dict[str, Executor] = {
         "threads": ThreadPoolExecutor(done.decoders),
         "processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn")),
+        "settled processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn"), _settle),
     }
     for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
         for kind, crew in workers.items():
@@ -208,6 +212,12 @@ def pictures(b: Bench) -> None:
                   scaled_on=done.scaled_on, preparing=done.preparing)  # fmt: skip
     for each in workers.values():
         each.shutdown()
+
+
+def _settle() -> None:
+    settling.keep_memory()
+    with settling.rehearsal() as path:
+        settling.settle(lambda: images.picture(path))
 
 
 def _decode(path: Path) -> None:

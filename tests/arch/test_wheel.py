@@ -37,6 +37,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert len(names) == 2, names  # the package and its dist-info
     assert "trtconv" in names
+    assert {"trtconv/data/scaling.cu", "trtconv/data/scaling.ptx"} <= set(zipfile.ZipFile(wheel).namelist())
     assert any(name.endswith("LICENSE") for name in zipfile.ZipFile(wheel).namelist())
     return folder / "env/bin/trtconv"
 

@@ -134,3 +134,19 @@ def test_a_function_that_is_not_there() -> None:
     for target in ("no_such_module:f", "tests.data.test_postprocess:no_such"):
         with pytest.raises(UsageError, match="cannot be imported"):
             postprocess.prepare(({"call": {"function": target}},), ["y"], allow_code=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("k", [1, 3, 16, 17, 40])
+def test_topk_is_the_beginning_of_a_stable_sort(dtype: type, k: int) -> None:
+    rng = np.random.default_rng(k)
+    many_equal = rng.integers(-4, 4, (2, 5, 40)).astype(dtype)
+    different = (1000 * rng.normal(size=(2, 5, 40))).astype(dtype)
+    odd = different.copy()
+    if np.issubdtype(dtype, np.floating):
+        odd[0, 0, 3], odd[0, 1, 4:30], odd[1, 2, 5] = np.nan, -np.inf, np.inf
+    for values in (many_equal, different, odd):
+        found = applied({"topk": {"k": k}}, y=values)
+        order = np.argsort(-values.astype(np.float64), axis=-1, kind="stable")[..., :k]
+        assert np.array_equal(found["y_class"], order)
+        assert np.array_equal(found["y_score"], np.take_along_axis(values, order, -1), equal_nan=dtype != np.int64)

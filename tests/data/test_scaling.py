@@ -117,7 +117,7 @@ def test_a_parcel_says_when_it_is_full() -> None:
     while parcel.fits(500, 500):
         parcel.add(picture(500, 500))
         number += 1
-    assert 8 <= number <= 10  # of a megabyte each, less the rows that the crop leaves out
+    assert 8 <= number <= 13  # of a megabyte each, less what the crop leaves out
     assert parcel.contents().size <= recipe.capacity
 
 

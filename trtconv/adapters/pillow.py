@@ -56,12 +56,12 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
 
 
-def warm() -> None:
-    """Load what the first image would wait for."""
+def sample() -> bytes:
+    """A JPEG file of some detail, 160 x 120."""
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     file = io.BytesIO()
-    _pillow().new("RGB", (64, 64)).save(file, "JPEG")
-    with _pillow().open(file) as image:
-        pixels(image)
+    _pillow().fromarray(small).resize((160, 120)).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def decode(path: Path) -> np.ndarray:

@@ -1,18 +1,12 @@
 """Images decoded and prepared in processes of their own: as threads, no more than three would work at once.
 
-A process gets the preprocessing rows first, and then names of files; it writes the samples to memory that both sides
-see, and answers with what is wrong, if anything is. Or it only decodes, and packs the pixels for a GPU to make samples
-of. It has several such pieces of memory, bays: while one is emptied, it fills another, and knows which comes next.
-It is ``python -m trtconv.data.decoding SOCKET BAY...`` and ends with its socket.
-
-One thread of this process talks to all of them. Many would spend most of their time waiting for the interpreter.
+See ``decoder`` for what a process does. One thread of this process talks to all of them: many would spend most of their
+time waiting for the interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import mmap
 import os
 import selectors
 import subprocess
@@ -20,8 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +23,12 @@ import numpy as np
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.parcels import Contents, Landing, Landings
-from trtconv.data import images, preprocess, scaling
+from trtconv.data import preprocess, scaling
+from trtconv.data.decoder import READY, Shared
 
 _PIECE = 8  # images
 _ASKED = 2  # pieces that a process knows of
 _BAYS = _ASKED + 1
-_READY = "ready"
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3)
-_Answer = tuple[int, TrtconvError | None, Contents | None]
-"""How many images are done, what is wrong with the next one, and what was packed."""
 
 
 class BadImage(Exception):
@@ -103,7 +93,7 @@ class _Bay:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.shared = _Shared(os.memfd_create("trtconv-images"))
+        self.shared = Shared(os.memfd_create("trtconv-images"))
         self.landing: Landing | None = None
 
     def free(self) -> None:
@@ -128,7 +118,7 @@ class _Decoder:
         self.ready = False
         self.socket, theirs = Pipe()
         handles = [theirs.fileno(), *(bay.shared.handle for bay in self.bays)]
-        self.process = subprocess.Popen([sys.executable, "-m", "trtconv.data.decoding", *map(str, handles)],
+        self.process = subprocess.Popen([sys.executable, "-m", "trtconv.data.decoder", *map(str, handles)],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=handles,
                                         start_new_session=True)  # fmt: skip
         theirs.close()
@@ -161,28 +151,6 @@ class _Decoder:
         self.process.wait()
         for bay in self.bays:
             bay.close()
-
-
-class _Shared:
-    """Memory that two processes see; the file behind it grows."""
-
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-        self._mapped: mmap.mmap | None = None
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype, *, grow: bool = False) -> np.ndarray:
-        """Its first bytes as an array; an earlier one must not be used any more."""
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if self._mapped is None or len(self._mapped) < size:
-            if grow:
-                os.ftruncate(self.handle, size)
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # no page is waited for later
-            self._mapped = mmap.mmap(self.handle, size, flags)  # the old map goes with its last array
-        return np.frombuffer(self._mapped, np.uint8, size).view(dtype).reshape(shape)
-
-    def close(self) -> None:
-        self._mapped = None
-        os.close(self.handle)
 
 
 class Decoders:
@@ -295,7 +263,7 @@ class Decoders:
         message = decoder.hear()
         if message is None:
             self._lose(decoder)
-        elif message == _READY:
+        elif message == READY:
             decoder.ready = True
         else:
             self._took(decoder, *message)
@@ -374,77 +342,3 @@ def decoders(
         return
     with contextlib.closing(Decoders(rows, count, landings)) as found:
         yield found
-
-
-def main() -> None:
-    """The process's side."""
-    _keep_memory()
-    number, *handles = map(int, sys.argv[1:])
-    socket, bays = Connection(number), [_Shared(handle) for handle in handles]
-    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
-        rows, packs = socket.recv()
-        chain = preprocess.prepare(rows)
-        recipe = scaling.recipe(chain) if packs else None
-        work = partial(_packed, recipe) if recipe else partial(_prepared, chain)
-        if recipe:
-            for bay in bays:
-                bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True)
-        images.warm()
-        socket.send(_READY)
-        while True:
-            number, paths, shape, dtype = socket.recv()
-            socket.send(work(paths, bays[number].array(shape, np.dtype(dtype))))
-
-
-def _keep_memory() -> None:
-    """Have freed memory kept for the next image: a system that gives it back zeroes each page of each image anew."""
-    for option, size in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 512 << 20), (_TOP_PAD, 16 << 20)):
-        with contextlib.suppress(AttributeError):  # of glibc
-            ctypes.CDLL(None).mallopt(option, size)
-
-
-def _prepared(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> _Answer:
-    """Fill the array with samples."""
-    for place, path in enumerate(paths):
-        try:
-            _prepare(chain, path, out[place])
-        except TrtconvError as error:
-            return place, error, None
-    return len(paths), None, None
-
-
-def _prepare(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None:
-    picture = images.picture(Path(path))
-    if chain is None:
-        out[...] = images.array(picture)
-        return
-    with _named(path):
-        chain.into(picture, out)
-
-
-def _packed(recipe: scaling.Recipe, paths: Sequence[str], memory: np.ndarray) -> _Answer:
-    """Fill the memory with pictures, as many as fit but one at least."""
-    parcel = scaling.Parcel(recipe, memory, len(paths))
-    for place, path in enumerate(paths):
-        try:
-            picture = images.picture(Path(path), parcel.fits if place else None)
-            if picture is None:
-                return place, None, parcel.contents()
-            with _named(path):
-                parcel.add(picture)
-        except TrtconvError as error:
-            return place, error, None
-    return len(paths), None, parcel.contents()
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """What does not suit the preprocessing gets the file's name."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
-
-
-if __name__ == "__main__":
-    main()

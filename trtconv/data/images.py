@@ -23,7 +23,7 @@ picture = pillow.picture
 box = pillow.box
 down_first = pillow.down_first
 pixels = pillow.pixels
-warm = pillow.warm
+sample = pillow.sample
 
 
 def array(image: Any) -> np.ndarray:

@@ -161,7 +161,7 @@ class Parcel:
             _, _, high, wide = window = placing.window
             picture = images.resized(picture, placing.height, placing.width, window)
             table = _table(high, wide, Placing(high, wide, (0, 0, high, wide), placing.top, placing.left))
-        self._put(images.pixels(picture)[table.first : table.first + table.rows], table)
+        self._put(images.pixels(picture)[table.part], table)
 
     def contents(self) -> Contents:
         """What is in it. The kernels' scratch memory comes after what is copied."""
@@ -191,15 +191,13 @@ class _Table:
     """What pictures of one size share.
 
     Attributes:
-        first: of their rows that matter.
-        rows: how many do.
+        part: their rows and columns that matter.
         scratch: height and width of what comes between the two passes.
         head: their description, where the places of pixels, scratch memory and tables are yet to be filled in.
         words: the tables.
     """
 
-    first: int
-    rows: int
+    part: tuple[slice, slice]
     scratch: tuple[int, int]
     head: Words
     words: Words
@@ -210,14 +208,20 @@ def _table(height: int, width: int, placing: Placing) -> _Table:
     _, _, high, wide = placing.window
     left, top, right, bottom = images.box(height, width, placing.height, placing.width, placing.window)
     across, down = taps(width, left, right, wide), taps(height, top, bottom, high)
-    first, rows = int(down[0][0, 0]), int(down[0][-1].sum() - down[0][0, 0])
+    lines, columns = _reach(down[0]), _reach(across[0])
     down_first = images.down_first(height, width, high, wide)
     head = np.zeros(_EACH, np.int32)
-    head[1:3] = width, rows
+    head[1:3] = columns.stop - columns.start, lines.stop - lines.start
     head[5:12] = wide, high, across[1].shape[1], down[1].shape[1], placing.top, placing.left, down_first
-    parts = [across[0], across[1], down[0] - np.array([first, 0], np.int32), down[1]]
-    scratch = (high, width) if down_first else (rows, wide)
-    return _Table(first, rows, scratch, head, np.concatenate([part.ravel() for part in parts]))
+    parts = [across[0] - [columns.start, 0], across[1], down[0] - [lines.start, 0], down[1]]
+    scratch = (high, int(head[1])) if down_first else (int(head[2]), wide)
+    words = np.concatenate([part.ravel() for part in parts]).astype(np.int32)
+    return _Table((lines, columns), scratch, head, words)
+
+
+def _reach(spans: Words) -> slice:
+    """From the first pixel that is used to the last."""
+    return slice(int(spans[0, 0]), int(spans[-1].sum()))
 
 
 def taps(size: int, begin: float, end: float, count: int) -> tuple[Words, Words]:

@@ -148,11 +148,16 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
 
 
 def _readers(feed: Feed, groups: int, runner: Runner) -> int:
-    """Processes to decode images in, where a GPU waits for them and there are enough for starting them to pay."""
+    """Processes to decode images in, where a GPU waits for them and there are enough for starting them to pay.
+
+    Where they only decode, three for four processors: this process needs some too, and more are slower.
+    """
     from trtconv.backends.runner import EngineRunner
 
-    worth = isinstance(runner, EngineRunner) and feed.pictures and len(feed) >= _MANY
-    return min(os.cpu_count() or 1, groups) if worth else 0
+    if not isinstance(runner, EngineRunner) or not feed.pictures or len(feed) < _MANY:
+        return 0
+    processors = os.cpu_count() or 1
+    return min(max(processors * 3 // 4, 1) if feed.recipe else processors, groups)
 
 
 @contextlib.contextmanager

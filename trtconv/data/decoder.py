@@ -1,0 +1,128 @@
+"""A process that decodes images: ``python -m trtconv.data.decoder SOCKET BAY...``; it ends with its socket.
+
+It gets the preprocessing rows first, and then names of files; it writes the samples to memory that both sides see, and
+answers with what is wrong, if anything is. Or it only decodes, and packs the pixels for a GPU to make samples of. It
+has several such pieces of memory, bays: while one is emptied, it fills another, and knows which comes next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from trtconv.core.errors import TrtconvError, UsageError
+from trtconv.core.parcels import Contents
+from trtconv.data import images, preprocess, scaling, settling
+
+READY = "ready"
+"""A process's first message."""
+
+_Answer = tuple[int, TrtconvError | None, Contents | None]
+"""How many images are done, what is wrong with the next one, and what was packed."""
+
+_REHEARSED = 4  # images at a time
+
+
+class Shared:
+    """Memory that two processes see; the file behind it grows."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self._mapped: mmap.mmap | None = None
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype, *, grow: bool = False) -> np.ndarray:
+        """Its first bytes as an array; an earlier one must not be used any more."""
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if self._mapped is None or len(self._mapped) < size:
+            if grow:
+                os.ftruncate(self.handle, size)
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # no page is waited for later
+            self._mapped = mmap.mmap(self.handle, size, flags)  # the old map goes with its last array
+        return np.frombuffer(self._mapped, np.uint8, size).view(dtype).reshape(shape)
+
+    def close(self) -> None:
+        """Give it back; its arrays must not be used any more."""
+        self._mapped = None
+        os.close(self.handle)
+
+
+def main() -> None:
+    """The process's side."""
+    settling.keep_memory()
+    number, *handles = map(int, sys.argv[1:])
+    socket, bays = Connection(number), [Shared(handle) for handle in handles]
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
+        rows, packs = socket.recv()
+        chain = preprocess.prepare(rows)
+        recipe = scaling.recipe(chain) if packs else None
+        work = partial(_packed, recipe) if recipe else partial(_prepared, chain)
+        _rehearse(recipe, bays)
+        socket.send(READY)
+        while True:
+            number, paths, shape, dtype = socket.recv()
+            socket.send(work(paths, bays[number].array(shape, np.dtype(dtype))))
+
+
+def _rehearse(recipe: scaling.Recipe | None, bays: Sequence[Shared]) -> None:
+    """Have everything ready that images need: libraries, pages of memory, and a good place in it."""
+    with settling.rehearsal() as path:
+        if recipe is None:
+            settling.settle(lambda: images.picture(path))
+            return
+        memory = [bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True) for bay in bays]
+        settling.settle(lambda: _packed(recipe, [str(path)] * _REHEARSED, memory[0]))
+
+
+def _prepared(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> _Answer:
+    """Fill the array with samples."""
+    for place, path in enumerate(paths):
+        try:
+            _prepare(chain, path, out[place])
+        except TrtconvError as error:
+            return place, error, None
+    return len(paths), None, None
+
+
+def _prepare(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None:
+    picture = images.picture(Path(path))
+    if chain is None:
+        out[...] = images.array(picture)
+        return
+    with _named(path):
+        chain.into(picture, out)
+
+
+def _packed(recipe: scaling.Recipe, paths: Sequence[str], memory: np.ndarray) -> _Answer:
+    """Fill the memory with pictures, as many as fit but one at least."""
+    parcel = scaling.Parcel(recipe, memory, len(paths))
+    for place, path in enumerate(paths):
+        try:
+            picture = images.picture(Path(path), parcel.fits if place else None)
+            if picture is None:
+                return place, None, parcel.contents()
+            with _named(path):
+                parcel.add(picture)
+        except TrtconvError as error:
+            return place, error, None
+    return len(paths), None, parcel.contents()
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What does not suit the preprocessing gets the file's name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
+
+
+if __name__ == "__main__":
+    main()
