@@ -201,7 +201,9 @@ def pictures(b: Bench) -> None:
     workers: dict[str, Executor] = {
         "threads": ThreadPoolExecutor(done.decoders),
         "processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn")),
-        "settled processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn"), _settle),
+        "settled processes": ProcessPoolExecutor(
+            done.decoders, multiprocessing.get_context("spawn"), _settle, (files[0],)
+        ),
     }
     for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
         for kind, crew in workers.items():
@@ -214,10 +216,9 @@ def pictures(b: Bench) -> None:
         each.shutdown()
 
 
-def _settle() -> None:
+def _settle(example: Path) -> None:
     settling.keep_memory()
-    with settling.rehearsal() as path:
-        settling.settle(lambda: images.picture(path))
+    settling.settle(lambda: images.picture(example))
 
 
 def _decode(path: Path) -> None:

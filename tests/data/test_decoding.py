@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def two() -> Iterator[decoding.Decoders]:
-    with contextlib.closing(decoding.Decoders(ROWS, 2)) as found:
+def two(folder: Path) -> Iterator[decoding.Decoders]:
+    with contextlib.closing(decoding.Decoders(ROWS, 2, folder / "00.png")) as found:
         yield found
 
 
@@ -58,7 +58,7 @@ def test_the_same_samples_whatever_the_batch(folder: Path, two: decoding.Decoder
 def test_without_preprocessing_images_come_as_they_are(folder: Path) -> None:
     feed = open_feed(FeedSpec(folder), (RAW,))
     out = np.empty((4, 30, 40, 3), np.uint8)
-    with contextlib.closing(decoding.Decoders((), 1)) as one:
+    with contextlib.closing(decoding.Decoders((), 1, folder / "00.png")) as one:
         feed.read(np.arange(4), {"x": out}, one)
     assert np.array_equal(out[2], np.asarray(Image.open(folder / "02.png")))
 
@@ -86,7 +86,7 @@ def test_an_image_that_does_not_suit_the_rows_is_named(folder: Path) -> None:
     rows = ({"crop": {"size": [31, 16]}}, *ROWS[2:])
     feed = open_feed(FeedSpec(folder, preprocess=rows), (TensorInfo("x", "float", ("batch", 3, 31, 16)),))
     with (
-        contextlib.closing(decoding.Decoders(rows, 1)) as one,
+        contextlib.closing(decoding.Decoders(rows, 1, folder / "00.png")) as one,
         pytest.raises(BadSample, match=r"00\.png: preprocess: crop to 31 x 16 of a sample of 30 x 40"),
     ):
         read(feed, [0], one)
@@ -94,7 +94,7 @@ def test_an_image_that_does_not_suit_the_rows_is_named(folder: Path) -> None:
 
 def test_a_process_that_dies_is_an_error_not_a_wait(folder: Path) -> None:
     feed = open_feed(FeedSpec(folder, preprocess=ROWS), (PREPARED,))
-    with contextlib.closing(decoding.Decoders(ROWS, 1)) as one:
+    with contextlib.closing(decoding.Decoders(ROWS, 1, folder / "00.png")) as one:
         read(feed, [0], one)
         os.kill(one._all[0].process.pid, signal.SIGKILL)
         with pytest.raises(TrtconvError, match="a process that decodes images ended with status -9"):
@@ -102,11 +102,11 @@ def test_a_process_that_dies_is_an_error_not_a_wait(folder: Path) -> None:
 
 
 def test_processes_end_with_their_owner(folder: Path) -> None:
-    with decoding.decoders(ROWS, 2) as found:
+    with decoding.decoders(ROWS, 2, folder / "missing.png") as found:
         assert found is not None
         processes = [decoder.process for decoder in found._all]
     assert all(process.returncode == 0 for process in processes)
-    with decoding.decoders(ROWS, 0) as none:
+    with decoding.decoders(ROWS, 0, folder / "00.png") as none:
         assert none is None
 
 

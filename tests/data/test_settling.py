@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from trtconv.data import images, settling
+from trtconv.data import settling
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,17 @@ def test_it_ends_at_a_good_place(
     assert len(kept) == 2 * (len(times) - rest - 1)
 
 
-def test_an_image_to_rehearse_with_is_a_file_like_any_other() -> None:
-    with settling.rehearsal() as path:
-        settling.settle(lambda: images.picture(path))
-        assert images.size(path) == (120, 160)
-        assert np.asarray(images.picture(path)).std() > 20
-    assert not path.exists()
+def test_slow_work_is_not_tried_for_long(monkeypatch: pytest.MonkeyPatch, kept: list[bytearray]) -> None:
+    monkeypatch.setattr(settling, "_PATIENCE", 0.0)
+    left = measured(monkeypatch, [0.5] * 3)
+    settling.settle(lambda: None)
+    assert len(list(left)) == 2
+    assert not kept
+
+
+def test_the_shortest_of_some_runs_counts() -> None:
+    lasting = iter([0.05, 0.0, 0.05])
+    assert settling._seconds(lambda: time.sleep(next(lasting))) < 0.04
 
 
 def test_memory_can_be_kept_where_there_is_no_glibc(monkeypatch: pytest.MonkeyPatch) -> None:

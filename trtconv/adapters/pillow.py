@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,14 +53,6 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any
             return image if image.mode == "RGB" else image.convert("RGB")
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged data
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
-
-
-def sample() -> bytes:
-    """A JPEG file of some detail, 160 x 120."""
-    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    file = io.BytesIO()
-    _pillow().fromarray(small).resize((160, 120)).save(file, "JPEG", quality=90)
-    return file.getvalue()
 
 
 def decode(path: Path) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A process that decodes images: ``python -m trtconv.data.decoder SOCKET BAY...``; it ends with its socket.
 
-It gets the preprocessing rows first, and then names of files; it writes the samples to memory that both sides see, and
-answers with what is wrong, if anything is. Or it only decodes, and packs the pixels for a GPU to make samples of. It
-has several such pieces of memory, bays: while one is emptied, it fills another, and knows which comes next.
+It gets the preprocessing rows and an example first, and then names of files; it writes the samples to memory that both
+sides see, and answers with what is wrong, if anything is. Or it only decodes, and packs the pixels for a GPU to make
+samples of. It has several such pieces of memory, bays: while one is emptied, it fills another, and knows which comes
+next.
 """
 
 from __future__ import annotations
@@ -60,25 +61,24 @@ def main() -> None:
     number, *handles = map(int, sys.argv[1:])
     socket, bays = Connection(number), [Shared(handle) for handle in handles]
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
-        rows, packs = socket.recv()
+        rows, packs, example = socket.recv()
         chain = preprocess.prepare(rows)
         recipe = scaling.recipe(chain) if packs else None
         work = partial(_packed, recipe) if recipe else partial(_prepared, chain)
-        _rehearse(recipe, bays)
+        _rehearse(recipe, bays, example)
         socket.send(READY)
         while True:
             number, paths, shape, dtype = socket.recv()
             socket.send(work(paths, bays[number].array(shape, np.dtype(dtype))))
 
 
-def _rehearse(recipe: scaling.Recipe | None, bays: Sequence[Shared]) -> None:
+def _rehearse(recipe: scaling.Recipe | None, bays: Sequence[Shared], example: str) -> None:
     """Have everything ready that images need: libraries, pages of memory, and a good place in it."""
-    with settling.rehearsal() as path:
-        if recipe is None:
-            settling.settle(lambda: images.picture(path))
-            return
-        memory = [bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True) for bay in bays]
-        settling.settle(lambda: _packed(recipe, [str(path)] * _REHEARSED, memory[0]))
+    memory = [bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True) for bay in bays if recipe]
+    with contextlib.suppress(TrtconvError):  # told of when it is the image's turn
+        settling.settle(
+            lambda: _packed(recipe, [example] * _REHEARSED, memory[0]) if recipe else images.picture(Path(example))
+        )
 
 
 def _prepared(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> _Answer:

@@ -111,7 +111,7 @@ class _Bay:
 class _Decoder:
     """One process, with what it was asked for."""
 
-    def __init__(self, rows: Sequence[Mapping[str, object]], *, packs: bool) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, object]], example: Path, *, packs: bool) -> None:
         self.bays = [_Bay(number) for number in range(_BAYS)]
         self.free = deque(self.bays)
         self.asked: deque[tuple[_Bay, np.ndarray, _Piece]] = deque()
@@ -122,7 +122,7 @@ class _Decoder:
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=handles,
                                         start_new_session=True)  # fmt: skip
         theirs.close()
-        self.say((list(rows), packs))
+        self.say((list(rows), packs, str(example)))
 
     def ask(self, piece: _Piece) -> None:
         """Have it do a piece."""
@@ -159,6 +159,7 @@ class Decoders:
     Args:
         rows: preprocessing.
         count: processes.
+        example: an image like those that will come, to get ready with.
         landings: where pixels go; they are packed then (see ``scaling``), and preprocessing must have a recipe. None:
             samples are prepared.
 
@@ -166,7 +167,9 @@ class Decoders:
         EnvironmentProblem: the GPU cannot read the processes' memory.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, object]], count: int, landings: Landings | None = None) -> None:
+    def __init__(
+        self, rows: Sequence[Mapping[str, object]], count: int, example: Path, landings: Landings | None = None
+    ) -> None:
         recipe = scaling.recipe(preprocess.prepare(rows)) if landings else None
         self._parcel = ((recipe.capacity if recipe else 0,), np.dtype(np.uint8))
         self._all: list[_Decoder] = []
@@ -181,7 +184,7 @@ class Decoders:
         self._thread = threading.Thread(target=self._talk, name="trtconv-decoders", daemon=True)
         try:
             for _ in range(count):
-                self._add(_Decoder(rows, packs=landings is not None), landings)
+                self._add(_Decoder(rows, example, packs=landings is not None), landings)
         except BaseException:
             self._close_all()
             raise
@@ -334,11 +337,11 @@ class Decoders:
 
 @contextlib.contextmanager
 def decoders(
-    rows: Sequence[Mapping[str, object]], count: int, landings: Landings | None = None
+    rows: Sequence[Mapping[str, object]], count: int, example: Path, landings: Landings | None = None
 ) -> Iterator[Decoders | None]:
     """So many processes; none for 0."""
     if not count:
         yield None
         return
-    with contextlib.closing(Decoders(rows, count, landings)) as found:
+    with contextlib.closing(Decoders(rows, count, example, landings)) as found:
         yield found

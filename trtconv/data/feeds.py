@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,11 @@ class Feed:
                 column.read(rows, into[column.info.name])
             else:
                 column.decode(rows, into[column.info.name], decoders)
+
+    @property
+    def first_file(self) -> Path:
+        """The file of the first sample."""
+        return self._columns[0].parts[0].path
 
     def files(self, rows: np.ndarray) -> list[str] | None:
         """The name of the file of each sample, where every file holds one sample; else None."""

@@ -23,7 +23,6 @@ picture = pillow.picture
 box = pillow.box
 down_first = pillow.down_first
 pixels = pillow.pixels
-sample = pillow.sample
 
 
 def array(image: Any) -> np.ndarray:

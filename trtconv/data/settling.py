@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-from trtconv.data import images
+from collections.abc import Callable
 
 _TRIES = 8  # places to compare
 _MOST = 40
+_PATIENCE = 0.5  # seconds
 _NEAR = 1.08  # times the best is good enough
 _ROOM = (20_000, 30_000)  # bytes, more than what libjpeg takes at a time: what comes next lies elsewhere
 _kept: list[bytearray] = []  # what makes malloc give out that place, for as long as the process lives
@@ -32,26 +29,18 @@ def keep_memory() -> None:
             ctypes.CDLL(None).mallopt(option, size)
 
 
-@contextlib.contextmanager
-def rehearsal() -> Iterator[Path]:
-    """An image file in memory, to decode before there is any other."""
-    handle = os.memfd_create("trtconv-rehearsal")
-    try:
-        os.write(handle, images.sample())
-        yield Path(f"/proc/self/fd/{handle}")
-    finally:
-        os.close(handle)
-
-
 def settle(work: Callable[[], object]) -> None:
-    """Find a place where work is fast.
+    """Find a place where work is fast; large images get fewer tries.
 
     Args:
-        work: decodes an image or a few, as will be done from now on.
+        work: decodes an image or a few, as will be done from now on: what it allocates for good is part of the place.
     """
+    end = time.monotonic() + _PATIENCE
     work()
     times = [_seconds(work)]
     while len(times) < _TRIES or (times[-1] > _NEAR * min(times) and len(times) < _MOST):
+        if time.monotonic() > end:
+            return
         _kept.extend(bytearray(size + 144 * len(times)) for size in _ROOM)
         times.append(_seconds(work))
 

@@ -167,16 +167,16 @@ def _decoding(
     """Processes that decode images, and whether a GPU makes the samples: the same ones, and it has the time."""
     from trtconv.data.decoding import decoders
 
-    rows = request.data.preprocess
+    rows, example = request.data.preprocess, feed.first_file
     with contextlib.ExitStack() as stack:
         landings = stack.enter_context(_landings(feed, runner, count, emit))
         try:
-            found = stack.enter_context(decoders(rows, count, landings))
+            found = stack.enter_context(decoders(rows, count, example, landings))
         except EnvironmentProblem as problem:
             if landings is None:
                 raise
             _stays(emit, problem)
-            found, landings = stack.enter_context(decoders(rows, count)), None
+            found, landings = stack.enter_context(decoders(rows, count, example)), None
         yield found, landings is not None
 
 
