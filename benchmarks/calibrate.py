@@ -6,13 +6,14 @@ from its start. The rows take turns, so that a machine that slows down slows all
 rounds, and ``x bare`` is the median of what was measured within a round. ``lower`` takes a model of 400 MB; it and
 onnxruntime.quantization, which takes minutes, run once.
 
-    python benchmarks/calibrate.py [--samples 500] [--rounds 3] [--skip-onnxruntime]
+    python benchmarks/calibrate.py [--samples 500] [--rounds 3] [--cores 2] [--skip-onnxruntime]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,8 @@ def bare(folder: Path) -> None:
     """The forward passes alone."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     images = np.load(folder / "images.npy", mmap_mode="r")
     for start in range(0, len(images), BATCH):
         session.run(None, {"image": np.asarray(images[start : start + BATCH])})
@@ -130,11 +132,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=0, help="leave the others of a larger machine alone")
     parser.add_argument("--skip-onnxruntime", action="store_true", help="leave the slowest row out")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
+        _confine(options.cores)
         _one(options.row, options.folder)
         return
     with tempfile.TemporaryDirectory() as name:
@@ -145,14 +149,15 @@ def main() -> None:
         onnx.save(resnet50(), folder / "model.onnx")
         write_images(folder / "images.npy", options.samples)
         large(folder)
-        print(f"{options.samples} samples of 3x224x224, batch {BATCH}")
+        where = f", {options.cores or os.cpu_count()} cores"
+        print(f"{options.samples} samples of 3x224x224, batch {BATCH}{where}")
         print(f"{'':32}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'x bare':>9}")
         rounds: dict[str, list[Figures]] = {row: [] for row in ROWS}
         for number in range(options.rounds):
             for row, found in rounds.items():
                 once = "onnxruntime" in row or "lower" in row
                 if not (once and number) and not (options.skip_onnxruntime and "onnxruntime" in row):
-                    found.append(_measure(row, folder))
+                    found.append(_measure(row, folder, options.cores))
         for row, found in rounds.items():
             if found:
                 print(_line(row, found, rounds[next(iter(ROWS))]))
@@ -164,11 +169,26 @@ def _line(row: str, found: list[Figures], bare: list[Figures]) -> str:
     return f"{row:32}{wall:9.1f}{cpu:9.1f}{peak:9.0f}" + ("" if "lower" in row else f"{share:9.2f}")
 
 
-def _measure(row: str, folder: Path) -> Figures:
-    command = [sys.executable, __file__, "--row", row, "--folder", str(folder)]
+def _measure(row: str, folder: Path, cores: int) -> Figures:
+    command = [sys.executable, __file__, "--row", row, "--folder", str(folder), "--cores", str(cores)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def _confine(cores: int) -> None:
+    """To so many cores. ONNX Runtime would set its threads' affinity itself, unless their number is given."""
+    if not cores:
+        return
+    import onnxruntime
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = cores
+
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    onnxruntime.SessionOptions = Options
 
 
 def _one(row: str, folder: Path) -> None:

@@ -28,7 +28,7 @@ class Data:
 TENSORS = {"double": lambda x: 2 * x, "square": lambda x: x * x, "shift": lambda x: x - 3}
 
 
-def observe(fetch):
+def observe(fetch, whole=True):
     """Computes TENSORS."""
     return lambda feeds: {name: TENSORS[name](feeds["x"]).astype(np.float32) for name in fetch}
 
@@ -59,7 +59,7 @@ def test_histograms_count_every_value_once_whatever_the_batch():
 
 
 def test_summaries_tell_the_range_and_the_values_to_count():
-    def summarised(fetch):
+    def summarised(fetch, whole):
         def run(feeds):
             squares = np.square(feeds["x"])
             return {"square": Summary(squares.max(axis=1), squares[:, ::2])}
@@ -96,7 +96,8 @@ def test_a_few_samples_tell_the_range_of_large_tensors_that_nothing_quantizes(mo
     monkeypatch.setattr(module, "SURVEY", 3)
     asked = []
 
-    def recorded(fetch):
+    def recorded(fetch, whole):
+        assert whole
         asked.append(list(fetch))
         return observe(fetch)
 
@@ -111,6 +112,28 @@ def test_a_few_samples_tell_the_range_of_large_tensors_that_nothing_quantizes(mo
     assert measured.amax == {"x": 39, "double": 78, "square": 15**2, "shift": 36}  # two batches of two samples
     assert measured.samples == 10
     assert asked == [list(TENSORS), ["double", "shift"]]
+
+
+def test_a_selection_is_enough_of_some_tensors_after_the_survey(monkeypatch):
+    monkeypatch.setattr(module, "SURVEY", 4)
+    asked = []
+
+    def selecting(fetch, whole):
+        asked.append((list(fetch), whole))
+
+        def run(feeds):
+            found = observe(fetch)(feeds)
+            return found if whole else {**found, "shift": Summary(found["shift"][:, ::2], found["shift"][:, ::2])}
+
+        return run
+
+    falling = -np.arange(40, dtype=np.float32).reshape(10, 4)
+    measured = collect(Data(falling), selecting, ["x", *TENSORS], ["x"], ["shift"], batch=4, seed=0, emit=ignore,
+                       selected={"shift"})  # fmt: skip
+    assert asked == [(list(TENSORS), True), (list(TENSORS), False)]
+    assert measured.amax == {"x": 39, "double": 78, "square": 39**2, "shift": 41}  # -42 was not selected
+    assert measured.histograms["shift"].total == 4 * 4 + 6 * 2
+    assert measured.histograms["shift"].amax == 41
 
 
 def test_tensors_that_do_not_fit_together_take_more_passes():

@@ -1,6 +1,10 @@
 """What stands for a tensor tells the same of it as its values."""
 
+import json
+from pathlib import Path
+
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import helper
 
@@ -13,6 +17,11 @@ def network():
     return residual_cnn()
 
 
+def probed(network, tensors, sampled, quota):
+    """Names whose ranges or values poolings tell, of all that are measured."""
+    return {name for name, probe in observe.probes(network, tensors, sampled, quota).items() if not probe.whole}
+
+
 def test_probes_give_peaks_and_a_lattice_of_the_values(network):
     tensors = observe.activations(network)
     probing = observe.probes(network, tensors, ["block0_sum_relu", "block1_sum_relu", "image"], quota=128)
@@ -21,25 +30,58 @@ def test_probes_give_peaks_and_a_lattice_of_the_values(network):
     assert network.SerializeToString() == before
     feeds = {"image": images(3)}
     whole, got = everything(network, feeds), run(made, feeds)
-    assert {"stem_relu", "block0_first_relu", "block0_sum_relu", "block1_sum_relu"} <= set(probing)
-    for name, probe in probing.items():
-        np.testing.assert_allclose(got[probe.peak].max(axis=(2, 3)), whole[name].max(axis=(2, 3)), rtol=1e-5)
-        assert name not in got
+    pooled = [name for name in tensors[1:] if not probing[name].whole]
+    assert {"stem_relu", "block0_first_relu", "block0_sum_relu", "block1_sum_relu"} <= set(pooled)
+    for name in pooled:
+        np.testing.assert_allclose(got[probing[name].peak][0], whole[name].max(axis=(2, 3)).ravel(), rtol=1e-5)
     first = probing["block0_sum_relu"]  # 16 maps of 8x8, so 8 times the quota
     assert first.stride == 2
-    np.testing.assert_allclose(got[first.sample], whole["block0_sum_relu"][:, :, ::2, ::2], rtol=1e-5, atol=1e-6)
+    lattice = whole["block0_sum_relu"][:, :, ::2, ::2]
+    np.testing.assert_allclose(got[first.sample][0], lattice.ravel(), rtol=1e-5, atol=1e-6)
     assert probing["stem_relu"].sample == ""
-    for name in set(tensors[1:]) - set(probing):
-        np.testing.assert_allclose(got[name], whole[name], rtol=1e-5, atol=1e-6)
+    for name in set(tensors[1:]) - set(pooled):
+        np.testing.assert_allclose(got[probing[name].whole][0], whole[name].ravel(), rtol=1e-5, atol=1e-6)
 
 
-def test_only_maps_that_cannot_be_negative_are_probed(network):
+def test_only_maps_that_cannot_be_negative_have_peaks(network):
     names = [one.output[0] for one in network.graph.node]
-    probed = set(observe.probes(network, names, [], quota=1))
+    found = probed(network, names, [], quota=1)
     whole = everything(network, {"image": images(3)})
-    assert probed
-    assert all(whole[name].min() >= 0 and whole[name].ndim == 4 for name in probed)
-    assert not probed & {"stem", "block0_second", "block1_skip", "block0_sum"}
+    assert found
+    assert all(whole[name].min() >= 0 and whole[name].ndim == 4 for name in found)
+    assert not found & {"stem", "block0_second", "block1_skip", "block0_sum"}
+
+
+def test_selections_take_values_of_any_sign_and_leave_small_tensors_out(network):
+    names = [one.output[0] for one in network.graph.node]
+    probing = observe.selections(network, names, quota=128)
+    assert {"block1_skip", "block0_sum_relu"} <= set(probing)
+    assert not {"logits", "pooled", "flat"} & set(probing)
+    feeds = {"image": images(3)}
+    whole = everything(network, feeds)
+    got = run(type(network).FromString(observe.observed(network, list(probing), probing)), feeds)
+    assert (whole["block1_skip"] < 0).any()
+    for name, probe in probing.items():
+        lattice = whole[name][:, :, :: probe.stride, :: probe.stride]
+        np.testing.assert_allclose(got[probe.sample][0], lattice.ravel(), rtol=1e-5, atol=1e-5)
+        assert 128 <= lattice[0].size < whole[name][0].size
+
+
+def test_probes_run_as_soon_as_their_tensors_are_there(network, tmp_path):
+    """One that waits for the end of the network keeps its tensor alive, which costs memory and time."""
+    options = ort.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "p")
+    tensors = observe.activations(network)[1:]
+    probing = observe.probes(network, tensors, [], quota=1)
+    session = ort.InferenceSession(observe.observed(network, tensors, probing), options, ["CPUExecutionProvider"])
+    session.run(None, {"image": images(3)})
+    events = json.loads(Path(session.end_profiling()).read_text())
+    ran = [event["name"].partition("_kernel_time")[0] for event in events if event["name"].endswith("_kernel_time")]
+    outputs = [name for name in tensors if (probing[name].peak or probing[name].whole) in ran]
+    places = [ran.index(probing[name].peak or probing[name].whole) for name in outputs]
+    assert len(outputs) > 8
+    assert places == sorted(places)
+    assert places[0] < len(ran) / 4
 
 
 def test_tensors_with_the_same_values_are_measured_once(network):
@@ -51,7 +93,7 @@ def test_tensors_with_the_same_values_are_measured_once(network):
 
 
 def test_tensors_of_few_values_are_handed_out(network):
-    assert observe.probes(network, ["stem_relu"], ["stem_relu"], quota=1024) == {}
+    assert probed(network, ["stem_relu"], ["stem_relu"], quota=1024) == set()
 
 
 def test_names_of_the_model_are_not_taken_twice():

@@ -58,6 +58,26 @@ def test_an_even_selection_of_many_values_gives_nearly_the_same(folder, method, 
         assert amax == pytest.approx(every[name], rel=1e-5 if method == "minmax" else 0.2)
 
 
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+def test_of_many_samples_a_selection_of_values_is_handed_out(folder, method, monkeypatch):
+    from trtconv.calibration import collect
+
+    calibrate(request(folder, method), ignore)
+    every, largest = caches.read(folder / f"{method}.cache").amax, caches.read_facts(folder / f"{method}.cache").amax
+    monkeypatch.setattr(collect, "PER_SAMPLE", 200)
+    monkeypatch.setattr(collect, "VALUES", 1)
+    monkeypatch.setattr(collect, "SURVEY", 5)
+    calibrate(request(folder, method, batch=5), ignore)
+    some, seen = caches.read(folder / f"{method}.cache").amax, caches.read_facts(folder / f"{method}.cache").amax
+    needed = {name for kind in ("int8", "fp8") for name in placement.plan(onnx.load(folder / "m.onnx"), kind).tensors}
+    assert some.keys() == every.keys()
+    for name in needed:  # the percentile of some thousand values is their largest, and chance
+        assert some[name] == pytest.approx(every[name], rel={"minmax": 1e-5, "mse": 0.2, "percentile": 0.3}[method])
+        assert 0.7 * largest[name] <= seen[name] <= largest[name] * (1 + 1e-5)
+    few = [name for name in needed if seen[name] < largest[name] * (1 - 1e-5)]
+    assert bool(few) == (method != "minmax")  # minmax sees every value; the others need not
+
+
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_what_quantization_needs_is_measured_on_all_samples(folder, method, monkeypatch):
     from trtconv.calibration import collect

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,17 +16,19 @@ from trtconv.core import memory
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Progress
 
-MEMORY = 112 * 2**20
+MEMORY = 96 * 2**20
 """Bytes of one batch's fetched tensors, of which two are held; samples run in smaller batches where it is more."""
 
-VALUES = 2**22
+VALUES = 2**21
 """Values per tensor from which a histogram is an even selection, see ``_stride``."""
 
-PER_SAMPLE = 2**13
+PER_SAMPLE = 2**12
 """Values of one sample's tensor that enter its histogram at least."""
 
 SURVEY = 32
-"""Samples that show the range of a large tensor which nothing will quantize."""
+"""Samples of which every value is seen, whatever is enough of the others."""
+
+_MORE = 2  # batches where less is handed out: the fewer, the less each operator's start counts
 
 _BLOCK = 1 << 17  # values whose largest and smallest are looked for while they are in the second-level cache
 
@@ -35,10 +37,10 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands for a tensor without negative values that is not handed out.
+    """What stands for a tensor that is not handed out.
 
     Attributes:
-        peaks: largest values of its parts, all parts together being the tensor; float32, any shape.
+        peaks: its extreme values or some more of them, as far as they are to be known; float32, any shape.
         sample: an even selection of its values, the same of every sample; None where no histogram is wanted.
     """
 
@@ -53,6 +55,10 @@ class Summary:
 
 Tensors = Mapping[str, NDArray[np.generic] | Summary]
 Run = Callable[[Arrays], Tensors]
+Observe = Callable[[Sequence[str], bool], Run]
+"""Makes, from tensors to have, a function that gives them or their summaries for a batch. It may overwrite, at the call
+after the next, what it gave. The flag says whether every value must count; otherwise, of the tensors of which a
+selection is enough, a selection will do."""
 
 
 class Samples(Protocol):
@@ -81,12 +87,13 @@ class Measured:
 
 def collect(
     samples: Samples,
-    observe: Callable[[Sequence[str]], Run],
+    observe: Observe,
     tensors: Sequence[str],
     inputs: Sequence[str],
     histograms: Sequence[str],
     *,
     surveyed: Collection[str] = (),
+    selected: Set[str] = frozenset(),
     batch: int,
     seed: int,
     emit: Emit,
@@ -94,18 +101,19 @@ def collect(
 ) -> Measured:
     """Measure tensors over all samples, in one pass unless one sample's tensors exceed ``space`` fourfold.
 
-    The outcome does not depend on the batch size beyond what the runtime's arithmetic does. Largest magnitudes are
-    those of every value. Histograms count every value too, up to VALUES of a tensor; beyond that an even selection.
+    The outcome does not depend on the batch size beyond what the runtime's arithmetic does, and where the first SURVEY
+    samples end. Largest magnitudes are those of every value unless a tensor is surveyed or selected. Histograms count
+    every value too, up to VALUES of a tensor; beyond that an even selection.
 
     Args:
         samples: the data.
-        observe: makes, from tensors to have, a function that gives them, or their summaries, for a batch. It may
-            overwrite, at the call after the next, what it gave.
+        observe: the model.
         tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
         surveyed: of which of them SURVEY samples tell enough, if they have more than PER_SAMPLE values: handing out
             large tensors is what measuring them costs.
+        selected: of which of them, after SURVEY samples, the values that histograms count tell enough.
         batch: samples per run at most; fewer when the fetched tensors would exceed ``space``.
         seed: order of the samples.
         emit: gets progress.
@@ -116,51 +124,70 @@ def collect(
     """
     fetch = [name for name in tensors if name not in inputs]
     model = _Model(observe)
-    sizes = _bytes_per_sample(samples, model, fetch, seed)
+    least, sizes = _bytes_per_sample(samples, model, fetch, seed)
     chunks = _chunks(sizes, 4 * space)
     measured = Measured(histograms={name: Histogram() for name in histograms})
     for number, chunk in enumerate(chunks):
         rest = [name for name in chunk if name not in surveyed or sizes[name] <= 4 * PER_SAMPLE]
         names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
-        size = min(batch, max(space // max(sum(sizes[name] for name in chunk), 1), 1))
+        fit = space // max(sum(sizes[name] for name in chunk), 1)
+        whole = selected.isdisjoint(rest)
+        first = _Stage(chunk, True, max(fit, least))
+        later = first if rest == chunk and whole else _Stage(rest, whole, max(_MORE * fit, least))
         label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
         work = _Pass(measured, names, len(samples))
         measured.samples = 0
-        for count, arrays in _ahead(_results(model, chunk, rest, samples.batches(size, seed))):
+        for count, arrays in _ahead(_results(model, first, later, samples.batches(min(batch, later.batch), seed))):
             work.add(arrays, count, f"samples {measured.samples} to {measured.samples + count - 1}")
             measured.samples += count
             emit(Progress(label, measured.samples, len(samples), "samples"))
     return measured
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """What is to be had: arguments of an ``Observe``, and from how many samples at a time."""
+
+    names: Sequence[str]
+    whole: bool
+    batch: int
+
+
 class _Model:
-    """Gives what is to be fetched; opened anew when that changes, never twice at a time: each holds all weights."""
+    """Gives what is to be had; opened anew when that changes, never twice at a time: each holds all weights."""
 
-    def __init__(self, observe: Callable[[Sequence[str]], Run]) -> None:
+    def __init__(self, observe: Observe) -> None:
         self._observe = observe
-        self._fetch: Sequence[str] = ()
-        self._run: Run | None = None
+        self._open: tuple[Sequence[str], bool] | None = None
+        self._run: Run = lambda _: {}
 
-    def __call__(self, fetch: Sequence[str], feeds: Arrays) -> Tensors:
-        if not fetch:
-            return {}
-        if self._run is None or fetch != self._fetch:
-            self._run = None
+    def __call__(self, stage: _Stage, feeds: Arrays) -> Tensors:
+        what = (stage.names, stage.whole)
+        if self._open != what:
+            self._run = lambda _: {}
             memory.give_back()
-            self._run, self._fetch = self._observe(fetch), fetch
+            self._open, self._run = what, self._observe(*what) if stage.names else self._run
             memory.give_back()
         return self._run(feeds)
 
 
 def _results(
-    model: _Model, first: Sequence[str], rest: Sequence[str], batches: Iterator[dict[str, NDArray[np.generic]]]
+    model: _Model, first: _Stage, later: _Stage, batches: Iterator[dict[str, NDArray[np.generic]]]
 ) -> Iterator[tuple[int, Tensors]]:
-    """(samples, inputs and tensors by name) per batch; from SURVEY samples on, of the tensors that need all of them."""
+    """(samples, inputs and tensors by name) per run: all of SURVEY samples, then what is enough of the others."""
     seen = 0
     for feeds in batches:
-        count = len(next(iter(feeds.values())))
-        yield count, {**model(first if seen < SURVEY else rest, feeds), **feeds}
-        seen += count
+        stage = first if seen < SURVEY else later
+        for part in _parts(feeds, stage.batch):
+            count = len(next(iter(part.values())))
+            yield count, {**model(stage, part), **part}
+            seen += count
+
+
+def _parts(feeds: Arrays, size: int) -> Iterator[Arrays]:
+    """So many samples at a time."""
+    for start in range(0, len(next(iter(feeds.values()))), size):
+        yield {name: array[start : start + size] for name, array in feeds.items()}
 
 
 def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensors]]:
@@ -175,12 +202,12 @@ def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensor
             yield ready
 
 
-def _bytes_per_sample(samples: Samples, model: _Model, fetch: Sequence[str], seed: int) -> dict[str, int]:
-    """Size of each fetched tensor for one sample, from a run of one sample."""
+def _bytes_per_sample(samples: Samples, model: _Model, fetch: Sequence[str], seed: int) -> tuple[int, dict[str, int]]:
+    """The least number of samples per run, and from such a run the size of each fetched tensor for one of them."""
     feeds = next(samples.batches(1, seed))
     count = len(next(iter(feeds.values())))
-    outputs = model(fetch, feeds)
-    return {name: -(-outputs[name].nbytes // count) for name in fetch}
+    outputs = model(_Stage(fetch, True, count), feeds)
+    return count, {name: -(-outputs[name].nbytes // count) for name in fetch}
 
 
 def _chunks(sizes: Mapping[str, int], memory: int) -> list[list[str]]:
@@ -230,7 +257,7 @@ class _Pass:
     def _summary(self, name: str, found: Summary) -> tuple[float, float]:
         largest, smallest = _extremes(np.ascontiguousarray(found.peaks, np.float32).reshape(-1))
         if found.sample is not None:
-            self._count(name, np.ascontiguousarray(found.sample, np.float32), largest, 0.0)
+            self._count(name, np.ascontiguousarray(found.sample, np.float32), largest, smallest)
         return largest, smallest
 
     def _count(self, name: str, numbers: NDArray[np.float32], largest: float, smallest: float) -> None:

@@ -52,59 +52,86 @@ _MOVING = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", 
 
 @dataclass(frozen=True)
 class Probe:
-    """Outputs that stand for a tensor [n, c, h, w] without negative values.
+    """Outputs that stand for a tensor; each in one row, and empty when it is not wanted.
 
     Attributes:
-        peak: its largest value per sample and channel.
-        sample: its values at every ``stride``-th row and column; empty when none are wanted.
+        whole: its values.
+        peak: of a tensor [n, c, h, w] the largest value per sample and channel.
+        sample: of a tensor [n, c, h, w] the values at every ``stride``-th row and column.
         stride: of the sample.
     """
 
-    peak: str
+    whole: str = ""
+    peak: str = ""
     sample: str = ""
     stride: int = 1
 
 
 def probes(model: Any, tensors: Sequence[str], sampled: Collection[str], quota: int) -> dict[str, Probe]:
-    """Tensors that need not be handed out to be measured.
+    """What tells the range of each tensor exactly, and the values of some.
 
-    Two poolings in the model itself tell enough of a feature map behind a ReLU, and the runtime has it in its cache
-    then, in the layout of its convolutions: handing out those of ResNet50 costs a third of its time.
+    Two poolings in the model itself tell enough of a feature map behind a ReLU, in the layout of the runtime's
+    convolutions.
 
     Args:
         model: ONNX, nodes sorted.
         tensors: what is to be measured.
         sampled: which of them need values too.
-        quota: values that are enough per sample; a tensor that needs values and has not many more is left out.
+        quota: values that are enough per sample; of a tensor that has not many more, all are had.
     """
-    maps, names = _feature_maps(model), editing.Names.of(model)
+    maps, names, positive = _feature_maps(model), editing.Names.of(model), _positive(model)
     found = {}
     for name in tensors:
-        shape = maps.get(name)
-        if shape is None or math.prod(shape[1:]) == 1:
-            continue
-        stride = min(max(math.isqrt(math.prod(shape) // quota), 1), *shape[1:])
-        if name not in sampled:
-            found[name] = Probe(names.fresh(f"{name}/peak"))
-        elif stride > 1:
-            found[name] = Probe(names.fresh(f"{name}/peak"), names.fresh(f"{name}/sample"), stride)
+        stride = _stride(maps[name], quota) if name in maps and name in positive else 1
+        if stride > 1 and name in sampled:
+            found[name] = Probe(peak=names.fresh(f"{name}/peak"), sample=names.fresh(f"{name}/sample"), stride=stride)
+        elif name in maps and name in positive and name not in sampled:
+            found[name] = Probe(peak=names.fresh(f"{name}/peak"))
+        else:
+            found[name] = Probe(whole=names.fresh(f"{name}/whole"))
     return found
+
+
+def selections(model: Any, tensors: Sequence[str], quota: int) -> dict[str, Probe]:
+    """What tells a selection of the values of large feature maps: the other values are not even read again.
+
+    To read ResNet50's feature maps once more costs an eighth of its time.
+
+    Args:
+        model: ONNX, nodes sorted.
+        tensors: what is to be measured.
+        quota: values that are enough per sample; a tensor that has not many more is left out.
+    """
+    maps, names = _feature_maps(model), editing.Names.of(model)
+    strides = {name: _stride(maps[name], quota) for name in tensors if name in maps}
+    return {name: Probe(sample=names.fresh(f"{name}/sample"), stride=stride)
+            for name, stride in strides.items() if stride > 1}  # fmt: skip
+
+
+def _stride(shape: tuple[int, ...], quota: int) -> int:
+    """The step through rows and columns that takes ``quota`` values of [c, h, w] or somewhat more."""
+    return min(max(math.isqrt(math.prod(shape) // quota), 1), *shape[1:])
 
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax"})
 _KEEPING_SIGNS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Transpose", "Identity"})
 
 
-def _feature_maps(model: Any) -> dict[str, tuple[int, ...]]:
-    """[c, h, w] of the tensors of rank 4 that have no negative values and a fixed shape beyond the batch."""
-    positive: set[str] = set()
+def _positive(model: Any) -> set[str]:
+    """Tensors that have no negative values."""
+    found: set[str] = set()
     for node in model.graph.node:
-        if node.op_type in _NEVER_NEGATIVE or (node.op_type in _KEEPING_SIGNS and positive.issuperset(node.input)):
-            positive.add(node.output[0])
+        if node.op_type in _NEVER_NEGATIVE or (node.op_type in _KEEPING_SIGNS and found.issuperset(node.input)):
+            found.add(node.output[0])
+    return found
+
+
+def _feature_maps(model: Any) -> dict[str, tuple[int, ...]]:
+    """[c, h, w] of the FP32 tensors of rank 4 that have a fixed shape beyond the batch, and more than one value."""
     inferred = onnx.shape_inference.infer_shapes(editing.skeleton(model))
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in inferred.graph.value_info}
-    return {name: tuple(shape[1:]) for name, shape in shapes.items()
-            if name in positive and len(shape) == 4 and all(shape[1:])}  # fmt: skip
+    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)[1:] for v in inferred.graph.value_info
+              if v.type.tensor_type.elem_type == _FLOAT}  # fmt: skip
+    return {name: shape for name, shape in shapes.items() if len(shape) == 3 and math.prod(shape) > 1}
 
 
 def observed(model: Any, fetch: Sequence[str], probing: Mapping[str, Probe] | None = None) -> bytes:
@@ -119,11 +146,12 @@ def observed(model: Any, fetch: Sequence[str], probing: Mapping[str, Probe] | No
     outputs, nodes = len(graph.output), len(graph.node)
     present = {value.name for value in graph.output}
     try:
-        for name in fetch:
-            if name in probing:
-                graph.node.extend(_poolings(name, probing[name]))
-        names = [found for name in fetch for found in _names(name, probing)]
-        graph.output.extend(_output(name) for name in names if name not in present)
+        graph.output.extend(_output(name) for name in fetch if name not in probing and name not in present)
+        for name in _last_first(graph, [name for name in fetch if name in probing]):
+            for node in _probe(name, probing[name]):
+                graph.node.append(node)
+                if node.op_type == "Flatten":
+                    graph.output.append(_output(node.output[0]))
         serialized: bytes = model.SerializeToString()
         return serialized
     finally:
@@ -131,16 +159,32 @@ def observed(model: Any, fetch: Sequence[str], probing: Mapping[str, Probe] | No
         del graph.node[nodes:]
 
 
-def _names(name: str, probing: Mapping[str, Probe]) -> list[str]:
-    probe = probing.get(name)
-    return [name] if probe is None else [found for found in (probe.peak, probe.sample) if found]
+def _last_first(graph: Any, tensors: Sequence[str]) -> list[str]:
+    """Tensors in the order in which their probes must be added to be run as soon as their tensors are there.
+
+    ONNX Runtime goes through the nodes that nothing reads from the last one to the first, each with everything that it
+    needs. A probe that waits for the end of the network keeps its tensor alive until then, and reads it from memory.
+    """
+    place = {name: number for number, node in enumerate(graph.node) for name in node.output}
+    return sorted(tensors, key=lambda name: -place.get(name, -1))
 
 
-def _poolings(name: str, probe: Probe) -> Iterator[Any]:
-    yield helper.make_node("GlobalMaxPool", [name], [probe.peak], probe.peak)
+def _probe(name: str, probe: Probe) -> Iterator[Any]:
+    """Nodes for the outputs, each ended by one that ONNX Runtime's change of layouts leaves as it is, see above."""
+    if probe.peak:
+        source = f"{probe.peak}/map"
+        yield helper.make_node("GlobalMaxPool", [name], [source], source)
+        yield _row(source, probe.peak)
     if probe.sample:
-        yield helper.make_node("MaxPool", [name], [probe.sample], probe.sample, kernel_shape=[1, 1],
-                               strides=[probe.stride] * 2)  # fmt: skip
+        source = f"{probe.sample}/map"
+        yield helper.make_node("MaxPool", [name], [source], source, kernel_shape=[1, 1], strides=[probe.stride] * 2)
+        yield _row(source, probe.sample)
+    if probe.whole:
+        yield _row(name, probe.whole)
+
+
+def _row(tensor: str, output: str) -> Any:
+    return helper.make_node("Flatten", [tensor], [output], output, axis=0)
 
 
 def _output(name: str) -> Any:

@@ -113,17 +113,19 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
     origins = observe.origins(model, tensors)
     distinct = list(dict.fromkeys(origins.values()))
     histograms = list(dict.fromkeys(origins[name] for name in counted))
-    probing = observe.probes(model, distinct, histograms, quota(len(feed)))
-    needed = {origins[name] for name in wanted}.union(probing)
+    exact = observe.probes(model, distinct, histograms, quota(len(feed)))
+    selected = observe.selections(model, histograms, quota(len(feed)))
+    needed = {origins[name] for name in wanted}
 
-    def observer(fetch: Sequence[str]) -> Run:
+    def observer(fetch: Sequence[str], whole: bool) -> Run:
+        probing = exact if whole else {**exact, **selected}
         # threads that spin would take the processor from the histograms
         session = onnxruntime.session(observe.observed(model, fetch, probing), sparing=True)
-        return _summaries(session.run_reusing, {name: probing[name] for name in fetch if name in probing})
+        return _summaries(session.run_reusing, {name: probing[name] for name in fetch})
 
     measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
-                       surveyed=[name for name in distinct if name not in needed], batch=request.batch,
-                       seed=request.seed, emit=emit)  # fmt: skip
+                       surveyed=[name for name in distinct if name not in needed], selected=selected.keys(),
+                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
     measured.amax = {name: measured.amax[origins[name]] for name in tensors}
     measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
     return measured
@@ -139,12 +141,13 @@ def _tensors(model: Any) -> tuple[list[str], set[str]]:
 
 
 def _summaries(run: Callable[[Any], Mapping[str, Any]], probing: Mapping[str, Probe]) -> Run:
-    """The run with a summary in place of every tensor that is probed."""
+    """The run with what the probes tell as the tensors that they stand for."""
     from trtconv.calibration.collect import Summary
 
     def summarised(feeds: Any) -> Mapping[str, Any]:
         arrays = run(feeds)
-        found = {name: Summary(arrays[probe.peak], arrays.get(probe.sample)) for name, probe in probing.items()}
-        return {**arrays, **found}
+        return {name: arrays[probe.whole] if probe.whole else
+                Summary(arrays[probe.peak or probe.sample], arrays.get(probe.sample))
+                for name, probe in probing.items()}  # fmt: skip
 
     return summarised
