@@ -37,7 +37,7 @@ from trtconv.backends.rules import RULES, Limits, Query
 from trtconv.backends.runner import open_engine, open_onnx
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
-from trtconv.data import images, preprocess, settling
+from trtconv.data import images, preprocess
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
@@ -180,7 +180,7 @@ def inference(b: Bench) -> None:
 def pictures(b: Bench) -> None:
     """Photographs of 500 x 375: everything against decoding alone, in as many processes.
 
-    How fast a process decodes depends on where its memory lies (see ``data.settling``); those of infer choose.
+    How fast a process decodes varies by up to a half with where its memory happens to lie: compare several runs.
     """
     from PIL import Image
 
@@ -201,9 +201,6 @@ def pictures(b: Bench) -> None:
     workers: dict[str, Executor] = {
         "threads": ThreadPoolExecutor(done.decoders),
         "processes": ProcessPoolExecutor(done.decoders, multiprocessing.get_context("spawn")),
-        "settled processes": ProcessPoolExecutor(
-            done.decoders, multiprocessing.get_context("spawn"), _settle, (files[0],)
-        ),
     }
     for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
         for kind, crew in workers.items():
@@ -214,11 +211,6 @@ def pictures(b: Bench) -> None:
                   scaled_on=done.scaled_on, preparing=done.preparing)  # fmt: skip
     for each in workers.values():
         each.shutdown()
-
-
-def _settle(example: Path) -> None:
-    settling.keep_memory()
-    settling.settle(lambda: images.picture(example))
 
 
 def _decode(path: Path) -> None:

@@ -19,17 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
+from trtconv.core import memory
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.parcels import Contents
-from trtconv.data import images, preprocess, scaling, settling
+from trtconv.data import images, preprocess, scaling
 
 READY = "ready"
 """A process's first message."""
 
 _Answer = tuple[int, TrtconvError | None, Contents | None]
 """How many images are done, what is wrong with the next one, and what was packed."""
-
-_REHEARSED = 4  # images at a time
 
 
 class Shared:
@@ -57,7 +56,7 @@ class Shared:
 
 def main() -> None:
     """The process's side."""
-    settling.keep_memory()
+    memory.keep()
     number, *handles = map(int, sys.argv[1:])
     socket, bays = Connection(number), [Shared(handle) for handle in handles]
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
@@ -73,12 +72,13 @@ def main() -> None:
 
 
 def _rehearse(recipe: scaling.Recipe | None, bays: Sequence[Shared], example: str) -> None:
-    """Have everything ready that images need: libraries, pages of memory, and a good place in it."""
-    memory = [bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True) for bay in bays if recipe]
+    """Have everything ready that images need: libraries, and pages of memory."""
+    parcels = [bay.array((recipe.capacity,), np.dtype(np.uint8), grow=True) for bay in bays if recipe]
     with contextlib.suppress(TrtconvError):  # told of when it is the image's turn
-        settling.settle(
-            lambda: _packed(recipe, [example] * _REHEARSED, memory[0]) if recipe else images.picture(Path(example))
-        )
+        if recipe:
+            _packed(recipe, [example], parcels[0])
+        else:
+            images.picture(Path(example))
 
 
 def _prepared(chain: preprocess.Chain | None, paths: Sequence[str], out: np.ndarray) -> _Answer:
