@@ -91,6 +91,7 @@ def test_broken_jobs_and_models(case, trtconv, tmp_path):
         (["lower", "model.onnx", "-o", "x.onnx", "--precision", "fp61"], 2, "did you mean 'fp16'?"),
         (["lower", "model.onnx", "-o", "x.onnx", "--precision", "int8"], 2, "needs a calibrate section"),
         (["build", "model.onnx", "-o", "x.engine", "--shapes", "x=1x2"], 2, "expected NAME=MINxOPTxMAX"),
+        (["build", "model.onnx", "-o", "x.engine", "--values", "x=1x2"], 2, "with a number for every element"),
         (["build", "model.onnx", "-o", "x.engine", "--workspace", "big"], 2, "expected a size"),
         (["bench", "model.onnx", "--batch", "1,two"], 2, "expected positive numbers"),
         (["bench", "model.onnx", "--duration", "long"], 2, "expected a duration"),
@@ -110,6 +111,24 @@ def test_usage(args, code, said, trtconv, tmp_path):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_files_that_will_be_gone_are_told_by_their_names(trtconv, tmp_path):
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["batch", 4]) for name in "xy")
+    weight = numpy_helper.from_array(np.ones(4, np.float16), "w")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"], name="add")], "g", [x], [y], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+              tmp_path / "half.onnx")  # fmt: skip
+    done = trtconv("lower", "half.onnx", "-o", "again.onnx", "--precision", "fp16", "--json")
+    assert done.returncode == 3
+    (said,) = json.loads(done.stdout)["errors"].values()
+    assert said["message"].startswith("model.onnx: ")
+    assert str(tmp_path) not in done.stderr
+    assert "/trtconv-" not in done.stderr
 
 
 def test_errors_are_json_too(trtconv, tmp_path):

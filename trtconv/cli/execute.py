@@ -87,8 +87,19 @@ class Output:
     github: bool = False
 
 
-def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: Output) -> list[Any]:
+def report(
+    name: str, job: Any, steps: Any, layout: Any, settings: Any, output: Output, *, passing: Path | None = None
+) -> list[Any]:
     """Bring steps up to date, judge the gates, print everything; then fail with what failed.
+
+    Args:
+        name: of the whole.
+        job: for its gates.
+        steps: to bring up to date.
+        layout: where files go.
+        settings: how to run.
+        output: what to print.
+        passing: a folder that will be gone: errors tell of its files by their names alone.
 
     Returns:
         The steps as they ended.
@@ -108,6 +119,8 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
                 stop.reported = True
             raise
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
+        for _, error in failed:
+            error.message = error.message.replace(f"{passing}/", "") if passing else error.message
         bounds = [gate for gate in job.gates if _applies(gate, done)]
         wanted = [] if failed else [*bounds, *gates.implied(bounds, done)]
         try:
@@ -115,10 +128,9 @@ def report(name: str, job: Any, steps: Any, layout: Any, settings: Any, output: 
         except TrtconvError as refusal:  # what was measured is told nevertheless
             verdicts, failed = [], [*failed, ("gates", refusal)]
     _print(name, done, failed, verdicts, output, job.matrix is not None)
-    error = outcome(failed, verdicts)
-    if error is not None:
-        error.reported = True
-        raise error
+    if (ending := outcome(failed, verdicts)) is not None:
+        ending.reported = True
+        raise ending
     return done
 
 
@@ -226,7 +238,7 @@ def make_one(
         job = job_from(values, "model", Path(folder))
         layout = Layout(Path(folder), "model", {kind: output.absolute()})
         steps = upto(line(job, layout, allow_code=allow_code), stage)
-        report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet))
+        report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet), passing=Path(folder))
 
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:

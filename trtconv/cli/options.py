@@ -227,6 +227,13 @@ def _constant(text: str) -> bool | float | str:
         return text
 
 
+_RANGED = {
+    "--values": ("a number for every element", "--values size=1,1x224,224x512,512"),
+    "--shapes": ("batch sizes or full shapes",
+                 "--shapes image=1x8x32 or --shapes image=1,28,28,1x8,28,28,1x32,28,28,1"),
+}  # fmt: skip
+
+
 def parse_profile(text: str, option: str) -> tuple[str, dict[str, list[int]]]:
     """``name=1x8x32`` or ``name=1,28,28,1x8,28,28,1x32,28,28,1`` to (name, profile).
 
@@ -237,8 +244,6 @@ def parse_profile(text: str, option: str) -> tuple[str, dict[str, list[int]]]:
     bounds = ranges.split("x")
     numbers = [[int(n) for n in bound.split(",") if n.isdigit()] for bound in bounds]
     if not name or len(bounds) != 3 or any(len(n) != len(b.split(",")) for n, b in zip(numbers, bounds, strict=True)):
-        raise UsageError(
-            f"{option} {text}: expected NAME=MINxOPTxMAX, with batch sizes or full shapes",
-            hint=f"for example {option} image=1x8x32 or {option} image=1,28,28,1x8,28,28,1x32,28,28,1",
-        )
+        numbered, example = _RANGED[option]
+        raise UsageError(f"{option} {text}: expected NAME=MINxOPTxMAX, with {numbered}", hint=f"for example {example}")
     return name, dict(zip(("min", "opt", "max"), numbers, strict=True))
