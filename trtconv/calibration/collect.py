@@ -111,8 +111,7 @@ def collect(
         tensors: what to measure, in the order in which to look for values that are unusable.
         inputs: which of them are inputs of the model.
         histograms: which of them need a histogram.
-        surveyed: of which of them SURVEY samples tell enough, if they have more than PER_SAMPLE values: handing out
-            large tensors is what measuring them costs.
+        surveyed: of which of them SURVEY samples tell enough: handing tensors out is what measuring them costs.
         selected: of which of them, after SURVEY samples, the values that histograms count tell enough.
         batch: samples per run at most; fewer when the fetched tensors would exceed ``space``.
         seed: order of the samples.
@@ -128,7 +127,7 @@ def collect(
     chunks = _chunks(sizes, 4 * space)
     measured = Measured(histograms={name: Histogram() for name in histograms})
     for number, chunk in enumerate(chunks):
-        rest = [name for name in chunk if name not in surveyed or sizes[name] <= 4 * PER_SAMPLE]
+        rest = [name for name in chunk if name not in surveyed]
         names = [name for name in tensors if name in chunk or (number == 0 and name in inputs)]
         fit = space // max(sum(sizes[name] for name in chunk), 1)
         whole = selected.isdisjoint(rest)
@@ -251,7 +250,8 @@ class _Pass:
         if not numbers.size:
             return 0.0, 0.0
         largest, smallest = _extremes(numbers.reshape(-1))
-        self._count(name, _selected(numbers, count, self._quota), largest, smallest)
+        if name in self._measured.histograms:
+            self._count(name, _selected(numbers, count, self._quota), largest, smallest)
         return largest, smallest
 
     def _summary(self, name: str, found: Summary) -> tuple[float, float]:
@@ -261,9 +261,8 @@ class _Pass:
         return largest, smallest
 
     def _count(self, name: str, numbers: NDArray[np.float32], largest: float, smallest: float) -> None:
-        histogram = self._measured.histograms.get(name)
-        if histogram is not None and math.isfinite(largest) and math.isfinite(smallest):
-            histogram.add(numbers, max(largest, -smallest))
+        if math.isfinite(largest) and math.isfinite(smallest):
+            self._measured.histograms[name].add(numbers, max(largest, -smallest))
 
 
 def quota(samples: int) -> int:
@@ -274,7 +273,7 @@ def quota(samples: int) -> int:
 def _extremes(numbers: NDArray[np.float32]) -> tuple[float, float]:
     """Largest and smallest value; NaN when there is one."""
     if numbers.size <= _BLOCK:
-        return float(numbers.max()), float(numbers.min())
+        return float(np.maximum.reduce(numbers)), float(np.minimum.reduce(numbers))
     blocks = [numbers[start : start + _BLOCK] for start in range(0, numbers.size, _BLOCK)]
     pairs = np.array([(block.max(), block.min()) for block in blocks])
     return float(pairs[:, 0].max()), float(pairs[:, 1].min())

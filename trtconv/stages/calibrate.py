@@ -55,8 +55,8 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
     """Run the samples through the model and write the cache with its sidecar.
 
     The cache does not depend on what a later lowering excludes: it holds every float activation, those that
-    quantization may need by the method asked for, the others by their largest magnitude, which the first samples tell
-    where the tensor is large (see ``calibration.collect``).
+    quantization may need by the method asked for, the others by their largest magnitude in the first samples (see
+    ``calibration.collect``).
 
     Raises:
         UsageError: an unknown method; samples that are missing, too few, of the wrong shape, or that overflow.
