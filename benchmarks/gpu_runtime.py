@@ -181,8 +181,8 @@ def inference(b: Bench) -> None:
 def pictures(b: Bench) -> None:
     """Photographs of 500 x 375: everything against decoding alone, in as many processes.
 
-    One such photograph takes a process 0.51 ms, 0.66 ms or 0.8 ms, by nothing but where its memory happens to lie, so
-    what decoding alone allows is the median of crews of processes whose memory lies differently.
+    How long one such photograph takes a process depends on where its memory happens to lie, so what decoding alone
+    allows is the median of crews of processes whose memory lies differently; the row tells the extremes too.
     """
     from PIL import Image
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.backends.fake_kernels import KernelDevice
 from tests.backends.test_recorded_apis import built
+from tests.data import photographs
 from trtconv.adapters import cuda
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Event, Message
@@ -23,24 +23,13 @@ ROWS = ({"resize": {"size": [20, 20], "fit": "shorter"}}, {"crop": {"size": [16,
         {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
         {"layout": {"to": "nchw"}})  # fmt: skip
 SAMPLE = (3, 16, 18)
-MODES = ("RGB", "RGB", "L", "RGBA", "CMYK", "RGB", "P")
 DAMAGED = 9
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Images of many sizes and kinds, one of them damaged."""
-    where = tmp_path / "images"
-    where.mkdir()
-    for number in range(30):
-        rng = np.random.default_rng(number)
-        pixels = rng.integers(0, 256, (*rng.integers(12, 90, 2), 3), np.uint8)
-        mode = MODES[number % len(MODES)]
-        suffix = "jpg" if mode in ("RGB", "L", "CMYK") else "png"
-        Image.fromarray(pixels).convert(mode).save(where / f"{number:02}.{suffix}")
-    path = where / f"{DAMAGED:02}.jpg"
-    path.write_bytes(path.read_bytes()[:-40])
-    return where
+    return photographs.write(tmp_path / "images", 30, (12, 90), DAMAGED)
 
 
 @pytest.fixture
@@ -78,7 +67,7 @@ def run(engine: Path, folder: Path, said: list[Event], **options: Any) -> tuple[
 def expected(folder: Path) -> np.ndarray:
     chain = preprocess.prepare(ROWS)
     assert chain is not None
-    files = [path for path in sorted(folder.iterdir()) if path.stem != f"{DAMAGED:02}"]
+    files = [path for path in sorted(folder.iterdir()) if path.stem != f"{DAMAGED:03}"]
     return np.stack([2 * chain(images.picture(path)) for path in files])
 
 
@@ -100,7 +89,7 @@ def test_the_gpu_makes_the_processors_samples(
     assert device.live == 0
     assert device.closed
     (why,) = result.skipped
-    assert f"{DAMAGED:02}.jpg: a damaged image" in why
+    assert f"{DAMAGED:03}.jpg: a damaged image" in why
 
 
 @pytest.mark.parametrize("lacks", ["register", "module"])
@@ -132,7 +121,7 @@ def test_strict_stops_at_a_bad_image_and_frees_everything(
     engine: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = on(KernelDevice(), monkeypatch)
-    with pytest.raises(UsageError, match=rf"{DAMAGED:02}\.jpg: a damaged image"):
+    with pytest.raises(UsageError, match=rf"{DAMAGED:03}\.jpg: a damaged image"):
         run(engine, folder, [], strict=True)
     assert device.live == 0
 

@@ -96,6 +96,7 @@ def test_broken_jobs_and_models(case, trtconv, tmp_path):
         (["bench", "model.onnx", "--batch", "1,two"], 2, "expected positive numbers"),
         (["bench", "model.onnx", "--duration", "long"], 2, "expected a duration"),
         (["infer", "model.onnx", "-o", "y.npz"], 2, "needs -o FILE and either"),
+        (["infer", "model.onnx", "--input", "x=-", "-o", "y.npz"], 2, "give --data -"),
         (["verify", "model.onnx"], 2, "needs two models or more"),
         (["inspect", "nothing.onnx"], 2, "no such file or folder"),
     ],

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.backends.models import conv_net
+from tests.data import photographs
 from tests.data.test_scaling import CHAINS, SIZES, picture
 from trtconv.adapters import cuda, tensorrt
 from trtconv.adapters.cuda import Device
@@ -29,7 +29,6 @@ pytestmark = pytest.mark.gpu
 ROWS = ({"resize": {"size": [20, 20], "fit": "shorter"}}, {"crop": {"size": [16, 16]}},
         {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
         {"layout": {"to": "nchw"}})  # fmt: skip
-MODES = ("RGB", "RGB", "L", "RGBA", "CMYK", "RGB", "P")
 
 
 @pytest.fixture(params=list(cuda.APIS))
@@ -86,16 +85,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_infer_gives_what_the_processor_gives(
     engine: Path, api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(250):
-        rng = np.random.default_rng(number)
-        pixels = rng.integers(0, 256, (*rng.integers(16, 200, 2), 3), np.uint8)
-        mode = MODES[number % len(MODES)]
-        suffix = "jpg" if mode in ("RGB", "L", "CMYK") else "png"
-        Image.fromarray(pixels).convert(mode).save(folder / f"{number:03}.{suffix}")
-    damaged = folder / "114.jpg"
-    damaged.write_bytes(damaged.read_bytes()[:-40])
+    folder = photographs.write(tmp_path / "images", 250, (16, 200), 114)
 
     def run(name: str) -> tuple[Any, np.ndarray]:
         request = InferRequest(engine, FeedSpec(folder, preprocess=ROWS), tmp_path / name, batch=16, device_api=api)

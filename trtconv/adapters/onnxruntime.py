@@ -105,7 +105,7 @@ def session(
         threads: for one operator; None: one per core.
         optimize: whether ONNX Runtime may fuse and fold; off, every node computes what it says.
         sparing: whether its threads leave the processor to others between runs instead of spinning, and memory is
-            taken as it is needed instead of planned ahead, which is a quarter more.
+            taken as it is needed instead of planned ahead, which takes more.
 
     Raises:
         SourceError: ONNX Runtime cannot load the model.

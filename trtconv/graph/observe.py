@@ -95,8 +95,6 @@ def probes(model: Any, tensors: Sequence[str], sampled: Collection[str], quota: 
 def selections(model: Any, tensors: Sequence[str], quota: int) -> dict[str, Probe]:
     """What tells a selection of the values of large feature maps: the other values are not even read again.
 
-    To read ResNet50's feature maps once more costs an eighth of its time.
-
     Args:
         model: ONNX, nodes sorted.
         tensors: what is to be measured.

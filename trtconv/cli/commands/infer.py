@@ -115,5 +115,7 @@ def _named(inputs: tuple[str, ...]) -> dict[str, Path]:
         name, _, file = text.rpartition("=")
         if not name or not file:
             raise UsageError(f"--input {text}: expected NAME=FILE", hint="for example --input image=images.npy")
+        if file == "-":
+            raise UsageError(f"--input {text}: standard input holds the samples of all inputs", hint="give --data -")
         named[name] = existing(Path(file))
     return named
