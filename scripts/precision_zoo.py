@@ -15,7 +15,9 @@ fails when one of it does not hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
 import os
 import sys
@@ -26,6 +28,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -45,6 +48,9 @@ METHODS = (DEFAULT, "entropy", "percentile", "mse")
 PRECISIONS = (("fp16", DEFAULT), ("bf16", DEFAULT), *(("int8", method) for method in METHODS), ("fp8", DEFAULT))
 TARGETS = ("sm86", "sm89")
 REPEATS = 4
+RIVALRY = ((DEFAULT, "MinMax"), ("entropy", "Entropy"))
+"""Methods, and what onnxruntime calls them, that are timed in turns."""
+TURNS = 7
 NOISE = 70.0
 HEADER = ("network", "precision", "FP32 kept", "Q/DQ", "SNR dB", "top-1 %", "s", "MB", *TARGETS)
 CODE = ("trtconv/graph", "trtconv/calibration", "trtconv/stages/calibrate.py", "trtconv/stages/lower.py",
@@ -310,13 +316,31 @@ def _accuracy(name: str, rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
         for mine, within in ((best, 0.5), (default, 1.5)):
             near = _decibels(mine) >= _decibels(rival) - within
             yield near, f"{name}: {mine.label} {mine.snr:.1f} dB, {rival.label} {rival.snr:.1f} dB; {within} allowed"
-        for mine, other in ((default, theirs[0]), (max(own, key=_seconds), max(theirs, key=_seconds))):
-            faster = mine.seconds < other.seconds
-            yield faster, f"{name}: {mine.label} {mine.seconds:.2f} s, {other.label} {other.seconds:.2f} s"
+        pairs = ((default, theirs[0]), (max(own, key=_seconds), max(theirs, key=_seconds)))
+        shares = {f"{mine.label} against {other.label}": mine.seconds / other.seconds for mine, other in pairs}
+        if whose == "onnxruntime":  # runs in the same process
+            shares, *_ = _aside(_turns, FOLDER / name)
+        for what, share in shares.items():
+            yield share < 1, f"{name}: {what}: {share:.2f} of its time"
 
 
 def _seconds(one: Row) -> float:
     return one.seconds
+
+
+def _turns(folder: Path) -> dict[str, float]:
+    """Medians over turns of one right after the other: a machine that slows down slows both."""
+    found: dict[str, list[float]] = {}
+    typed = folder / "turn.onnx"
+    for _ in range(1 + TURNS):
+        for method, theirs in RIVALRY:
+            ours = _timed(_calibrate, folder, method)[1] + _timed(_lower, folder, "int8", method, typed)[1]
+            arguments = (folder / "model.onnx", folder / "calibration.npz", typed, theirs)
+            with contextlib.redirect_stdout(io.StringIO()):  # it tells of each step
+                other = _timed(zoo_rivals.onnxruntime, *arguments)[1]
+            found.setdefault(f"int8 {method} against onnxruntime {theirs}", []).append(ours / other)
+    typed.unlink()
+    return {what: median(values[1:]) for what, values in found.items()}  # the first turn imports
 
 
 def _decibels(one: Row) -> float:

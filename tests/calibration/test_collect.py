@@ -1,4 +1,6 @@
+import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -107,6 +109,23 @@ def test_a_few_samples_tell_the_range_of_tensors_that_nothing_quantizes(monkeypa
     assert measured.amax == {"x": 39, "double": 78, "square": 15**2, "shift": 36}  # two batches of two samples
     assert measured.samples == 10
     assert asked == [list(TENSORS), ["double", "shift"]]
+
+
+@pytest.mark.parametrize("space", [module.MEMORY, 10])
+def test_what_comes_after_the_survey_of_a_light_model_is_opened_beside_it(space, monkeypatch):
+    monkeypatch.setattr(module, "SURVEY", 3)
+    both, calls = threading.Barrier(2, timeout=30), itertools.count()
+
+    def meeting(fetch, whole):
+        if next(calls) < 2:
+            both.wait()
+        return observe(fetch)
+
+    settings = {"batch": 2, "seed": 0, "emit": ignore, "surveyed": ["square"], "space": space}
+    light = collect(Data(ARRAY), meeting, ["x", *TENSORS], ["x"], [], **settings, light=True)
+    assert (
+        light.amax == collect(Data(ARRAY), lambda fetch, _: observe(fetch), ["x", *TENSORS], ["x"], [], **settings).amax
+    )
 
 
 def test_a_selection_is_enough_of_some_tensors_after_the_survey(monkeypatch):

@@ -317,6 +317,17 @@ def test_operators_outside_the_standard_stay_float_with_all_that_follows_from_th
     assert result.graph.initializer[0].data_type == FLOAT
 
 
+def test_a_foreign_operator_on_integers_does_not_matter():
+    foreign = helper.make_node("Special", ["n"], ["m"], name="special", domain="my.domain")
+    network = model([node("Sigmoid", "x", "y"), foreign], [value("x", [3]), value("n", [3], TensorProto.INT64)],
+                    [value("y", [3]), value("m", [3], TensorProto.INT64)], {}, check=False)  # fmt: skip
+    network.opset_import.append(helper.make_opsetid("my.domain", 1))
+    editing.normalize(network)
+    assert autocast.lower(network, "fp16").kept == ()
+    assert types.check(network).find("y") == FLOAT
+    assert [one.op_type for one in network.graph.node] == ["Cast", "Sigmoid", "Cast", "Special"]
+
+
 def test_lowering_twice_gives_the_same_bytes():
     first, _ = lowered(residual_cnn())
     second, _ = lowered(onnx.load_from_string(residual_cnn().SerializeToString()))

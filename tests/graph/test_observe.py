@@ -14,12 +14,25 @@ from trtconv.graph import observe
 
 @pytest.fixture
 def network():
-    return residual_cnn()
+    made = residual_cnn()
+    observe.declare(made)
+    return made
 
 
 def probed(network, tensors, sampled, quota):
     """Names whose ranges or values poolings tell, of all that are measured."""
     return {name for name, probe in observe.probes(network, tensors, sampled, quota).items() if not probe.whole}
+
+
+def test_every_dimension_of_a_declared_model_has_a_value_or_a_name():
+    made = model([node("Relu", "x", "a"), node("Reshape", "a shape", "b"), node("Relu", "b", "y")],
+                 [value("x", ["n", 4, 6])], [value("y", [None, 12])], {"shape": np.int64([-1, 12])})  # fmt: skip
+    made.graph.value_info.append(value("b", [None, 12]))
+    observe.declare(made)
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in made.graph.value_info}
+    assert [(dim.dim_value, dim.dim_param) for dim in shapes["a"]] == [(0, "n"), (4, ""), (6, "")]
+    assert [dim.dim_value for dim in shapes["b"]] == [0, 12]
+    assert shapes["b"][0].dim_param
 
 
 def test_probes_give_peaks_and_a_lattice_of_the_values(network):
@@ -99,6 +112,7 @@ def test_tensors_of_few_values_are_handed_out(network):
 def test_names_of_the_model_are_not_taken_twice():
     nodes = [node("Relu", "x", "a"), helper.make_node("Neg", ["a"], ["a/peak"], "n")]
     taken = model(nodes, [value("x", ["n", 4, 6, 6])], [value("a/peak", ["n", 4, 6, 6])], {})
+    observe.declare(taken)
     probing = observe.probes(taken, ["a"], [], quota=1)
     assert probing["a"].peak != "a/peak"
     made = type(taken).FromString(observe.observed(taken, ["a"], probing))

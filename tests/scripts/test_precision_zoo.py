@@ -63,10 +63,12 @@ def test_rows_are_kept_until_the_code_changes(zoo, tmp_path, monkeypatch):
     assert len(made) == 2 * len(zoo.PRECISIONS)
 
 
-def test_what_the_zoo_shows(zoo):
+def test_what_the_zoo_shows(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path.parent)
+
     def made(label, snr, drop=0.0, seconds=1.0, verdict="ok"):
         kept = None if label.split()[0] in ("onnxruntime", "modelopt") else 0
-        return zoo.Row("net", label, kept, 1, snr, 0, 99.0, drop, seconds, 50.0, {"sm86": verdict})
+        return zoo.Row(tmp_path.name, label, kept, 1, snr, 0, 99.0, drop, seconds, 50.0, {"sm86": verdict})
 
     good = [made("int8 minmax", 39.0, 0.6), made("int8 mse", 40.0, 0.3), made("modelopt max", 40.4, 9.0, 2.0)]
     assert all(holds for holds, _ in zoo.shown(good))

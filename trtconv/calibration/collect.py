@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,6 +98,7 @@ def collect(
     seed: int,
     emit: Emit,
     space: int = MEMORY,
+    light: bool = False,
 ) -> Measured:
     """Measure tensors over all samples, in one pass unless one sample's tensors exceed ``space`` fourfold.
 
@@ -117,12 +118,16 @@ def collect(
         seed: order of the samples.
         emit: gets progress.
         space: bytes for fetched tensors.
+        light: whether the model may be open twice at a time; each holds all weights.
 
     Raises:
         UsageError: NaN or infinity in a tensor; the message names it and the samples.
     """
     fetch = [name for name in tensors if name not in inputs]
     model = _Model(observe)
+    rest = [name for name in fetch if name not in surveyed]
+    if light and rest and len(samples) > SURVEY:
+        model.foresee((rest, selected.isdisjoint(rest)))
     least, sizes = _bytes_per_sample(samples, model, fetch, seed)
     chunks = _chunks(sizes, 4 * space)
     measured = Measured(histograms={name: Histogram() for name in histograms})
@@ -152,22 +157,38 @@ class _Stage:
     batch: int
 
 
+_What = tuple[Sequence[str], bool]
+
+
 class _Model:
-    """Gives what is to be had; opened anew when that changes, never twice at a time: each holds all weights."""
+    """Gives what is to be had; opened anew when that changes."""
 
     def __init__(self, observe: Observe) -> None:
         self._observe = observe
-        self._open: tuple[Sequence[str], bool] | None = None
+        self._open: _What | None = None
         self._run: Run = lambda _: {}
+        self._coming: tuple[_What, Future[Run]] | None = None
+
+    def foresee(self, what: _What) -> None:
+        """Begin to open what will be wanted after what is wanted first."""
+        aside = ThreadPoolExecutor(1)
+        self._coming = what, aside.submit(self._observe, *what)
+        aside.shutdown(wait=False)
 
     def __call__(self, stage: _Stage, feeds: Arrays) -> Tensors:
         what = (stage.names, stage.whole)
         if self._open != what:
             self._run = lambda _: {}
             memory.give_back()
-            self._open, self._run = what, self._observe(*what) if stage.names else self._run
+            self._open, self._run = what, self._opened(what) if stage.names else self._run
             memory.give_back()
         return self._run(feeds)
+
+    def _opened(self, what: _What) -> Run:
+        if self._coming is not None and self._coming[0] == what:
+            (_, ready), self._coming = self._coming, None
+            return ready.result()
+        return self._observe(*what)
 
 
 def _results(

@@ -64,23 +64,24 @@ class _Run:
         self.decision = decision
         self.names = editing.Names.of(model)
         self.version = editing.opset(model)
-        self.scope: types.Scope = types.infer(model)
+        self.scope = decision.scope
         self.casts = 0
         self.wanted: dict[str, set[int]] = {}
+        self.wishes = {node.name: self._wishes(node) for _, node in editing.walk(model.graph)}
         for _, node in editing.walk(model.graph):
-            for position, name in enumerate(node.input):
-                if name:
-                    self.wanted.setdefault(name, set()).add(self.wish(node, position))
+            for name, kind in zip(node.input, self.wishes[node.name], strict=True):
+                self.wanted.setdefault(name, set()).add(kind)
 
-    def wish(self, node: Any, position: int) -> int:
-        """The type in which a node reads an FP32 input."""
-        if editing.bodies(node) or node.name in self.decision.kept:
-            return int(_FLOAT)
+    def _wishes(self, node: Any) -> list[int]:
+        """The types in which a node reads its FP32 inputs."""
         ins, _ = types.formals(node, self.version)
-        formal = ins[position]
-        admitted = types.allowed(node.op_type, node.domain, self.version).get(formal.type_str, frozenset())
-        takes = f"tensor({self.half.name})" in admitted and (node.op_type, formal.name) != ("Resize", "roi")
-        return self.half.element if takes else int(_FLOAT)
+        if not ins or editing.bodies(node) or node.name in self.decision.kept:
+            return [_FLOAT] * len(node.input)
+        admitted = types.allowed(node.op_type, node.domain, self.version)
+        half = f"tensor({self.half.name})"
+        takes = (half in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi")
+                 for one in ins)  # fmt: skip
+        return [self.half.element if yes else _FLOAT for yes in takes]
 
     def converted(self, tensor: Any, element: int, name: str) -> Any:
         """A constant in another type; masks are clamped to MASK_VALUE, everything else to the largest value."""
@@ -164,7 +165,7 @@ class _Graph:
         """Type parameters that the node's inputs bind to the 16-bit type."""
         ins, _ = types.formals(node, self.run.version)
         return {ins[position].type_str for position, name in enumerate(node.input)
-                if self._was_float(name) and self.run.wish(node, position) == self.run.half.element
+                if self._was_float(name) and self.run.wishes[node.name][position] == self.run.half.element
                 and node.op_type not in _INDIFFERENT}  # fmt: skip
 
     def _retype(self, node: Any) -> None:
@@ -195,7 +196,7 @@ class _Graph:
         name = str(node.input[position])
         if node.op_type in _INDIFFERENT or not self._was_float(name):
             return name
-        return self._as(name, self.run.wish(node, position))
+        return self._as(name, self.run.wishes[node.name][position])
 
     def _as(self, name: str, kind: int) -> str:
         """The name under which a tensor can be read in a type, made here if there is none yet."""

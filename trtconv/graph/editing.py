@@ -17,14 +17,17 @@ ONNX_DOMAINS = ("", "ai.onnx")
 SMALL = 1024
 """Initializers of at most this many bytes count as parameters of the graph (shapes, axes); larger ones are weights."""
 
+_GRAPH, _GRAPHS = onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS
+
 
 def bodies(node: Any) -> list[Any]:
     """The subgraphs of a node: branches of If, bodies of Loop and Scan."""
     found = []
     for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
+        kind = attribute.type
+        if kind == _GRAPH:
             found.append(attribute.g)
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
+        elif kind == _GRAPHS:
             found.extend(attribute.graphs)
     return found
 

@@ -91,11 +91,13 @@ class Decision:
         kept: node name -> reason; an empty reason for nodes that stay FP32 only because their neighbours do.
         masks: names of constants to clamp.
         idle: rules of the user that matched no node.
+        scope: types of the main graph's tensors.
     """
 
     kept: Mapping[str, str]
     masks: frozenset[str]
     idle: tuple[str, ...]
+    scope: types.Scope
 
 
 def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: KeepRules) -> Decision:
@@ -110,9 +112,9 @@ def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: Kee
     matcher = Matcher(keep=keep)
     kept: dict[str, str] = {}
     masks: set[str] = set()
-    _decide_graph(model.graph, types.Scope(), _Setting(half, ranges, keep.limit or half.limit, matcher,
-                                                       editing.opset(model)), kept, masks)  # fmt: skip
-    return Decision(kept, frozenset(masks), matcher.idle("keep"))
+    setting = _Setting(half, ranges, keep.limit or half.limit, matcher, editing.opset(model))
+    scope = _decide_graph(model.graph, None, setting, kept, masks)
+    return Decision(kept, frozenset(masks), matcher.idle("keep"), scope)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,9 @@ class _Setting:
     version: int
 
 
-def _decide_graph(graph: Any, outer: types.Scope, setting: _Setting, kept: dict[str, str], masks: set[str]) -> None:
+def _decide_graph(
+    graph: Any, outer: types.Scope | None, setting: _Setting, kept: dict[str, str], masks: set[str]
+) -> types.Scope:
     scope = types.visit_graph(graph, outer, setting.version, check_nodes=False)
     judge = _Judge(graph, scope, setting, kept)
     judge.run()
@@ -132,6 +136,7 @@ def _decide_graph(graph: Any, outer: types.Scope, setting: _Setting, kept: dict[
     for node in graph.node:
         for body in editing.bodies(node):
             _decide_graph(body, scope, setting, kept, masks)
+    return scope
 
 
 @dataclass
@@ -332,8 +337,10 @@ def _masks(graph: Any, largest: float) -> tuple[set[str], set[str]]:
     masks: set[str] = set()
     masked: set[str] = set()
     for node in graph.node:
+        if node.op_type not in _MASKING:
+            continue
         found = {name for name in node.input if name in constants and _is_mask(constants[name], largest)}
-        if node.op_type in _MASKING and found:
+        if found:
             carried = _way_to_softmax(node.output[0], readers, outputs)
             if carried:
                 masks |= found

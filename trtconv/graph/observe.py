@@ -67,6 +67,17 @@ class Probe:
     stride: int = 1
 
 
+def declare(model: Any) -> None:
+    """State the type and shape of every tensor, as far as they can be inferred, in place.
+
+    Probes are chosen by them. ONNX Runtime opens a model in 0.6 of the time when every dimension has a value or a
+    name; names that the inference makes up will do.
+    """
+    inferred = onnx.shape_inference.infer_shapes(editing.skeleton(model))
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(inferred.graph.value_info)
+
+
 def probes(model: Any, tensors: Sequence[str], sampled: Collection[str], quota: int) -> dict[str, Probe]:
     """What tells the range of each tensor exactly, and the values of some.
 
@@ -74,7 +85,7 @@ def probes(model: Any, tensors: Sequence[str], sampled: Collection[str], quota: 
     convolutions.
 
     Args:
-        model: ONNX, nodes sorted.
+        model: ONNX, nodes sorted, its tensors declared.
         tensors: what is to be measured.
         sampled: which of them need values too.
         quota: values that are enough per sample; of a tensor that has not many more, all are had.
@@ -96,7 +107,7 @@ def selections(model: Any, tensors: Sequence[str], quota: int) -> dict[str, Prob
     """What tells a selection of the values of large feature maps: the other values are not even read again.
 
     Args:
-        model: ONNX, nodes sorted.
+        model: ONNX, nodes sorted, its tensors declared.
         tensors: what is to be measured.
         quota: values that are enough per sample; a tensor that has not many more is left out.
     """
@@ -126,8 +137,7 @@ def _positive(model: Any) -> set[str]:
 
 def _feature_maps(model: Any) -> dict[str, tuple[int, ...]]:
     """[c, h, w] of the FP32 tensors of rank 4 that have a fixed shape beyond the batch, and more than one value."""
-    inferred = onnx.shape_inference.infer_shapes(editing.skeleton(model))
-    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)[1:] for v in inferred.graph.value_info
+    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)[1:] for v in model.graph.value_info
               if v.type.tensor_type.elem_type == _FLOAT}  # fmt: skip
     return {name: shape for name, shape in shapes.items() if len(shape) == 3 and math.prod(shape) > 1}
 

@@ -268,13 +268,17 @@ def channels(weights: Any, axis: int) -> Any:
     return np.abs(weights).max(axis=others)
 
 
-def weighted_types(model: Any) -> dict[str, int]:
-    """How many weighted operators compute in each type: ``{"int8": 3, "float16": 1}``; subgraphs included."""
-    return dict(sorted(Counter(_weighted_types(model.graph, None, editing.opset(model))).items()))
+def weighted_types(model: Any, scope: types.Scope) -> dict[str, int]:
+    """How many weighted operators compute in each type: ``{"int8": 3, "float16": 1}``; subgraphs included.
+
+    Args:
+        model: typed ONNX.
+        scope: types of its main graph's tensors.
+    """
+    return dict(sorted(Counter(_weighted_types(model.graph, scope, editing.opset(model))).items()))
 
 
-def _weighted_types(graph: Any, outer: types.Scope | None, version: int) -> Iterator[str]:
-    scope = types.visit_graph(graph, outer, version, check_nodes=False)
+def _weighted_types(graph: Any, scope: types.Scope, version: int) -> Iterator[str]:
     makers = editing.producers(graph)
     for node in graph.node:
         if node.op_type in WEIGHTED | RECURRENT:
@@ -282,4 +286,4 @@ def _weighted_types(graph: Any, outer: types.Scope | None, version: int) -> Iter
             stored = [maker.input[0] for maker in sources if maker.op_type == "DequantizeLinear"]
             yield types.name_of(scope.find(stored[0] if len(stored) == 2 else node.input[0]))
         for body in editing.bodies(node):
-            yield from _weighted_types(body, scope, version)
+            yield from _weighted_types(body, types.visit_graph(body, scope, version, check_nodes=False), version)

@@ -8,9 +8,9 @@ a meaning of its own (the scales of Resize, the iou_threshold of NonMaxSuppressi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -76,17 +76,38 @@ def allowed(op_type: str, domain: str, version: int) -> Mapping[str, frozenset[s
     return {} if found is None else {c.type_param_str: frozenset(c.allowed_type_strs) for c in found.type_constraints}
 
 
-def formals(node: Any, version: int) -> tuple[list[Any], list[Any]]:
-    """The formal parameter of every input and of every output of a node; empty lists for an unknown operator."""
-    found = schema(node.op_type, node.domain, version)
-    if found is None:
-        return [], []
-    return _spread(found.inputs, len(node.input)), _spread(found.outputs, len(node.output))
+class Formal(NamedTuple):
+    """A formal parameter of an operator.
+
+    Attributes:
+        name: as the standard calls it.
+        type_str: a type such as ``tensor(int64)``, or the name of a type parameter.
+        is_homogeneous: whether all arguments of a variadic one share their type.
+    """
+
+    name: str
+    type_str: str
+    is_homogeneous: bool
 
 
-def _spread(parameters: Any, count: int) -> list[Any]:
+Formals = tuple[tuple[Formal, ...], tuple[Formal, ...]]
+
+
+def formals(node: Any, version: int) -> Formals:
+    """The formal parameter of every input and of every output of a node; none for an unknown operator."""
+    return _formals(node.op_type, node.domain, version, len(node.input), len(node.output))
+
+
+@cache
+def _formals(op_type: str, domain: str, version: int, inputs: int, outputs: int) -> Formals:
+    found = schema(op_type, domain, version)
+    return ((), ()) if found is None else (_spread(found.inputs, inputs), _spread(found.outputs, outputs))
+
+
+def _spread(parameters: Any, count: int) -> tuple[Formal, ...]:
     """The last parameter of a variadic operator stands for all further arguments."""
-    return [parameters[min(position, len(parameters) - 1)] for position in range(count)] if parameters else []
+    known = [Formal(one.name, one.type_str, one.is_homogeneous) for one in parameters]
+    return tuple(known[min(position, len(known) - 1)] for position in range(count)) if known else ()
 
 
 def infer(model: Any) -> Scope:
@@ -94,13 +115,16 @@ def infer(model: Any) -> Scope:
     return visit_graph(model.graph, None, editing.opset(model), check_nodes=False)
 
 
-def check(model: Any) -> None:
+def check(model: Any) -> Scope:
     """Demand that every node, in subgraphs too, gets operands of the types that it takes, and of one float type.
+
+    Returns:
+        Types of all tensors of the main graph.
 
     Raises:
         ConversionError: naming the node, its operator and the types that clash.
     """
-    visit_graph(model.graph, None, editing.opset(model), check_nodes=True)
+    return visit_graph(model.graph, None, editing.opset(model), check_nodes=True)
 
 
 def visit_graph(graph: Any, parent: Scope | None, version: int, check_nodes: bool, given: Any = ()) -> Scope:
@@ -239,7 +263,7 @@ def _check_admitted(node: Any, position: int, kind: Type, admitted: frozenset[st
                               f"({node.input[position]!r}) as {name_of(kind)}")  # fmt: skip
 
 
-def _check_one_float(node: Any, ins: list[Any], types: list[Type | None]) -> None:
+def _check_one_float(node: Any, ins: Sequence[Formal], types: list[Type | None]) -> None:
     """TensorRT's rule: one floating-point type per node, whatever type parameters the standard gives."""
     kinds = [kind for formal, kind in zip(ins, types, strict=False) if kind in FLOATS and _shares(node, formal)]
     for kind in kinds[1:]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from trtconv.graph.observe import Probe
 
 
+LIGHT = 64 * 2**20
+"""Bytes up to which a model may be open twice at a time: opening is most of what a small one costs."""
+
+
 @dataclass(frozen=True)
 class CalibrateRequest:
     """What to calibrate.
@@ -107,6 +111,7 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
     from trtconv.calibration.collect import collect, quota
     from trtconv.graph import model_io, observe
 
+    observe.declare(model)
     inputs, _ = model_io.interface(model)
     tensors, wanted = _tensors(model)
     counted = [name for name in tensors if name in wanted] if request.method != "minmax" else []
@@ -125,7 +130,8 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
 
     measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
                        surveyed=[name for name in distinct if name not in needed], selected=selected.keys(),
-                       batch=request.batch, seed=request.seed, emit=emit)  # fmt: skip
+                       batch=request.batch, seed=request.seed, emit=emit,
+                       light=model.ByteSize() <= LIGHT)  # fmt: skip
     measured.amax = {name: measured.amax[origins[name]] for name in tensors}
     measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
     return measured

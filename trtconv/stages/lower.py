@@ -15,6 +15,7 @@ from trtconv.core.records import PRECISIONS, KeepRules
 
 if TYPE_CHECKING:
     from trtconv.calibration.cache import Cache, Facts
+    from trtconv.graph import types
     from trtconv.graph.lowering import Lowering
 
 
@@ -79,22 +80,22 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
         SourceError: the model cannot be read.
         ConversionError: the model is not FP32, or cannot be expressed in the precision.
     """
-    from trtconv.graph import editing, model_io, placement, plain
+    from trtconv.graph import editing, model_io, placement, plain, types
 
     _check(request)
     model = model_io.load(request.model)
     plain.require(model, str(request.model))
     if request.precision in ("fp32", "tf32"):
         _copy(request, model)
-        return LowerResult(request.typed, request.precision, placement.weighted_types(model))
+        return LowerResult(request.typed, request.precision, placement.weighted_types(model, types.infer(model)))
     editing.normalize(model)
     known = {node.name for _, node in editing.walk(model.graph)}
     done = _apply(request, model, emit)
-    _verify(model)
+    weighted = placement.weighted_types(model, _verified(model))
     model_io.save(model, request.typed)
     left_out = tuple((name, reason) for name, reason in done.left_out if name in known)
     pairs = len(done.plan.tensors) if done.plan else 0
-    result = LowerResult(request.typed, request.precision, placement.weighted_types(model), pairs, done.casts, left_out)
+    result = LowerResult(request.typed, request.precision, weighted, pairs, done.casts, left_out)
     emit(Message(_summary(result)))
     return result
 
@@ -173,14 +174,15 @@ def _usable(request: LowerRequest, model: Any, cache: Cache) -> Mapping[str, flo
     return {**cache.amax, **dict.fromkeys(found.missing, float("nan"))}
 
 
-def _verify(model: Any) -> None:
-    """The result must pass ONNX's full checker and our own type check, whatever made it."""
+def _verified(model: Any) -> types.Scope:
+    """Types of the result's tensors; it must pass ONNX's full checker and our own type check, whatever made it."""
     import onnx
 
     from trtconv.graph import editing, types
 
-    types.check(model)
+    scope = types.check(model)
     onnx.checker.check_model(editing.skeleton(model), full_check=True)
+    return scope
 
 
 def _summary(result: LowerResult) -> str:
