@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -239,6 +241,29 @@ def test_enough_queries_are_made_when_time_is_up(install: Any, doubling: Path) -
     feeds = {"x": np.ones((1, 4), np.float32)}
     recorded = gpu_loop.measure(loaded, feeds, RULES["trtexec10"], Limits(0.0, 0.0, 25), 1, lambda seconds: None)
     assert len(recorded.queries) == 25
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_loop_that_is_stopped_keeps_what_it_counted_and_one_that_breaks_off_leaves_nothing_behind(
+    install: Any, doubling: Path, raises: bool
+) -> None:
+    fake, device = install("tensorrt-11.4.0")
+    loaded = engine.load(built(fake, doubling))
+    stop = threading.Event()
+
+    def tell(seconds: float) -> None:
+        if seconds > 0.05:
+            stop.set()
+            if raises:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) if raises else contextlib.nullcontext():
+        recorded = gpu_loop.measure(loaded, {"x": np.ones((8, 4), np.float32)}, RULES["trtexec10"],
+                                    Limits(0.02, 60, 10), 2, tell, stop)  # fmt: skip
+        assert recorded.partial
+        assert recorded.queries
+    loaded.close()
+    assert device.live == 0
 
 
 def test_without_capture_the_loop_says_so(install: Any, doubling: Path) -> None:

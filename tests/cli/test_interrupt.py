@@ -58,8 +58,10 @@ def test_batches_measured_before_are_whole(tmp_path: Path) -> None:
     code, out, said = interrupted("bench", model, "--batch", "1,2,4", "--warmup", "0.1s", "--duration", "1s", after=0.5,
                                   batch=2)  # fmt: skip
     assert code == 130, said
-    assert "partial: interrupted" in out
-    assert [line.split()[0] for line in out.splitlines() if line.split() and line.split()[0].isdigit()] == ["1", "2"]
+    assert "note: partial: interrupted" in out
+    rows = [line for line in out.splitlines() if line.split() and line.split()[0].isdigit()]
+    assert [row.split()[0] for row in rows][:2] == ["1", "2"]  # a slow machine may be at the next one by now
+    assert "batch 1: partial" not in out
 
 
 def test_a_jobs_measurement_too_and_it_is_not_kept(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def where(_, emit):
     return ctypes.addressof(ctypes.create_string_buffer(1000))
 
 
+class Late:
+    """A result whose way back is where Ctrl-C comes."""
+
+    def __reduce__(self):
+        signal.raise_signal(signal.SIGINT)
+        return str, ("kept",)
+
+
+def late(_, emit):
+    return Late()
+
+
 def sleep(path, emit):
     Path(path).write_text(str(os.getpid()))
     time.sleep(60)
@@ -121,6 +133,10 @@ def test_interrupt_stops_the_child(tmp_path):
     assert "Interrupted: interrupted during sleep" in stderr
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_an_interrupt_on_the_way_back_does_not_lose_the_result(tmp_path):
+    assert child.call(f"{HERE}:late", None, lambda _: None, tmp_path / "log").value == "kept"
 
 
 def test_a_killed_parent_takes_its_child_along(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tests.backends.models import conv_net, images
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Event, Progress, ignore
 from trtconv.core.records import FeedSpec
-from trtconv.stages.bench import BenchRequest, bench
+from trtconv.stages.bench import BenchRequest, Measurement, bench, work
 
 
 @pytest.fixture
@@ -43,6 +45,47 @@ def test_throughput_is_samples_over_the_wall_time(model: Path) -> None:
     measured = bench(BenchRequest(model, batches=(8,), warmup=0.05, duration=0.4), ignore).measurements[0]
     busy = measured.throughput * measured.latency_ms["mean"] / 1e3 / 8
     assert 0.7 < busy <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize(("moment", "whole"), [(0.0, [1]), (0.15, [1, 2])])
+def test_ctrl_c_keeps_what_was_measured_before(model: Path, moment: float, whole: list[int]) -> None:
+    """In the warm-up of the second batch size, and when it counts already; the first one stays as it is."""
+    pressed: list[bool] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress) and event.label == "batch 2" and event.done >= moment and not pressed:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+
+    result = bench(BenchRequest(model, batches=(1, 2, 4), warmup=0.1, duration=0.3), listen)
+    assert result.partial
+    assert [m.batch for m in result.measurements] == whole
+    assert [m.partial for m in result.measurements] == [False, True][: len(whole)]
+    assert any("partial: interrupted" in note for note in result.notes)
+
+
+def test_ctrl_c_after_a_measurement_ended_loses_nothing_of_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summed_up = work._measurement
+
+    def interrupted(*arguments: Any, **options: Any) -> Measurement:
+        signal.raise_signal(signal.SIGINT)
+        return summed_up(*arguments, **options)
+
+    monkeypatch.setattr(work, "_measurement", interrupted)
+    result = bench(BenchRequest(model, batches=(1, 2), warmup=0.0, duration=0.05, repeats=3), ignore)
+    assert [(m.batch, m.partial, len(m.repeats)) for m in result.measurements] == [(1, False, 1)]
+    assert result.partial
+
+
+def test_ctrl_c_while_others_are_measured_leaves_them_out(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressing(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(work.Bench, "compared", pressing)
+    result = bench(BenchRequest(model, batches=(1,), duration=0.05, against=("onnxruntime",)), ignore)
+    assert result.partial
+    assert result.rivals == ()
+    assert len(result.measurements) == 1
 
 
 def test_enough_iterations_count_even_without_time(model: Path) -> None:

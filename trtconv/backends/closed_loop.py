@@ -20,7 +20,8 @@ _AWAKE = 2e-4  # seconds
 
 
 def measure(runner: Runner, feeds: Mapping[str, np.ndarray], limits: Limits, streams: int,
-            tell: Callable[[float], None], rate: float | None = None) -> tuple[list[Query], bool]:  # fmt: skip
+            tell: Callable[[float], None], rate: float | None = None,
+            stop: threading.Event | None = None) -> tuple[list[Query], bool]:  # fmt: skip
     """Run a model host to host, in one thread per stream.
 
     Args:
@@ -32,9 +33,10 @@ def measure(runner: Runner, feeds: Mapping[str, np.ndarray], limits: Limits, str
             everything is ready.
         rate: queries per second that arrive at random, independent times (a Poisson process, the same in every run);
             None: each stream's next query begins when its last one ends.
+        stop: ends it early, once set.
 
     Returns:
-        The queries that began after the warm-up, in the order of their start, and whether Ctrl-C ended it early.
+        The queries that began after the warm-up, in the order of their start, and whether it was stopped.
     """
     runners = [runner, *(runner.fork() for _ in range(streams - 1))]
     try:
@@ -42,7 +44,7 @@ def measure(runner: Runner, feeds: Mapping[str, np.ndarray], limits: Limits, str
             for _ in range(_WARM):
                 each.run(feeds)
         tell(0.0)
-        return _race(runners, feeds, limits, tell, None if rate is None else _Arrivals(rate))
+        return _race(runners, feeds, limits, tell, None if rate is None else _Arrivals(rate), stop or threading.Event())
     finally:
         for fork in runners[1:]:
             fork.close()
@@ -50,12 +52,11 @@ def measure(runner: Runner, feeds: Mapping[str, np.ndarray], limits: Limits, str
 
 def _race(
     runners: Sequence[Runner], feeds: Mapping[str, np.ndarray], limits: Limits, tell: Callable[[float], None],
-    arrivals: _Arrivals | None,
+    arrivals: _Arrivals | None, stop: threading.Event,
 ) -> tuple[list[Query], bool]:  # fmt: skip
     begin = time.perf_counter()
     found: list[list[Query]] = [[] for _ in runners]
     failures: list[BaseException] = []
-    stop = threading.Event()
 
     def work(number: int) -> None:
         try:
@@ -68,12 +69,15 @@ def _race(
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(runners))]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        try:
+    try:
+        while any(thread.is_alive() for thread in threads):
             threads[0].join(0.1) if threads[0].is_alive() else time.sleep(0.01)
             tell(time.perf_counter() - begin)
-        except KeyboardInterrupt:
-            stop.set()
+    except BaseException:  # Ctrl-C: nobody may close what still runs
+        stop.set()
+        for thread in threads:
+            thread.join()
+        raise
     if failures:
         raise failures[0]
     return sorted((query for part in found for query in part), key=lambda query: query.start), stop.is_set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Recorded:
         queries: whose computation began after the warm-up, in the order they were waited for.
         graph: whether runs were replayed from CUDA graphs.
         note: why they were not, though the rules want it.
-        partial: whether Ctrl-C ended it early.
+        partial: whether it was stopped early.
     """
 
     queries: list[Query]
@@ -43,7 +44,7 @@ class Recorded:
 
 
 def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
-            tell: Callable[[float], None]) -> Recorded:  # fmt: skip
+            tell: Callable[[float], None], stop: threading.Event | None = None) -> Recorded:  # fmt: skip
     """Run an engine back to back.
 
     Args:
@@ -53,12 +54,13 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules, limit
         limits: how long.
         streams: contexts.
         tell: gets the seconds since the start, about ten times a second; first 0.0, when everything is ready.
+        stop: ends it early, once set.
     """
     with contextlib.ExitStack() as stack:
         lanes = [stack.enter_context(_lane(engine, feeds, rules)) for _ in range(streams)]
         tell(0.0)
         with _no_collection():
-            race = _Race(engine.device, lanes, rules, limits)
+            race = _Race(engine.device, lanes, rules, limits, stop or threading.Event())
             race.run(tell)
         note = next((lane.note for lane in lanes if lane.note), "")
         return Recorded(race.counted, all(flight.slot.replays for lane in lanes for flight in lane.flights), note,
@@ -168,8 +170,8 @@ def _lane(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iter
 class _Race:
     """The loop itself: turns of queries, waited for when their slots are needed again."""
 
-    def __init__(self, device: Device, lanes: list[_Lane], rules: Rules, limits: Limits) -> None:
-        self.rules, self.limits = rules, limits
+    def __init__(self, device: Device, lanes: list[_Lane], rules: Rules, limits: Limits, stop: threading.Event) -> None:
+        self.rules, self.limits, self.stop = rules, limits, stop
         layers = [[_Turn(lane, lane.flights[depth]) for lane in lanes] for depth in range(rules.depth)]
         self.ring = layers if rules.together else [[turn] for layer in layers for turn in layer]
         self.wanted = limits.iterations * (1 if rules.together else len(lanes))
@@ -184,17 +186,21 @@ class _Race:
                 stream.wait(self.origin)
 
     def run(self, tell: Callable[[float], None]) -> None:
-        """Until the limits are reached, or Ctrl-C comes; what was counted by then stays."""
+        """Until the limits are reached, or it is stopped; then what is still under way is collected."""
         try:
             self.loop(tell)
-        except KeyboardInterrupt:
-            self.partial = True
-        self.drain()
+            for late in range(max(self.number - len(self.ring), 0), self.number):
+                self.collect(late % len(self.ring))
+        finally:
+            self.origin.close()
 
     def loop(self, tell: Callable[[float], None]) -> None:
         warm, until = self.limits.warmup * 1e3, (self.limits.warmup + self.limits.duration) * 1e3
         told, size = time.monotonic(), len(self.ring)
         while self.number < self.wanted + self.skipped or self.elapsed < until:
+            if self.stop.is_set():
+                self.partial = True
+                break
             if self.number >= size:
                 self.collect(self.number % size)
                 self.skipped += self.elapsed < warm
@@ -213,13 +219,6 @@ class _Race:
             if turn.flight.start.since(self.origin) >= self.limits.warmup * 1e3:
                 self.counted.append(query)
             self.elapsed = max(self.elapsed, query.end)
-
-    def drain(self) -> None:
-        """Collect what is still under way."""
-        if not self.partial:
-            for late in range(max(self.number - len(self.ring), 0), self.number):
-                self.collect(late % len(self.ring))
-        self.origin.close()
 
 
 @contextlib.contextmanager

@@ -288,7 +288,14 @@ class _Answer:
         except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
             self.send("crash", traceback.format_exc())
         else:
+            _close_ears()
             self.send("result", (value, peak_memory()))
+
+
+def _close_ears() -> None:
+    """Ctrl-C comes too late now; it would keep the result from the parent."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

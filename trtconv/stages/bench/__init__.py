@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +194,7 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     """
     from trtconv.backends.rules import RULES, changed
     from trtconv.backends.runner import open_runner
+    from trtconv.core.interrupts import CtrlC
     from trtconv.stages.bench.work import Bench
 
     if request.semantics not in RULES:
@@ -200,10 +202,10 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
                          hint=did_you_mean(request.semantics, RULES))  # fmt: skip
     if request.rate is not None and request.semantics != "app":
         raise UsageError("a rate of arrivals belongs to the semantics app", hint="semantics: app")
-    runner, fell_back = open_runner(request.model, request.backend, request.fallback, request.device_api, emit)
-    try:
-        if fell_back:
-            emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))
-        return Bench(request, runner, changed(RULES[request.semantics], request.rules), emit).result(fell_back)
-    finally:
-        runner.close()
+    with CtrlC() as ctrl_c:
+        runner, fell_back = open_runner(request.model, request.backend, request.fallback, request.device_api, emit)
+        with contextlib.closing(runner):
+            if fell_back:
+                emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))
+            rules = changed(RULES[request.semantics], request.rules)
+            return Bench(request, runner, rules, emit, ctrl_c).result(fell_back)

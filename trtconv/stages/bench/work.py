@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trtconv.backends.rules import Limits, Query, Rules
     from trtconv.backends.runner import EngineRunner, Runner
     from trtconv.backends.tune import Trial
+    from trtconv.core.interrupts import CtrlC
 
 PARTS = ("h2d", "compute", "d2h", "enqueue")
 
@@ -26,14 +27,14 @@ PARTS = ("h2d", "compute", "d2h", "enqueue")
 class Bench:
     """One request under way."""
 
-    def __init__(self, request: BenchRequest, runner: Runner, rules: Rules, emit: Emit) -> None:
+    def __init__(self, request: BenchRequest, runner: Runner, rules: Rules, emit: Emit, ctrl_c: CtrlC) -> None:
         self.request, self.runner, self.rules, self.emit = request, runner, rules, emit
+        self.ctrl_c, self.stop = ctrl_c, ctrl_c.pressed
         self.streams = request.streams
         self.memory: int | None = None
         self.parts: dict[str, int] = {}
         self.notes: dict[str, None] = {}
         self.trials: list[Trial] = []
-        self.stopped = False
         self.counted: Sequence[Query] = ()
 
     def result(self, fell_back: str) -> BenchResult:
@@ -51,20 +52,22 @@ class Bench:
         elif isinstance(runner, _engine_runner()):
             runner.rest()  # measurements make contexts of their own
         plan, tuned = self.tuned(feeds) if self.request.tune else (dict.fromkeys(feeds, (self.rules, self.streams)), "")
+        self.ctrl_c.hold()
         measured = tuple(m for batch, feed in feeds.items() if (m := self.repeated(batch, feed, *plan[batch])))
         if not measured:
             raise Interrupted("interrupted before anything was measured")
         compared: tuple[Rival, ...] = ()
-        with self.interruptible():
-            compared = () if self.stopped else self.compared(rivals, feeds)
-        if self.stopped:
+        if not self.stop.is_set():
+            with self.ctrl_c.dropping():
+                compared = self.compared(rivals, feeds)
+        if partial := self.stop.is_set():
             self.notes["partial: interrupted before everything was measured"] = None
         else:
             self.export(next(iter(feeds.values())))
         name = next(iter(plan.values()))[0].name if self.request.tune else self.rules.name
         return BenchResult(runner.describe(), fell_back, name, measured, self.memory, self.conditions(plan),
                            tuple(self.notes), self.parts, compared, tuned,
-                           tuple(dataclasses.asdict(trial) for trial in self.trials), self.stopped)  # fmt: skip
+                           tuple(dataclasses.asdict(trial) for trial in self.trials), partial)  # fmt: skip
 
     def exportable(self, fell_back: str) -> None:
         """Refuse files that only an engine on a GPU can fill, before anything is measured."""
@@ -151,27 +154,20 @@ class Bench:
                       f"depth: {best.depth}, cuda_graph: {str(best.graph).lower()}}}\n")  # fmt: skip
 
     def repeated(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
-        """The median of the repetitions; None when Ctrl-C came before it began."""
+        """The median of the repetitions; None when Ctrl-C came before any."""
         found: list[Measurement] = []
-        with self.interruptible():
-            while len(found) < self.request.repeats and not self.stopped:
-                found.append(self.measurement(batch, feeds, rules, streams))
+        while len(found) < self.request.repeats and not self.stop.is_set():
+            if (measured := self.measurement(batch, feeds, rules, streams)) is not None:
+                found.append(measured)
         if not found:
             return None
         rates = tuple(measured.throughput for measured in found)
         middle = sorted(found, key=lambda measured: measured.throughput)[len(found) // 2]
         layers: tuple[tuple[str, float], ...] = ()
-        with self.interruptible():
-            layers = self.layers(feeds) if self.request.layers and not self.stopped else ()
+        if self.request.layers and not self.stop.is_set():
+            with self.ctrl_c.dropping():
+                layers = self.layers(feeds)
         return dataclasses.replace(middle, repeats=rates, layers=layers)
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Ctrl-C between measurements ends the work and keeps what was measured before."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.stopped = True
 
     def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
         """Least milliseconds of every layer."""
@@ -182,8 +178,8 @@ class Bench:
             return ()
         return tuple((layer.name, layer.ms) for layer in layers.measure(self.runner.engine, feeds))
 
-    def measurement(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement:
-        """One measurement, with the GPU's power and clocks."""
+    def measurement(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
+        """One measurement, with the GPU's power and clocks; None when Ctrl-C came before the warm-up was over."""
         from trtconv.backends.power import Watch
         from trtconv.backends.rules import Limits
 
@@ -198,9 +194,8 @@ class Bench:
                     watch.begin()
 
             queries, graph, partial = self.queries(feeds, rules, limits, streams, tell)
-        self.stopped |= partial
         if not queries:
-            raise Interrupted("interrupted before anything was measured")
+            return None
         self.counted = self.counted or queries
         self.doubt(batch, queries, streams)
         measured = _measurement(batch, queries, request.percentiles, graph)
@@ -216,14 +211,14 @@ class Bench:
         rate = self.request.rate
         if isinstance(self.runner, _engine_runner()):
             if not rules.wall_clock:
-                recorded = gpu_loop.measure(self.runner.engine, feeds, rules, limits, streams, tell)
+                recorded = gpu_loop.measure(self.runner.engine, feeds, rules, limits, streams, tell, self.stop)
                 if recorded.note:
                     self.notes[f"no CUDA graph: {recorded.note}"] = None
                 return recorded.queries, recorded.graph, recorded.partial
             with contextlib.closing(self.runner.fork(graph=rules.graph)) as runner:
-                queries, partial = closed_loop.measure(runner, feeds, limits, streams, tell, rate)
+                queries, partial = closed_loop.measure(runner, feeds, limits, streams, tell, rate, self.stop)
                 return queries, runner.replays, partial
-        queries, partial = closed_loop.measure(self.runner, feeds, limits, streams, tell, rate)
+        queries, partial = closed_loop.measure(self.runner, feeds, limits, streams, tell, rate, self.stop)
         return queries, False, partial
 
     def told(self, batch: int, limits: Limits, seconds: float) -> None:
