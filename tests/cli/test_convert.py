@@ -118,3 +118,28 @@ def test_contradictions_are_exit_2(model: Path, trtconv: Any, tmp_path: Path, op
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
     assert not (tmp_path / "out.onnx").exists()
+
+
+LOCAL_FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+g (float[N, 4] x) => (float[N, 4] y) {
+  y = mine.Shrunk(x)
+}
+<opset_import: ["" : 17], domain: "mine">
+Shrunk (a) => (b) {
+  half = Constant<value_float = 0.5>()
+  positive = Relu(a)
+  b = Mul(positive, half)
+}"""
+
+
+def test_local_functions_are_inlined(trtconv, tmp_path):
+    """In a process of its own: onnx loads its inliner only where someone asks for it."""
+    onnx.save(parser.parse_model(LOCAL_FUNCTION), tmp_path / "model.onnx")
+    done = trtconv("convert", "model.onnx", "-o", "flat.onnx")
+    assert done.returncode == 0, done.stderr
+    flat = onnx.load(tmp_path / "flat.onnx")
+    assert not flat.functions
+    assert sorted(node.op_type for node in flat.graph.node) == ["Mul", "Relu"]
+    x = np.array([[-2, 0, 1, 3]], np.float32)
+    (y,) = onnxruntime.session(tmp_path / "flat.onnx").run({"x": x}).values()
+    np.testing.assert_array_equal(y, np.maximum(x, 0) * np.float32(0.5))

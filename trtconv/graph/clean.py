@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner  # onnx itself does not load it
 from onnx import helper, numpy_helper
 
 from trtconv.graph import check, editing, fold, layout, symbolic
