@@ -26,7 +26,8 @@ HEAD = """\
 
 Every key of a job file, version 1. This page is written by `python scripts/job_reference.py` from the schema;
 `trtconv schema` prints the same as JSON Schema, for editors. Unknown keys are errors. Paths start from the folder of
-the job file. [configs/digits.yaml](../configs/digits.yaml) is a job that works.
+the job file. YAML's anchors, aliases and merge keys (`<<`) may be used. [configs/digits.yaml](../configs/digits.yaml)
+is a job that works.
 """
 
 

@@ -112,6 +112,15 @@ bench:
         ("- a\n", "job.yaml:1:1: expected a mapping that begins with version: 1"),
         ("a: [1\nb: 2\n", "job.yaml:2:2: not valid YAML: "),
         ("", "job.yaml:1:1: expected a mapping that begins with version: 1"),
+        (
+            'version: "1"\nsource: {path: model.onnx}\n',
+            "job.yaml:1:10: version: unknown value '1'; expected 1; without",
+        ),
+        (MINIMAL + "? [a, b]\n: c\n", "job.yaml:3:3: a key must be a word"),
+        (MINIMAL + "build: {<<: 3}\n", "job.yaml:3:13: <<: expected a mapping, or a list of them"),
+        (MINIMAL + "gates: &g [*g]\n", "job.yaml:3:8: aliases make this file endless"),
+        (MINIMAL + "build: &b {<<: *b}\n", "job.yaml: nested too deep, or an alias stands inside its own anchor"),
+        (MINIMAL + "gates: " + "[" * 3000 + "]" * 3000, "job.yaml: nested too deep"),
         (MINIMAL + "name: !!python/object:os.system x\n", "job.yaml:3:7: not a plain value: "),
     ],
 )
@@ -132,6 +141,32 @@ def test_single_problems(folder, text, expected):
 )
 def test_assignments_are_the_place_of_their_problems(folder, assignment, expected):
     assert problems(folder, MINIMAL, assignment)[0].startswith(expected)
+
+
+def test_aliases_of_aliases_are_not_written_out_for_ever(folder):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    found = problems(folder, MINIMAL + "\n".join(lines) + "\n")
+    assert len(found) == 1
+    assert "aliases make this file endless" in found[0]
+
+
+def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself(folder):
+    (folder / "a.npz").write_bytes(b"")
+    job = load(
+        folder,
+        MINIMAL
+        + "calibrate: {data: &data {path: a.npz, samples: 8}}\n"
+        + "verify: {data: {<<: *data, samples: 4, labels: labels}}\n"
+        + "infer: {data: {samples: 2, <<: [{labels: mine}, *data]}}\n",
+    )
+    assert (job.verify.data.path, job.verify.data.samples, job.verify.data.labels) == (folder / "a.npz", 4, "labels")
+    assert (job.infer.data.path, job.infer.data.samples, job.infer.data.labels) == (folder / "a.npz", 2, "mine")
+    assert problems(folder, MINIMAL + "build: &b {workspace: big}\nbench: {<<: *b}\n")[:1] == [
+        "job.yaml:3:12: unknown key 'workspace'; expected batch, semantics, backend, warmup, duration, iterations, "
+        "streams, percentiles, data, transfers, spin, cuda_graph, depth, repeats, rate, layers, tune, max_latency, "
+        "against, device_api"
+    ]
 
 
 def test_missing_job_file_names_the_nearest(folder):

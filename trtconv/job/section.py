@@ -273,7 +273,8 @@ class _Reader:
         valid = get_args(kind)
         if any(type(given) is type(word) and given == word for word in valid):
             return given
-        meant = did_you_mean(str(given), [str(word) for word in valid])
+        words = [str(word) for word in valid]
+        meant = f"without quotes: {given}" if given in words and given not in valid else did_you_mean(str(given), words)
         listed = ", ".join(map(str, valid))
         self.wrong(loc, f"unknown value {given!r}; expected {listed}; {meant}".rstrip("; "))
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,26 @@ def _read_one(path: Path) -> Tree:
     return parse(text, str(path))
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+_DEEPEST = 50
+_MOST = 100_000
+"""Values of a file, aliases counted as often as they stand: a few lines of aliases of aliases make billions."""
+
+
 def parse(text: str, label: str) -> Tree:
-    """Parse YAML text; ``label`` stands for the file in places."""
+    """Parse YAML text; ``label`` stands for the file in places. Merge keys (``<<``) are filled in.
+
+    Raises:
+        JobError: not YAML, not a mapping, or aliases without end.
+    """
+    try:
+        return _parsed(text, label)
+    except RecursionError:
+        raise JobError(f"{label}: nested too deep, or an alias stands inside its own anchor",
+                       hint="a job file is YAML, see README.md") from None  # fmt: skip
+
+
+def _parsed(text: str, label: str) -> Tree:
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -175,7 +194,7 @@ def override(tree: Tree, assignment: str) -> None:
         raise JobError(f"{label}: expected KEY.KEY=VALUE", hint="for example --set build.workspace=2GiB")
     try:
         node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise JobError(f"{label}: the value is not valid YAML: {error}", hint="quote the whole argument") from None
     *parents, last = path.split(".")
     here: Any = tree.data
@@ -210,6 +229,9 @@ def add(tree: Tree, key: str, item: dict[str, Any], label: str) -> None:
 
 
 def _plain(node: yaml.Node, loc: Loc, label: str, tree: Tree) -> Any:
+    if len(loc) > _DEEPEST or len(tree.values) > _MOST:
+        raise JobError(f"{_place(node, label)}: aliases make this file endless",
+                       hint="write out what the alias (*name) stands for")  # fmt: skip
     tree.values[loc] = _place(node, label)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, loc, label, tree)
@@ -225,13 +247,39 @@ def _item(node: yaml.Node, loc: Loc, label: str, tree: Tree) -> Any:
 
 def _mapping(node: yaml.MappingNode, loc: Loc, label: str, tree: Tree) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
+    for key_node, value_node in _pairs(node, label, tree):
+        key = key_node.value
         if key in result:
             tree.problems.append((_place(key_node, label), f"key {key!r} is given twice"))
         tree.keys[(*loc, key)] = _place(key_node, label)
         result[key] = _plain(value_node, (*loc, key), label, tree)
     return result
+
+
+def _pairs(node: yaml.MappingNode, label: str, tree: Tree) -> list[tuple[Any, yaml.Node]]:
+    """Keys and values of a mapping, then those of the mappings under ``<<`` that it does not have itself."""
+    own, known = [], set()
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            tree.problems.append((_place(key_node, label), "a key must be a word"))
+        elif key_node.tag != _MERGE:
+            own.append((key_node, value_node))
+            known.add(key_node.value)
+    for key_node, value_node in _merged(node, label, tree):
+        if key_node.value not in known:
+            own.append((key_node, value_node))
+            known.add(key_node.value)
+    return own
+
+
+def _merged(node: yaml.MappingNode, label: str, tree: Tree) -> Iterator[tuple[Any, yaml.Node]]:
+    """Keys and values of the mappings under ``<<``, the nearest first."""
+    for part in [value for key_node, value in node.value if key_node.tag == _MERGE]:
+        for mapping in part.value if isinstance(part, yaml.SequenceNode) else [part]:
+            if isinstance(mapping, yaml.MappingNode):
+                yield from _pairs(mapping, label, tree)
+            else:
+                tree.problems.append((_place(mapping, label), "<<: expected a mapping, or a list of them"))
 
 
 def _scalar(node: yaml.Node, label: str, tree: Tree) -> Any:
