@@ -362,3 +362,21 @@ def test_fp8_in_a_float16_graph_needs_no_float_scales():
     made, report = both(network, magnitudes(network, feeds), "fp8")
     assert (report.casts, report.kept) == (4, ())
     assert decibels(run(network, feeds)["logits"], run(made, feeds, optimize=False)["logits"]) > 25
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+@pytest.mark.parametrize("size", [1e8, 1e-9])
+def test_ranges_beyond_float16_keep_their_scale_in_float(precision, size):
+    """float16 has no 1e8 / 127, nor 1e-9 / 127; an FP8 scale that it has would make nothing but zeros of 1e-9."""
+    rng = np.random.default_rng(0)
+    weights = (rng.normal(size=(32, 32)) * 0.2).astype(np.float32)
+    network = model([node("MatMul", "x w", "y", "head")], [value("x", ["n", 32])], [value("y", ["n", 32])],
+                    {"w": weights})  # fmt: skip
+    feeds = {"x": (rng.normal(size=(64, 32)) * size).astype(np.float32)}
+    made, _ = both(network, magnitudes(network, feeds), precision)
+    scope = types.infer(made)
+    pairs = [one for one in made.graph.node if one.op_type == "QuantizeLinear"]
+    assert [scope[one.input[1]] for one in pairs] == [TensorProto.FLOAT]
+    assert np.isfinite(constants(made)[pairs[0].input[1]])
+    expected, got = feeds["x"].astype(np.float64) @ weights, run(made, feeds, optimize=False)["y"]
+    assert decibels(expected / size, got.astype(np.float64) / size) > 25

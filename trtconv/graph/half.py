@@ -206,7 +206,7 @@ class _Judge:
             if peak > half.largest and tensor.name not in self.masks and node.op_type not in _CLIPPING:
                 return f"its constant {tensor.name!r} holds {peak:.4g}, beyond {half.name}"
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and self._wide_scale(node):
-            return f"its scale is below the normal range of {half.name}"
+            return f"its scale is outside the normal range of {half.name}"
         if node.op_type == "ConstantOfShape" and _finite_peak(editing.attribute(node, "value")) > half.largest:
             return f"its value is beyond {half.name}"
         return ""
@@ -217,7 +217,9 @@ class _Judge:
 
     def _wide_scale(self, node: Any) -> bool:
         scale = self.constants.get(node.input[1])
-        return scale is not None and bool((editing.array(scale) < self.setting.half.normal).any())
+        half = self.setting.half
+        values = None if scale is None else editing.array(scale)
+        return values is not None and bool(((values < half.normal) | (values > half.largest)).any())
 
     def _range_reason(self, node: Any) -> str:
         ranges = self.setting.ranges or {}
@@ -268,7 +270,7 @@ class _Judge:
                 makers = [self.producers.get(name) for name in node.input]
                 wide = [m for m in makers if m is not None and m.op_type == "DequantizeLinear" and m.name in self.kept]
                 if wide:
-                    self.kept.setdefault(node.name, f"the scale of {wide[0].input[0]!r} is below the normal range of "
+                    self.kept.setdefault(node.name, f"the scale of {wide[0].input[0]!r} is outside the normal range of "
                                                     f"{self.setting.half.name}")  # fmt: skip
 
     def _keep_quantized_products(self) -> None:

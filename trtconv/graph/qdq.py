@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 from trtconv.graph import editing, placement
 from trtconv.graph.placement import Plan
 
-HALF_NORMAL = float(2.0**-14)
-"""The smallest normal float16; below it a float16 scale loses bits, and its reciprocal overflows."""
+HALF_NORMAL, HALF_LARGEST = float(2.0**-14), 65504.0
+"""The smallest normal float16, below which a float16 scale loses bits and its reciprocal overflows; and the largest."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class _Inserter:
         scale = np.where(amax > 0, amax / np.float32(self._kind.largest), 1).astype(np.float32)
         if not self._half:
             return np.maximum(scale, np.finfo(np.float32).tiny)
-        if self._kind.exponent:  # any scale keeps the relative precision: take one that float16 holds
+        if self._kind.exponent and np.max(amax) >= HALF_NORMAL:  # so large, any scale keeps the relative precision
             scale = np.maximum(scale, np.float32(HALF_NORMAL))
-        return scale if (scale < HALF_NORMAL).any() else _half_above(scale)
+        return _half_above(scale) if ((scale >= HALF_NORMAL) & (scale <= HALF_LARGEST)).all() else scale
 
     def _zero(self, count: int) -> str:
         """A shared zero point: a scalar for 0 channels, else one per channel."""
