@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from trtconv.core.errors import TrtconvError, UsageError
+from trtconv.core.places import told
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +87,8 @@ def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, as_json: bool, **options: Any) -> None:
         try:
-            command(*args, as_json=as_json, **options)
+            with told():
+                command(*args, as_json=as_json, **options)
         except TrtconvError as error:
             if as_json and not error.reported:
                 click.echo(json.dumps(error_document(error)))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from trtconv.core import places
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
@@ -280,7 +281,8 @@ class _Answer:
     def to(self, target: str, request: Any) -> None:
         """Make the call and send what came of it."""
         try:
-            value = resolve(target)(request, self.emit)
+            with places.told():
+                value = resolve(target)(request, self.emit)
         except TrtconvError as error:
             self.send("error", error)
         except KeyboardInterrupt:  # it has nothing to return

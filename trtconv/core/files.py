@@ -13,13 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trtconv.core.places import require_file
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the same folder; on success it replaces ``path``, on any failure it is removed.
 
     The folder is created. The data reach the disk (fsync) before the rename, so a crash leaves the old file or the new.
+
+    Raises:
+        UsageError: a folder or a device is there.
     """
+    require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)

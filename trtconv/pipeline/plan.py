@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trtconv.pipeline import places
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node
 from trtconv.pipeline.state import State
@@ -37,7 +38,11 @@ def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -
 
     A step after one that would run is counted as running too, although it is skipped in the end if that one makes
     the same bytes as before.
+
+    Raises:
+        UsageError: files cannot be where they should.
     """
+    places.require(steps, layout, writable=False)
     state = State.load(layout.state)
     rows: list[Forecast] = []
     running: set[str] = set()

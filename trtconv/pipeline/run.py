@@ -15,6 +15,7 @@ from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import data_of, exclusive, write_json
+from trtconv.pipeline import places
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.nodes import STAGES, History, Node
@@ -83,7 +84,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         settings: how to run.
 
     Raises:
-        UsageError: the lock would change, or the bytes came out differently.
+        UsageError: files cannot be where they should; the lock would change, or the bytes came out differently.
         Interrupted: Ctrl-C; finished steps stay finished, and the error's ``steps`` tells of those that ended.
     """
 
@@ -91,6 +92,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         emit(Message(f"another trtconv works in {layout.folder}; waiting for it to end", "warning"))
 
     lock = settings.lock
+    places.require(steps, layout, writable=True)
     with exclusive(layout.state / "run.lock", on_wait):
         _sweep(layout, steps)
         state = State.load(layout.state)

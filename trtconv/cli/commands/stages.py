@@ -138,6 +138,9 @@ def _stage(kind: str, *rows: _Option) -> Callable[[Prepare], click.Command]:
             if output is None:
                 raise UsageError(f"{prepare.__name__} of a model needs -o FILE",
                                  hint=f"trtconv {prepare.__name__} {model} -o FILE")  # fmt: skip
+            if str(output) == "-":
+                raise UsageError("-o - : a model is written to a file, not to standard output",
+                                 hint=f"trtconv {prepare.__name__} {model} -o FILE")  # fmt: skip
             _on_model(prepare.__name__, kind, model, output, _keys(rows, given), options)
 
         run.__name__, run.__doc__ = prepare.__name__, prepare.__doc__

@@ -1,0 +1,85 @@
+"""Places where files cannot go, and what the system says of them, in words for the user."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trtconv.core.errors import EnvironmentProblem, TrtconvError, UsageError
+
+_ROOM = "make room there, or write to another disk (-o, or output: in a job)"
+_ELSEWHERE = "write to another folder (-o, or output: in a job), or change the permissions of this one"
+_NAME = "check the path"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.EROFS: _ELSEWHERE,
+    errno.EISDIR: _NAME,
+    errno.ENOTDIR: _NAME,
+    errno.EEXIST: _NAME,
+    errno.ENAMETOOLONG: _NAME,
+    errno.ELOOP: _NAME,
+    errno.EIO: "check the disk",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+"""What to do, by the system's error number. Others, such as a file that is not there, may be mistakes of trtconv."""
+
+
+def problem(error: OSError) -> TrtconvError | None:
+    """What the system refuses, as an error of the path or of this machine; None for what may be trtconv's mistake."""
+    if error.errno not in _HINTS:
+        return None
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    place = f"{names[-1]}: " if names else ""
+    hint = _HINTS[error.errno]
+    return (UsageError if hint is _NAME else EnvironmentProblem)(f"{place}{error.strerror}", hint=hint)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Raise what the system refuses as an error that the user can do something about."""
+    try:
+        yield
+    except OSError as error:
+        if (known := problem(error)) is None:
+            raise
+        raise known from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse to put a file where a folder, a device or a pipe is: renaming would take its place.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file in it")
+    opened = path.is_symlink() and os.readlink(path).startswith("/proc/")  # /dev/stdout
+    if opened or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is not an ordinary file", hint="name a file: results appear whole, under their name")
+
+
+def require_folder(path: Path, *, writable: bool) -> None:
+    """Refuse a folder that cannot be: one of the names above it is a file.
+
+    Args:
+        path: of the folder, which need not be there.
+        writable: whether it must be possible to write there.
+
+    Raises:
+        UsageError: naming the part that is no folder.
+        EnvironmentProblem: naming the folder where nothing may be written.
+    """
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise UsageError(f"{there} is not a folder: nothing can be written below it", hint="name another folder")
+    if writable and not os.access(there, os.W_OK | os.X_OK):
+        raise EnvironmentProblem(f"{there}: nothing may be written there", hint=_ELSEWHERE)
