@@ -44,6 +44,12 @@ def test_short_digits_zero_infinity_and_blank_lines():
     assert math.isinf(cache.amax["burst"])
 
 
+def test_the_mark_that_windows_editors_put_in_front(tmp_path):
+    path = tmp_path / "c.cache"
+    path.write_bytes("TRT-8501-EntropyCalibration2\r\nx: 3d800000\r\ny: 0".encode("utf-8-sig"))
+    assert caches.read(path).amax == {"x": 0.0625 * 127, "y": 0.0}
+
+
 def test_round_trip_keeps_scales_to_the_bit():
     values = np.random.default_rng(0).lognormal(0, 4, 200)
     amax = {f"t:{i} x": float(v) for i, v in enumerate(values)} | {"inf": math.inf, "zero": 0.0, "huge": 1e300}
@@ -70,6 +76,7 @@ def test_round_trip_keeps_scales_to_the_bit():
         ("TRT-8501-EntropyCalibration2\nx: 3c010a14ff\n", "c.cache:2", "hexadecimal"),
         ("TRT-8501-EntropyCalibration2\nx: bf800000\n", "c.cache:2", "hexadecimal"),  # negative
         ("TRT-8501-EntropyCalibration2\nx: 7fc00000\n", "c.cache:2", "hexadecimal"),  # NaN
+        ("TRT-8501-EntropyCalibration2\nx: 3c010a14\ny: 3c01", "c.cache:3", "'y: 3c01'"),  # the file ends early
     ],
 )
 def test_foreign_text_is_refused_with_its_place(tmp_path, text, place, why):

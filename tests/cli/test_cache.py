@@ -130,3 +130,22 @@ def test_merge_takes_the_larger_range(folder):
 def test_show_is_for_caches(folder):
     assert "calibration cache TRT-" in trtconv("cache", "show", "minmax.cache", folder=folder).stdout
     assert trtconv("cache", "show", "model.onnx", folder=folder).returncode == 2
+
+
+def test_check_refuses_what_lower_would(folder):
+    done = trtconv("lower", "model.onnx", "--precision", "fp16", "-o", "half.onnx", folder=folder)
+    assert done.returncode == 0, done.stderr
+    as_tensorrt_8(folder, "trt8.cache")
+    for command in ("cache check trt8.cache half.onnx",
+                    "lower half.onnx --precision int8 --cache trt8.cache -o x.onnx"):  # fmt: skip
+        done = trtconv(*command.split(), folder=folder)
+        assert done.returncode == 3
+        assert "the model is typed already" in done.stderr
+
+
+def test_show_takes_the_mark_of_windows_editors(folder):
+    text = as_tensorrt_8(folder, "trt8.cache").read_text()
+    (folder / "windows.cache").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    done = trtconv("cache", "show", "windows.cache", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == 8501

@@ -32,6 +32,7 @@ stands in the sidecar."""
 
 DEFAULT_ALGORITHM = "EntropyCalibration2"
 SIDECAR_FORMAT = 1
+_DIGITS = 8
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
 
 
@@ -104,7 +105,7 @@ def loads(text: str, source: str) -> Cache:
     amax: dict[str, float] = {}
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
-            name, scale = _entry(line, f"{source}:{number}")
+            name, scale = _entry(line, f"{source}:{number}", whole=number < len(lines) or text.endswith("\n"))
             amax[name] = scale * LEVELS
     if not amax:
         raise UsageError(f"{source}:1: the calibration cache has a header but no tensors",
@@ -112,13 +113,15 @@ def loads(text: str, source: str) -> Cache:
     return Cache(amax, int(header[1]), header[2])
 
 
-def _entry(line: str, place: str) -> tuple[str, float]:
+def _entry(line: str, place: str, *, whole: bool) -> tuple[str, float]:
+    """Tensor and scale of a line; of one without an end, digits are missing behind, not in front."""
     name, separator, digits = line.rstrip().rpartition(": ")
     try:
         scale = float(struct.unpack(">f", int(digits, 16).to_bytes(4, "big"))[0])
     except (ValueError, OverflowError):
         scale = -1.0
-    if not separator or not scale >= 0:  # negated, so that NaN fails too
+    cut = not whole and scale != 0 and len(digits) < _DIGITS
+    if cut or not separator or not scale >= 0:  # negated, so that NaN fails too
         raise UsageError(f"{place}: expected <tensor>: <scale as 8 hexadecimal digits>, got {line.strip()[:80]!r}",
                          hint="the cache is damaged; calibrate again or fetch it again")  # fmt: skip
     return name, scale
@@ -138,7 +141,7 @@ def read(path: Path) -> Cache:
         UsageError: missing, empty or foreign file, with file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
     except FileNotFoundError:
         raise UsageError(f"{path}: no such calibration cache",
                          hint="make one: trtconv calibrate MODEL --data FILE -o CACHE") from None  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def describe(path: Path) -> tuple[dict[str, Any], str]:
         start = magic.head(path)
         if start[:4] in _ENGINE_TAGS or path.suffix == ".engine":
             return _engine(path)
-        if start[:4] == b"TRT-":
+        if start.removeprefix(codecs.BOM_UTF8)[:4] == b"TRT-":
             return _cache(path)
     kind = sources.detect(path)
     if kind not in MODELS:

@@ -101,7 +101,7 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
     """
     from trtconv.calibration import cache as files
     from trtconv.core import digests
-    from trtconv.graph import editing, model_io, placement
+    from trtconv.graph import editing, model_io, placement, plain
     from trtconv.graph.coverage import coverage
 
     read, facts = files.read(existing(cache)), files.read_facts(cache)
@@ -111,6 +111,7 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
             lowered = _converted(model, Path(folder))
         stale = facts is not None and facts.model not in (digests.of_file(model), digests.of_file(lowered))
         network = model_io.load(lowered)
+    plain.require(network, str(model))
     editing.normalize(network)
     found = coverage(network, placement.plan(network, precision), read.amax)
     fits = not stale and not found.missing
