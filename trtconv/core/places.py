@@ -60,7 +60,7 @@ def require_file(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint="name a file in it")
-    opened = path.is_symlink() and os.readlink(path).startswith("/proc/")  # /dev/stdout
+    opened = path.is_symlink() and path.readlink().is_relative_to("/proc")  # /dev/stdout
     if opened or (path.exists() and not path.is_file()):
         raise UsageError(f"{path} is not an ordinary file", hint="name a file: results appear whole, under their name")
 
