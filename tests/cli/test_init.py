@@ -81,3 +81,25 @@ def test_the_command_writes_once(tmp_path: Path, trtconv: Any) -> None:
     again = trtconv("init", "net.onnx", "-o", "job.yaml")
     assert again.returncode == 2
     assert "--force" in again.stderr
+
+
+def test_odd_names_of_files_and_tensors(tmp_path: Path, trtconv: Any) -> None:
+    relu = onnx.helper.make_node("Relu", ["${HOME}: x"], ["$$"])
+    onnx.save(
+        model([relu], [value("${HOME}: x", ["batch", 4])], [value("$$", ["batch", 4])]), tmp_path / "größe 1.onnx"
+    )
+    done = trtconv("init", "größe 1.onnx", "-o", "my job.yaml")
+    assert "next: trtconv check 'my job.yaml'" in done.stdout
+    text = (tmp_path / "my job.yaml").read_text()
+    (tmp_path / "my job.yaml").write_text(text.replace("#convert:", "convert:").replace("#  outputs", "  outputs"))
+    job = load_job(tmp_path / "my job.yaml")
+    assert list(job.inputs) == ["${HOME}: x"]
+    assert job.convert.outputs == ["$$"]
+    assert job.source.path == tmp_path / "größe 1.onnx"
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path, trtconv: Any) -> None:
+    (tmp_path / "net.onnx").symlink_to("gone.onnx")
+    done = trtconv("init", "net.onnx")
+    assert done.returncode == 2
+    assert "net.onnx is a link to gone.onnx, which is not there" in done.stderr

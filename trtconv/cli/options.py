@@ -151,6 +151,8 @@ def existing(path: Path) -> Path:
     if not path.exists() and not path.with_name(f"{path.name}.index").exists():
         from trtconv.core.names import did_you_mean
 
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link to {path.readlink()}, which is not there", hint="make the link anew")
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"no such file or folder: {path}", hint=did_you_mean(path.name, beside) or "check the path")
     return path

@@ -131,7 +131,7 @@ def _inputs(inputs: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
 
 def _input(tensor: Mapping[str, Any], kind: str) -> list[str]:
     dims = tensor["shape"]
-    lines = [f"  {_scalar(tensor['name'])}:"]
+    lines = [f"  {_plain(tensor['name'])}:"]
     if kind != "onnx":
         lines.append(f"    shape: [{', '.join(map(_dim, range(len(dims)), dims))}]")
     if [axis for axis, dim in enumerate(dims) if _moves(dim)] == [0]:
@@ -180,5 +180,9 @@ def _shape(shape: Sequence[Any]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A name as YAML, quoted where it has to be."""
-    return yaml.safe_dump(text.replace("$", "$$"), width=1 << 20, allow_unicode=True).splitlines()[0]
+    """A value as YAML, quoted where it has to be; a dollar sign would begin a variable."""
+    return _plain(text.replace("$", "$$"))
+
+
+def _plain(text: str) -> str:
+    return yaml.safe_dump(text, width=1 << 20, allow_unicode=True).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -29,5 +30,6 @@ def init(model: Path, output: Path | None, force: bool) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    write_text(output, text.replace("THIS.yaml", str(output)))
-    click.echo(f"{output}: written; next: trtconv check {output}")
+    named = shlex.quote(str(output))
+    write_text(output, text.replace("THIS.yaml", named))
+    click.echo(f"{output}: written; next: trtconv check {named}")
