@@ -169,6 +169,21 @@ def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself(folder):
     ]
 
 
+def test_a_job_is_the_same_from_any_folder(folder, monkeypatch):
+    (folder / "job.yaml").write_text(MINIMAL)
+    (folder / "jobs" / "deep").mkdir(parents=True)
+    (folder / "link").symlink_to("jobs/deep")
+    monkeypatch.chdir(folder / "jobs")
+    found = [load_job(Path(name)) for name in ("../job.yaml", f"{folder}/job.yaml", "../link/../../job.yaml")]
+    assert found[0] == found[1] == found[2]
+    assert found[0].output == folder / "build/job"
+
+
+def test_the_folder_of_the_job_may_be_the_model(folder):
+    (folder / "job.yaml").write_text("version: 1\nsource: {path: .}\n")
+    assert load_job(folder / "job.yaml").source.path == folder
+
+
 def test_missing_job_file_names_the_nearest(folder):
     (folder / "digits.yaml").write_text(MINIMAL)
     with pytest.raises(JobError, match="no such job file") as caught:

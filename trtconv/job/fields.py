@@ -25,8 +25,9 @@ def _existing(path: Path, base: Path) -> Path:
 
 def _existing_model(path: Path, base: Path) -> Path:
     """A checkpoint may be named by the common start of its files' names; its index stands for it."""
-    index = _absolute(path.with_name(f"{path.name}.index"), base)
-    return index if index.is_file() and not _absolute(path, base).exists() else _existing(path, base)
+    full = _absolute(path, base)
+    index = full.with_name(f"{full.name}.index")
+    return index if index.is_file() and not full.exists() else _existing(path, base)
 
 
 def _existing_or_glob(path: Path, base: Path) -> Path:

@@ -28,7 +28,7 @@ def load_job(path: Path, assignments: Iterable[str] = (), gates: Iterable[str] =
         override(tree, assignment)
     for gate in gates:
         add(tree, "gates", gates_values.written(gate), f"--gate {gate}")
-    return validate(tree, base=path.absolute().parent, default_name=path.stem)
+    return validate(tree, base=path.parent.resolve(), default_name=path.stem)
 
 
 def validate(tree: Tree, base: Path, default_name: str) -> Job:
