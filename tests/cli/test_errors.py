@@ -81,6 +81,8 @@ def test_broken_jobs_and_models(case, trtconv, tmp_path):
         (["rnu", "job.yaml"], 2, "did you mean 'run'?"),
         (["run", "jbo.yaml"], 2, "did you mean 'job.yaml'?"),
         (["run", "job.yaml", "--force", "biuld"], 2, "did you mean 'build'?"),
+        (["check", "job.yaml", "--force", "biuld"], 2, "did you mean 'build'?"),
+        (["plan", "job.yaml", "--force", "biuld"], 2, "did you mean 'build'?"),
         (["calibrate", "job.yaml"], 2, "this job has no calibrate step"),
         (["convert", "job.yaml", "-o", "x.onnx"], 2, "-o goes with a model"),
         (["convert", "model.onnx"], 2, "needs -o FILE"),
@@ -138,6 +140,24 @@ def test_errors_are_json_too(trtconv, tmp_path):
     done = trtconv("run", "job.yaml", "--json")
     assert done.returncode == 2
     assert json.loads(done.stdout)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["check", "job.yaml"], 2),
+        (["plan", "job.yaml"], 2),
+        (["inspect", "job.yaml"], 3),
+        (["cache", "show", "model.onnx"], 2),
+    ],
+)
+def test_commands_that_only_look_tell_errors_as_json_too(args, code, trtconv, tmp_path):
+    tiny_model(tmp_path / "model.onnx")
+    (tmp_path / "job.yaml").write_text(GOOD + "precison: fp16\n")
+    done = trtconv(*args, "--json")
+    assert done.returncode == code
+    assert json.loads(done.stdout)["exit_code"] == code
+    assert json.loads(done.stdout)["message"] in done.stderr.replace("\n  ", "\n")
 
 
 @pytest.mark.tf

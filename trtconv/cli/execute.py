@@ -38,17 +38,9 @@ def run_job(
     from trtconv.job.load import load_job
     from trtconv.pipeline.line import line, upto
     from trtconv.pipeline.lock import Lock
-    from trtconv.pipeline.nodes import STAGES
     from trtconv.pipeline.run import Settings
 
-    unknown = [name for name in force if name not in (*STAGES, "all")]
-    if unknown:
-        from trtconv.core.names import did_you_mean
-
-        raise UsageError(
-            f"--force {unknown[0]}: no such stage; {did_you_mean(unknown[0], STAGES)}".rstrip("; "),
-            hint=f"stages: {', '.join(STAGES)}, or all",
-        )
+    require_stages(force)
     if locked and assignments:
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
     job = load_job(path, assignments, bounds)
@@ -59,6 +51,23 @@ def run_job(
     steps = upto(steps, stage) if stage else steps
     lock = None if assignments else Lock.read(path.with_name(f"{path.stem}.lock.yaml"))
     return report(str(path), job, steps, layout, Settings(force, jobs, lock, locked), output)
+
+
+def require_stages(force: Sequence[str]) -> None:
+    """Refuse a ``--force`` that names no stage.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    from trtconv.core.names import did_you_mean
+    from trtconv.pipeline.nodes import STAGES
+
+    for name in force:
+        if name not in (*STAGES, "all"):
+            raise UsageError(
+                f"--force {name}: no such stage; {did_you_mean(name, STAGES)}".rstrip("; "),
+                hint=f"stages: {', '.join(STAGES)}, or all",
+            )
 
 
 def layout_of(job: Any) -> Any:

@@ -27,6 +27,11 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _json_errors(command)
 
 
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json`` to a command that has no events to tell of."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(_json_errors(command))
+
+
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--set``, ``--force`` and ``--allow-code``."""
     for option in reversed(

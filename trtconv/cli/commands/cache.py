@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from trtconv.cli.commands.store import gc, ls
-from trtconv.cli.options import existing
+from trtconv.cli.options import existing, json_option
 from trtconv.core.errors import UsageError
 
 _CACHE = click.argument("cache", type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.group()
@@ -28,7 +27,7 @@ cache.add_command(gc)
 
 @cache.command()
 @_CACHE
-@_JSON
+@json_option
 def show(cache: Path, as_json: bool) -> None:
     """Show what CACHE holds: its header, its facts, the range and scale of every tensor."""
     from trtconv.report.inspect import describe
@@ -44,7 +43,7 @@ def show(cache: Path, as_json: bool) -> None:
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @click.option("--tolerance", default=1e-6, show_default=True, help="Relative difference of ranges that counts as none.")
-@_JSON
+@json_option
 def diff(first: Path, second: Path, tolerance: float, as_json: bool) -> None:
     """Compare the ranges of two caches, the largest change first."""
     from trtconv.calibration import cache as caches
@@ -93,7 +92,7 @@ def merge(caches: tuple[Path, ...], output: Path, rule: str) -> None:
 @_CACHE
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--precision", default="int8", show_default=True, type=click.Choice(["int8", "fp8"]))
-@_JSON
+@json_option
 def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
     """Say whether CACHE fits MODEL, an ONNX file as it is or as convert leaves it.
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trtconv import __version__
+from trtconv.cli.options import json_option
 from trtconv.core.extras import install_line
 from trtconv.report.tables import table
 
@@ -35,7 +36,7 @@ _BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def doctor(as_json: bool) -> None:
     """Print versions, GPU and driver, which extras are there, and how to install the others."""
     facts = _facts()

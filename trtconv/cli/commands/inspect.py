@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import existing
+from trtconv.cli.options import existing, json_option
 from trtconv.core.errors import UsageError
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.option("--prove", is_flag=True, help="Load an engine on this GPU and compare the types of its layers with its "
               "typed ONNX; wider ones are exit 6.")  # fmt: skip
 @click.option("--model", type=click.Path(path_type=Path), help="For --prove: the typed ONNX (default: by its facts).")

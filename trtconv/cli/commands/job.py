@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import gate_option, job_options, output_options
+from trtconv.cli.options import gate_option, job_options, json_option, output_options
 
 
 @click.command()
@@ -73,7 +73,7 @@ def _write_depfile(path: Path, job: Path, nodes: list[Any]) -> None:
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @job_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Validate JOB and say what would run and why; touch nothing.
 
@@ -92,7 +92,7 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @job_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 @click.option("--dot", is_flag=True, help="Print a graph in Graphviz's language: trtconv plan JOB --dot | dot -Tsvg")
 def plan(
     job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool, dot: bool
@@ -108,11 +108,12 @@ def plan(
 
 
 def _forecast(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> tuple[Path, Any]:
-    from trtconv.cli.execute import layout_of
+    from trtconv.cli.execute import layout_of, require_stages
     from trtconv.job.load import load_job
     from trtconv.pipeline.line import line
     from trtconv.pipeline.plan import forecast
 
+    require_stages(force)
     layout = layout_of(checked := load_job(job, assignments))
     return layout.folder, forecast(line(checked, layout, allow_code=allow_code), layout, force)
 

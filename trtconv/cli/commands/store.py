@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+from trtconv.cli.options import json_option
 
 
 @click.command()
-@_JSON
+@json_option
 def ls(as_json: bool) -> None:
     """List what earlier runs made and other jobs may take: the store in TRTCONV_CACHE, or ~/.cache/trtconv."""
     from trtconv.core.units import format_bytes
@@ -37,7 +37,7 @@ def ls(as_json: bool) -> None:
 
 @click.command()
 @click.option("--keep", metavar="SIZE", help="Bytes that may stay, such as 2GiB (default: TRTCONV_CACHE_LIMIT).")
-@_JSON
+@json_option
 def gc(keep: str | None, as_json: bool) -> None:
     """Remove what was not used for the longest time until the store is within its limit.
 
