@@ -18,7 +18,7 @@ from tests.networks import (
     run,
     value,
 )
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.records import KeepRules
 from trtconv.graph import autocast, editing, placement, qdq, types
 
@@ -380,3 +380,15 @@ def test_ranges_beyond_float16_keep_their_scale_in_float(precision, size):
     assert np.isfinite(constants(made)[pairs[0].input[1]])
     expected, got = feeds["x"].astype(np.float64) @ weights, run(made, feeds, optimize=False)["y"]
     assert decibels(expected / size, got.astype(np.float64) / size) > 25
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(broken):
+    network = residual_cnn()
+    amax = magnitudes(network, {"image": images(2)})
+    tensor = editing.initializers(network.graph)["stem_w"]
+    weights = np.array(editing.array(tensor))
+    weights[2, 0, 1, 1] = broken
+    tensor.CopyFrom(onnx.numpy_helper.from_array(weights, "stem_w"))
+    with pytest.raises(ConversionError, match="the weights 'stem_w' of 'stem_conv' hold NaN or infinity"):
+        quantized(network, amax)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from trtconv.core.errors import ConversionError
 from trtconv.graph import editing, placement
 from trtconv.graph.placement import Plan
 
@@ -113,7 +114,11 @@ class _Inserter:
         if known is not None:
             return [], known[0]
         values = editing.array(self._constants[found.weight])
-        scale = self._scale(placement.channels(values, found.axis))
+        amax = placement.channels(values, found.axis)
+        if not np.isfinite(amax).all():
+            raise ConversionError(f"the weights {found.weight!r} of {found.node!r} hold NaN or infinity",
+                                  hint="repair the model: its FP32 results are wrong too")  # fmt: skip
+        scale = self._scale(amax)
         stored = self._constant(f"{found.weight}_quantized", self._rounded(values, scale, found.axis))
         inputs = [stored, self._constant(f"{found.weight}_scale", scale), self._zero(scale.size)]
         name = self._names.fresh(f"{found.weight}_dequantized")
