@@ -232,6 +232,20 @@ def test_a_double_input_is_told(tmp_path: Path) -> None:
     assert result.inputs[0].dtype == "float"
 
 
+@pytest.mark.parametrize("batch", [2, "batch"])
+def test_an_input_that_is_an_output_too_is_refused(tmp_path: Path, batch: int | str) -> None:
+    path = save(
+        tmp_path / "net.onnx", [helper.make_node("Relu", ["x"], ["y"])], [], shape=(batch, 3), output=(batch, 3)
+    )
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.input[0])
+    onnx.save(model, path)
+    with pytest.raises(BuildError, match="its input 'x' is an output too") as raised:
+        built(path)
+    assert "convert: {outputs: [y]}" in raised.value.hint
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x09\x12\x07pytorch\x1a"])
 def test_what_is_no_model_never_becomes_an_engine(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.onnx"

@@ -104,6 +104,7 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
     beside = model_io.data_files(request.model)
     inputs, outputs = model_io.interface(model)
+    _refuse_passed_on(request.model, inputs, outputs)
     shapes = profiles.complete(inputs, request.profiles)
     profiles.check_values(inputs, request.values)
     loaded = tensorrt.choose(request.backend)
@@ -129,6 +130,15 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
                          proof.of_engine(request.engine, operators))  # fmt: skip
     _describe(request, loaded, shapes, result, operators, time.monotonic() - started)
     return result
+
+
+def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> None:
+    """An engine's tensors have one name each: TensorRT would rename the input and say nothing."""
+    both = [info.name for info in outputs if info.name in {one.name for one in inputs}]
+    if both:
+        rest = [info.name for info in outputs if info.name not in both]
+        raise BuildError(f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
+                         hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}")  # fmt: skip
 
 
 def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Operator]) -> None:
