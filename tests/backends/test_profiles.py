@@ -80,3 +80,30 @@ def test_shapes_for_a_batch() -> None:
     assert profiles.usual_batch([IMAGE], ()) is None
     with pytest.raises(UsageError, match="'mask' has a fixed batch of 4, and 2 was asked for"):
         profiles.shapes_at([FIXED], (), 2)
+
+
+VALUES = ({"s": ShapeRange((1, 4), (8, 4), (16, 4))}, {"s": ShapeRange((17, 4), (32, 4), (64, 4))})
+TARGET = TensorInfo("s", "int64", (2,))
+
+
+def test_values_choose_the_profile_too() -> None:
+    shapes = ({"image": spans(1, 8, 32)}, {"image": spans(1, 8, 64)})
+    assert profiles.choose((), {}, VALUES, {"s": (16, 4)}) == 0
+    assert profiles.choose((), {}, VALUES, {"s": (17, 4)}) == 1
+    assert profiles.choose(shapes, {"image": (8, 3, 8, 8)}, VALUES, {"s": (64, 4)}) == 1
+    said = r"input 's' holds \[65, 4\]; the engine was built for \[1, 4\] to \[16, 4\] or \[17, 4\] to \[64, 4\]"
+    with pytest.raises(UsageError, match=said) as raised:
+        profiles.choose(shapes, {"image": (8, 3, 8, 8)}, VALUES, {"s": (65, 4)})
+    assert "inputs.s.values" in raised.value.hint
+    with pytest.raises(UsageError, match=r"input 'image' has shape \[64, 3, 8, 8\], and input 's' holds \[1, 4\]"):
+        profiles.choose(shapes, {"image": (64, 3, 8, 8)}, VALUES, {"s": (1, 4)})  # each is in some profile
+
+
+def test_an_input_without_samples_has_no_batch() -> None:
+    shapes = ({"image": spans(1, 8, 32)},)
+    for values in (VALUES, ()):
+        assert profiles.usual_batch([TARGET, IMAGE], shapes, values) == 8
+        assert profiles.shapes_at([TARGET, IMAGE], shapes, 5, values) == {"s": (2,), "image": (5, 3, 8, 8)}
+    assert profiles.shapes_at([TARGET], (), 1, VALUES) == {"s": (2,)}
+    with pytest.raises(UsageError, match="no input holds samples, and a batch of 4 was asked for"):
+        profiles.shapes_at([TARGET], (), 4, VALUES)

@@ -180,6 +180,59 @@ def test_values_of_an_input_decide_shapes(tmp_path: Path, api: str, op: str) -> 
     runner.close()
 
 
+SPANS = (ShapeRange((1, 4), (8, 4), (16, 4)), ShapeRange((17, 4), (32, 4), (64, 4)))
+
+
+@pytest.fixture(scope="module")
+def reshaping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine of two profiles, which reshapes ``x`` to what ``s`` says."""
+    model = deciding(tmp_path_factory.mktemp("values") / "net.onnx", "Reshape")
+    path = model.with_suffix(".engine")
+    build(BuildRequest(model, path, profiles=tuple({"x": s} for s in SPANS), values=tuple({"s": s} for s in SPANS)),
+          ignore)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("semantics", ["trtexec10", "trtexec11", "app"])
+def test_values_are_measured_at_the_optimum_of_the_batchs_profile(reshaping: Path, api: str, semantics: str) -> None:
+    request = BenchRequest(reshaping, batches=(8, 32), semantics=semantics, warmup=0.0, duration=0.1, device_api=api)
+    result = bench(request, ignore)
+    assert result.fell_back == ""
+    assert [measured.batch for measured in result.measurements] == [8, 32]
+    assert {f"input 's' holds [{rows}, 4], the optimum of its values" for rows in (8, 32)} <= set(result.notes)
+
+
+@pytest.mark.parametrize(("given", "batch"), [(None, None), ([8, 4], None), ([4, 4], 4), ([24, 4], 24)])
+def test_values_are_fed_whole_with_every_batch(
+    reshaping: Path, api: str, tmp_path: Path, given: list[int] | None, batch: int | None
+) -> None:
+    x = np.random.default_rng(0).normal(size=(48, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, **({} if given is None else {"s": np.array(given)}))
+    request = InferRequest(reshaping, FeedSpec(tmp_path / "data.npz"), tmp_path / "out.npz", batch=batch,
+                           device_api=api)  # fmt: skip
+    result = infer(request, ignore)
+    assert result.fell_back == ""
+    assert np.array_equal(np.load(tmp_path / "out.npz")["y"], x)
+
+
+def test_values_beyond_the_profiles_are_refused(reshaping: Path, api: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 4), np.float32), s=np.array([65, 4]))
+    said = r"input 's' holds \[65, 4\]; the engine was built for \[1, 4\] to \[16, 4\] or \[17, 4\] to \[64, 4\]"
+    with pytest.raises(UsageError, match=said):
+        infer(InferRequest(reshaping, FeedSpec(tmp_path / "data.npz"), tmp_path / "out.npz", device_api=api), ignore)
+
+
+def test_values_alone_choose_the_profile(tmp_path: Path, api: str) -> None:
+    model = deciding(tmp_path / "net.onnx", "Expand")
+    build(BuildRequest(model, tmp_path / "net.engine", values=tuple({"s": s} for s in SPANS)), ignore)
+    runner = open_engine(tmp_path / "net.engine", device_api=api)
+    assert runner.values == tuple({"s": s} for s in SPANS)
+    x = np.arange(4, dtype=np.float32)[None]
+    for rows in (3, 40, 16, 17, 64):
+        assert np.array_equal(runner.run({"x": x, "s": np.array([rows, 4])})["y"], np.repeat(x, rows, axis=0))
+    runner.close()
+
+
 def test_too_many_contexts_tell_what_memory_is_needed(engine: Path) -> None:
     """As many bytes as the GPU has are gone: a context cannot be made, and the message says what to lower."""
     runner = open_engine(engine)

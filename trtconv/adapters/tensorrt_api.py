@@ -315,6 +315,12 @@ class TrtICudaEngine(Protocol):
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Sequence[int]]:
         """Min, opt and max of an input."""
 
+    def is_shape_inference_io(self, name: str) -> bool:
+        """Whether a tensor's values decide shapes, or come of them."""
+
+    def get_tensor_profile_values(self, name: int, profile_index: str) -> Sequence[Sequence[int]]:
+        """Min, opt and max of such an input's values. The bindings swapped the names: the profile's number is first."""
+
     def create_runtime_config(self) -> TrtIRuntimeConfig:
         """A configuration for contexts."""
 

@@ -21,12 +21,13 @@ Make = Callable[[Target], None]
 
 
 def fitting(
-    feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorInfo], allowed: Sequence[Profile]
-) -> dict[str, np.ndarray]:
+    feeds: Mapping[str, np.ndarray], inputs: Sequence[TensorInfo], allowed: Sequence[Profile],
+    values: Sequence[Profile],
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Feeds in the inputs' types.
 
     Raises:
-        UsageError: an unknown or missing input, a wrong type, a shape outside the profiles.
+        UsageError: an unknown or missing input, a wrong type, a shape or values outside the profiles.
     """
     by_name = {info.name: info for info in inputs}
     unknown = [name for name in feeds if name not in by_name]
@@ -37,8 +38,14 @@ def fitting(
     if missing:
         raise UsageError(f"input {missing[0]!r} is missing", hint=f"the inputs are {', '.join(by_name)}")
     checked = {name: _fitting(feeds[name], info) for name, info in by_name.items()}
-    profiles.choose(allowed, {name: array.shape for name, array in checked.items()})
+    shapes = {name: array.shape for name, array in checked.items()}
+    profiles.choose(allowed, shapes, values, held(checked, values))
     return checked
+
+
+def held(feeds: Mapping[str, np.ndarray], values: Sequence[Profile]) -> dict[str, tuple[int, ...]]:
+    """What the inputs hold whose values decide shapes."""
+    return {name: tuple(int(value) for value in feeds[name].flat) for name in profiles.nth(values, 0)}
 
 
 def _fitting(array: np.ndarray, info: TensorInfo) -> np.ndarray:

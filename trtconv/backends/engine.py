@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -40,6 +41,7 @@ class Engine:
         inputs: name, ONNX type and shape; a dynamic dimension is called ``<name>_dim<axis>``.
         outputs: likewise.
         profiles: ranges of the dynamic inputs.
+        values: per profile, ranges of the values of inputs that decide shapes; empty where there are no such inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
         memory_loaded: bytes of GPU memory that loading took.
         one_at_a_time: to be held while a context gets a shape or a run is enqueued: TensorRT-RTX crashes when two
@@ -62,6 +64,10 @@ class Engine:
         self.outputs = tuple(self._info(name) for name in names if name not in ins)
         count = self.native.num_optimization_profiles
         self.profiles: tuple[Profile, ...] = tuple(self._profile(index) for index in range(count))
+        deciding = [name for name in ins if self.native.is_shape_inference_io(name)]
+        self.values: tuple[Profile, ...] = tuple(
+            self._values(deciding, index) for index in range(count if deciding else 0)
+        )
         host = loaded.api.TensorLocation.HOST.name
         self.on_host = frozenset(name for name in names if self.native.get_tensor_location(name).name == host)
 
@@ -174,6 +180,10 @@ class Engine:
                 low, opt, high = self.native.get_tensor_profile_shape(info.name, index)
                 found[info.name] = ShapeRange(tuple(low), tuple(opt), tuple(high))
         return found
+
+    def _values(self, names: Sequence[str], index: int) -> dict[str, ShapeRange]:
+        bounds = {name: self.native.get_tensor_profile_values(index, name) for name in names}
+        return {name: ShapeRange(*(tuple(bound) for bound in each)) for name, each in bounds.items()}
 
 
 class _Kernels:

@@ -195,11 +195,12 @@ class PooledRunner:
         engine = pool.engine
         self._tray = Tray(engine)
         pool.prepare(self._tray, made=made)
-        self.inputs, self.outputs, self.profiles = engine.inputs, engine.outputs, engine.profiles
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.profiles, self.values = engine.profiles, engine.values
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
-        self._tray.fill(checks.fitting(feeds, self.inputs, self.profiles))
+        self._tray.fill(checks.fitting(feeds, self.inputs, self.profiles, self.values))
         return self._run()
 
     def run_filled(self, shapes: Shapes, fill: checks.Fill) -> dict[str, np.ndarray]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+from trtconv.core import whole
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import ShapeRange, TensorInfo
@@ -87,27 +89,49 @@ def covers(profile: Profile, shapes: Mapping[str, Sequence[int]]) -> bool:
     )
 
 
-def choose(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
-    """Number of the first profile that covers shapes; 0 when there are no profiles, which sets no limits.
+def choose(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]], values: Sequence[Profile] = (),
+           held: Mapping[str, Sequence[int]] = MappingProxyType({})) -> int:  # fmt: skip
+    """Number of the first profile that covers what is given; 0 when there are no profiles, which sets no limits.
+
+    Args:
+        profiles: ranges of shapes.
+        shapes: of the inputs.
+        values: per profile, ranges of the values of inputs that decide shapes.
+        held: what these inputs hold.
 
     Raises:
         UsageError: none does; says what was given and what the profiles allow.
     """
-    for number, profile in enumerate(profiles):
-        if covers(profile, shapes):
+    for number in range(max(len(profiles), len(values))):
+        if covers(nth(profiles, number), shapes) and covers(nth(values, number), held):
             return number
-    if not profiles:
+    if not profiles and not values:
         return 0
+    for name in [name for name in held if not any(covers(p, {name: held[name]}) for p in values)]:
+        raise UsageError(f"input {name!r} holds {list(held[name])}; the engine was built for {_allowed(values, name)}",
+                         hint=f"give other values, or build with a wider range in inputs.{name}.values")  # fmt: skip
     outside = [name for name in shapes if not any(covers(p, {name: shapes[name]}) for p in profiles)]
     name = outside[0] if outside else next(iter(shapes))
-    allowed = " or ".join(f"{list(p[name].minimum)} to {list(p[name].maximum)}" for p in profiles if name in p)
-    raise UsageError(f"input {name!r} has shape {list(shapes[name])}; the engine was built for {allowed}",
-                     hint="use a smaller batch, or build with a wider profile")  # fmt: skip
+    beside = "".join(f", and input {other!r} holds {list(held[other])}" for other in held if not outside)
+    raise UsageError(f"input {name!r} has shape {list(shapes[name])}{beside}; the engine was built for "
+                     f"{_allowed(profiles, name)}", hint="use a smaller batch, or build with a wider profile"
+                     )  # fmt: skip
 
 
-def usual_batch(inputs: Sequence[TensorInfo], profiles: Sequence[Profile]) -> int | None:
+def _allowed(ranges: Sequence[Profile], name: str) -> str:
+    return " or ".join(f"{list(p[name].minimum)} to {list(p[name].maximum)}" for p in ranges if name in p)
+
+
+def optimum(values: Sequence[Profile], number: int = 0) -> dict[str, tuple[int, ...]]:
+    """What a profile is optimized for."""
+    return {name: span.optimum for name, span in nth(values, number).items()}
+
+
+def usual_batch(
+    inputs: Sequence[TensorInfo], profiles: Sequence[Profile], values: Sequence[Profile] = ()
+) -> int | None:
     """Samples per run that a model is made for: its fixed batch, or the first profile's opt; None when nothing says."""
-    for info in inputs:
+    for info in _with_samples(inputs, values):
         if info.shape and _fixed(info.shape[0]):
             return int(info.shape[0])
         if profiles and info.name in profiles[0]:
@@ -115,15 +139,26 @@ def usual_batch(inputs: Sequence[TensorInfo], profiles: Sequence[Profile]) -> in
     return None
 
 
-def shapes_at(inputs: Sequence[TensorInfo], profiles: Sequence[Profile], batch: int) -> dict[str, tuple[int, ...]]:
+def shapes_at(
+    inputs: Sequence[TensorInfo], profiles: Sequence[Profile], batch: int, values: Sequence[Profile] = ()
+) -> dict[str, tuple[int, ...]]:
     """Full shapes of all inputs for one batch size; other dynamic dimensions are the profile's opt, or 1.
 
     Raises:
-        UsageError: a fixed batch, or profiles, that do not allow it.
+        UsageError: a fixed batch, or profiles, that do not allow it; a batch where no input holds samples.
     """
-    shapes = {info.name: _shape_at(info, profiles, batch) for info in inputs}
+    samples = _with_samples(inputs, values)
+    if inputs and not samples and batch != 1:
+        raise UsageError(f"no input holds samples, and a batch of {batch} was asked for", hint="leave the batch out")
+    fixed = {info.name: tuple(int(dim) for dim in info.shape) for info in inputs if info not in samples}
+    shapes = {info.name: fixed.get(info.name, ()) or _shape_at(info, profiles, batch) for info in inputs}
     choose(profiles, shapes)
     return shapes
+
+
+def _with_samples(inputs: Sequence[TensorInfo], values: Sequence[Profile]) -> list[TensorInfo]:
+    taken = whole.names(inputs, nth(values, 0))
+    return [info for info in inputs if info.name not in taken]
 
 
 def _shape_at(info: TensorInfo, profiles: Sequence[Profile], batch: int) -> tuple[int, ...]:

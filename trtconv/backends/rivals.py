@@ -25,6 +25,7 @@ class FunctionRunner:
     """A function of arrays with the interface of a runner."""
 
     profiles: tuple[Profile, ...] = ()
+    values: tuple[Profile, ...] = ()
 
     def __init__(self, function: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]], title: str,
                  inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:  # fmt: skip
@@ -77,7 +78,7 @@ def open_rival(name: str, like: Runner, onnx: Path | None, *, allow_code: bool) 
         if onnx is None:
             raise UsageError("--against onnxruntime needs the ONNX model of the engine, and there is none beside it",
                              hint="name it: --fallback model.onnx")  # fmt: skip
-        return open_onnx(onnx, like.profiles)
+        return open_onnx(onnx, like.profiles, like.values)
     if kind != "pytorch" or target.count(":") != 1:
         raise UsageError(f"--against {name}: expected one of {', '.join(KINDS)}", hint=did_you_mean(kind, KINDS))
     if not allow_code:

@@ -34,17 +34,19 @@ class Runner(Protocol):
         inputs: name, dtype, shape.
         outputs: likewise.
         profiles: ranges that the inputs may have; empty: no limits known.
+        values: per profile, ranges of the values of inputs that decide shapes; empty: there are none, or nobody knows.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     profiles: tuple[Profile, ...]
+    values: tuple[Profile, ...]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs for one batch, host to host.
 
         Raises:
-            UsageError: an unknown or missing input, a wrong dtype, a shape outside the profiles.
+            UsageError: an unknown or missing input, a wrong dtype, a shape or values outside the profiles.
         """
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
@@ -55,7 +57,7 @@ class Runner(Protocol):
             fill: gets arrays of these shapes and the inputs' types, to write every element of.
 
         Raises:
-            UsageError: a shape outside the profiles.
+            UsageError: a shape or values outside the profiles.
         """
 
     def describe(self) -> str:
@@ -77,19 +79,20 @@ class Runner(Protocol):
 class OnnxRunner:
     """ONNX Runtime on the CPU."""
 
-    def __init__(self, session: Session, allowed: tuple[Profile, ...] = ()) -> None:
+    def __init__(self, session: Session, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> None:
         self._session = session
-        self.inputs, self.outputs, self.profiles = session.inputs, session.outputs, allowed
+        self.inputs, self.outputs, self.profiles, self.values = session.inputs, session.outputs, allowed, values
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
-        return self._session.run(checks.fitting(feeds, self.inputs, self.profiles))
+        return self._session.run(checks.fitting(feeds, self.inputs, self.profiles, self.values))
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
         profiles.choose(self.profiles, shapes)
         feeds = {info.name: np.empty(shapes[info.name], dtypes.numpy_type(info.dtype)) for info in self.inputs}
         fill(feeds)
+        profiles.choose(self.profiles, shapes, self.values, checks.held(feeds, self.values))
         return self._session.run(feeds)
 
     def describe(self) -> str:
@@ -135,11 +138,12 @@ class EngineRunner:
         self._tray = Tray(model)
         self.replays = False
         """Whether the last run came from a CUDA graph."""
-        self.inputs, self.outputs, self.profiles = model.inputs, model.outputs, model.profiles
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self.profiles, self.values = model.profiles, model.values
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
-        self._tray.fill(checks.fitting(feeds, self.inputs, self.profiles))
+        self._tray.fill(checks.fitting(feeds, self.inputs, self.profiles, self.values))
         return self._run()
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
@@ -226,17 +230,18 @@ class EngineRunner:
         return self._shared
 
 
-def open_onnx(model: Path, allowed: tuple[Profile, ...] = ()) -> OnnxRunner:
+def open_onnx(model: Path, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> OnnxRunner:
     """An ONNX file on ONNX Runtime.
 
     Args:
         model: the file.
         allowed: ranges of shapes to hold it to, as the engine that it stands for would.
+        values: likewise, of the values of inputs that decide shapes.
 
     Raises:
         SourceError: it cannot be loaded.
     """
-    return OnnxRunner(onnxruntime.session(model), allowed)
+    return OnnxRunner(onnxruntime.session(model), allowed, values)
 
 
 def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore) -> EngineRunner:
@@ -292,4 +297,4 @@ def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
     if typed is None:
         raise EnvironmentProblem(f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
                                  hint="give the typed .onnx file that it was built from")  # fmt: skip
-    return open_onnx(typed, facts.profiles if facts else ())
+    return open_onnx(typed, facts.profiles, facts.values) if facts else open_onnx(typed)

@@ -43,9 +43,17 @@ class Sidecar:
     @property
     def profiles(self) -> tuple[Mapping[str, ShapeRange], ...]:
         """Optimization profiles, by input."""
+        return self._ranges("profiles")
+
+    @property
+    def values(self) -> tuple[Mapping[str, ShapeRange], ...]:
+        """Per profile, ranges of the values of inputs that decide shapes."""
+        return self._ranges("values")
+
+    def _ranges(self, key: str) -> tuple[Mapping[str, ShapeRange], ...]:
         return tuple(
             {name: ShapeRange(*(tuple(bounds[bound]) for bound in ("min", "opt", "max"))) for name, bounds in p.items()}
-            for p in self.facts.get("profiles", [])
+            for p in self.facts.get(key, [])
         )
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from trtconv.adapters import tensorrt
 from trtconv.adapters.cuda import Graph, Stream
 from trtconv.adapters.tensorrt_api import TrtIExecutionContext
-from trtconv.backends import dtypes, profiles
+from trtconv.backends import checks, dtypes, profiles
 from trtconv.backends.engine import Engine
 from trtconv.backends.memory import Growing
 from trtconv.backends.tray import Form, Tray
-from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.errors import EnvironmentProblem, UsageError
 
 _CHANGES = 64  # TensorRT-RTX keeps 0.1 MB of host memory for each, as long as the context lives
 
@@ -142,7 +142,7 @@ class Slot:
         self.form = ()  # until it is done: a failure on the way leaves no half-made slot
         self._changes += 1
         self._drop_graph()
-        self._choose_profile({name: shape for name, shape, _ in form}, stream)
+        self._choose_profile({name: shape for name, shape, _ in form}, tray, stream)
         for name, shape, _ in form:
             self._place(name, shape)
             if name in self._host:  # its values decide shapes
@@ -151,16 +151,28 @@ class Slot:
                 raise self.engine.failure(f"input {name!r} cannot have shape {list(shape)}")
         self.outputs = {}
         for info in self.engine.outputs:
-            self._place_output(info.name, tuple(self.context.get_tensor_shape(info.name)))
+            self._place_output(info.name, self._output_shape(info.name, form, tray))
         self.form = form
 
-    def _choose_profile(self, shapes: dict[str, tuple[int, ...]], stream: Stream) -> None:
-        wanted = profiles.choose(self.engine.profiles, shapes)
+    def _choose_profile(self, shapes: dict[str, tuple[int, ...]], tray: Tray, stream: Stream) -> None:
+        values = self.engine.values
+        wanted = profiles.choose(self.engine.profiles, shapes, values, checks.held(tray.arrays, values))
         if wanted != self._profile:
             if not self.context.set_optimization_profile_async(wanted, stream.handle):
                 raise self.engine.failure(f"profile {wanted} cannot be chosen")
             stream.synchronize()
             self._profile = wanted
+
+    def _output_shape(self, name: str, form: Form, tray: Tray) -> tuple[int, ...]:
+        try:
+            return tuple(self.context.get_tensor_shape(name))
+        except ValueError:  # the bindings' word for a shape that TensorRT cannot find
+            held = checks.held(tray.arrays, self.engine.values)
+            given = ", ".join(f"{each} of shape {list(shape)}"
+                              + (f" that holds {list(held[each])}" if each in held else "")
+                              for each, shape, _ in form)  # fmt: skip
+            problem = self.engine.failure(f"output {name!r} has no shape with {given}")
+            raise UsageError(problem.message, hint="give shapes and values that go together") from None
 
     def _place_output(self, name: str, shape: tuple[int, ...]) -> None:
         if all(dim >= 0 for dim in shape):

@@ -12,10 +12,19 @@ from trtconv.core.records import TensorInfo
 _SEED = 0
 
 
-def feeds(inputs: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Floating-point values uniform in [-1, 1), signed integers in -128..127, unsigned in 0..255, booleans 0 or 1."""
+def feeds(
+    inputs: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]], deciding: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """Floating-point values uniform in [-1, 1), signed integers in -128..127, unsigned in 0..255, booleans 0 or 1.
+
+    Args:
+        inputs: of the model.
+        shapes: of the inputs.
+        deciding: values of inputs that decide shapes: nothing is random in these.
+    """
     generator = np.random.default_rng(_SEED)
-    return {info.name: _values(generator, info, shapes[info.name]) for info in inputs}
+    return {info.name: np.array(deciding[info.name], dtypes.numpy_type(info.dtype)).reshape(shapes[info.name])
+            if info.name in deciding else _values(generator, info, shapes[info.name]) for info in inputs}  # fmt: skip
 
 
 def _values(generator: np.random.Generator, info: TensorInfo, shape: tuple[int, ...]) -> np.ndarray:

@@ -112,6 +112,7 @@ class FeedSpec:
         names: path per input, instead of ``path``, when each input has a file of its own.
         call: function ``module:name`` that returns the samples, instead of files: one array, or arrays by input.
         allow_code: whether it may be called.
+        values: of inputs that decide shapes, where the data do not give them: a number for every element.
     """
 
     path: Path | None = None
@@ -121,6 +122,7 @@ class FeedSpec:
     names: Mapping[str, Path] = field(default_factory=dict)
     call: str = ""
     allow_code: bool = False
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

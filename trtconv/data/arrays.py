@@ -45,13 +45,18 @@ class Array:
         return replace(self, shape=(1, *self.shape)) if len(self.shape) == rank - 1 else self
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Samples by number. Values are mapped where the file has them as they are, else read once and kept."""
-        if self._values is None:
-            self._values = self._mapped() if self.offset is not None else _read(self).reshape(self.shape)
+        """Samples by number."""
+        values = self.all()
         first, last = int(numbers[0]), int(numbers[-1])
         in_a_row = last - first + 1 == len(numbers)
-        chosen: np.ndarray = self._values[first : last + 1] if in_a_row else self._values[numbers]
+        chosen: np.ndarray = values[first : last + 1] if in_a_row else values[numbers]
         return chosen
+
+    def all(self) -> np.ndarray:
+        """All values. They are mapped where the file has them as they are, else read once and kept."""
+        if self._values is None:
+            self._values = self._mapped() if self.offset is not None else _read(self).reshape(self.shape)
+        return self._values
 
     def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
         """Copy samples by number to an array of the same type; straight from the file where that can be.

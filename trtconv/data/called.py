@@ -18,6 +18,8 @@ from trtconv.data.arrays import Array
 def arrays(spec: FeedSpec, inputs: Sequence[TensorInfo]) -> dict[str, Array]:
     """Call the function once, without arguments, and take what it returns as the samples of every input.
 
+    Inputs whose values the spec has may be left out.
+
     Args:
         spec: ``call`` names it, ``module:name``.
         inputs: of the model.
@@ -29,12 +31,14 @@ def arrays(spec: FeedSpec, inputs: Sequence[TensorInfo]) -> dict[str, Array]:
         raise UsageError(f"the function {spec.call} is code, which runs only by your leave",
                          hint="add --allow-code if you trust it")  # fmt: skip
     returned = _returned(spec.call)
+    needed = [info.name for info in inputs if info.name not in spec.values]
     if not isinstance(returned, Mapping):
-        if len(inputs) > 1:
+        if len(needed) != 1:
             raise UsageError(f"{spec.call} returned one array, but the model has the inputs "
                              f"{', '.join(info.name for info in inputs)}", hint="return a dict of arrays")  # fmt: skip
-        returned = {inputs[0].name: returned}
-    return {info.name: _array(spec.call, returned, info) for info in inputs}
+        returned = {needed[0]: returned}
+    return {info.name: _array(spec.call, returned, info) for info in inputs
+            if info.name in needed or info.name in returned}  # fmt: skip
 
 
 def _returned(target: str) -> Any:

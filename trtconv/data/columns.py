@@ -186,19 +186,19 @@ def open_column(
         raise UsageError(f"no samples for input {info.name!r}; there are some for {', '.join(spec.names) or 'none'}",
                          hint=did_you_mean(info.name, spec.names) or "name a file for every input")  # fmt: skip
     alone = len(inputs) == 1 or info.name in spec.names
-    files = _files(path)
+    found = files(path)
     parts: list[Part] = []
-    for file in files:
+    for file in found:
         try:
             part = _part(file, info, alone, chain)
             Column(info, [part])
             parts.append(part)
         except UsageError as error:
-            if bad_file is None or len(files) == 1:
+            if bad_file is None or len(found) == 1:
                 raise
             bad_file(error)
     if not parts:
-        raise UsageError(f"{path}: none of its {len(files)} files can be used", hint="see the warnings above")
+        raise UsageError(f"{path}: none of its {len(found)} files can be used", hint="see the warnings above")
     return Column(info, parts)
 
 
@@ -207,9 +207,14 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)
 
 
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
+    """The files that a path, a folder or a glob names.
+
+    Raises:
+        UsageError: there are none.
+    """
     if path.is_dir():
-        found = [file for file in digests.files_under(path) if file.suffix.lower() in _PARTS]
+        found = [file for file in digests.files_under(path) if file.suffix.lower() in OPENINGS]
         if not found:
             raise UsageError(f"{path}: no .npy or .npz file in this folder, and no image", hint="check data.path")
         return found
@@ -225,10 +230,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def _part(path: Path, info: TensorInfo, alone: bool, chain: Chain | None) -> Part:
-    opening = _PARTS.get(path.suffix.lower())
+    opening = OPENINGS.get(path.suffix.lower())
     if opening is None:
         raise UsageError(f"{path}: cannot read samples from this kind of file",
-                         hint=f"use one of {', '.join(_PARTS)}")  # fmt: skip
+                         hint=f"use one of {', '.join(OPENINGS)}")  # fmt: skip
     part = opening(path, info, alone)
     if chain is not None:
         return _Prepared(part, chain)
@@ -266,7 +271,7 @@ def _image(path: Path, info: TensorInfo, alone: bool) -> Part:
     return _Image(path)
 
 
-_PARTS: Mapping[str, Callable[[Path, TensorInfo, bool], Part]] = {
+OPENINGS: Mapping[str, Callable[[Path, TensorInfo, bool], Part]] = {
     ".npz": _npz, ".npy": _npy, ".raw": _raw, ".bin": _raw, **dict.fromkeys(images.SUFFIXES, _image)}  # fmt: skip
 """How each kind of file is opened."""
 

@@ -13,7 +13,7 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import called, preprocess, scaling
+from trtconv.data import called, preprocess, scaling, whole
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.columns import BadSample, Column, open_column
 from trtconv.data.decoding import Decoders
@@ -25,11 +25,18 @@ class Feed:
     """Samples that were checked against a model's inputs by their headers; values are checked as they are read.
 
     ``len(feed)`` is the number of samples.
+
+    Attributes:
+        whole: inputs that hold no samples, with the values that they get with every batch.
+        assumed: names of those that the data do not give.
     """
 
-    def __init__(self, spec: FeedSpec, columns: Sequence[Column]) -> None:
+    def __init__(
+        self, spec: FeedSpec, columns: Sequence[Column], values: Mapping[str, np.ndarray], assumed: Sequence[str]
+    ) -> None:
         self._spec = spec
         self._columns = columns
+        self.whole, self.assumed = values, tuple(assumed)
         self._available = _common_length(columns)
         self._fixed = _fixed_batch(columns, len(self))
 
@@ -49,6 +56,7 @@ class Feed:
         """
         for rows in self.groups(size, seed):
             batch = {column.info.name: np.empty(column.shape(rows), column.dtype) for column in self._columns}
+            batch |= {name: np.empty_like(array) for name, array in self.whole.items()}
             self.read(rows, batch)
             yield batch
 
@@ -81,7 +89,8 @@ class Feed:
 
     def shapes(self, rows: np.ndarray) -> dict[str, tuple[int, ...]]:
         """Full shapes of the inputs for one of the groups, or for a part of it."""
-        return {column.info.name: column.shape(rows) for column in self._columns}
+        shapes = {column.info.name: column.shape(rows) for column in self._columns}
+        return shapes | {name: array.shape for name, array in self.whole.items()}
 
     @property
     def pictures(self) -> bool:
@@ -91,7 +100,8 @@ class Feed:
     @property
     def recipe(self) -> scaling.Recipe | None:
         """How a GPU makes the samples of decoded pictures; None where that cannot be."""
-        return scaling.recipe(preprocess.prepare(self._spec.preprocess)) if self.pictures else None
+        alone = self.pictures and not self.whole
+        return scaling.recipe(preprocess.prepare(self._spec.preprocess)) if alone else None
 
     def send(self, rows: np.ndarray, target: Any, decoders: Decoders) -> None:
         """Have a GPU make samples; see ``Decoders.send``.
@@ -117,6 +127,8 @@ class Feed:
                 column.read(rows, into[column.info.name])
             else:
                 column.decode(rows, into[column.info.name], decoders)
+        for name, array in self.whole.items():
+            np.copyto(into[name], array)
 
     @property
     def first_file(self) -> Path:
@@ -150,12 +162,15 @@ class Feed:
 
     def digest(self) -> str:
         """SHA-256 over the files read and everything in the spec that chooses among their samples."""
+        beside = {"whole": {name: array.tolist() for name, array in self.whole.items()}} if self.whole else {}
         if self._spec.call:
-            return digests.of_value({"values": [_digest(column) for column in self._columns], "samples": len(self)})
+            values = [_digest(column) for column in self._columns]
+            return digests.of_value({"values": values, "samples": len(self), **beside})
         files = sorted({part.path for column in self._columns for part in column.parts})
         return digests.of_value({"files": [digests.of_file(path) for path in files],
                                  "inputs": [column.info.name for column in self._columns],
-                                 "preprocess": list(self._spec.preprocess), "samples": len(self)})  # fmt: skip
+                                 "preprocess": list(self._spec.preprocess), "samples": len(self), **beside}
+                                )  # fmt: skip
 
     def _chosen(self, seed: int | None) -> np.ndarray:
         if seed is None or len(self) == self._available:
@@ -166,7 +181,7 @@ class Feed:
 def open_feed(
     spec: FeedSpec, inputs: tuple[TensorInfo, ...], bad_file: Callable[[UsageError], None] | None = None
 ) -> Feed:
-    """Find the samples for a model's inputs.
+    """Find the samples for a model's inputs, and the values of those that hold none (see ``core.whole``).
 
     A function's samples are held in memory; preprocessing is its own affair.
     A folder or glob is read in the order of its file names; a file whose array lacks the first dimension is one sample.
@@ -181,11 +196,18 @@ def open_feed(
         UsageError: missing file or key, wrong shape or type, unknown preprocessing.
     """
     chain = preprocess.prepare(spec.preprocess)
-    skip = bad_file if len(inputs) == 1 and not spec.labels else None
-    if spec.call:
-        held = called.arrays(spec, inputs)
-        return Feed(spec, [Column(info, [held[info.name]]) for info in inputs])
-    return Feed(spec, [open_column(spec, info, inputs, chain, skip) for info in inputs])
+    held = called.arrays(spec, inputs) if spec.call else None
+    values, assumed = whole.values(spec, inputs, held)
+    rest = [info for info in inputs if info.name not in values]
+    if values and not rest:
+        raise UsageError(f"input {next(iter(values))!r} holds no samples, and there is no other input",
+                         hint="trtconv bench measures such a model")  # fmt: skip
+    skip = bad_file if len(rest) == 1 and not spec.labels else None
+    if held is not None:
+        columns = [Column(info, [held[info.name]]) for info in rest]
+    else:
+        columns = [open_column(spec, info, rest, chain, skip) for info in rest]
+    return Feed(spec, columns, values, assumed)
 
 
 def _digest(column: Column) -> str:

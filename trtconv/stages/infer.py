@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,8 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     from trtconv.data import writers
 
     work = _Work(request, runner, emit)
-    groups = list(work.feed.groups(request.batch or profiles.usual_batch(runner.inputs, runner.profiles) or _BATCH))
+    usually = profiles.usual_batch(runner.inputs, runner.profiles, runner.values)
+    groups = list(work.feed.groups(request.batch or usually or _BATCH))
     usual, other = work.feed.usual(groups)
     clock = time.monotonic
     begun = clock()
@@ -231,6 +232,7 @@ class _Work:
     """Samples to results, in any thread."""
 
     def __init__(self, request: InferRequest, runner: Runner, emit: Emit) -> None:
+        from trtconv.backends import profiles
         from trtconv.data import postprocess
         from trtconv.data.feeds import open_feed
 
@@ -238,7 +240,10 @@ class _Work:
         self.skipped: list[str] = []
         self.decoders: Decoders | None = None
         self.made = False
-        self.feed = open_feed(request.data, runner.inputs, None if request.strict else self.skip)
+        data = replace(request.data, values={**profiles.optimum(runner.values), **request.data.values})
+        self.feed = open_feed(data, runner.inputs, None if request.strict else self.skip)
+        for name in self.feed.assumed:
+            emit(Message(f"input {name!r} is not given: it holds {list(data.values[name])}, the optimum of its values"))
         self.labels = self.feed.labels()
         names = [info.name for info in runner.outputs]
         self.chain = postprocess.prepare(request.postprocess, names, allow_code=request.allow_code)

@@ -17,8 +17,10 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    parse_profile,
 )
 from trtconv.core.errors import Interrupted, UsageError
+from trtconv.core.records import ShapeRange
 
 
 @click.command()
@@ -45,6 +47,7 @@ from trtconv.core.errors import Interrupted, UsageError
 @click.option("--tune", is_flag=True, help="Search contexts, depth and graph for the most throughput; prints the YAML.")
 @click.option("--max-latency", metavar="TIME", help="99th percentile that --tune may not exceed, such as 5ms.")
 @click.option("--against", multiple=True, metavar="RIVAL", help="Compare: onnxruntime, pytorch:module:function.")
+@click.option("--values", multiple=True, metavar="NAME=MINxOPTxMAX", help="Values that decide shapes, as in build.")
 @gate_option
 @engine_options
 @job_options
@@ -68,6 +71,7 @@ def bench(
     tune: bool,
     max_latency: str | None,
     against: tuple[str, ...],
+    values: tuple[str, ...],
     bounds: tuple[str, ...],
     as_json: bool,
     log_json: bool,
@@ -115,6 +119,7 @@ def bench(
         max_latency=None if max_latency is None else _seconds("--max-latency", max_latency),
         against=against,
         allow_code=options["allow_code"],
+        values=dict(map(_range, values)),
     )
 
     def measured() -> Any:
@@ -127,6 +132,11 @@ def bench(
         stop.reported = True
         raise stop
     _judge(gates, model.name, result, measured)
+
+
+def _range(text: str) -> tuple[str, ShapeRange]:
+    name, bounds = parse_profile(text, "--values")
+    return name, ShapeRange(*(tuple(bounds[bound]) for bound in ("min", "opt", "max")))
 
 
 def _gate(text: str) -> Any:

@@ -6,12 +6,15 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.names import did_you_mean
-from trtconv.core.records import FeedSpec
+from trtconv.core.records import FeedSpec, ShapeRange
+
+if TYPE_CHECKING:
+    from trtconv.backends.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class BenchRequest:
         against: what to compare with: ``onnxruntime``, ``pytorch:module:function``.
         allow_code: whether functions of the user's may be called.
         exports: files to write besides.
+        values: ranges of the values of inputs that decide shapes, for a model that does not know them itself.
     """
 
     model: Path
@@ -80,6 +84,7 @@ class BenchRequest:
     against: tuple[str, ...] = ()
     allow_code: bool = False
     exports: Exports = Exports()
+    values: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,5 +212,18 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
         with contextlib.closing(runner):
             if fell_back:
                 emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))
+            _give_values(runner, request)
             rules = changed(RULES[request.semantics], request.rules)
             return Bench(request, runner, rules, emit, ctrl_c).result(fell_back)
+
+
+def _give_values(runner: Runner, request: BenchRequest) -> None:
+    from trtconv.backends import profiles
+
+    if not request.values:
+        return
+    if runner.values:
+        raise UsageError(f"{request.model}: the engine has ranges of its own for the values of "
+                         f"{', '.join(runner.values[0])}", hint="leave --values out")  # fmt: skip
+    profiles.check_values(runner.inputs, (request.values,))
+    runner.values = (request.values,)

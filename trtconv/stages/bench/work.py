@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
@@ -42,7 +42,7 @@ class Bench:
         from trtconv.backends import profiles
 
         runner = self.runner
-        batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles) or 1,)
+        batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles, runner.values) or 1,)
         feeds = {batch: self.feeds(batch) for batch in batches}  # all of them first: a mistake costs no measurement
         rivals = [self.rival(name) for name in self.request.against]
         self.exportable(fell_back)
@@ -115,18 +115,37 @@ class Bench:
         return isinstance(self.runner, OnnxRunner)
 
     def feeds(self, batch: int) -> dict[str, np.ndarray]:
-        """Inputs of one batch: the request's samples, or random ones."""
+        """Inputs of one batch: the request's samples, or random ones; the profile's values of what decides shapes."""
         from trtconv.backends import profiles, synthetic
         from trtconv.data.feeds import open_feed
 
-        shapes = profiles.shapes_at(self.runner.inputs, self.runner.profiles, batch)
-        if self.request.data is None:
-            return synthetic.feeds(self.runner.inputs, shapes)
-        feed = open_feed(self.request.data, self.runner.inputs)
+        runner, data = self.runner, self.request.data
+        shapes = profiles.shapes_at(runner.inputs, runner.profiles, batch, runner.values)
+        known = profiles.optimum(runner.values, profiles.choose(runner.profiles, shapes))
+        if data is None:
+            self.require_values(known)
+            self.tell_assumed(known, known)
+            return synthetic.feeds(runner.inputs, shapes, known)
+        feed = open_feed(dataclasses.replace(data, values={**known, **data.values}), runner.inputs)
+        self.tell_assumed(known, feed.assumed)
         if len(feed) < batch:
             raise UsageError(f"a batch of {batch} was asked for, and there are {len(feed)} samples",
                              hint="measure smaller batches, or leave the data out for random inputs")  # fmt: skip
         return next(feed.batches(batch))
+
+    def require_values(self, known: Mapping[str, Sequence[int]]) -> None:
+        """An ONNX model does not say which inputs decide shapes; random numbers would give it any shapes."""
+        from trtconv.core import whole
+
+        unknown = sorted(whole.names(self.runner.inputs, known) - set(known)) if self.on_cpu else []
+        if unknown:
+            raise UsageError(f"the values of input {unknown[0]!r} may decide shapes, and nothing says them",
+                             hint=f"--values {unknown[0]}=MINxOPTxMAX says them, with a number for every element; so "
+                                  "does an engine, with its .json beside it")  # fmt: skip
+
+    def tell_assumed(self, known: Mapping[str, Sequence[int]], names: Iterable[str]) -> None:
+        """Values that nobody gave for this measurement."""
+        self.notes |= dict.fromkeys(f"input {name!r} holds {list(known[name])}, the optimum of its values" for name in names)
 
     def tuned(self, feeds: Mapping[int, dict[str, np.ndarray]]) -> tuple[dict[int, tuple[Rules, int]], str]:
         """The best rules and contexts for each batch, and the best of all as YAML."""

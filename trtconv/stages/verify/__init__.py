@@ -123,6 +123,7 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
         SourceError: a model cannot be read.
         EnvironmentProblem: an engine cannot run here and ``tolerate_missing_gpu`` is off.
     """
+    request = replace(request, data=_with_values(request))
     verdicts, reference_top1, samples = [], None, 0
     for label, path in request.candidates.items():
         try:
@@ -146,6 +147,17 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
         tuple(verdicts),
         tuple(_violations(request, reference_top1, verdicts)),
     )
+
+
+def _with_values(request: VerifyRequest) -> FeedSpec:
+    """The data, with the optimum of values that decide shapes: only engines say it, and every candidate needs it."""
+    from trtconv.backends import profiles, sidecar
+
+    values: dict[str, tuple[int, ...]] = {}
+    for path in request.candidates.values():
+        facts = sidecar.read(path)
+        values |= profiles.optimum(facts.values) if facts else {}
+    return replace(request.data, values={**values, **request.data.values})
 
 
 def _inside(request: VerifyRequest, path: Path, verdict: Verdict, emit: Emit) -> Verdict:
@@ -174,10 +186,12 @@ class _Race:
     """One candidate against the reference over all samples."""
 
     def __init__(self, request: VerifyRequest, label: str, runner: Any, emit: Emit) -> None:
+        from trtconv.backends import profiles
         from trtconv.data.feeds import open_feed
 
         self.request, self.label, self.runner, self.emit = request, label, runner, emit
-        self.feed = open_feed(request.data, runner.inputs)
+        data = replace(request.data, values={**profiles.optimum(runner.values), **request.data.values})
+        self.feed = open_feed(data, runner.inputs)
         self.samples = len(self.feed)
         self.truth = self.feed.labels()
         self.meters: dict[str, Any] = {}
@@ -190,10 +204,10 @@ class _Race:
     def verdict(self) -> Verdict:
         done = 0
         reference = _Reference(self.request)
-        for feeds in self.feed.batches(self.request.batch):
-            count = len(next(iter(feeds.values())))
-            self._add(reference.outputs(feeds, done, count), self.runner.run(feeds), done, count)
-            done += count
+        size = self.request.batch  # samples of one shape come together, whatever their order
+        for rows, feeds in zip(self.feed.groups(size), self.feed.batches(size), strict=True):
+            self._add(reference.outputs(feeds, rows), self.runner.run(feeds), rows)
+            done += len(rows)
             self.emit(Progress(f"comparing {self.label}", done, self.samples, "samples"))
         reference.close()
         outputs = tuple(meter.comparison() for meter in self.meters.values())
@@ -205,8 +219,8 @@ class _Race:
             self._share(self.agreeing) if self.classified else None,
         )
 
-    def _add(self, wanted: dict[str, Any], got: dict[str, Any], start: int, count: int) -> None:
-        from trtconv.data.compare import OutputMeter, classes
+    def _add(self, wanted: dict[str, Any], got: dict[str, Any], rows: Any) -> None:
+        from trtconv.data.compare import OutputMeter
 
         for name, reference in wanted.items():
             if name not in got:
@@ -221,16 +235,24 @@ class _Race:
                     hint="compare models of the same network and layout",
                 )
             self.meters.setdefault(name, OutputMeter(name)).add(reference, got[name])
-        named = ((classes(got[name]), classes(reference)) for name, reference in wanted.items())
-        predicted, expected = next((pair for pair in named if pair[0] is not None), (None, None))
-        if predicted is None or expected is None:
+        self._classify(wanted, got, rows)
+
+    def _classify(self, wanted: dict[str, Any], got: dict[str, Any], rows: Any) -> None:
+        from trtconv.data.compare import classes, require_classes
+
+        count = len(rows)
+        for name, reference in wanted.items():
+            predicted, expected = classes(got[name], count), classes(reference, count)
+            if predicted is None or expected is None:
+                continue
+            self.classified += count
+            self.agreeing += int((predicted == expected).sum())
+            if self.truth is not None:
+                truth = self.truth[rows]
+                require_classes(truth, reference.shape[-1])
+                self.right += int((predicted == truth).sum())
+                self.reference_right += int((expected == truth).sum())
             return
-        self.classified += count
-        self.agreeing += int((predicted == expected).sum())
-        if self.truth is not None:
-            truth = self.truth[start : start + count]
-            self.right += int((predicted == truth).sum())
-            self.reference_right += int((expected == truth).sum())
 
     def _share(self, count: int) -> float:
         if not self.classified:
@@ -252,17 +274,17 @@ class _Reference:
         self.runner = None if stored else _open(self.path)
         self.arrays = dict(np.load(self.path)) if stored else {}
 
-    def outputs(self, feeds: dict[str, Any], start: int, count: int) -> dict[str, Any]:
+    def outputs(self, feeds: dict[str, Any], rows: Any) -> dict[str, Any]:
         if self.runner is not None:
             outputs: dict[str, Any] = self.runner.run(feeds)
             return outputs
-        short = [name for name, array in self.arrays.items() if len(array) < start + count]
+        short = [name for name, array in self.arrays.items() if len(array) <= rows.max()]
         if short:
             raise UsageError(
                 f"{self.path}: {short[0]!r} has fewer samples than the data",
                 hint="make the reference from the same data",
             )
-        return {name: array[start : start + count] for name, array in self.arrays.items()}
+        return {name: array[rows] for name, array in self.arrays.items()}
 
     def close(self) -> None:
         if self.runner is not None:
