@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.records import Comparison
 
 
@@ -28,7 +29,15 @@ class OutputMeter:
     finite: bool = True
 
     def add(self, reference: NDArray[np.generic], candidate: NDArray[np.generic]) -> None:
-        """Add one batch; both arrays have the same shape."""
+        """Add one batch; both arrays have the same shape.
+
+        Raises:
+            ConversionError: they hold no numbers.
+        """
+        if not {reference.dtype.kind, candidate.dtype.kind}.isdisjoint("OUS"):
+            raise ConversionError(f"output {self.output!r} holds texts, which are not compared; TensorRT has none",
+                                  hint="leave it out: --output-name, or convert: {outputs: [...]} in a job"
+                                  )  # fmt: skip
         wanted = np.asarray(reference, dtype=np.float64).ravel()
         got = np.asarray(candidate, dtype=np.float64).ravel()
         usable = np.isfinite(wanted) & np.isfinite(got)
@@ -63,10 +72,24 @@ def _decibels(signal: float, error: float) -> float:
     return float(10 * np.log10(signal / error)) if signal else float("-inf")
 
 
-def classes(output: NDArray[np.generic]) -> NDArray[np.int64] | None:
+def classes(output: NDArray[np.generic], samples: int) -> NDArray[np.int64] | None:
     """The largest entry per sample of an output of shape [samples, classes]; None for any other shape."""
-    flat = output.reshape(len(output), -1) if output.ndim >= 2 else output
-    if output.ndim < 2 or output.size // max(len(output), 1) != output.shape[-1] or output.shape[-1] < 2:
+    if output.ndim < 2 or len(output) != samples or output.dtype.kind in "OUS":
+        return None
+    flat = output.reshape(samples, -1)
+    if flat.shape[1] != output.shape[-1] or output.shape[-1] < 2:
         return None
     best: NDArray[np.int64] = np.argmax(flat, axis=1).astype(np.int64)
     return best
+
+
+def require_classes(labels: NDArray[np.int64], count: int) -> None:
+    """Labels must be numbers of classes, 0 to ``count`` - 1.
+
+    Raises:
+        UsageError: naming one that is not.
+    """
+    strange = labels[(labels < 0) | (labels >= count)]
+    if strange.size:
+        raise UsageError(f"label {strange[0]} is no class: the model has {count}, numbered from 0 to {count - 1}",
+                         hint="number the labels from 0 on, in the order of the model's classes")  # fmt: skip

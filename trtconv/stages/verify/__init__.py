@@ -267,24 +267,26 @@ class _Reference:
     """The reference's outputs per batch: stored ones, or those of a model that runs along."""
 
     def __init__(self, request: VerifyRequest) -> None:
-        import numpy as np
+        from trtconv.data.arrays import npz_keys, open_npz_member
 
         self.path = request.reference
         stored = self.path.suffix == ".npz"
         self.runner = None if stored else _open(self.path)
-        self.arrays = dict(np.load(self.path)) if stored else {}
+        self.arrays = {key: open_npz_member(self.path, key) for key in npz_keys(self.path)} if stored else {}
+        if stored and not (self.arrays and all(array.shape for array in self.arrays.values())):
+            raise UsageError(f"{self.path}: no outputs of samples in it", hint="store an array per output of the model")
 
     def outputs(self, feeds: dict[str, Any], rows: Any) -> dict[str, Any]:
         if self.runner is not None:
             outputs: dict[str, Any] = self.runner.run(feeds)
             return outputs
-        short = [name for name, array in self.arrays.items() if len(array) <= rows.max()]
+        short = [name for name, array in self.arrays.items() if array.shape[0] <= rows.max()]
         if short:
             raise UsageError(
                 f"{self.path}: {short[0]!r} has fewer samples than the data",
                 hint="make the reference from the same data",
             )
-        return {name: array[rows] for name, array in self.arrays.items()}
+        return {name: array.rows(rows) for name, array in self.arrays.items()}
 
     def close(self) -> None:
         if self.runner is not None:

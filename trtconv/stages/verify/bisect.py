@@ -14,13 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import FeedSpec, KeepRules
-from trtconv.data.compare import OutputMeter, classes
+from trtconv.data.compare import OutputMeter, classes, require_classes
 from trtconv.data.feeds import open_feed
 from trtconv.graph import editing, lowering, model_io, types
 from trtconv.stages.verify.tensors import overflows_of
@@ -151,8 +149,10 @@ class _Trial:
         self.model = model_io.load(request.model)
         editing.normalize(self.model)
         self.amax, self.ranges = _ranges(request)
-        self.batches = list(open_feed(request.data, model_io.interface(self.model)[0]).batches(request.batch))
-        self.truth = open_feed(request.data, model_io.interface(self.model)[0]).labels()
+        feed = open_feed(request.data, model_io.interface(self.model)[0])
+        self.batches = list(feed.batches(request.batch))
+        self.rows = list(feed.groups(request.batch))
+        self.truth = feed.labels()
         self.wanted = self._outputs(self.model)
         self._known: dict[tuple[str, tuple[str, ...]], str] = {}
         self.everything = [node.name for node in self.model.graph.node]
@@ -229,14 +229,17 @@ class _Trial:
     def _top1(self, outputs: Sequence[Mapping[str, Any]]) -> float:
         if self.truth is None:
             raise UsageError("a gate on accuracy needs labels", hint="give --labels")
-        predicted = [part for batch in outputs for part in [_classes(batch)] if part is not None]
-        if len(predicted) != len(outputs):
-            raise UsageError("no output has one row of classes per sample", hint="gate with --max-rel instead")
-        return 100.0 * float((np.concatenate(predicted) == self.truth).mean())
+        right = sum(_right(batch, self.truth[rows]) for batch, rows in zip(outputs, self.rows, strict=True))
+        return 100.0 * right / len(self.truth)
 
 
-def _classes(outputs: Mapping[str, Any]) -> Any:
-    return next((found for found in map(classes, outputs.values()) if found is not None), None)
+def _right(outputs: Mapping[str, Any], truth: Any) -> int:
+    for scores in outputs.values():
+        predicted = classes(scores, len(truth))
+        if predicted is not None:
+            require_classes(truth, scores.shape[-1])
+            return int((predicted == truth).sum())
+    raise UsageError("no output has one row of classes per sample", hint="gate with --max-rel instead")
 
 
 def _ranges(request: BisectRequest) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
