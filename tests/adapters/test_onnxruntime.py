@@ -82,3 +82,11 @@ def test_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         onnxruntime.version()
     assert "pip install" in caught.value.hint
+
+
+def test_sequences_are_refused() -> None:
+    text = NET.replace("(float16[batch, 2] y, int64[K] j)", "(seq(float[batch, 2]) parts)")
+    model = parser.parse_model(f"{text} {{ parts = SequenceConstruct(x, x) }}")
+    with pytest.raises(SourceError, match=r"'parts' is of type seq\(tensor\(float\)\)") as caught:
+        onnxruntime.session(model.SerializeToString())
+    assert "convert: {outputs: [...]}" in caught.value.hint

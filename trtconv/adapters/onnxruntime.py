@@ -33,6 +33,7 @@ class Session:
     def __init__(self, native: Any, label: str) -> None:
         self._native = native
         self._label = label
+        _require_tensors((*native.get_inputs(), *native.get_outputs()), label)
         self.inputs: tuple[TensorInfo, ...] = _infos(native.get_inputs())
         self.outputs: tuple[TensorInfo, ...] = _infos(native.get_outputs())
         self._names = [info.name for info in self.outputs]
@@ -184,6 +185,14 @@ def _from_runtime(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """The message in one line without the ``[ONNXRuntimeError] : 1 : FAIL :`` in front."""
     return _CODE.sub("", " ".join(str(error).split()))
+
+
+def _require_tensors(arguments: Iterable[Any], label: str) -> None:
+    other = next((a for a in arguments if not a.type.startswith("tensor(")), None)
+    if other is not None:
+        raise SourceError(f"{label}: {other.name!r} is of type {other.type}; a model takes and gives tensors here",
+                          hint="export the model without it (scikit-learn: zipmap=False), or leave it out: "
+                               "convert: {outputs: [...]}")  # fmt: skip
 
 
 def _infos(arguments: Iterable[Any]) -> tuple[TensorInfo, ...]:
