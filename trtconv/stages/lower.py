@@ -114,7 +114,7 @@ def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
         if rules:
             emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
     if done.plan is not None and not done.plan.weighted:
-        emit(Message(f"{request.precision}: no operator of {request.model} can be quantized", "warning"))
+        emit(Message(f"{request.precision}: no operator of the model can be quantized", "warning"))
     return done
 
 
