@@ -89,6 +89,7 @@ def test_broken_jobs_and_models(case, trtconv, tmp_path):
         (["convert", "modle.onnx", "-o", "x.onnx"], 2, "did you mean 'model.onnx'?"),
         (["convert", "model.onnx", "-o", "x.onnx", "--opset", "99"], 2, "--opset: convert.opset: input should be less"),
         (["convert", "model.onnx", "-o", "x.onnx", "--input", "x"], 2, None),
+        (["convert", "model.onnx", "-o", "x.onnx", "--input", "z:1,4"], 2, "next: choose one of x"),
         (["lower", "model.onnx", "-o", "x.onnx"], 2, "needs --precision"),
         (["lower", "model.onnx", "-o", "x.onnx", "--precision", "fp61"], 2, "did you mean 'fp16'?"),
         (["lower", "model.onnx", "-o", "x.onnx", "--precision", "int8"], 2, "needs a calibrate section"),

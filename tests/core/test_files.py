@@ -81,3 +81,9 @@ def test_durations(text, seconds):
 def test_nearest_names_ignore_case():
     assert names.did_you_mean("FP61", ["fp16", "int8"]) == "did you mean 'fp16'?"
     assert names.did_you_mean("zzz", ["fp16"]) == ""
+
+
+def test_a_choice_is_never_left_open():
+    assert names.choice("fp61", ["fp16", "int8"]) == "did you mean 'fp16'?"
+    assert names.choice("zz", ["fp16", "int8"]) == "choose one of fp16, int8"
+    assert names.choice("zz", []) == "leave it out"

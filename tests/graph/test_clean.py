@@ -227,6 +227,30 @@ def test_inputs_that_are_no_tensors_are_named_with_their_node() -> None:
         check.require_tensors(model)
 
 
+@pytest.mark.parametrize(
+    ("outline", "said"),
+    [
+        ("(float[2] x) => (float[2] y) { y = Relu(q) }", r"tensor 'q' .*node '\w+' \(Relu\) reads it"),
+        ("(float[2] x) => (float[2] z) { y = Relu(x) }", r"tensor 'z' .*it is an output"),
+        ("(float[2] x) => () { y = Relu(x) }", "no outputs"),
+    ],
+)
+def test_models_that_lack_something_are_refused(outline: str, said: str) -> None:
+    model = build(outline)
+    clean.prepare(model)
+    with pytest.raises(ConversionError, match=said) as caught:
+        check.require_whole(model)
+    assert caught.value.hint
+
+
+def test_subgraphs_may_read_what_lies_around_them() -> None:
+    model = build("""(bool c, float[2] x) => (float[2] y) {
+        y = If(c) <then_branch = t () => (float[2] a) { a = Relu(x) },
+                   else_branch = e () => (float[2] b) { b = Neg(x) }> }""")
+    clean.prepare(model)
+    check.require_whole(model)
+
+
 def test_contradictions_are_reported_with_the_node() -> None:
     model = build("(float[N, 4] x) => (float[N, 2] y) { y = MatMul(x, w) }", {"w": np.ones((3, 2), np.float32)})
     clean.prepare(model)

@@ -11,7 +11,7 @@ import numpy as np
 from trtconv.adapters import graph_edit, graph_pb, graphdef, tensorflow
 from trtconv.adapters.frozen import FrozenGraph
 from trtconv.core.errors import UsageError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import choice
 from trtconv.core.records import SourceSpec, TensorInfo
 
 
@@ -29,7 +29,7 @@ class FixedInputs:
         for name, _ in spec.constants:
             if name not in kinds:
                 raise UsageError(f"source.constants: {spec.path} has no input {name!r}; it has {', '.join(kinds)}",
-                                 hint=did_you_mean(name, kinds))  # fmt: skip
+                                 hint=choice(name, kinds))  # fmt: skip
         self._values = {name: np.array(value, _numpy(kinds[name])) for name, value in spec.constants}
         self.inputs: tuple[TensorInfo, ...] = tuple(i for i in model.inputs if i.name not in self._values)
         self.outputs: tuple[TensorInfo, ...] = model.outputs

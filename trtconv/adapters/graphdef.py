@@ -11,7 +11,7 @@ from trtconv.adapters.frozen import Endpoint, Weight, public_dims
 from trtconv.adapters.graph_pb import Node, dtype_name
 from trtconv.core import magic
 from trtconv.core.errors import ConversionError, SourceError, UsageError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import choice
 from trtconv.core.records import Dim, InputSpec
 
 _TABLES = {"HashTable", "HashTableV2", "LookupTableFindV2", "LookupTableFind", "MutableHashTableV2"}
@@ -142,7 +142,7 @@ def with_shapes(graph: Any, inputs: Iterable[Endpoint], specs: Iterable[InputSpe
     for name in asked.keys() - {endpoint.name for endpoint in endpoints}:
         there = [endpoint.name for endpoint in endpoints]
         raise UsageError(f"inputs: the model has no input {name!r}; it has {', '.join(there)}",
-                         hint=did_you_mean(name, there))  # fmt: skip
+                         hint=choice(name, there))  # fmt: skip
     nodes = {node.name: node for node in graph.node}
     changed = [_shaped(nodes[e.node], e, _own_shape(asked.get(e.name))) for e in endpoints]
     if any(asked.values()):

@@ -16,7 +16,7 @@ import numpy as np
 from trtconv.adapters import graph_pb, graphdef, tensorflow_freeze
 from trtconv.adapters.frozen import Endpoint, FrozenGraph, public_dims
 from trtconv.core.errors import EnvironmentProblem, MissingPackage, SourceError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import choice
 from trtconv.core.records import TensorInfo
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -295,7 +295,7 @@ def _signature(path: Path, asked: str, offered: Iterable[str]) -> str:
         return asked
     listed = ", ".join(names) or "none"
     if asked:
-        raise SourceError(f"{path}: no signature {asked!r}; it has {listed}", hint=did_you_mean(asked, names))
+        raise SourceError(f"{path}: no signature {asked!r}; it has {listed}", hint=choice(asked, names))
     if "serving_default" in names:
         return "serving_default"
     if len(names) != 1:

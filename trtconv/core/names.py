@@ -17,3 +17,9 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     """A sentence such as ``did you mean 'fp16'?``, or an empty string."""
     hits = nearest(wrong, valid)
     return f"did you mean {hits[0]!r}?" if hits else ""
+
+
+def choice(wrong: str, valid: Iterable[str]) -> str:
+    """What to do where a name is none of those listed: the nearest, or one of them; never an empty string."""
+    names = list(valid)
+    return did_you_mean(wrong, names) or (f"choose one of {', '.join(names)}" if names else "leave it out")

@@ -89,6 +89,26 @@ def require_tensors(model: onnx.ModelProto) -> None:
                               hint="export the model with a tensor in its place: TensorRT takes tensors")  # fmt: skip
 
 
+def require_whole(model: onnx.ModelProto) -> None:
+    """Fail on a model that computes nothing, or from something that nobody gives.
+
+    Raises:
+        ConversionError: it names the tensor that is missing, and the node that reads it.
+    """
+    graph = model.graph
+    if not graph.output:
+        raise ConversionError("the model has no outputs", hint="export it again with its outputs declared")
+    sparse = {tensor.values.name for tensor in graph.sparse_initializer}
+    missing = [name for name in editing.captured(graph) if name not in sparse]
+    if not missing:
+        return
+    name = missing[0]
+    reader = next((node for node in graph.node if name in editing.reads(node)), None)
+    where = f"node {editing.label(reader)!r} ({reader.op_type}) reads it" if reader else "it is an output"
+    raise ConversionError(f"tensor {name!r} is neither an input, nor a constant, nor made by a node; {where}",
+                          hint="the ONNX file is damaged: export it again")  # fmt: skip
+
+
 def _remedy(op: str, why: str, *, suggest: bool) -> str:
     """What to do; names of a converter's source are no misspelt names of ONNX, so none is suggested for them."""
     if "from opset" in why:

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from trtconv.core.errors import UsageError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import choice
 from trtconv.graph import editing
 
 
@@ -42,7 +42,7 @@ def inputs_first(model: onnx.ModelProto, names: Iterable[str]) -> None:
     values = {value.name: value for value in model.graph.input}
     for name in names:
         if name not in values:
-            raise UsageError(f"inputs: the model has no input {name!r}", hint=did_you_mean(name, values))
+            raise UsageError(f"inputs: the model has no input {name!r}", hint=choice(name, values))
         dims = values[name].type.tensor_type.shape.dim
         require_channels(name, len(dims))
         inside = fresh.fresh(f"{name}_channels_last")

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from trtconv.core.errors import SourceError, UsageError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import choice
 from trtconv.core.records import Dim, InputSpec
 from trtconv.graph import check, editing
 
@@ -27,7 +27,7 @@ def set_shapes(model: onnx.ModelProto, specs: Iterable[InputSpec]) -> None:
     for spec in specs:
         if spec.name not in table:
             raise UsageError(f"inputs: the model has no input {spec.name!r}; it has {', '.join(table)}",
-                             hint=did_you_mean(spec.name, table))  # fmt: skip
+                             hint=choice(spec.name, table))  # fmt: skip
         if spec.shape is not None:
             _set_shape(table[spec.name], spec.shape)
             del model.graph.value_info[:]
@@ -89,7 +89,7 @@ def keep_outputs(model: onnx.ModelProto, names: Iterable[str]) -> None:
             valid = [*outputs, *editing.producers(model.graph)]
             raise SourceError(f"no output or tensor {name!r}; the outputs are "
                               f"{', '.join(value.name for value in model.graph.output)}",
-                              hint=did_you_mean(name, valid) or "choose one of them")  # fmt: skip
+                              hint=choice(name, valid))  # fmt: skip
         chosen.append(onnx.ValueInfoProto.FromString(outputs[name].SerializeToString()))
     del model.graph.output[:]
     model.graph.output.extend(chosen)

@@ -189,6 +189,7 @@ def _from_onnx(request: ConvertRequest, emit: Emit) -> _Work:
     clean.prepare(model)
     check.require_onnx(model, plugins=True)
     check.require_tensors(model)
+    check.require_whole(model)
     plugins = sorted({node.op_type for node, _ in check.foreign_nodes(model)})
     for op in plugins:
         emit(Message(f"operator {op} is not of ONNX: TensorRT needs a plugin for it", "warning"))
