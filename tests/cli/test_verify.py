@@ -57,3 +57,10 @@ def test_what_bisect_needs(folder, arguments, message):
     done = trtconv("verify", "model.onnx", *arguments, folder=folder)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_samples_of_a_glob(folder):
+    np.save(folder / "x2.npy", np.full((3, 8), 0.5, np.float32))
+    done = trtconv("verify", "model.onnx", "model.onnx", "--data", "x*.npy", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verify"]["samples"] == 23

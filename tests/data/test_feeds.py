@@ -57,6 +57,14 @@ def test_a_folder_or_glob_of_single_samples_and_stacks(tmp_path: Path, images: n
     np.testing.assert_array_equal(read(FeedSpec(path, samples=3), IMAGE, size=2, seed=5)["image"].shape, (3, 2, 3))
 
 
+def test_a_name_with_the_signs_of_globs(tmp_path: Path, images: np.ndarray) -> None:
+    np.save(tmp_path / "a[1].npy", images[:2])
+    np.save(tmp_path / "a1.npy", images[2:])
+    np.testing.assert_array_equal(read(FeedSpec(tmp_path / "a[1].npy"), IMAGE)["image"], images[:2])
+    (tmp_path / "a[1].npy").unlink()
+    np.testing.assert_array_equal(read(FeedSpec(tmp_path / "a[1].npy"), IMAGE)["image"], images[2:])
+
+
 def test_a_file_per_input(tmp_path: Path, images: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", images)
     np.save(tmp_path / "b.npy", np.arange(7))

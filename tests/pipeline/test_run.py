@@ -126,6 +126,17 @@ def test_only_what_depends_on_a_change_runs(line, tmp_path):
     assert (line.layout.folder / "second").read_text() == "A?B"
 
 
+def test_a_change_is_seen_in_a_file_with_the_signs_of_globs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTCONV_CACHE", "off")
+    monkeypatch.setitem(nodes.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
+    source, made = tmp_path / "net[1].txt", tmp_path / "out" / "made"
+    node = Node("one", "join", lambda _: Join((source,), made, ""), (made,), inputs={"source": source})
+    for text, status in (("a", "done"), ("a", "up to date"), ("A", "done")):
+        source.write_text(text)
+        assert run([node], Layout(tmp_path / "out", "job"), lambda _: None)[0].status == status
+    assert made.read_text() == "A"
+
+
 def test_same_bytes_again_stop_the_chain(line):
     line()
     assert line(force=["join"])[0] == ["first", "second"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.places import told
 
@@ -161,6 +162,15 @@ def existing(path: Path) -> Path:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"no such file or folder: {path}", hint=did_you_mean(path.name, beside) or "check the path")
     return path
+
+
+def existing_or_glob(path: Path) -> Path:
+    """The same for samples, which a glob may stand for.
+
+    Raises:
+        UsageError: see ``existing``.
+    """
+    return path if is_glob(path) else existing(path)
 
 
 def job_from(values: Mapping[str, tuple[str, Any]], name: str, folder: Path) -> Any:

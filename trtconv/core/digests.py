@@ -29,6 +29,11 @@ def of_value(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def is_glob(path: Path) -> bool:
+    """Whether a path stands for the files whose names match it; one that is there stands for itself."""
+    return any(mark in path.name for mark in "*?[") and not path.exists()
+
+
 def files_under(path: Path) -> list[Path]:
     """All files below a folder, sorted by name; a file stands for itself."""
     if path.is_file():

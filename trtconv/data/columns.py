@@ -218,7 +218,7 @@ def files(path: Path) -> list[Path]:
         if not found:
             raise UsageError(f"{path}: no .npy or .npz file in this folder, and no image", hint="check data.path")
         return found
-    if any(sign in path.name for sign in "*?["):
+    if digests.is_glob(path):
         found = sorted(path.parent.glob(path.name))
         if not found:
             raise UsageError(f"{path}: no file matches", hint=f"look into {path.parent}")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from trtconv.core.digests import is_glob
 from trtconv.core.units import parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 
@@ -31,9 +32,8 @@ def _existing_model(path: Path, base: Path) -> Path:
 
 
 def _existing_or_glob(path: Path, base: Path) -> Path:
-    if any(mark in str(path) for mark in "*?["):
-        return _absolute(path, base)
-    return _existing(path, base)
+    full = _absolute(path, base)
+    return full if is_glob(full) else _existing(path, base)
 
 
 def _labels(labels: str, base: Path) -> str:

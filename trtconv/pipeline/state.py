@@ -108,7 +108,7 @@ class State:
         return self._versions[names]
 
     def _input(self, path: Path) -> str:
-        if any(mark in str(path) for mark in "*?["):
+        if digests.is_glob(path):
             return digests.of_value([[str(p), self.digest(p)] for p in sorted(path.parent.glob(path.name))])
         return self.digest(path)
 

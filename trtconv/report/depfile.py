@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from trtconv.core.digests import files_under
+from trtconv.core.digests import files_under, is_glob
 
 
 def depfile(targets: Iterable[Path], prerequisites: Iterable[Path]) -> str:
@@ -22,7 +22,7 @@ def depfile(targets: Iterable[Path], prerequisites: Iterable[Path]) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    if any(mark in str(path) for mark in "*?["):
+    if is_glob(path):
         return sorted(path.parent.glob(path.name))
     return files_under(path)
 

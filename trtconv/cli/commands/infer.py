@@ -12,7 +12,16 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import engine_options, existing, is_job, job_options, only_job, only_model, output_options
+from trtconv.cli.options import (
+    engine_options,
+    existing,
+    existing_or_glob,
+    is_job,
+    job_options,
+    only_job,
+    only_model,
+    output_options,
+)
 from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec
 
@@ -94,8 +103,7 @@ def infer(
 def _samples(data: Path | None) -> Iterator[Path | None]:
     """The samples' file; ``-`` is a .npy or .npz on standard input, kept in a file for as long as it is needed."""
     if data is None or str(data) != "-":
-        glob = data is not None and any(mark in data.name for mark in "*?[")
-        yield data if data is None or glob else existing(data)
+        yield None if data is None else existing_or_glob(data)
         return
     with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
         head = sys.stdin.buffer.read(4)

@@ -10,7 +10,15 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import existing, is_job, job_options, only_job, only_model, output_options
+from trtconv.cli.options import (
+    existing,
+    existing_or_glob,
+    is_job,
+    job_options,
+    only_job,
+    only_model,
+    output_options,
+)
 from trtconv.core.errors import AccuracyGateError, UsageError
 from trtconv.core.records import FeedSpec
 
@@ -88,7 +96,7 @@ def verify(
         reference,
         str(reference),
         {str(path): path for path in others},
-        FeedSpec(existing(data), labels),
+        FeedSpec(existing_or_glob(data), labels),
         batch,
         limits,
         max_accuracy_drop,
@@ -114,7 +122,7 @@ def _bisect_models(models: tuple[Path, ...], data: Path | None, labels: str, bat
         raise UsageError("bisect needs one FP32 ONNX model, --data FILE and --precision",
                          hint="trtconv verify model.onnx --bisect --precision fp16 --data samples.npz --max-rel 0.01"
                          )  # fmt: skip
-    feed = FeedSpec(existing(data), labels)
+    feed = FeedSpec(existing_or_glob(data), labels)
     return BisectRequest(
         existing(models[0]),
         feed,
