@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from trtconv.core import digests
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
-from trtconv.graph import placement
+from trtconv.graph import observe, placement
 from trtconv.stages.calibrate import CalibrateRequest, calibrate
 
 
@@ -97,6 +98,25 @@ def test_what_quantization_needs_is_measured_on_all_samples(folder, method, monk
     first = magnitudes(residual_cnn(), {"image": images(25)[:5]})
     for name in every.keys() - needed:
         assert first[name] * (1 - 1e-5) <= some[name] <= every[name] * (1 + 1e-5)
+
+
+def test_models_that_are_opened_at_once_do_not_mix(folder, monkeypatch):
+    """Each is the same model with outputs of its own for the time of its making."""
+    made, under_way, observed = [], [], observe.observed
+
+    def slow(network, *arguments):
+        under_way.append(1)
+        assert len(under_way) == 1
+        time.sleep(0.1)
+        made.append(len(onnx.ModelProto.FromString(observed(network, *arguments)).graph.output))
+        time.sleep(0.1)
+        under_way.clear()
+        return observed(network, *arguments)
+
+    np.savez(folder / "x.npz", image=images(48))
+    monkeypatch.setattr(observe, "observed", slow)
+    calibrate(request(folder), ignore)
+    assert len(made) == len(set(made)) == 2
 
 
 def test_the_sidecar_says_where_the_ranges_come_from(folder):

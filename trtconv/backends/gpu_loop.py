@@ -195,15 +195,14 @@ class _Race:
             self.origin.close()
 
     def loop(self, tell: Callable[[float], None]) -> None:
-        warm, until = self.limits.warmup * 1e3, (self.limits.warmup + self.limits.duration) * 1e3
+        until = (self.limits.warmup + self.limits.duration) * 1e3
         told, size = time.monotonic(), len(self.ring)
         while self.number < self.wanted + self.skipped or self.elapsed < until:
             if self.stop.is_set():
                 self.partial = True
                 break
             if self.number >= size:
-                self.collect(self.number % size)
-                self.skipped += self.elapsed < warm
+                self.skipped += not self.collect(self.number % size)
             for turn in self.ring[self.number % size]:
                 turn.lane.enqueue(turn.flight)
             self.number += 1
@@ -211,14 +210,16 @@ class _Race:
                 told = time.monotonic()
                 tell(self.elapsed / 1e3)
 
-    def collect(self, place: int) -> None:
-        """Wait for the queries of one turn and keep those after the warm-up."""
+    def collect(self, place: int) -> bool:
+        """Wait for the queries of one turn and keep those after the warm-up; whether all of them were."""
+        counted = len(self.counted)
         for turn in self.ring[place]:
             turn.lane.wait(turn.flight)
             query = turn.flight.query(self.origin, self.rules)
             if turn.flight.start.since(self.origin) >= self.limits.warmup * 1e3:
                 self.counted.append(query)
             self.elapsed = max(self.elapsed, query.end)
+        return len(self.counted) - counted == len(self.ring[place])
 
 
 @contextlib.contextmanager

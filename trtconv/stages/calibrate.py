@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import UsageError
@@ -121,11 +122,14 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
     exact = observe.probes(model, distinct, histograms, quota(len(feed)))
     selected = observe.selections(model, histograms, quota(len(feed)))
     needed = {origins[name] for name in wanted}
+    one_at_a_time = Lock()
 
     def observer(fetch: Sequence[str], whole: bool) -> Run:
         probing = exact if whole else {**exact, **selected}
+        with one_at_a_time:  # the model has the outputs of this one meanwhile
+            serialized = observe.observed(model, fetch, probing)
         # threads that spin would take the processor from the histograms
-        session = onnxruntime.session(observe.observed(model, fetch, probing), sparing=True)
+        session = onnxruntime.session(serialized, sparing=True)
         return _summaries(session.run_reusing, {name: probing[name] for name in fetch})
 
     measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
