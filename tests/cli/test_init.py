@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +105,27 @@ def test_a_link_to_nothing_is_told(tmp_path: Path, trtconv: Any) -> None:
     done = trtconv("init", "net.onnx")
     assert done.returncode == 2
     assert "net.onnx is a link to gone.onnx, which is not there" in done.stderr
+
+
+@pytest.mark.tf
+def test_an_open_choice_of_signature_is_made_in_the_job(tmp_path: Path, trtconv: Any) -> None:
+    made = f"""
+import tensorflow as tf
+spec = [tf.TensorSpec([None, 4], tf.float32, name="x")]
+class Both(tf.Module):
+    @tf.function(input_signature=spec)
+    def up(self, x):
+        return {{"higher": x + 1}}
+    @tf.function(input_signature=spec)
+    def down(self, x):
+        return {{"lower": x - 1}}
+both = Both()
+tf.saved_model.save(both, r"{tmp_path / "both"}", signatures={{"up": both.up, "down": both.down}})
+"""
+    subprocess.run([sys.executable, "-c", made], check=True, capture_output=True)
+    assert trtconv("init", "both", "-o", "job.yaml").returncode == 0
+    text = (tmp_path / "job.yaml").read_text()
+    assert "  signature: down  # or up\n" in text
+    assert "outputs: [lower]" in text
+    done = trtconv("convert", "job.yaml", "-q")
+    assert done.returncode == 0, done.stderr

@@ -190,8 +190,14 @@ def sinks(nodes: Sequence[Node]) -> list[Node]:
 
 
 def _depends_on_input(end: Node, by_name: Mapping[str, Node]) -> bool:
-    return any(node.op in ("Placeholder", "PlaceholderWithDefault") and node.dtype not in ("resource", "variant")
-               for node in _ancestors([end.name], by_name, ()))  # fmt: skip
+    return any(map(_is_fed, _ancestors([end.name], by_name, ())))
+
+
+def _is_fed(node: Node) -> bool:
+    """Whether data may come in here: not variables, nor the file name that a Saver of checkpoints begins with."""
+    if node.op == "PlaceholderWithDefault":
+        return node.dtype not in ("resource", "variant", "string")
+    return node.op == "Placeholder" and node.dtype not in ("resource", "variant")
 
 
 def needed_placeholders(nodes: Iterable[Node], outputs: Iterable[str], stops: Collection[str]) -> list[Node]:

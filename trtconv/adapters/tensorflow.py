@@ -298,6 +298,9 @@ def _signature(path: Path, asked: str, offered: Iterable[str]) -> str:
         raise SourceError(f"{path}: no signature {asked!r}; it has {listed}", hint=choice(asked, names))
     if "serving_default" in names:
         return "serving_default"
+    if not names:
+        raise SourceError(f"{path}: it has no signature, so nothing says what its inputs and outputs are",
+                          hint="save it with tf.saved_model.save(model, path, signatures=model.function)")  # fmt: skip
     if len(names) != 1:
         raise SourceError(f"{path}: which signature is meant is open; it has {listed}",
                           hint="choose with source.signature (--signature)")  # fmt: skip

@@ -15,7 +15,8 @@ from trtconv.core.errors import ConversionError, UsageError
 _BATCH = (1, 8, 32)
 _OTHER = (1, 128, 256)
 _WHAT = {"onnx": "an ONNX model", "frozen_pb": "a TensorFlow graph", "saved_model": "a TensorFlow SavedModel",
-         "keras": "a Keras model", "tflite": "a TensorFlow Lite model"}  # fmt: skip
+         "keras": "a Keras model", "checkpoint": "a TensorFlow checkpoint",
+         "tflite": "a TensorFlow Lite model"}  # fmt: skip
 
 _SECTIONS = """\
 # INT8 needs to know how large activations get. Uncomment, give samples of the training set (an .npz with one array per
@@ -65,7 +66,7 @@ def starter(model: Path, folder: Path) -> str:
     if kind not in sources.FORMATS:
         raise UsageError(f"{model}: a {kind} model, which this version of trtconv does not convert",
                          hint=f"it converts {', '.join(sources.FORMATS)}")  # fmt: skip
-    facts = _facts(model)
+    facts, signature = _facts(model)
     typed = _typed(model) if kind == "onnx" else ""
     inputs, outputs = facts.get("inputs", []), facts.get("outputs", [])
     head = [
@@ -80,6 +81,7 @@ def starter(model: Path, folder: Path) -> str:
         "",
         "source:",
         f"  path: {_scalar(os.path.relpath(model.absolute(), folder.absolute()))}",
+        *signature,
         "",
         *_inputs(inputs, kind),
         "",
@@ -90,19 +92,21 @@ def starter(model: Path, folder: Path) -> str:
     return "\n".join(head) + "\n" + _SECTIONS.replace("BENCHED", _benched(inputs))
 
 
-def _facts(model: Path) -> Mapping[str, Any]:
-    """Inputs and outputs, where they can be read without a framework."""
+def _facts(model: Path) -> tuple[Mapping[str, Any], list[str]]:
+    """Inputs and outputs, where they can be read without a framework; and the choice of a signature, if it is open."""
     from trtconv.report.inspect import describe
 
     try:
         facts, _ = describe(model)
     except UsageError:
-        return {}
-    signatures = [s for part in facts.get("parts", []) for s in part["signatures"].items()]
+        return {}, []
+    signatures = {name: tensors for part in facts.get("parts", []) for name, tensors in part["signatures"].items()}
     if not signatures:
-        return facts
-    chosen: Mapping[str, Any] = dict(signatures).get("serving_default", signatures[0][1])
-    return chosen
+        return facts, []
+    chosen = "serving_default" if "serving_default" in signatures else min(signatures)
+    others = ", ".join(sorted(signatures.keys() - {chosen}))
+    told = f"  signature: {_scalar(chosen)}  # or {others}"
+    return signatures[chosen], [told] if others and chosen != "serving_default" else []
 
 
 def _typed(model: Path) -> str:
