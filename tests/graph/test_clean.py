@@ -227,6 +227,13 @@ def test_inputs_that_are_no_tensors_are_named_with_their_node() -> None:
         check.require_tensors(model)
 
 
+def test_inputs_of_strings_are_named_with_their_node() -> None:
+    model = build("(string[N] words) => (string[N] y) { y = StringNormalizer(words) }")
+    clean.prepare(model)
+    with pytest.raises(ConversionError, match=r"input 'words' of node '\w+' \(StringNormalizer\) takes strings"):
+        check.require_tensors(model)
+
+
 @pytest.mark.parametrize(
     ("outline", "said"),
     [

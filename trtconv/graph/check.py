@@ -74,17 +74,21 @@ _REMEDIES = dict.fromkeys(
 
 
 def require_tensors(model: onnx.ModelProto) -> None:
-    """Fail on an input that is a sequence, an optional or a map.
+    """Fail on an input that is a sequence, an optional or a map, or holds strings.
 
     Raises:
         ConversionError: it names the input, and operator and node that read it.
     """
     for value in model.graph.input:
         kind = value.type.WhichOneof("value") or ""
-        if kind in ("tensor_type", ""):
+        strings = value.type.tensor_type.elem_type == onnx.TensorProto.STRING
+        if kind in ("tensor_type", "") and not strings:
             continue
         reader = next((node for node in model.graph.node if value.name in editing.reads(node)), None)
         where = f" of node {editing.label(reader)!r} ({reader.op_type})" if reader else ""
+        if strings:
+            raise ConversionError(f"input {value.name!r}{where} takes strings, which TensorRT cannot",
+                                  hint="export the part of the model after its text processing")  # fmt: skip
         raise ConversionError(f"input {value.name!r}{where} is of type {kind.removesuffix('_type')}",
                               hint="export the model with a tensor in its place: TensorRT takes tensors")  # fmt: skip
 
