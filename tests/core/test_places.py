@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from trtconv.core import child, places
+from trtconv.core import child, files, places
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.files import write_text
@@ -28,6 +28,12 @@ def test_a_full_disk_is_an_error_of_this_machine_also_from_a_child(tmp_path):
         child.call(f"{HERE}:fill", "/data/model.onnx", ignore, tmp_path / "log")
     assert caught.value.message.startswith("/data/model.onnx: ")
     assert "make room" in caught.value.hint
+
+
+def test_a_full_disk_names_the_file_that_was_written(tmp_path):
+    with pytest.raises(OSError, match="No space") as caught, files.atomic_path(tmp_path / "big.onnx"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write(2) tells it
+    assert places.problem(caught.value).message == f"{tmp_path / 'big.onnx'}: No space left on device"
 
 
 def test_what_may_be_a_mistake_of_trtconv_stays_a_crash(tmp_path):

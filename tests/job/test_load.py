@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -167,6 +170,16 @@ def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself(folder):
         "streams, percentiles, data, transfers, spin, cuda_graph, depth, repeats, rate, layers, tune, max_latency, "
         "against, device_api"
     ]
+
+
+def test_job_files_are_utf8_wherever_they_are_read(folder):
+    (folder / "job.yaml").write_text(MINIMAL + "# größe\n", encoding="utf-8")
+    code = "from pathlib import Path; from trtconv.job.load import load_job; print(load_job(Path('job.yaml')).name)"
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "job\n", done.stderr
 
 
 def test_a_job_is_the_same_from_any_folder(folder, monkeypatch):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import parser
+from onnx import numpy_helper, parser
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }"""
@@ -48,6 +51,20 @@ def test_places_of_one_result(place, said, model, trtconv, tmp_path):
     assert "Traceback" not in done.stderr
     assert (tmp_path / "model.onnx").read_bytes() == model
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("scratch")) == ["folder", "model.onnx"]
+
+
+def test_a_disk_that_fills_up_is_told_with_the_file(trtconv, tmp_path):
+    """A limit on the size of files stands for the disk."""
+    model = parser.parse_model(MODEL.replace("Relu(x)", "Add(x, w)"))
+    weight = np.random.default_rng(1).standard_normal((4096, 4)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4096
+    onnx.save(model, tmp_path / "model.onnx")
+    limited = f"ulimit -f 32; exec {sys.executable} -m trtconv convert model.onnx -o again.onnx"
+    done = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert "/again.onnx: File too large" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx"]
 
 
 def test_an_output_folder_that_is_a_file(model, trtconv, tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.places import require_file
+from trtconv.core.places import at, require_file
 
 
 @contextlib.contextmanager
@@ -31,7 +31,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with at(path):
+            yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; results are ordinary files
         temporary.replace(path)

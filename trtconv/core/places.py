@@ -42,6 +42,17 @@ def problem(error: OSError) -> TrtconvError | None:
 
 
 @contextmanager
+def at(path: Path) -> Iterator[None]:
+    """Let what the system refuses name this file where it names none: a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def told() -> Iterator[None]:
     """Raise what the system refuses as an error that the user can do something about."""
     try:

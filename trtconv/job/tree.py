@@ -134,7 +134,7 @@ def _rebase(value: Any, folder: Path) -> None:
 
 def _read_one(path: Path) -> Tree:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}", hint=_neighbours(path)) from None
     except (OSError, UnicodeDecodeError) as error:
