@@ -48,9 +48,22 @@ def test_labels(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\ndog\ncow\n")
     found = applied({"argmax": {"labels": str(tmp_path / "names.txt")}})
     assert found["y_label"].tolist() == ["dog", "cat"]
-    (tmp_path / "names.txt").write_text("cat\n")
-    with pytest.raises(UsageError, match="class 1 has no label, there are 1"):
-        applied({"argmax": {"labels": str(tmp_path / "names.txt")}})
+    (tmp_path / "names.txt").write_bytes("cät\r\ndog\r\ncow\r\n\r\n".encode("utf-8-sig"))  # as on Windows
+    assert applied({"topk": {"k": 2, "labels": str(tmp_path / "names.txt")}})["y_label"][1].tolist()[0] == "cät"
+
+
+@pytest.mark.parametrize("names", ["cat\ndog\n", "background\ncat\ndog\ncow\n"])
+@pytest.mark.parametrize("row", ["argmax", "topk"])
+def test_labels_must_be_one_per_class(tmp_path: Path, names: str, row: str) -> None:
+    (tmp_path / "names.txt").write_text(names)
+    options = {"labels": str(tmp_path / "names.txt")} | ({"k": 1} if row == "topk" else {})
+    with pytest.raises(UsageError, match=f"the output has 3 classes, and there are {names.count(chr(10))} labels"):
+        applied({row: options})
+
+
+def test_texts_have_no_classes() -> None:
+    with pytest.raises(UsageError, match="output 'y' holds texts"):
+        applied({"argmax": {}}, y=np.array([["a", "b"]], object))
 
 
 def test_rows_follow_each_other_and_other_outputs_stay() -> None:

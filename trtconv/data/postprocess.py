@@ -51,7 +51,7 @@ class Chain:
         """Outputs by name after all rows; the first axis is samples.
 
         Raises:
-            UsageError: an output that a row cannot work on, or a class without a label.
+            UsageError: an output that a row cannot work on, or labels that are not one per class.
         """
         current = dict(outputs)
         for step in self._steps:
@@ -63,6 +63,8 @@ class Chain:
                 raise UsageError(f"postprocess: no output {output!r}; there are {', '.join(current)}",
                                  hint=did_you_mean(output, current))  # fmt: skip
             values = current.pop(output)
+            if values.dtype.kind in "OUS":
+                raise UsageError(f"postprocess: output {output!r} holds texts, not numbers", hint="name another output")
             if values.ndim < 2 and operation.axis:
                 raise UsageError(f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
                                  hint="name another output")  # fmt: skip
@@ -105,7 +107,7 @@ def read_labels(path: Path) -> np.ndarray:
         UsageError: missing or empty file.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: labels cannot be read: {error}", hint="give a text file, one class per line"
@@ -199,26 +201,26 @@ def _output(name: str, names: Sequence[str], where: str) -> str:
                      hint=did_you_mean(name, names) or "name one: {output: NAME}")  # fmt: skip
 
 
-def _labelled(classes: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+def _labelled(classes: np.ndarray, count: int, options: Mapping[str, Any]) -> list[np.ndarray]:
     labels = options["labels"]
     if not len(labels):
         return []
-    if classes.max() >= len(labels):
-        raise UsageError(f"postprocess: class {classes.max()} has no label, there are {len(labels)}",
+    if len(labels) != count:
+        raise UsageError(f"postprocess: the output has {count} classes, and there are {len(labels)} labels",
                          hint="give one label per class, in their order")  # fmt: skip
     return [labels[classes]]
 
 
 def _argmax(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
     classes = values.argmax(-1).astype(np.int64)
-    return [classes, *_labelled(classes, options)]
+    return [classes, *_labelled(classes, values.shape[-1], options)]
 
 
 def _topk(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
     """Ties go to the lower class number, as argmax does."""
     k = min(options["k"], values.shape[-1])
     order = _largest(values, k)
-    return [order, np.take_along_axis(values, order, -1), *_labelled(order, options)]
+    return [order, np.take_along_axis(values, order, -1), *_labelled(order, values.shape[-1], options)]
 
 
 def _largest(values: np.ndarray, k: int) -> np.ndarray:
