@@ -100,6 +100,8 @@ def test_broken_jobs_and_models(case, trtconv, tmp_path):
         (["bench", "model.onnx", "--duration", "long"], 2, "expected a duration"),
         (["infer", "model.onnx", "-o", "y.npz"], 2, "needs -o FILE and either"),
         (["infer", "model.onnx", "--input", "x=-", "-o", "y.npz"], 2, "give --data -"),
+        (["infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "0"], 2, "0 is not in the range x>=1"),
+        (["verify", "model.onnx", "model.onnx", "--data", "x.npy", "--batch", "-3"], 2, "-3 is not in the range x>=1"),
         (["verify", "model.onnx"], 2, "needs two models or more"),
         (["inspect", "nothing.onnx"], 2, "no such file or folder"),
     ],

@@ -34,7 +34,7 @@ from trtconv.core.records import FeedSpec
     "--labels", default="", help="Key of the labels in the .npz, or a .npy file: prints the share that is right."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz, .npy, .json, .jsonl or .csv to write.")
-@click.option("--batch", type=int, help="Samples per run (default: the profile's opt).")
+@click.option("--batch", type=click.IntRange(1), help="Samples per run (default: the profile's opt).")
 @click.option("--post", "posts", multiple=True, metavar="NAME", help="Postprocessing, as in --post argmax.")
 @click.option(
     "--contexts", type=click.IntRange(1), help="Execution contexts at work at the same time; without a GPU, threads."

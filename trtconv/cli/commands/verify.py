@@ -27,7 +27,7 @@ from trtconv.core.records import FeedSpec
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob.")
 @click.option("--labels", default="", help="Key of the labels in the .npz, or a .npy file.")
-@click.option("--batch", default=32, show_default=True, help="Samples per run.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Samples per run.")
 @click.option("--max-rel", type=float, help="Largest relative difference allowed; more is exit 6.")
 @click.option("--max-accuracy-drop", type=float, help="Points of top-1 that may be lost; more is exit 6.")
 @click.option("--per-layer", is_flag=True, help="Compare every tensor of typed models too, worst first.")
