@@ -71,6 +71,12 @@ def test_choosing() -> None:
         profiles.choose(both, {"image": (9, 3, 8, 8)})
 
 
+def test_the_least_batch_is_that_of_all_profiles() -> None:
+    spans = [{"x": ShapeRange((low, 3), (8, 3), (8, 3)), "k": ShapeRange((), (), ())} for low in (4, 2)]
+    assert profiles.least_batch(spans) == 2
+    assert profiles.least_batch(()) == 1
+
+
 def test_shapes_for_a_batch() -> None:
     given = ({"image": spans(1, 8, 32), "ids": ShapeRange((1, 1), (8, 128), (32, 256))},)
     assert profiles.shapes_at([IMAGE, TEXT], given, 4) == {"image": (4, 3, 8, 8), "ids": (4, 128)}

@@ -104,3 +104,67 @@ def test_an_engine_without_a_gpu(model: Path, data: FeedSpec, expected: np.ndarr
             infer(InferRequest(tmp_path / "net.engine", data, tmp_path / "no.npz", model, backend), ignore)
         assert raised.value.exit_code == 5
     assert not (tmp_path / "no.npz").exists()
+
+
+def one_operator(path: Path, *nodes: onnx.NodeProto, shape: list[int | str], outputs: dict[str, int]) -> Path:
+    """A model of ``x`` whose outputs have any shape."""
+    value = onnx.helper.make_tensor_value_info
+    made = [value(name, kind, None) for name, kind in outputs.items()]
+    graph = onnx.helper.make_graph(list(nodes), "g", [value("x", 1, shape)], made)
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize(("node", "shape"), [
+    (onnx.helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0]), r"\[6, 4\] for 4 samples"),
+    (onnx.helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), r"\[\] for 4 samples"),
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".csv"])
+def test_outputs_that_do_not_count_samples_are_refused(
+    tmp_path: Path, node: onnx.NodeProto, shape: str, suffix: str
+) -> None:
+    model = one_operator(tmp_path / "m.onnx", node, shape=["n", 6], outputs={"y": 1})
+    np.save(tmp_path / "x.npy", np.ones((8, 6), np.float32))
+    with pytest.raises(UsageError, match=f"output 'y' has shape {shape}"):
+        infer(InferRequest(model, FeedSpec(tmp_path / "x.npy"), tmp_path / f"o{suffix}", batch=4), ignore)
+    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "x.npy"}
+
+
+def test_a_fixed_batch_takes_what_is_left_and_what_bad_samples_leave(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Mul", ["x", "x"], ["y"])
+    model = one_operator(tmp_path / "m.onnx", node, shape=[4, 3], outputs={"y": 1})
+    samples = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    samples[1, 1] = np.nan
+    np.save(tmp_path / "x.npy", samples)
+    result = infer(InferRequest(model, FeedSpec(tmp_path / "x.npy"), tmp_path / "o.npz"), ignore)
+    assert (result.samples, len(result.skipped)) == (9, 1)
+    assert np.array_equal(np.load(tmp_path / "o.npz")["y"], np.delete(samples, 1, 0) ** 2)
+
+
+def test_texts_are_written(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_floats=[0.0, 1.0],
+                                 values_strings=["cat", "mouse"])  # fmt: skip
+    model = one_operator(tmp_path / "m.onnx", node, shape=["n"], outputs={"y": onnx.TensorProto.STRING})
+    np.save(tmp_path / "x.npy", np.array([0, 0, 1], np.float32))
+    for suffix in (".npz", ".jsonl"):
+        infer(InferRequest(model, FeedSpec(tmp_path / "x.npy"), tmp_path / f"o{suffix}", batch=2), ignore)
+    assert np.load(tmp_path / "o.npz")["y"].tolist() == ["cat", "cat", "mouse"]
+    assert [json.loads(line)["y"] for line in (tmp_path / "o.jsonl").read_text().splitlines()] == [
+        "cat",
+        "cat",
+        "mouse",
+    ]
+
+
+def test_labels_that_are_no_classes(model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=images(3), labels=[1, 10, 2])
+    with pytest.raises(UsageError, match="label 10 is no class: the model has 10"):
+        infer(InferRequest(model, FeedSpec(tmp_path / "data.npz", "labels"), tmp_path / "o.npz"), ignore)
+
+
+def test_samples_are_never_overwritten(model: Path, data: FeedSpec) -> None:
+    before = data.path.read_bytes()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match=r"data\.npz holds the samples"):
+        infer(InferRequest(model, data, data.path), ignore)  # type: ignore[arg-type]
+    assert data.path.read_bytes() == before  # type: ignore[union-attr]

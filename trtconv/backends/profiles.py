@@ -80,6 +80,11 @@ def is_dynamic(info: TensorInfo) -> bool:
     return any(not _fixed(dim) for dim in info.shape)
 
 
+def least_batch(allowed: Sequence[Profile]) -> int:
+    """Samples that a run takes at least; 1 without profiles."""
+    return min((span.minimum[0] for profile in allowed for span in profile.values() if span.minimum), default=1)
+
+
 def covers(profile: Profile, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Whether shapes lie inside a profile; inputs that it does not name are static."""
     return all(

@@ -29,6 +29,7 @@ class Feed:
     Attributes:
         whole: inputs that hold no samples, with the values that they get with every batch.
         assumed: names of those that the data do not give.
+        fixed: the batch size that the model's inputs fix, if they do.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Feed:
         self._columns = columns
         self.whole, self.assumed = values, tuple(assumed)
         self._available = _common_length(columns)
-        self._fixed = _fixed_batch(columns, len(self))
+        self.fixed = _fixed_batch(columns)
 
     def __len__(self) -> int:
         return min(self._available, self._spec.samples or self._available)
@@ -53,7 +54,12 @@ class Feed:
 
         Raises:
             UsageError: NaN, infinity, or a value that the input's type cannot hold; the message names file and tensor.
+                Or samples that the model's fixed batch does not divide.
         """
+        if self.fixed and len(self) % self.fixed:
+            raise UsageError(f"the model takes exactly {self.fixed} samples at a time; {len(self)} do not divide",
+                             hint=f"use a multiple of {self.fixed} samples, or a model with a dynamic batch"
+                             )  # fmt: skip
         for rows in self.groups(size, seed):
             batch = {column.info.name: np.empty(column.shape(rows), column.dtype) for column in self._columns}
             batch |= {name: np.empty_like(array) for name, array in self.whole.items()}
@@ -63,7 +69,7 @@ class Feed:
     def groups(self, size: int, seed: int | None = None) -> Iterator[np.ndarray]:
         """Numbers of the samples of every batch; samples of one batch have the same shapes."""
         chosen = self._chosen(seed)
-        size = self._fixed or size
+        size = self.fixed or size
         kinds = np.stack([column.kinds(chosen) for column in self._columns], axis=1)
         if (kinds == kinds[:1]).all():
             yield from (chosen[start : start + size] for start in range(0, len(chosen), size))
@@ -246,13 +252,7 @@ def _common_length(columns: Sequence[Column]) -> int:
     return count
 
 
-def _fixed_batch(columns: Sequence[Column], count: int) -> int | None:
-    """The batch size that the model's inputs fix, if they do."""
+def _fixed_batch(columns: Sequence[Column]) -> int | None:
     sizes = {column.info.shape[0] for column in columns if column.info.shape}
     size = next(iter(sizes)) if len(sizes) == 1 else None
-    if not isinstance(size, int):
-        return None
-    if count % size:
-        raise UsageError(f"the model takes exactly {size} samples at a time; {count} samples do not divide",
-                         hint=f"use a multiple of {size} samples, or a model with a dynamic batch")  # fmt: skip
-    return size
+    return size if isinstance(size, int) else None

@@ -308,7 +308,9 @@ def _columns(name: str, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def _ordinary(array: np.ndarray) -> np.ndarray:
-    """NumPy files and texts know no bfloat16 and no 8-bit floats: those become float32."""
+    """NumPy files and texts know no bfloat16 and no 8-bit floats: those become float32. Texts get a fixed length."""
+    if array.dtype.kind == "O":
+        return array.astype(str)
     return array if array.dtype.kind in "biufU" else array.astype(np.float32)
 
 

@@ -106,6 +106,7 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
     from trtconv.data import writers
 
     writers.check(request.output)
+    _keep_inputs(request)
     runner, fell_back = open_runner(request.model, request.backend, request.fallback, request.device_api, emit)
     try:
         if fell_back:
@@ -113,6 +114,13 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
         return _run(request, runner, fell_back, emit)
     finally:
         runner.close()
+
+
+def _keep_inputs(request: InferRequest) -> None:
+    read = (request.data.path, *request.data.names.values())
+    if request.output.exists() and any(path and path.exists() and path.samefile(request.output) for path in read):
+        raise UsageError(f"{request.output} holds the samples, and infer would write its results there",
+                         hint="write to another file")  # fmt: skip
 
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
@@ -129,7 +137,13 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     with (
         _decoding(work.feed, request, runner, readers, emit) as (work.decoders, work.made),
         crew.workers(
-            runner, request.contexts, work.feed.shapes(groups[0]), usual, other, readers, made=work.made
+            runner,
+            request.contexts,
+            work.shapes(groups[0]),
+            usual and work.filled_up(usual),
+            other and work.filled_up(other),
+            readers,
+            made=work.made,
         ) as team,
     ):
         if work.decoders is not None:
@@ -244,6 +258,7 @@ class _Work:
         self.feed = open_feed(data, runner.inputs, None if request.strict else self.skip)
         for name in self.feed.assumed:
             emit(Message(f"input {name!r} is not given: it holds {list(data.values[name])}, the optimum of its values"))
+        self.least = self.feed.fixed or profiles.least_batch(runner.profiles)
         self.labels = self.feed.labels()
         names = [info.name for info in runner.outputs]
         self.chain = postprocess.prepare(request.postprocess, names, allow_code=request.allow_code)
@@ -264,16 +279,38 @@ class _Work:
         if outputs is None:
             return _Done(rows, (), {}, 0)
         right = 0 if self.labels is None else _right(outputs, self.labels[good])
-        return _Done(rows, good, self.chain(outputs), right)
+        results = self.chain(outputs)
+        _require_samples(results, len(good))
+        return _Done(rows, good, results, right)
 
     def outputs(self, runner: Runner, rows: Any) -> Mapping[str, Any]:
-        """Of one batch."""
+        """Of one batch; one that is too small for the model is filled up, and the results of that are dropped."""
         from trtconv.backends.pool import PooledRunner
 
-        shapes = self.feed.shapes(rows)
+        shapes = self.shapes(rows)
         if self.made and self.decoders is not None and isinstance(runner, PooledRunner):
-            return runner.run_made(shapes, partial(self.feed.send, rows, decoders=self.decoders))
-        return runner.run_filled(shapes, partial(self.feed.read, rows, decoders=self.decoders))
+            outputs = runner.run_made(shapes, partial(self.feed.send, rows, decoders=self.decoders))
+        else:
+            outputs = runner.run_filled(shapes, partial(self.read, rows))
+        more = self.least > len(rows)
+        return {name: array[: len(rows)] if more and array.shape[:1] == (self.least,) else array
+                for name, array in outputs.items()}  # fmt: skip
+
+    def read(self, rows: Any, into: Mapping[str, Any]) -> None:
+        """Samples to arrays that may be larger: what is left repeats the first."""
+        self.feed.read(rows, into, decoders=self.decoders)
+        for name, array in into.items():
+            if name not in self.feed.whole:
+                array[len(rows) :] = array[:1]
+
+    def shapes(self, rows: Any) -> Mapping[str, tuple[int, ...]]:
+        """Of the inputs for some samples, at least as many as a run takes."""
+        return self.filled_up(self.feed.shapes(rows))
+
+    def filled_up(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Shapes with at least as many samples as a run takes."""
+        return {name: shape if name in self.feed.whole else (max(shape[0], self.least), *shape[1:])
+                for name, shape in shapes.items()}  # fmt: skip
 
     def skip(self, problem: UsageError) -> None:
         self.skipped.append(problem.message)
@@ -319,10 +356,24 @@ class _InOrder:
             self.writer.add(outputs, Samples(numbers, self.feed.files(np.asarray(numbers))))
 
 
+def _require_samples(outputs: Mapping[str, Any], count: int) -> None:
+    """Results are told by sample: each must have one entry for every one."""
+    for name, array in outputs.items():
+        if array.shape[:1] != (count,):
+            raise UsageError(f"output {name!r} has shape {list(array.shape)} for {count} samples: its first axis does "
+                             "not count them",
+                             hint="leave it out (convert: {outputs: [...]}), or have postprocess: [call: ...] make "
+                                  "something of it per sample")  # fmt: skip
+
+
 def _right(outputs: Mapping[str, Any], labels: Any) -> int:
     """How many samples have their label as the largest value of the first output."""
+    from trtconv.data.compare import require_classes
+
     name, scores = next(iter(outputs.items()))
     if scores.ndim < 2 or len(scores) != len(labels):
         raise UsageError(f"labels were given, but output {name!r} of shape {list(scores.shape)} holds no classes",
                          hint="leave data.labels out")  # fmt: skip
-    return int((scores.reshape(len(labels), -1).argmax(1) == labels).sum())
+    flat = scores.reshape(len(labels), -1)
+    require_classes(labels, flat.shape[1])
+    return int((flat.argmax(1) == labels).sum())
