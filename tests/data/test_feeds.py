@@ -65,6 +65,13 @@ def test_a_name_with_the_signs_of_globs(tmp_path: Path, images: np.ndarray) -> N
     np.testing.assert_array_equal(read(FeedSpec(tmp_path / "a[1].npy"), IMAGE)["image"], images[2:])
 
 
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_hidden_files_are_not_meant(tmp_path: Path, images: np.ndarray, as_folder: bool) -> None:
+    np.save(tmp_path / "a.npy", images)
+    (tmp_path / "._a.npy").write_bytes(b"what macOS leaves on other disks")
+    assert len(read(FeedSpec(tmp_path if as_folder else tmp_path / "*.npy"), IMAGE)["image"]) == len(images)
+
+
 def test_a_file_per_input(tmp_path: Path, images: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", images)
     np.save(tmp_path / "b.npy", np.arange(7))

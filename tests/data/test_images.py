@@ -35,6 +35,17 @@ def test_all_modes_become_rgb(tmp_path: Path, mode: str, wanted: int) -> None:
         assert np.array_equal(found, np.asarray(again.convert("RGB")))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_gray_of_16_bits_keeps_its_upper_8(tmp_path: Path, turned: bool) -> None:
+    values = (np.arange(24, dtype=np.uint16) * 2700).reshape(4, 6)
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    Image.fromarray(values).save(tmp_path / "a.png", **({"exif": exif} if turned else {}))
+    found = images.decode(tmp_path / "a.png")
+    expected = (values[::-1, ::-1] if turned else values) // 256
+    assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
 def test_an_image_is_turned_as_its_camera_was(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # to be turned clockwise

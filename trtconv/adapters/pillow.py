@@ -48,11 +48,19 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any
             if image.getexif().get(_ORIENTATION, 1) != 1:
                 from PIL import ImageOps
 
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return _rgb(ImageOps.exif_transpose(image))
             image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
+            return _rgb(image)
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged data
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
+
+
+def _rgb(image: Any) -> Any:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # gray of 16 bits, which Pillow would clip; of colors it takes the upper 8 itself
+        image = _pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def decode(path: Path) -> np.ndarray:

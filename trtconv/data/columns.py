@@ -208,18 +208,20 @@ def is_float(dtype: np.dtype) -> bool:
 
 
 def files(path: Path) -> list[Path]:
-    """The files that a path, a folder or a glob names.
+    """The files that a path, a folder or a glob names; hidden ones, as systems leave them beside others, are not meant.
 
     Raises:
         UsageError: there are none.
     """
     if path.is_dir():
-        found = [file for file in digests.files_under(path) if file.suffix.lower() in OPENINGS]
+        found = [file for file in digests.files_under(path)
+                 if file.suffix.lower() in OPENINGS and not file.name.startswith(".")]  # fmt: skip
         if not found:
             raise UsageError(f"{path}: no .npy or .npz file in this folder, and no image", hint="check data.path")
         return found
     if digests.is_glob(path):
-        found = sorted(path.parent.glob(path.name))
+        found = sorted(file for file in path.parent.glob(path.name)
+                       if file.name[0] != "." or path.name[0] == ".")  # fmt: skip
         if not found:
             raise UsageError(f"{path}: no file matches", hint=f"look into {path.parent}")
         return found
