@@ -13,6 +13,8 @@ IMAGE = TensorInfo("x", "float", ("batch", 3))
 @pytest.mark.parametrize(("inputs", "known", "expected"), [
     ([IMAGE, TensorInfo("s", "int64", (2,))], (), {"s"}),
     ([IMAGE, TensorInfo("s", "int32", ())], (), {"s"}),
+    ([IMAGE, TensorInfo("threshold", "float", ())], (), {"threshold"}),
+    ([IMAGE, TensorInfo("training", "bool", ())], (), {"training"}),
     ([TensorInfo("x", "float", (8, 3)), TensorInfo("s", "int64", (2,))], (), {"s"}),
     ([TensorInfo("x", "float", (2, 3)), TensorInfo("s", "int64", (2,))], (), set()),  # one for each of two samples
     ([TensorInfo("x", "float", (2, 3)), TensorInfo("s", "int64", (2,))], ("s",), {"s"}),

@@ -65,6 +65,12 @@ def test_a_name_with_the_signs_of_globs(tmp_path: Path, images: np.ndarray) -> N
     np.testing.assert_array_equal(read(FeedSpec(tmp_path / "a[1].npy"), IMAGE)["image"], images[2:])
 
 
+def test_inputs_that_no_samples_fit(tmp_path: Path, images: np.ndarray) -> None:
+    path = save(tmp_path / "x.npz", image=images, word=np.array(["a"]), number=np.float32(1))
+    assert "input 'word' is of type string" in refused(FeedSpec(path), TensorInfo("word", "string", ("n",))).message
+    assert "shape [] does not fit input 'number'" in refused(FeedSpec(path), TensorInfo("number", "float", ())).message
+
+
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_hidden_files_are_not_meant(tmp_path: Path, images: np.ndarray, as_folder: bool) -> None:
     np.save(tmp_path / "a.npy", images)

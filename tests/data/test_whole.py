@@ -116,3 +116,23 @@ def test_a_function_may_leave_them_out(tmp_path: Path, monkeypatch: pytest.Monke
 def test_other_values_are_other_data(files: dict[str, Path]) -> None:
     digests = {open_feed(FeedSpec(files["x.npy"], values={"s": s}), INPUTS).digest() for s in ((8, 3), (9, 3), (8, 3))}
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(("kind", "given", "expected"), [
+    ("float", np.float32(0.5), np.float32(0.5)), ("float", np.array(2), np.float32(2)),
+    ("float16", np.float64(0.25), np.float16(0.25)), ("bool", np.bool_(True), np.bool_(True)),
+])  # fmt: skip
+def test_a_single_number_of_any_kind(tmp_path: Path, kind: str, given: np.ndarray, expected: np.generic) -> None:
+    np.savez(tmp_path / "both.npz", x=X, t=given)
+    (batch,) = open_feed(FeedSpec(tmp_path / "both.npz"), (TensorInfo("t", kind, ()), INPUTS[1])).batches(7)
+    assert batch["t"].shape == ()
+    assert batch["t"].dtype == expected.dtype
+    assert batch["t"] == expected
+
+
+@pytest.mark.parametrize(("kind", "given"), [("float", np.float64(1e300)), ("float", np.float32("nan")),
+                                             ("bool", np.int64(1)), ("int32", np.int64(2**40))])  # fmt: skip
+def test_a_single_number_that_does_not_fit(tmp_path: Path, kind: str, given: np.ndarray) -> None:
+    np.savez(tmp_path / "both.npz", x=X, t=given)
+    with pytest.raises(UsageError, match="values for input 't'"):
+        open_feed(FeedSpec(tmp_path / "both.npz"), (TensorInfo("t", kind, ()), INPUTS[1]))

@@ -10,8 +10,9 @@ from trtconv.core.records import TensorInfo
 def names(inputs: Sequence[TensorInfo], known: Collection[str] = ()) -> frozenset[str]:
     """Inputs that every run takes whole, whatever its batch.
 
-    Only TensorRT knows which values decide shapes. Where nobody asked it, the shapes tell: numbers in a vector of fixed
-    length, or a single one, beside inputs whose first dimension is another, cannot be one per sample.
+    Only TensorRT knows which values decide shapes. Where nobody asked it, the shapes tell: whole numbers in a vector of
+    fixed length, or a single number of any kind, beside inputs whose first dimension is another, cannot be one per
+    sample.
 
     Args:
         inputs: of the model.
@@ -23,5 +24,7 @@ def names(inputs: Sequence[TensorInfo], known: Collection[str] = ()) -> frozense
 
 
 def _few(info: TensorInfo) -> bool:
+    if not info.shape:
+        return info.dtype != "string"
     fixed = all(isinstance(dim, int) and dim >= 0 for dim in info.shape)
-    return fixed and len(info.shape) <= 1 and info.dtype in ("int32", "int64")
+    return fixed and len(info.shape) == 1 and info.dtype in ("int32", "int64")

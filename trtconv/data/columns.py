@@ -71,7 +71,7 @@ class Column:
 
     def __init__(self, info: TensorInfo, parts: Sequence[Part]) -> None:
         self.info = info
-        self.dtype = np.dtype(_DTYPES.get(info.dtype, info.dtype))
+        self.dtype = dtype_of(info)
         self.parts = parts
         for part in parts:
             self._check(part)
@@ -150,7 +150,7 @@ class Column:
 
     def _check(self, part: Part) -> None:
         wanted, have = self.info.shape, part.shape
-        fits = len(have) == len(wanted) and all(
+        fits = 0 < len(have) == len(wanted) and all(
             not isinstance(w, int) or w < 0 or h is None or w == h for w, h in zip(wanted[1:], have[1:], strict=True)
         )
         if not fits:
@@ -200,6 +200,20 @@ def open_column(
     if not parts:
         raise UsageError(f"{path}: none of its {len(found)} files can be used", hint="see the warnings above")
     return Column(info, parts)
+
+
+def dtype_of(info: TensorInfo) -> np.dtype:
+    """NumPy's type for an input.
+
+    Raises:
+        UsageError: it takes texts, or another type that NumPy lacks.
+    """
+    try:
+        found: np.dtype = np.dtype(_DTYPES.get(info.dtype, info.dtype))
+    except TypeError:
+        raise UsageError(f"input {info.name!r} is of type {info.dtype}, which samples cannot have",
+                         hint="TensorRT has no such type either: let the model begin behind it") from None  # fmt: skip
+    return found
 
 
 def is_float(dtype: np.dtype) -> bool:
@@ -259,7 +273,7 @@ def _raw(path: Path, info: TensorInfo, alone: bool) -> Array:
     if not alone or any(not isinstance(dim, int) or dim < 1 for dim in sample):
         raise UsageError(f"{path}: raw bytes do not tell the shape of input {info.name!r} "
                          f"[{', '.join(map(str, info.shape))}]", hint="use .npy files")  # fmt: skip
-    dtype = np.dtype(_DTYPES.get(info.dtype, info.dtype))
+    dtype = dtype_of(info)
     size, wanted = path.stat().st_size, int(np.prod([int(d) for d in sample], dtype=np.int64)) * dtype.itemsize
     if not size or size % wanted:
         raise UsageError(f"{path}: {size} bytes, and one sample of input {info.name!r} has {wanted}",

@@ -73,15 +73,25 @@ def _arrays(spec: FeedSpec, info: TensorInfo) -> Iterator[Array]:
 
 
 def _fitting(given: Array, info: TensorInfo) -> np.ndarray:
-    array, kind = given.all(), np.dtype(info.dtype)
+    array, kind = given.all(), columns.dtype_of(info)
     size = int(np.prod([int(dim) for dim in info.shape], dtype=np.int64))
     if array.size != size or array.ndim > 1:
         raise UsageError(f"{given.label}: input {info.name!r} takes {size} values with every batch, and there is an "
                          f"array of shape {list(array.shape)}", hint="give the values of one run")  # fmt: skip
-    if array.dtype.kind not in "iu" or (array.astype(kind) != array).any():
+    if not _convertible(array, kind):
         raise UsageError(f"{given.label}: {array.dtype} values for input {info.name!r}, which takes {info.dtype}",
                          hint=f"store them as {info.dtype}")  # fmt: skip
     return np.array(array, kind).reshape([int(dim) for dim in info.shape])
+
+
+def _convertible(array: np.ndarray, kind: np.dtype) -> bool:
+    """Whether a type holds the values: whole numbers exactly, fractions as far as they are finite."""
+    if columns.is_float(kind):
+        with np.errstate(over="ignore"):
+            return array.dtype.kind in "iuf" and bool(np.isfinite(array.astype(kind)).all())
+    if kind.kind == "b":
+        return array.dtype.kind == "b"
+    return array.dtype.kind in "iu" and bool((array.astype(kind) == array).all())
 
 
 def _default(spec: FeedSpec, info: TensorInfo) -> np.ndarray:
@@ -90,4 +100,4 @@ def _default(spec: FeedSpec, info: TensorInfo) -> np.ndarray:
         raise UsageError(f"no values for input {info.name!r} of shape {shape}, which holds no samples",
                          hint=f"give them once: an array {info.name!r} in the .npz, or a file of its own for every "
                               "input")  # fmt: skip
-    return np.array(spec.values[info.name], info.dtype).reshape([int(dim) for dim in info.shape])
+    return np.array(spec.values[info.name], columns.dtype_of(info)).reshape([int(dim) for dim in info.shape])
