@@ -109,12 +109,17 @@ source:
     (["--input-file", "other.pb"], 2, "both name a graph"),
     (["--constant", "keep_prob=full"], 2, "expected a number, true or false"),
     (["--constant", "keep_prob"], 2, "expected NAME=VALUE"),
+    (["-O", "fc1/Relu", "-o", "/dev/stdout"], 2, "not an ordinary file"),
+    (["-O", "fc1/Relu", "-o", "frozen.pb"], 2, "frozen.pb is the source"),
     (["-O", "fc2/Rleu"], 3, "did you mean 'fc2/Relu'?"),
     (["-O", "fc2/Relu"], 3, "--constant keep_prob=1.0"),
 ])  # fmt: skip
 def test_mistakes(graphs: Path, trtconv: Any, tmp_path: Path, options: list[str], code: int, says: str) -> None:
-    done = trtconv("uff", graphs / "lenet/frozen.pb", "-o", "m.onnx", *options)
+    graph = (graphs / "lenet/frozen.pb").read_bytes()
+    (tmp_path / "frozen.pb").write_bytes(graph)
+    done = trtconv("uff", "frozen.pb", "-o", "m.onnx", *options)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["frozen.pb"]
+    assert (tmp_path / "frozen.pb").read_bytes() == graph

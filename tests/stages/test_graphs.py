@@ -182,6 +182,8 @@ def test_files_are_read_without_tensorflow(graphs: Path) -> None:
     assert facts["inputs"][0] == {"name": "Placeholder", "dtype": "float", "shape": ("batch", 12, 12, 1)}
     assert "candidate  fc2/Relu" in text
     assert "not frozen" in describe(graphs / "lenet/unfrozen.pb")[1]
+    with pytest.raises(SourceError, match="a GraphDef in text form, which only trtconv convert reads"):
+        describe(graphs / "lenet/frozen.pbtxt")
     (part,) = describe(graphs / "lenet/saved")[0]["parts"]
     assert part["signatures"]["serving_default"]["outputs"] == [
         {"name": "features", "dtype": "float", "shape": ("batch", 12, 12, 4)}]  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trtconv.adapters.frozen import Weight, public_dims
-from trtconv.core import wire
+from trtconv.core import magic, wire
 from trtconv.core.errors import SourceError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
@@ -124,6 +124,8 @@ def read_graph(path: Path) -> Graph:
     Raises:
         SourceError: truncated or damaged.
     """
+    if (what := magic.describe(path)) == "a GraphDef in text form":
+        raise SourceError(f"{path}: {what}, which only trtconv convert reads", hint=f"trtconv convert {path} -o FILE")
     try:
         data = mapped(path)
         return _graph(data, 0, len(data))

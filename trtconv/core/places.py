@@ -76,6 +76,24 @@ def require_file(path: Path) -> None:
         raise UsageError(f"{path} is not an ordinary file", hint="name a file: results appear whole, under their name")
 
 
+def require_result(path: Path, source: Path) -> None:
+    """Refuse a place for a result that cannot be, or where its own source lies.
+
+    Raises:
+        UsageError: naming it.
+        EnvironmentProblem: nothing may be written there.
+    """
+    require_folder(path.absolute().parent, writable=True)
+    require_file(path)
+    if own(path) == own(source):
+        raise UsageError(f"{path} is the source, and the result would take its place", hint="write to another file: -o")
+
+
+def own(path: Path) -> Path:
+    """A path without links on the way to it; a link itself is replaced, not what it points to."""
+    return path.parent.resolve() / path.name
+
+
 def require_folder(path: Path, *, writable: bool) -> None:
     """Refuse a folder that cannot be: one of the names above it is a file.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from trtconv.core.errors import UsageError
-from trtconv.core.places import require_file, require_folder
+from trtconv.core.places import own, require_file, require_folder
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.nodes import Node
 
@@ -24,16 +23,11 @@ def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
         EnvironmentProblem: nothing may be written there.
     """
     require_folder(layout.state, writable=writable)
-    read = {_own(path): label for node in steps for label, path in node.inputs.items()}
+    read = {own(path): label for node in steps for label, path in node.inputs.items()}
     for node in steps:
         for path in node.files:
             require_folder(path.parent, writable=writable)
             require_file(path)
-            if (label := read.get(_own(path))) is not None:
+            if (label := read.get(own(path))) is not None:
                 raise UsageError(f"{path} is the {label}, and {node.name} would write its result there",
                                  hint="write to another file: -o, or name: or output: in a job")  # fmt: skip
-
-
-def _own(path: Path) -> Path:
-    """A path without links on the way to it; a link itself is replaced, not what it points to."""
-    return path.parent.resolve() / path.name

@@ -11,6 +11,7 @@ import click
 
 from trtconv.cli.options import existing, output_options, parse_constants
 from trtconv.core.errors import UsageError
+from trtconv.core.places import require_result
 
 _DTYPES = {"float32": "float", "float": "float", "dt_float": "float", "float16": "float16", "half": "float16",
            "dt_half": "float16", "int32": "int32", "dt_int32": "int32", "int64": "int64", "dt_int64": "int64",
@@ -67,8 +68,9 @@ def uff(graph: Path, as_json: bool, log_json: bool, quiet: bool, **options: Any)
     output = output.with_suffix(".onnx") if output.suffix == ".uff" else output  # it is no UFF
     if options["preprocessor"] and not options["allow_code"]:
         raise UsageError(f"-p runs the code in {options['preprocessor']}", hint="if you trust it, add --allow-code")
+    source = existing(graph)
+    require_result(output, source)
     with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-        source = existing(graph)
         if options["preprocessor"]:
             source = _preprocessed(source, existing(options["preprocessor"]), Path(folder) / graph.name, quiet=quiet)
             if options["write_preprocessed"]:
