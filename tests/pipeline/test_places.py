@@ -73,3 +73,15 @@ def test_an_output_folder_that_is_a_file(model, trtconv, tmp_path):
         done = trtconv(command, "job.yaml")
         assert done.returncode == 2
         assert "model.onnx is not a folder" in done.stderr
+
+
+def test_a_job_inside_its_source_is_up_to_date_nevertheless(model, trtconv, tmp_path):
+    """What it made is not what it was given."""
+    (tmp_path / "job.yaml").write_text("version: 1\nsource: {path: .}\n")
+    statuses = []
+    for change in ("", "", "again"):
+        (tmp_path / "notes.txt").write_text(change)
+        done = trtconv("convert", "job.yaml", "--json")
+        assert done.returncode == 0, done.stderr
+        statuses += [step["status"] for step in json.loads(done.stdout)["steps"]]
+    assert statuses == ["done", "up to date", "done"]

@@ -72,8 +72,15 @@ class State:
         if path.is_file():
             data = data_of(path)
             return digests.of_value([self._file(path), self._file(data)]) if data.exists() else self._file(path)
-        parts = [f"{file.relative_to(path).as_posix()} {self._file(file)}" for file in digests.files_under(path)]
+        parts = [f"{file.relative_to(path).as_posix()} {self._file(file)}" for file in self._given(path)]
         return digests.of_value(parts)
+
+    def _given(self, folder: Path) -> list[Path]:
+        """The files of a folder that somebody gave: lock files and what the job makes may lie in it too."""
+        made = self.folder.parent.parent
+        inside = made != folder and made.is_relative_to(folder)
+        return [file for file in digests.files_under(folder)
+                if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(made))]  # fmt: skip
 
     def _file(self, path: Path) -> str:
         stat = path.stat()
