@@ -30,6 +30,14 @@ def test_arrays_by_name_and_plain_lists(doubling: Path) -> None:
         assert (engine.inputs[0].name, engine.outputs[0].name) == ("x", "y")
 
 
+def test_lists_by_name_and_a_name_in_capitals(doubling: Path) -> None:
+    path = doubling.rename(doubling.with_name("MODEL.ONNX"))
+    with Engine(path) as engine:
+        (name,) = (info.name for info in engine.inputs)
+        x = np.ones([dim if isinstance(dim, int) else 2 for dim in engine.inputs[0].shape], np.float32)
+        assert np.array_equal(engine({name: x.tolist()}), engine(x))
+
+
 def test_what_comes_before_and_after(doubling: Path) -> None:
     engine = Engine(doubling, preprocess=lambda value: np.full((1, 4), value, np.float32),
                     postprocess=lambda outputs: float(outputs["y"].sum()))  # fmt: skip

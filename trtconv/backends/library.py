@@ -127,7 +127,7 @@ class Engine:
 
     def _feeds(self, x: Any) -> Feeds:
         if isinstance(x, Mapping):
-            return x
+            return {name: np.asarray(array) for name, array in x.items()}
         if len(self.inputs) != 1:
             names = ", ".join(info.name for info in self.inputs)
             raise UsageError(f"the model has the inputs {names}, and one array was given", hint="give a dict of arrays")

@@ -275,7 +275,7 @@ def open_runner(
         EnvironmentProblem: the engine cannot run here and nothing may take its place.
         UsageError: an ONNX file with a backend that runs engines only.
     """
-    if model.suffix == ".onnx":
+    if model.suffix.lower() == ".onnx":
         if backend not in ("auto", CPU):
             raise UsageError(f"{model}: backend {backend} runs engines, and this is an ONNX model",
                              hint=f"trtconv build {model} makes an engine of it")  # fmt: skip

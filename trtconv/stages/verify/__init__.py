@@ -162,14 +162,14 @@ def _with_values(request: VerifyRequest) -> FeedSpec:
 
 def _inside(request: VerifyRequest, path: Path, verdict: Verdict, emit: Emit) -> Verdict:
     """A typed model's verdict with what only its inner tensors tell."""
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         return verdict
     from trtconv.stages.verify import tensors
 
     overflows = tensors.overflows(path, request.data, request.batch, emit)
     if not request.per_layer:
         return replace(verdict, overflows=overflows)
-    if request.reference.suffix != ".onnx":
+    if request.reference.suffix.lower() != ".onnx":
         raise UsageError(f"comparing every tensor needs an FP32 ONNX model as reference, not {request.reference}",
                          hint="trtconv verify model.onnx model.fp16.onnx --per-layer --data FILE")  # fmt: skip
     layers = tensors.layers(request.reference, path, request.data, request.batch, emit)
@@ -179,7 +179,7 @@ def _inside(request: VerifyRequest, path: Path, verdict: Verdict, emit: Emit) ->
 def _open(path: Path) -> Any:
     from trtconv.backends import open_engine, open_onnx
 
-    return open_onnx(path) if path.suffix == ".onnx" else open_engine(path)
+    return open_onnx(path) if path.suffix.lower() == ".onnx" else open_engine(path)
 
 
 class _Race:
