@@ -17,6 +17,7 @@ class Data:
     def __init__(self, array):
         self.array = array
         self.sizes = []
+        self.whole = {}
 
     def __len__(self):
         return len(self.array)

@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 from tests.networks import everything, images, magnitudes, model, node, residual_cnn, run, value
 from trtconv.calibration import cache as caches
+from trtconv.calibration import collect
 from trtconv.core import digests
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.events import ignore
@@ -157,6 +158,20 @@ def test_a_model_with_a_fixed_batch(folder):
         one.type.tensor_type.shape.dim[0].dim_value = 5
     onnx.save(network, folder / "m.onnx")
     assert calibrate(request(folder), ignore).samples == 25
+
+
+@pytest.mark.parametrize("memory", [collect.MEMORY, 1])
+def test_inputs_that_hold_no_samples_go_whole_into_every_part_of_a_batch(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr(collect, "MEMORY", memory)
+    network = model([node("Reshape", "x shape", "r"), node("Mul", "r k", "y")],
+                    [value("x", ["n", 12]), value("shape", [3], TensorProto.INT64), value("k", [])],
+                    [value("y", [None, None, None])])  # fmt: skip
+    onnx.save(network, tmp_path / "m.onnx")
+    x = images(6).reshape(6, -1)[:, :12]
+    np.savez(tmp_path / "x.npz", x=x, shape=np.int64([-1, 3, 4]), k=np.float32(-5))
+    calibrate(CalibrateRequest(tmp_path / "m.onnx", FeedSpec(tmp_path / "x.npz"), tmp_path / "c", batch=4), ignore)
+    amax = caches.read_facts(tmp_path / "c").amax
+    assert amax == pytest.approx({"x": np.abs(x).max(), "k": 5, "r": np.abs(x).max(), "y": 5 * np.abs(x).max()})
 
 
 def test_fewer_samples_than_asked_for(folder):

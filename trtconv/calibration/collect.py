@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ selection is enough, a selection will do."""
 
 class Samples(Protocol):
     """What ``data.feeds.Feed`` gives."""
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """Inputs that hold no samples: the same in every batch, where they come after the others."""
 
     def __len__(self) -> int: ...
 
@@ -141,7 +145,8 @@ def collect(
         label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
         work = _Pass(measured, names, len(samples))
         measured.samples = 0
-        for count, arrays in _ahead(_results(model, first, later, samples.batches(min(batch, later.batch), seed))):
+        batches = samples.batches(min(batch, later.batch), seed)
+        for count, arrays in _ahead(_results(model, first, later, batches, samples.whole)):
             work.add(arrays, count, f"samples {measured.samples} to {measured.samples + count - 1}")
             measured.samples += count
             emit(Progress(label, measured.samples, len(samples), "samples"))
@@ -192,22 +197,26 @@ class _Model:
 
 
 def _results(
-    model: _Model, first: _Stage, later: _Stage, batches: Iterator[dict[str, NDArray[np.generic]]]
+    model: _Model,
+    first: _Stage,
+    later: _Stage,
+    batches: Iterator[dict[str, NDArray[np.generic]]],
+    whole: Collection[str],
 ) -> Iterator[tuple[int, Tensors]]:
     """(samples, inputs and tensors by name) per run: all of SURVEY samples, then what is enough of the others."""
     seen = 0
     for feeds in batches:
         stage = first if seen < SURVEY else later
-        for part in _parts(feeds, stage.batch):
+        for part in _parts(feeds, stage.batch, whole):
             count = len(next(iter(part.values())))
             yield count, {**model(stage, part), **part}
             seen += count
 
 
-def _parts(feeds: Arrays, size: int) -> Iterator[Arrays]:
+def _parts(feeds: Arrays, size: int, whole: Collection[str]) -> Iterator[Arrays]:
     """So many samples at a time."""
     for start in range(0, len(next(iter(feeds.values()))), size):
-        yield {name: array[start : start + size] for name, array in feeds.items()}
+        yield {name: array if name in whole else array[start : start + size] for name, array in feeds.items()}
 
 
 def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensors]]:

@@ -145,7 +145,9 @@ class Bench:
 
     def tell_assumed(self, known: Mapping[str, Sequence[int]], names: Iterable[str]) -> None:
         """Values that nobody gave for this measurement."""
-        self.notes |= dict.fromkeys(f"input {name!r} holds {list(known[name])}, the optimum of its values" for name in names)
+        self.notes |= dict.fromkeys(
+            f"input {name!r} holds {list(known[name])}, the optimum of its values" for name in names
+        )
 
     def tuned(self, feeds: Mapping[int, dict[str, np.ndarray]]) -> tuple[dict[int, tuple[Rules, int]], str]:
         """The best rules and contexts for each batch, and the best of all as YAML."""
@@ -272,7 +274,7 @@ class Bench:
         from trtconv.backends import rivals, sidecar
 
         request = self.request
-        onnx = request.fallback or (request.model if request.model.suffix == ".onnx" else None)
+        onnx = request.fallback or (request.model if request.model.suffix.lower() == ".onnx" else None)
         if onnx is None and (facts := sidecar.read(request.model)) is not None:
             onnx = facts.model
         return name, rivals.open_rival(name, self.runner, onnx, allow_code=request.allow_code)
