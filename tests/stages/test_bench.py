@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from tests import networks
 from tests.backends.models import conv_net, images
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Event, Progress, ignore
@@ -86,6 +91,22 @@ def test_ctrl_c_while_others_are_measured_leaves_them_out(model: Path, monkeypat
     assert result.partial
     assert result.rivals == ()
     assert len(result.measurements) == 1
+
+
+def test_random_values_that_a_model_refuses_are_told_as_such(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
+    network = networks.model([networks.node("Gather", "table rows", "y")],
+                             [networks.value("rows", ["n", 16], onnx.TensorProto.INT64)],
+                             [networks.value("y", ["n", 16, 8])], {"table": table})  # fmt: skip
+    onnx.save(network, tmp_path / "m.onnx")
+    request = BenchRequest(tmp_path / "m.onnx", batches=(2,), warmup=0.0, duration=0.01)
+    with pytest.raises(UsageError, match="Gather") as caught:
+        bench(request, ignore)
+    assert "--data" in caught.value.hint
+    np.save(tmp_path / "rows.npy", np.ones((4, 16), np.int64))
+    done = subprocess.run([sys.executable, "-m", "trtconv", "bench", tmp_path / "m.onnx", "--batch", "2", "--duration",
+                           "10ms", "--json", "--data", tmp_path / "rows.npy"], capture_output=True, check=True)  # fmt: skip
+    assert json.loads(done.stdout)["bench"]["measurements"][0]["batch"] == 2
 
 
 def test_enough_iterations_count_even_without_time(model: Path) -> None:

@@ -11,6 +11,7 @@ import click
 from trtconv.cli.options import (
     engine_options,
     existing,
+    existing_or_glob,
     gate_option,
     is_job,
     job_options,
@@ -20,12 +21,15 @@ from trtconv.cli.options import (
     parse_profile,
 )
 from trtconv.core.errors import Interrupted, UsageError
-from trtconv.core.records import ShapeRange
+from trtconv.core.records import FeedSpec, ShapeRange
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--batch", metavar="N,N,...", help="Batch sizes, one measurement each (default: the profile's opt).")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob (default: random values)."
+)
 @click.option(
     "--semantics",
     default="trtexec11",
@@ -55,6 +59,7 @@ from trtconv.core.records import ShapeRange
 def bench(
     model: Path,
     batch: str | None,
+    data: Path | None,
     semantics: str,
     warmup: str,
     duration: str,
@@ -110,6 +115,7 @@ def bench(
         _seconds("--duration", duration),
         iterations,
         streams=streams,
+        data=None if data is None else FeedSpec(existing_or_glob(data)),
         device_api=device_api,
         rules={"depth": depth},
         repeats=repeats or 1,

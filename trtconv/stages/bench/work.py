@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
@@ -214,7 +214,8 @@ class Bench:
                 if watch is not None and seconds >= limits.warmup:
                     watch.begin()
 
-            queries, graph, partial = self.queries(feeds, rules, limits, streams, tell)
+            with self.random_inputs_told():
+                queries, graph, partial = self.queries(feeds, rules, limits, streams, tell)
         if not queries:
             return None
         self.counted = self.counted or queries
@@ -223,6 +224,17 @@ class Bench:
         depth = 1 if rules.wall_clock or self.on_cpu else rules.depth
         return dataclasses.replace(measured, power=self.power(watch, measured), streams=streams, depth=depth,
                                    partial=partial)  # fmt: skip
+
+    @contextlib.contextmanager
+    def random_inputs_told(self) -> Iterator[None]:
+        """Values that a model refuses may be those that nobody gave, such as the row numbers of a small table."""
+        try:
+            yield
+        except UsageError as error:
+            if self.request.data is not None:
+                raise
+            raise UsageError(error.message, hint="the values were random: give samples with --data FILE (bench.data in "
+                                                 "a job)") from error  # fmt: skip
 
     def queries(self, feeds: dict[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
                 tell: Callable[[float], None]) -> tuple[Sequence[Query], bool, bool]:  # fmt: skip
