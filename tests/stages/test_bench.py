@@ -104,8 +104,19 @@ def test_random_values_that_a_model_refuses_are_told_as_such(tmp_path: Path) -> 
         bench(request, ignore)
     assert "--data" in caught.value.hint
     np.save(tmp_path / "rows.npy", np.ones((4, 16), np.int64))
-    done = subprocess.run([sys.executable, "-m", "trtconv", "bench", tmp_path / "m.onnx", "--batch", "2", "--duration",
-                           "10ms", "--json", "--data", tmp_path / "rows.npy"], capture_output=True, check=True)  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "trtconv",
+        "bench",
+        tmp_path / "m.onnx",
+        "--batch",
+        "2",
+        "--duration",
+        "10ms",
+        "--json",
+    ]
+    done = subprocess.run([*command, "--data", tmp_path / "rows.npy"], capture_output=True, check=True)
     assert json.loads(done.stdout)["bench"]["measurements"][0]["batch"] == 2
 
 
