@@ -44,7 +44,7 @@ from trtconv.stages.infer import InferRequest, infer
 
 BATCHES = (1, 32, 128)
 SAMPLES, PICTURES = 20_000, 2_000
-CREWS = 7
+CREWS = 15
 ROWS = ({"resize": {"size": [256, 256], "fit": "shorter"}}, {"crop": {"size": [224, 224]}},
         {"normalize": {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
         {"layout": {"to": "nchw"}})  # fmt: skip
@@ -181,8 +181,9 @@ def inference(b: Bench) -> None:
 def pictures(b: Bench) -> None:
     """Photographs of 500 x 375: everything against decoding alone, in as many processes.
 
-    How long one such photograph takes a process depends on where its memory happens to lie, so what decoding alone
-    allows is the median of crews of processes whose memory lies differently; the row tells the extremes too.
+    What else lies in a process's memory decides how long plain decoding takes it, by a factor of two; so decoding alone
+    is measured in many crews of processes, each with something else there, in turns with everything. The rows hold the
+    medians, and the extremes of the crews.
     """
     from PIL import Image
 
@@ -197,30 +198,37 @@ def pictures(b: Bench) -> None:
         list(pool.map(draw, range(PICTURES)))
     request = InferRequest(b.engine, FeedSpec(folder, preprocess=ROWS), b.folder / "jpg.csv", batch=32,
                            postprocess=({"topk": {"k": 3}},))  # fmt: skip
-    runs = sorted((infer(request, ignore) for _ in range(CREWS)), key=lambda done: done.seconds)
-    done, files = runs[CREWS // 2], sorted(folder.iterdir())
-    found = PICTURES / done.seconds
-    for name, work in (("decoding", _decode), ("decoding and preparing", _prepare)):
-        rates = sorted(PICTURES / _crew(number, done.decoders, work, files) for number in range(CREWS))
-        alone, gated = rates[CREWS // 2], name == "decoding"
+    works, files = {"decoding": _decode, "decoding and preparing": _prepare}, sorted(folder.iterdir())
+    rates: dict[str, list[float]] = {"infer": [], **{name: [] for name in works}}
+    for number in range(CREWS):
+        done = infer(request, ignore)
+        rates["infer"].append(PICTURES / done.seconds)
+        for name, work in works.items():
+            rates[name].append(PICTURES / _crew(number, done.decoders, work, files))
+    found = median(rates["infer"])
+    for name in works:
+        alone, gated = median(rates[name]), name == "decoding"
         b.row(f"infer of {PICTURES} jpeg files / {name} alone", found / alone, ">= 0.9" if gated else "",
-              not gated or found / alone >= 0.9, infer=found, alone=alone, least=rates[0], most=rates[-1],
-              workers=done.decoders, scaled_on=done.scaled_on, preparing=done.preparing)  # fmt: skip
+              not gated or found / alone >= 0.9, infer=found, alone=alone, least=min(rates[name]),
+              most=max(rates[name]), workers=done.decoders, scaled_on=done.scaled_on,
+              preparing=done.preparing)  # fmt: skip
 
 
 def _crew(number: int, workers: int, work: Callable[[Path], None], files: list[Path]) -> float:
-    """Seconds for all files in fresh processes, the second best of four times."""
+    """Seconds for all files in fresh processes, the median of three times after a first."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _shift, (number,)) as pool:
-        return sorted(_seconds(pool, work, files) for _ in range(4))[1]
+    with ProcessPoolExecutor(workers, context, _clutter, (number,)) as pool:
+        return median([_seconds(pool, work, files) for _ in range(4)][1:])
 
 
-_shifted: list[bytearray] = []
+_cluttered: list[bytearray] = []
 
 
-def _shift(number: int) -> None:
+def _clutter(number: int) -> None:
     """Have what comes next lie elsewhere."""
-    _shifted.extend(bytearray(size + 144 * number) for size in (1_000, 20_000, 30_000) for _ in range(number))
+    sizes = np.random.default_rng(number).integers(600, 60_000, 12)
+    _cluttered.extend(bytearray(int(size)) for size in sizes)
+    del _cluttered[::2]
 
 
 def _decode(path: Path) -> None:

@@ -165,6 +165,49 @@ def test_pixels_of_every_kind_of_picture(tmp_path: Path, mode: str, monkeypatch:
     assert np.array_equal(copied, found)
 
 
+def test_a_canvas_takes_one_photograph_after_the_other(tmp_path: Path) -> None:
+    canvas, memory = images.Canvas(), set()
+    for number, (height, width) in enumerate([(21, 33), (40, 60), (8, 8), (39, 61)]):
+        path = tmp_path / f"{number}.jpg"
+        picture(height, width).save(path)
+        found = images.picture(path, canvas=canvas)
+        pixels = images.pixels(found)
+        memory.add(pixels.ctypes.data)
+        with Image.open(path) as plain:
+            expected = np.asarray(plain)
+        assert np.array_equal(pixels.copy().view(np.uint8).reshape(height, width, 4)[..., :3], expected)
+        assert np.array_equal(images.array(found), expected)
+    assert len(memory) <= 2  # it grew once
+
+
+@pytest.mark.parametrize("kind", ["gray.jpg", "colors.png", "turned.jpg", "cmyk.jpg"])
+def test_what_a_canvas_does_not_hold_is_as_without_it(tmp_path: Path, kind: str) -> None:
+    canvas = images.Canvas()
+    path = tmp_path / kind
+    modes = {"gray.jpg": "L", "cmyk.jpg": "CMYK"}
+    turned = Image.Exif()
+    turned[274] = 6
+    picture(21, 33).convert(modes.get(kind, "RGB")).save(path, exif=turned if kind == "turned.jpg" else b"")
+    picture(50, 50).save(tmp_path / "before.jpg")
+    images.picture(tmp_path / "before.jpg", canvas=canvas)
+    found = images.picture(path, canvas=canvas)
+    expected = images.decode(path)
+    assert expected.shape == ((33, 21, 3) if kind == "turned.jpg" else (21, 33, 3))
+    assert np.array_equal(images.array(found), expected)
+    assert np.array_equal(images.pixels(found).copy().view(np.uint8).reshape(*expected.shape[:2], 4)[..., :3], expected)
+
+
+def test_a_photograph_that_breaks_off_is_damaged_on_a_canvas_too(tmp_path: Path) -> None:
+    canvas = images.Canvas()
+    picture(40, 60).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(UsageError, match=r"half\.jpg: a damaged image"):
+        images.picture(tmp_path / "half.jpg", canvas=canvas)
+    again = images.pixels(images.picture(tmp_path / "whole.jpg", canvas=canvas)).copy()
+    assert np.array_equal(again.view(np.uint8).reshape(40, 60, 4)[..., :3], images.decode(tmp_path / "whole.jpg"))
+
+
 def test_the_compiled_kernels_are_those_of_the_source() -> None:
     source = Path(scaling.__file__).with_suffix(".cu").read_bytes()
     head, body = scaling.ptx().decode().split("\n", 1)

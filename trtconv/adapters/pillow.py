@@ -30,12 +30,45 @@ def size(path: Path) -> tuple[int, int]:
         return (width, height) if turned else (height, width)
 
 
-def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any:
+class Canvas:
+    """Memory that pictures are decoded to, one after the other: a picture is good until the next one comes.
+
+    Pillow takes fresh memory for each picture and fills it with zeros first; what is still in the processor's cache
+    from the picture before is written faster.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint32)
+        self._core: Any = None
+
+    def spread(self, image: Any) -> None:
+        """Have an image that is opened but not loaded decoded here, if that writes every pixel of it."""
+        if image.format != "JPEG" or image.mode != "RGB":
+            return
+        size = image.width * image.height
+        if len(self._memory) < size:
+            self._memory = np.empty(size, np.uint32)
+        # as Image.frombuffer does it, which does not take this mode
+        self._core = _pillow().core.map_buffer(self._memory, image.size, "raw", 0, (image.mode, 0, 1))
+        image.im = self._core
+
+    def pixels(self, image: Any) -> NDArray[np.uint32] | None:
+        """Of the last image, as the function ``pixels`` gives them; None if they are elsewhere."""
+        if image.im is not self._core:
+            return None
+        return self._memory[: image.width * image.height].reshape(image.height, image.width)
+
+
+_PIXELS = "_pixels_on_canvas"  # attribute of a picture
+
+
+def picture(path: Path, wanted: Callable[[int, int], bool] | None = None, canvas: Canvas | None = None) -> Any:
     """An image as Pillow holds it: decoded, RGB, turned as its EXIF orientation says; no pixel is copied without need.
 
     Args:
         path: the file.
         wanted: whether to decode an image of this height and width, which may be exchanged; None is returned instead.
+        canvas: where to decode it to.
 
     Raises:
         UsageError: not an image, or damaged.
@@ -45,11 +78,14 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None) -> Any
         if wanted is not None and not wanted(image.height, image.width):
             return None
         try:
+            if canvas is not None:
+                canvas.spread(image)
             if image.getexif().get(_ORIENTATION, 1) != 1:
                 from PIL import ImageOps
 
                 return _rgb(ImageOps.exif_transpose(image))
             image.load()
+            setattr(image, _PIXELS, None if canvas is None else canvas.pixels(image))
             return _rgb(image)
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged data
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
@@ -128,6 +164,9 @@ def pixels(image: Any) -> NDArray[np.uint32]:
     Pillow holds pictures so. It lets others see them as Arrow arrays since version 11.2, where they lie in one piece;
     else they are copied.
     """
+    there: NDArray[np.uint32] | None = getattr(image, _PIXELS, None)
+    if there is not None:
+        return there
     try:
         _, capsule = image.__arrow_c_array__()
     except (AttributeError, ValueError):

@@ -20,6 +20,7 @@ Window = tuple[int, int, int, int]
 size = pillow.size
 decode = pillow.decode
 picture = pillow.picture
+Canvas = pillow.Canvas
 box = pillow.box
 down_first = pillow.down_first
 pixels = pillow.pixels
