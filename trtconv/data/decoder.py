@@ -59,8 +59,8 @@ def main() -> None:
     """The process's side.
 
     All of it in a second thread, whose memory comes from an arena of its own: where in a page the parts of an image's
-    decoder come to lie decides whether it takes 0.56 or up to 1.1 ms for the same picture, and in the first arena, with
-    all that a program loads, that is anybody's guess.
+    decoder come to lie decides how long it takes for the same picture, nearly by a factor of two (the crews of
+    benchmarks/gpu_runtime.py show it), and in the first arena, with all that a program loads, that is anybody's guess.
     """
     memory.keep()
     thread = threading.Thread(target=_serve)
