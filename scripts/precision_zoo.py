@@ -316,10 +316,11 @@ def _accuracy(name: str, rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
         for mine, within in ((best, 0.5), (default, 1.5)):
             near = _decibels(mine) >= _decibels(rival) - within
             yield near, f"{name}: {mine.label} {mine.snr:.1f} dB, {rival.label} {rival.snr:.1f} dB; {within} allowed"
-        pairs = ((default, theirs[0]), (max(own, key=_seconds), max(theirs, key=_seconds)))
-        shares = {f"{mine.label} against {other.label}": mine.seconds / other.seconds for mine, other in pairs}
         if whose == "onnxruntime":  # runs in the same process
             shares, *_ = _aside(_turns, FOLDER / name)
+        else:
+            pairs = ((default, theirs[0]), (max(own, key=_seconds), max(theirs, key=_seconds)))
+            shares = {f"{mine.label} against {other.label}": mine.seconds / other.seconds for mine, other in pairs}
         for what, share in shares.items():
             yield share < 1, f"{name}: {what}: {share:.2f} of its time"
 

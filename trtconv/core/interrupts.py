@@ -48,11 +48,10 @@ class CtrlC:
     def dropping(self) -> Iterator[None]:
         """What is done within is not worth waiting for: Ctrl-C ends it at once, and goes no further."""
         try:
-            self._raises = True
-            yield
-            self._raises = False
-        except KeyboardInterrupt:
-            self._raises = False
-        except BaseException:
-            self._raises = False
-            raise
+            try:
+                self._raises = True
+                yield
+            finally:
+                self._raises = False
+        except KeyboardInterrupt:  # around the other: it may come until the last moment
+            pass

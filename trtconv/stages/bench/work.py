@@ -233,8 +233,8 @@ class Bench:
         except UsageError as error:
             if self.request.data is not None:
                 raise
-            raise UsageError(error.message, hint="the values were random: give samples with --data FILE (bench.data in "
-                                                 "a job)") from error  # fmt: skip
+            raise UsageError(error.message, hint=f"{error.hint}; values that nobody gave are random: give samples with "
+                                                 "--data FILE (bench.data in a job)") from error  # fmt: skip
 
     def queries(self, feeds: dict[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
                 tell: Callable[[float], None]) -> tuple[Sequence[Query], bool, bool]:  # fmt: skip
