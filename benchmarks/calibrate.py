@@ -84,8 +84,9 @@ def onnxruntime_entropy(folder: Path) -> None:
             start, self.position = self.position, self.position + BATCH
             return {"image": np.asarray(images[start : start + BATCH])}
 
-    calibrator = create_calibrator(str(folder / "model.onnx"), ["Conv", "Gemm"], str(folder / "augmented.onnx"),
-                                   CalibrationMethod.Entropy)  # fmt: skip
+    calibrator = create_calibrator(
+        str(folder / "model.onnx"), ["Conv", "Gemm"], str(folder / "augmented.onnx"), CalibrationMethod.Entropy
+    )
     reader = Reader()
     for batch in range(len(reader)):
         reader.set_range(batch, batch + 1)

@@ -80,8 +80,10 @@ def _starts(python: _Python, options: argparse.Namespace, folder: Path) -> list[
         "trtconv plan, 200 engines": _kept("1.5 s", middle["trtconv plan, 200 engines"] <= 1.5),
         "trtconv check, 200 engines": _kept("1.5 s", middle["trtconv check, 200 engines"] <= 1.5),
     }
-    return [[name, f"{1e3 * middle[name]:.0f} ms", str(options.runs), said.get(name, ""), bounds.get(name, "")]
-            for name in commands]  # fmt: skip
+    return [
+        [name, f"{1e3 * middle[name]:.0f} ms", str(options.runs), said.get(name, ""), bounds.get(name, "")]
+        for name in commands
+    ]
 
 
 def _kept(bound: str, kept: bool) -> str:
@@ -133,8 +135,9 @@ class _Python:
     def seconds(self, arguments: Sequence[str]) -> float:
         """Wall time of ``python ARGUMENTS``; a failure ends the benchmark with what it printed."""
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False,
-                              env=self.environment)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, check=False, env=self.environment
+        )
         taken = time.perf_counter() - start
         if done.returncode != 0:
             sys.exit(f"python {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import handwritten, resnet50
 from trtconv import Engine, __version__
 from trtconv.adapters import cuda
-from trtconv.backends import engine as engines
-from trtconv.backends import gpu_loop, tune
-from trtconv.backends.rules import RULES, Limits, Query
-from trtconv.backends.runner import open_engine, open_onnx
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
 from trtconv.data import images, preprocess
+from trtconv.engines.measure import gpu_loop, tune
+from trtconv.engines.measure.semantics import RULES, Limits, Query
+from trtconv.engines.run import engine as engines
+from trtconv.engines.run.runner import open_engine, open_onnx
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
@@ -45,12 +45,15 @@ from trtconv.stages.infer import InferRequest, infer
 BATCHES = (1, 32, 128)
 SAMPLES, PICTURES = 20_000, 2_000
 CREWS = 15
-ROWS = ({"resize": {"size": [256, 256], "fit": "shorter"}}, {"crop": {"size": [224, 224]}},
-        {"normalize": {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
-        {"layout": {"to": "nchw"}})  # fmt: skip
+ROWS = (
+    {"resize": {"size": [256, 256], "fit": "shorter"}},
+    {"crop": {"size": [224, 224]}},
+    {"normalize": {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
+    {"layout": {"to": "nchw"}},
+)
 FIRST = """
 import sys, time, numpy as np
-from trtconv.backends.runner import open_engine
+from trtconv.engines.run.runner import open_engine
 x = np.ones((8, 3, 224, 224), np.float32)
 begin = time.perf_counter()
 runner = open_engine(__import__("pathlib").Path(sys.argv[1]))
@@ -128,8 +131,16 @@ def tuning(b: Bench) -> None:
         best = result.measurements[0]
         ratio = best.throughput / plain.throughput
         b.tuned[batch] = tune.Trial(batch, best.streams, best.depth, best.cuda_graph, best.throughput, 0.0)
-        b.row(f"tuned / trtexec10, batch {batch}", ratio, f">= {limit}", ratio >= limit, tuned=best.throughput,
-              plain=plain.throughput, streams=best.streams, depth=best.depth)  # fmt: skip
+        b.row(
+            f"tuned / trtexec10, batch {batch}",
+            ratio,
+            f">= {limit}",
+            ratio >= limit,
+            tuned=best.throughput,
+            plain=plain.throughput,
+            streams=best.streams,
+            depth=best.depth,
+        )
 
 
 def library(b: Bench) -> None:
@@ -146,8 +157,15 @@ def library(b: Bench) -> None:
             times.append((time.perf_counter() - begin) * 1e3)
     call = median(times[100:])
     ratio = call / measured.latency_ms["median"]
-    b.row("Engine(x) / latency with copies, batch 1", ratio, "<= 1.10", ratio <= 1.10, call_ms=call,
-          latency_ms=measured.latency_ms["median"], latency_with_graph_ms=graph.latency_ms["median"])  # fmt: skip
+    b.row(
+        "Engine(x) / latency with copies, batch 1",
+        ratio,
+        "<= 1.10",
+        ratio <= 1.10,
+        call_ms=call,
+        latency_ms=measured.latency_ms["median"],
+        latency_with_graph_ms=graph.latency_ms["median"],
+    )
 
 
 def inference(b: Bench) -> None:
@@ -169,8 +187,16 @@ def inference(b: Bench) -> None:
         done = runs[1]
         found = done.samples / done.seconds
         ratio = found / best.throughput if best else 0.0
-        b.row(f"infer of {SAMPLES} samples / tuned, batch {batch}", ratio, ">= 0.95", ratio >= 0.95, infer=found,
-              contexts=done.contexts, seconds=done.seconds, preparing=done.preparing)  # fmt: skip
+        b.row(
+            f"infer of {SAMPLES} samples / tuned, batch {batch}",
+            ratio,
+            ">= 0.95",
+            ratio >= 0.95,
+            infer=found,
+            contexts=done.contexts,
+            seconds=done.seconds,
+            preparing=done.preparing,
+        )
         b.row(f"host memory that infer of 20000 needs beyond 4096, batch {batch}, MiB", grown, "<= 64", grown <= 64)
     out = np.load(b.folder / "out.npz")["y"]
     same = bool(np.array_equal(out[:128].argmax(1), out[128 * 100 : 128 * 101].argmax(1))) and len(out) == SAMPLES
@@ -196,8 +222,9 @@ def pictures(b: Bench) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(draw, range(PICTURES)))
-    request = InferRequest(b.engine, FeedSpec(folder, preprocess=ROWS), b.folder / "jpg.csv", batch=32,
-                           postprocess=({"topk": {"k": 3}},))  # fmt: skip
+    request = InferRequest(
+        b.engine, FeedSpec(folder, preprocess=ROWS), b.folder / "jpg.csv", batch=32, postprocess=({"topk": {"k": 3}},)
+    )
     works, files = {"decoding": _decode, "decoding and preparing": _prepare}, sorted(folder.iterdir())
     rates: dict[str, list[float]] = {"infer": [], **{name: [] for name in works}}
     for number in range(CREWS):
@@ -208,10 +235,19 @@ def pictures(b: Bench) -> None:
     found = median(rates["infer"])
     for name in works:
         alone, gated = median(rates[name]), name == "decoding"
-        b.row(f"infer of {PICTURES} jpeg files / {name} alone", found / alone, ">= 0.9" if gated else "",
-              not gated or found / alone >= 0.9, infer=found, alone=alone, least=min(rates[name]),
-              most=max(rates[name]), workers=done.decoders, scaled_on=done.scaled_on,
-              preparing=done.preparing)  # fmt: skip
+        b.row(
+            f"infer of {PICTURES} jpeg files / {name} alone",
+            found / alone,
+            ">= 0.9" if gated else "",
+            not gated or found / alone >= 0.9,
+            infer=found,
+            alone=alone,
+            least=min(rates[name]),
+            most=max(rates[name]),
+            workers=done.decoders,
+            scaled_on=done.scaled_on,
+            preparing=done.preparing,
+        )
 
 
 def _crew(number: int, workers: int, work: Callable[[Path], None], files: list[Path]) -> float:
@@ -255,14 +291,28 @@ def insight(b: Bench) -> None:
     total = sum(ms for _, ms in measured.layers)
     assert measured.compute_ms is not None
     off = abs(total / measured.compute_ms - 1)
-    b.row("sum of layers against compute, batch 32", off, "<= 0.15", off <= 0.15, layers_ms=total,
-          compute_ms=measured.compute_ms, count=len(measured.layers))  # fmt: skip
+    b.row(
+        "sum of layers against compute, batch 32",
+        off,
+        "<= 0.15",
+        off <= 0.15,
+        layers_ms=total,
+        compute_ms=measured.compute_ms,
+        count=len(measured.layers),
+    )
     power = measured.power
     if power.get("joules"):
         off = abs(power["joules"] / power["joules_integrated"] - 1)
-        b.row("energy: counter against integrated power", off, "<= 0.10", off <= 0.10, watts=power["watts"],
-              millijoules_per_sample=1e3 * power["joules_per_sample"], sm_mhz=power["sm_mhz"],
-              celsius=power["temperature"])  # fmt: skip
+        b.row(
+            "energy: counter against integrated power",
+            off,
+            "<= 0.10",
+            off <= 0.10,
+            watts=power["watts"],
+            millijoules_per_sample=1e3 * power["joules_per_sample"],
+            sm_mhz=power["sm_mhz"],
+            celsius=power["temperature"],
+        )
     print("     ", result.memory_parts, *result.notes, sep=" | ")
 
 
@@ -297,8 +347,12 @@ def second_start(b: Bench) -> None:
         kernels.unlink(missing_ok=True)
         env = {**os.environ, "CUDA_CACHE_PATH": str(b.folder / f"driver{number}")}
         command = [sys.executable, "-c", FIRST, str(b.engine)]
-        pairs.append([float(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
-                      for _ in range(2)])  # fmt: skip
+        pairs.append(
+            [
+                float(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
+                for _ in range(2)
+            ]
+        )
     first, second = (median(times) for times in zip(*pairs, strict=True))
     ratio = second / first
     b.row("second start / first start", ratio, "<= 0.35", ratio <= 0.35, first_s=first, second_s=second)
@@ -330,8 +384,17 @@ def rivals(b: Bench) -> None:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "start": second_start, "loop": loop, "tune": tuning, "library": library, "infer": inference, "pictures": pictures,
-    "insight": insight, "apis": apis, "endurance": endurance, "rivals": rivals}  # fmt: skip
+    "start": second_start,
+    "loop": loop,
+    "tune": tuning,
+    "library": library,
+    "infer": inference,
+    "pictures": pictures,
+    "insight": insight,
+    "apis": apis,
+    "endurance": endurance,
+    "rivals": rivals,
+}
 
 
 def main() -> None:

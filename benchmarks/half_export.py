@@ -37,8 +37,13 @@ def resnet50() -> Any:
         def __init__(self, ins: int, width: int, stride: int) -> None:
             super().__init__()
             outs = 4 * width
-            self.main = nn.Sequential(*convolve(ins, width, 1), nn.ReLU(), *convolve(width, width, 3, stride),
-                                      nn.ReLU(), *convolve(width, outs, 1))  # fmt: skip
+            self.main = nn.Sequential(
+                *convolve(ins, width, 1),
+                nn.ReLU(),
+                *convolve(width, width, 3, stride),
+                nn.ReLU(),
+                *convolve(width, outs, 1),
+            )
             nn.init.constant_(self.main[-1].weight, 0.2)  # sums of branches stay within FP16
             self.skip = nn.Sequential(*convolve(ins, outs, 1, stride)) if stride > 1 or ins != outs else nn.Identity()
 

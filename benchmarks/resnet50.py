@@ -71,15 +71,27 @@ class _Net:
         values = self.rng.standard_normal(shape, np.float32) * np.float32(scale * np.sqrt(2 / fan_in))
         self.weights.append(numpy_helper.from_array(values.astype(np.float16), name))
 
-    def conv(self, source: str, name: str, channels: int, width: int, size: int, *, stride: int = 1,
-             relu: bool = True, scale: float = 1.0) -> str:  # fmt: skip
+    def conv(
+        self,
+        source: str,
+        name: str,
+        channels: int,
+        width: int,
+        size: int,
+        *,
+        stride: int = 1,
+        relu: bool = True,
+        scale: float = 1.0,
+    ) -> str:
         self.weight(f"{name}.w", (width, channels, size, size), channels * size * size, scale)
         self.weight(f"{name}.b", (width,), channels * size * size)
         self.node("Conv", [source, f"{name}.w", f"{name}.b"], name, strides=[stride, stride], pads=[size // 2] * 4)
         return self.node("Relu", [name], f"{name}.relu") if relu else name
 
     def save(self, path: Path) -> None:
-        ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *IMAGE]),
-                helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", CLASSES])]  # fmt: skip
+        ends = [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *IMAGE]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", CLASSES]),
+        ]
         graph = helper.make_graph(self.nodes, "resnet50", ends[:1], ends[1:], self.weights)
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)

@@ -82,8 +82,9 @@ def two_inputs(keras: Any) -> Any:
     picture, facts = layers.Input((16, 16, 3), name="picture"), layers.Input((6,), name="facts")
     seen = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(picture))
     joined = layers.Dense(16, activation="swish")(layers.Concatenate()([seen, layers.Dense(8)(facts)]))
-    model = keras.Model({"picture": picture, "facts": facts},
-                        {"kind": layers.Dense(5)(joined), "place": layers.Dense(4)(joined)})  # fmt: skip
+    model = keras.Model(
+        {"picture": picture, "facts": facts}, {"kind": layers.Dense(5)(joined), "place": layers.Dense(4)(joined)}
+    )
     return model, {"picture": _normal(3, 16, 16, 3), "facts": _normal(3, 6)}
 
 
@@ -281,8 +282,11 @@ def lite(quantized: bool) -> Callable[[Path], None]:
         given = _normal(1, 24, 24, 3)
         interpreter.set_tensor(taken["index"], given)
         interpreter.invoke()
-        _observe(folder / "observed.npz", {taken["name"]: given},
-                 {given_back["name"]: interpreter.get_tensor(given_back["index"])})  # fmt: skip
+        _observe(
+            folder / "observed.npz",
+            {taken["name"]: given},
+            {given_back["name"]: interpreter.get_tensor(given_back["index"])},
+        )
 
     return make
 
@@ -305,12 +309,21 @@ ZOO: Mapping[str, Model] = {
     "Xception": application("Xception", f".h5, {KERAS_3}", "model.h5", 299),
     "ConvNeXtTiny": application("ConvNeXtTiny", f"SavedModel, {KERAS_3}", "saved_model"),
     "two-inputs": layered(two_inputs, f".keras, {KERAS_3}", "model.keras"),
-    "lstm": layered(recurrent(lambda k: (k.LSTM(32, return_sequences=True), k.LSTM(24))),
-                    f"SavedModel, {KERAS_3}", "saved_model", _STEPS),
-    "gru": layered(recurrent(lambda k: (k.GRU(32, return_sequences=True), k.GRU(24))),
-                   f".keras, {KERAS_3}", "model.keras", _STEPS),
-    "bidirectional": layered(recurrent(lambda k: (k.Bidirectional(k.LSTM(16, return_sequences=True)), k.LSTM(24))),
-                             f".h5, {KERAS_2}", "model.h5", _STEPS),
+    "lstm": layered(
+        recurrent(lambda k: (k.LSTM(32, return_sequences=True), k.LSTM(24))),
+        f"SavedModel, {KERAS_3}",
+        "saved_model",
+        _STEPS,
+    ),
+    "gru": layered(
+        recurrent(lambda k: (k.GRU(32, return_sequences=True), k.GRU(24))), f".keras, {KERAS_3}", "model.keras", _STEPS
+    ),
+    "bidirectional": layered(
+        recurrent(lambda k: (k.Bidirectional(k.LSTM(16, return_sequences=True)), k.LSTM(24))),
+        f".h5, {KERAS_2}",
+        "model.h5",
+        _STEPS,
+    ),
     "embedding-mask": layered(masked, f"SavedModel, {KERAS_3}", "saved_model"),
     "attention-gelu": layered(attention, f".keras, {KERAS_3}", "model.keras"),
     "nms": Model("SavedModel, tf.Module", suppression, "saved_model", unsupported="NonMaxSuppression"),
@@ -323,7 +336,7 @@ ZOO: Mapping[str, Model] = {
     "module-decode": one_way("decode"),
     "tflite": Model("TensorFlow Lite", lite(quantized=False), "model.tflite"),
     "tflite-int8": Model("TensorFlow Lite, int8", lite(quantized=True), "model.tflite", bound=0.05),
-}  # fmt: skip
+}
 
 
 def _keras(form: str) -> Any:

@@ -80,8 +80,18 @@ def judge(name: str, model: Model, folder: Path) -> Row:
     refused, builder = "; ".join(result["refused"]), build(target, model.shapes)
     missed = [f"error {error:.2g} is over {model.bound:.0e}"] if not error <= model.bound else []
     missed += [f"builder: {builder}"] if not _expected(model, refused, builder) else []
-    return Row(name, tuple(missed), result["opset"], result["nodes_after"], run.seconds, run.peak, error,
-               result["transposes"], refused or TAKEN, builder)  # fmt: skip
+    return Row(
+        name,
+        tuple(missed),
+        result["opset"],
+        result["nodes_after"],
+        run.seconds,
+        run.peak,
+        error,
+        result["transposes"],
+        refused or TAKEN,
+        builder,
+    )
 
 
 def trtconv(*arguments: str) -> Watched:
@@ -140,10 +150,20 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
 def text(rows: list[Row]) -> list[list[str]]:
     """Cells of the table; where something is refused, the reason is told by ``reasons``."""
     return [
-        [row.name, ZOO[row.name].form, str(row.opset), str(row.nodes), f"{row.seconds:.1f}", format_bytes(row.peak),
-         f"{row.error:.1e}", str(row.transposes), row.parser if row.parser == TAKEN else "refuses",
-         row.builder if row.builder.startswith("builds") else "refuses"] for row in rows
-    ]  # fmt: skip
+        [
+            row.name,
+            ZOO[row.name].form,
+            str(row.opset),
+            str(row.nodes),
+            f"{row.seconds:.1f}",
+            format_bytes(row.peak),
+            f"{row.error:.1e}",
+            str(row.transposes),
+            row.parser if row.parser == TAKEN else "refuses",
+            row.builder if row.builder.startswith("builds") else "refuses",
+        ]
+        for row in rows
+    ]
 
 
 def reasons(rows: list[Row]) -> list[str]:

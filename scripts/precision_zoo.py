@@ -53,8 +53,15 @@ RIVALRY = ((DEFAULT, "MinMax"), ("entropy", "Entropy"))
 TURNS = 7
 NOISE = 70.0
 HEADER = ("network", "precision", "FP32 kept", "Q/DQ", "SNR dB", "top-1 %", "s", "MB", *TARGETS)
-CODE = ("trtconv/graph", "trtconv/calibration", "trtconv/stages/calibrate.py", "trtconv/stages/lower.py",
-        "trtconv/adapters/onnxruntime.py", "trtconv/backends/builder.py", "scripts/zoo_rivals.py")  # fmt: skip
+CODE = (
+    "trtconv/graph",
+    "trtconv/calibration",
+    "trtconv/stages/calibrate.py",
+    "trtconv/stages/lower.py",
+    "trtconv/adapters/onnxruntime.py",
+    "trtconv/engines/build/builder.py",
+    "scripts/zoo_rivals.py",
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,17 @@ class Row:
         snr = "build only" if self.snr is None else f"{self.snr:.1f}" + (" overflows" if self.overflows else "")
         top1 = "-" if self.top1 is None else f"{self.top1:.2f} ({0.0 - (self.drop or 0.0):+.2f})"
         kept = "-" if self.kept is None else str(self.kept)
-        return [self.network, self.label + ("" if self.code == code() else " *"), kept, str(self.pairs), snr, top1,
-                f"{self.seconds:.1f}", f"{self.peak:.0f}", *(self.verdicts[target] for target in TARGETS)]  # fmt: skip
+        return [
+            self.network,
+            self.label + ("" if self.code == code() else " *"),
+            kept,
+            str(self.pairs),
+            snr,
+            top1,
+            f"{self.seconds:.1f}",
+            f"{self.peak:.0f}",
+            *(self.verdicts[target] for target in TARGETS),
+        ]
 
 
 @cache
@@ -179,7 +195,7 @@ def _judge(folder: Path, typed: Path) -> dict[str, Any]:
 
 def verdicts(typed: Path, precision: str) -> dict[str, str]:
     """Whether TensorRT-RTX builds the typed model, per target; one build for all of them where that succeeds."""
-    from trtconv.pipeline.capable import NEEDS
+    from trtconv.pipeline.capability_check import NEEDS
 
     need = NEEDS[precision].capability if precision in NEEDS else 0
     able = [target for target in TARGETS if int(target.removeprefix("sm")) >= need]
@@ -211,8 +227,16 @@ def row(name: str, folder: Path, precision: str, method: str, times: int = 1) ->
     typed = folder / f"{label.replace(' ', '-')}.onnx"
     lowered, seconds, used = _aside(_lower, folder, precision, method, typed, times=times)
     judged, *_ = _aside(_judge, folder, typed)
-    return Row(name, label, len(lowered.left_out), lowered.qdq_pairs, **judged, seconds=calibrating + seconds,
-               peak=max(peak, used), verdicts=verdicts(typed, precision))  # fmt: skip
+    return Row(
+        name,
+        label,
+        len(lowered.left_out),
+        lowered.qdq_pairs,
+        **judged,
+        seconds=calibrating + seconds,
+        peak=max(peak, used),
+        verdicts=verdicts(typed, precision),
+    )
 
 
 def rival(name: str, folder: Path, whose: str, method: str, python: Path | None) -> Row:
@@ -227,8 +251,9 @@ def rival(name: str, folder: Path, whose: str, method: str, python: Path | None)
         seconds, peak = zoo_rivals.modelopt(python, *arguments)
     pairs = sum(node.op_type == "QuantizeLinear" for node in onnx.load(typed).graph.node)
     judged, *_ = _aside(_judge, folder, typed)
-    return Row(name, f"{whose} {method}", None, pairs, **judged, seconds=seconds, peak=peak,
-               verdicts=verdicts(typed, "int8"))  # fmt: skip
+    return Row(
+        name, f"{whose} {method}", None, pairs, **judged, seconds=seconds, peak=peak, verdicts=verdicts(typed, "int8")
+    )
 
 
 def tasks(name: str, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Row]]]:
@@ -274,8 +299,12 @@ def results(name: str, options: argparse.Namespace) -> Iterator[Row]:
 def shown(rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
     """(whether it holds, what) for everything that the zoo is there to show, as far as there are rows for it."""
     own = [one for one in rows if one.kept is not None]
-    bad = [f"{one.network} {one.label} ({target}: {text})" for one in own for target, text in one.verdicts.items()
-           if text != "ok" and not text.startswith("needs")]  # fmt: skip
+    bad = [
+        f"{one.network} {one.label} ({target}: {text})"
+        for one in own
+        for target, text in one.verdicts.items()
+        if text != "ok" and not text.startswith("needs")
+    ]
     yield not bad, f"{len(own)} typed models build" + (f", but not {'; '.join(bad)}" if bad else "")
     for name in dict.fromkeys(one.network for one in own if one.top1 is not None):
         yield from _accuracy(name, [one for one in rows if one.network == name])
@@ -292,11 +321,14 @@ def sensitivity(folder: Path) -> float:
     held = np.load(folder / "heldout.npz")
     feeds = {name: held[name][:8] for name in held.files if name != "labels"}
     random, session = np.random.default_rng(0), onnxruntime.session(folder / "model.onnx")
-    noisy = {name: (x + random.normal(0, np.sqrt(np.mean(np.square(x))) * 10 ** (-NOISE / 20), x.shape)).astype(x.dtype)
-             for name, x in feeds.items()}  # fmt: skip
+    noisy = {
+        name: (x + random.normal(0, np.sqrt(np.mean(np.square(x))) * 10 ** (-NOISE / 20), x.shape)).astype(x.dtype)
+        for name, x in feeds.items()
+    }
     clean, found = session.run(feeds), session.run(noisy)
-    return min(float(-10 * np.log10(np.mean(np.square(found[name] - y)) / np.mean(np.square(y))))
-               for name, y in clean.items())  # fmt: skip
+    return min(
+        float(-10 * np.log10(np.mean(np.square(found[name] - y)) / np.mean(np.square(y)))) for name, y in clean.items()
+    )
 
 
 def _accuracy(name: str, rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
@@ -375,8 +407,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(ZOO)} (default: all)")
     parser.add_argument("--compare", action="store_true", help="add onnxruntime.quantization on the trained networks")
-    parser.add_argument("--modelopt", type=Path, metavar="PYTHON",
-                        help="add nvidia-modelopt there: an interpreter that has it")  # fmt: skip
+    parser.add_argument(
+        "--modelopt", type=Path, metavar="PYTHON", help="add nvidia-modelopt there: an interpreter that has it"
+    )
     parser.add_argument("--table", action="store_true", help="only print what is stored")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     options = parser.parse_args()

@@ -48,8 +48,10 @@ def main() -> None:
         raise SystemExit(f"{error}; install what training needs: pip install -e '.[tf]' scikit-learn") from None
     accuracy = 100 * np.mean(model(held_out[0], training=False).numpy().argmax(axis=1) == held_out[1])
     save(options.output, model, train[0], held_out)
-    print(f"{options.output}: {model.count_params()} parameters, {accuracy:.2f} % of {HELD_OUT} held-out digits right, "
-          f"{time.monotonic() - started:.0f} s")  # fmt: skip
+    print(
+        f"{options.output}: {model.count_params()} parameters, {accuracy:.2f} % of {HELD_OUT} held-out digits right, "
+        f"{time.monotonic() - started:.0f} s"
+    )
 
 
 def split() -> tuple[Any, Any]:
@@ -89,8 +91,9 @@ def adam(steps: int) -> Any:
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps))
 
 
-def fit(train: tuple[Any, Any], epochs: int, make: Callable[[], Any] = network,
-        optimizer: Callable[[int], Any] = adam) -> Any:  # fmt: skip
+def fit(
+    train: tuple[Any, Any], epochs: int, make: Callable[[], Any] = network, optimizer: Callable[[int], Any] = adam
+) -> Any:
     """A network trained on images that move by up to one pixel each way.
 
     Args:

@@ -44,12 +44,23 @@ def onnxruntime(model: Path, samples: Path, typed: Path, method: str) -> None:
 
     weighted = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
     quantize_static(
-        str(model), str(typed), Reader(), QuantFormat.QDQ, weighted, per_channel=True,
-        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        str(model),
+        str(typed),
+        Reader(),
+        QuantFormat.QDQ,
+        weighted,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
         calibrate_method=getattr(CalibrationMethod, method),
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
-                       "CalibTensorRangeSymmetric": True, "OpTypesToExcludeOutputQuantization": weighted},
-    )  # fmt: skip
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "CalibTensorRangeSymmetric": True,
+            "OpTypesToExcludeOutputQuantization": weighted,
+        },
+    )
 
 
 def modelopt(python: Path, model: Path, samples: Path, typed: Path, method: str) -> tuple[float, float]:
@@ -74,9 +85,15 @@ def _modelopt(method: str, model: Path, samples: Path, typed: Path) -> None:
             copy = Path(folder, "model.onnx")  # it writes into the file that it is given
             copy.write_bytes(model.read_bytes())
             started = time.perf_counter()
-            quantize(str(copy), quantize_mode="int8", calibration_data=dict(np.load(samples)),
-                     calibration_method=method, calibration_eps=["cpu"], high_precision_dtype="fp32",
-                     output_path=str(typed))  # fmt: skip
+            quantize(
+                str(copy),
+                quantize_mode="int8",
+                calibration_data=dict(np.load(samples)),
+                calibration_method=method,
+                calibration_eps=["cpu"],
+                high_precision_dtype="fp32",
+                output_path=str(typed),
+            )
             seconds = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
     print(json.dumps({"seconds": seconds, "peak": int(status.partition("VmHWM:")[2].split()[0]) / 1000}))

@@ -16,8 +16,20 @@ from trtconv.core import child, versions
 from trtconv.core.files import exclusive
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("trtconv", "tensorflow-cpu", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "tensorrt",
-         "tensorrt-rtx", "cuda-bindings", "pycuda")  # fmt: skip
+SHOWN = (
+    "trtconv",
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-bindings",
+    "pycuda",
+)
 PACKAGES = {"tf": ("tensorflow", "tf2onnx"), "rtx": ("tensorrt_rtx",)}  # marker (and extra) -> import names
 FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
 

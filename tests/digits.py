@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from onnx import helper, numpy_helper
 
-from tests.backends.models import save
+from tests.engines.models import save
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 JOB = """

@@ -21,8 +21,14 @@ def value(name: str, shape: Sequence[int | str] | None = None, kind: int = Tenso
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def model(nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any],
-          constants: Mapping[str, Any] | None = None, opset: int = 17, check: bool = True) -> Any:  # fmt: skip
+def model(
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    constants: Mapping[str, Any] | None = None,
+    opset: int = 17,
+    check: bool = True,
+) -> Any:
     made = [constant(values, name) for name, values in (constants or {}).items()]
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), made)
     result = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -41,11 +47,18 @@ def perceptron(width: int = 64, hidden: int = 128, seed: int = 3) -> Any:
     """``x`` [batch, width] through three matrices, one of them beside a skip, to ``y`` [batch, 32]."""
     random = np.random.default_rng(seed)
     shapes = {"first": (width, hidden), "second": (hidden, hidden), "last": (hidden, 32)}
-    constants = {name: random.normal(0, 1 / np.sqrt(shape[0]), shape).astype(np.float32)
-                 for name, shape in shapes.items()}  # fmt: skip
+    constants = {
+        name: random.normal(0, 1 / np.sqrt(shape[0]), shape).astype(np.float32) for name, shape in shapes.items()
+    }
     constants["bias"] = random.normal(0, 0.1, 32).astype(np.float32)
-    nodes = [node("MatMul", "x first", "a"), node("Relu", "a", "b"), node("MatMul", "b second", "c"),
-             node("Add", "c b", "d"), node("Relu", "d", "e"), node("Gemm", "e last bias", "y")]  # fmt: skip
+    nodes = [
+        node("MatMul", "x first", "a"),
+        node("Relu", "a", "b"),
+        node("MatMul", "b second", "c"),
+        node("Add", "c b", "d"),
+        node("Relu", "d", "e"),
+        node("Gemm", "e last bias", "y"),
+    ]
     return model(nodes, [value("x", ["batch", width])], [value("y", ["batch", 32])], constants)
 
 
@@ -63,8 +76,17 @@ def residual_cnn(seed: int = 0, width: int = 16, blocks: int = 2) -> Any:
         constants[f"{name}_w"] = random.normal(0, deviation, (outs, ins, kernel, kernel)).astype(np.float32)
         constants[f"{name}_b"] = random.normal(0, 0.1, outs).astype(np.float32)
         pads = [kernel // 2] * 4
-        nodes.append(node("Conv", f"{x} {name}_w {name}_b", name, f"{name}_conv", kernel_shape=[kernel] * 2,
-                          strides=[stride] * 2, pads=pads))  # fmt: skip
+        nodes.append(
+            node(
+                "Conv",
+                f"{x} {name}_w {name}_b",
+                name,
+                f"{name}_conv",
+                kernel_shape=[kernel] * 2,
+                strides=[stride] * 2,
+                pads=pads,
+            )
+        )
         return name
 
     def relu(x: str) -> str:
@@ -81,19 +103,31 @@ def residual_cnn(seed: int = 0, width: int = 16, blocks: int = 2) -> Any:
         x, channels = relu(f"block{number}_sum"), wider
     constants["head_w"] = (random.normal(size=(channels, 32)) / np.sqrt(channels)).astype(np.float32)
     constants["head_b"] = random.normal(size=32).astype(np.float32)
-    nodes += [node("GlobalAveragePool", x, "pooled"), node("Flatten", "pooled", "flat"),
-              node("MatMul", "flat head_w", "dense", "head"), node("Add", "dense head_b", "logits", "head_bias"),
-              node("Softmax", "logits", "probability")]  # fmt: skip
-    return model(nodes, [value("image", ["batch", 8, 8, 1])], [value("probability", ["batch", 32]),
-                                                               value("logits", ["batch", 32])], constants)  # fmt: skip
+    nodes += [
+        node("GlobalAveragePool", x, "pooled"),
+        node("Flatten", "pooled", "flat"),
+        node("MatMul", "flat head_w", "dense", "head"),
+        node("Add", "dense head_b", "logits", "head_bias"),
+        node("Softmax", "logits", "probability"),
+    ]
+    return model(
+        nodes,
+        [value("image", ["batch", 8, 8, 1])],
+        [value("probability", ["batch", 32]), value("logits", ["batch", 32])],
+        constants,
+    )
 
 
 def encoder(width: int = 64, heads: int = 4, tokens: int = 16, seed: int = 5) -> Any:
     """``x`` [batch, tokens, width] through one layer of a transformer (attention, then two matrices) to ``y``."""
     random, size = np.random.default_rng(seed), width // heads
-    constants: Arrays = {"apart": np.array([0, tokens, heads, size]), "flat": np.array([0, tokens, width]),
-                         "scale": np.float32(1 / np.sqrt(size)), "gain": np.ones(width, np.float32),
-                         "shift": np.zeros(width, np.float32)}  # fmt: skip
+    constants: Arrays = {
+        "apart": np.array([0, tokens, heads, size]),
+        "flat": np.array([0, tokens, width]),
+        "scale": np.float32(1 / np.sqrt(size)),
+        "gain": np.ones(width, np.float32),
+        "shift": np.zeros(width, np.float32),
+    }
     nodes = []
 
     def dense(x: str, name: str, ins: int, outs: int) -> str:
@@ -102,14 +136,22 @@ def encoder(width: int = 64, heads: int = 4, tokens: int = 16, seed: int = 5) ->
         return name
 
     for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
-        nodes += [node("Reshape", f"{dense('x', name, width, width)} apart", f"{name}_apart"),
-                  node("Transpose", f"{name}_apart", f"{name}_heads", perm=order)]  # fmt: skip
-    nodes += [node("MatMul", "q_heads k_heads", "scores"), node("Mul", "scores scale", "scaled"),
-              node("Softmax", "scaled", "weights", axis=-1), node("MatMul", "weights v_heads", "mixed"),
-              node("Transpose", "mixed", "together", perm=[0, 2, 1, 3]),
-              node("Reshape", "together flat", "joined")]  # fmt: skip
-    nodes += [node("Add", f"x {dense('joined', 'out', width, width)}", "first"),
-              node("LayerNormalization", "first gain shift", "normal", axis=-1)]  # fmt: skip
+        nodes += [
+            node("Reshape", f"{dense('x', name, width, width)} apart", f"{name}_apart"),
+            node("Transpose", f"{name}_apart", f"{name}_heads", perm=order),
+        ]
+    nodes += [
+        node("MatMul", "q_heads k_heads", "scores"),
+        node("Mul", "scores scale", "scaled"),
+        node("Softmax", "scaled", "weights", axis=-1),
+        node("MatMul", "weights v_heads", "mixed"),
+        node("Transpose", "mixed", "together", perm=[0, 2, 1, 3]),
+        node("Reshape", "together flat", "joined"),
+    ]
+    nodes += [
+        node("Add", f"x {dense('joined', 'out', width, width)}", "first"),
+        node("LayerNormalization", "first gain shift", "normal", axis=-1),
+    ]
     nodes.append(node("Relu", dense("normal", "up", width, 4 * width), "bent"))
     nodes.append(node("Add", f"normal {dense('bent', 'down', 4 * width, width)}", "y"))
     ends = [value("x", ["batch", tokens, width])], [value("y", ["batch", tokens, width])]
@@ -122,8 +164,11 @@ def recurrent(size: int = 32, hidden: int = 64, steps: int = 12, seed: int = 7) 
     shapes = {"w": (1, 4 * hidden, size), "r": (1, 4 * hidden, hidden), "b": (1, 8 * hidden), "last": (hidden, 32)}
     constants: Arrays = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     constants["first"] = np.array([0])
-    nodes = [node("LSTM", "x w r b", "all state", "lstm", hidden_size=hidden),
-             node("Squeeze", "state first", "flat"), node("MatMul", "flat last", "y")]  # fmt: skip
+    nodes = [
+        node("LSTM", "x w r b", "all state", "lstm", hidden_size=hidden),
+        node("Squeeze", "state first", "flat"),
+        node("MatMul", "flat last", "y"),
+    ]
     return model(nodes, [value("x", [steps, "batch", size])], [value("y", ["batch", 32])], constants)
 
 
@@ -132,10 +177,12 @@ def convolutions(seed: int = 6) -> Any:
     random = np.random.default_rng(seed)
     shapes = {"depthwise": (32, 1, 3, 3), "grouped": (64, 8, 3, 3), "turned": (64, 32, 2, 2)}
     constants = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
-    nodes = [helper.make_node("Conv", ["x", "depthwise"], ["a"], pads=[1] * 4, group=32),
-             helper.make_node("Conv", ["a", "grouped"], ["b"], pads=[1] * 4, strides=[2, 2], group=4),
-             helper.make_node("Relu", ["b"], ["c"]),
-             helper.make_node("ConvTranspose", ["c", "turned"], ["y"], strides=[2, 2])]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "depthwise"], ["a"], pads=[1] * 4, group=32),
+        helper.make_node("Conv", ["a", "grouped"], ["b"], pads=[1] * 4, strides=[2, 2], group=4),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("ConvTranspose", ["c", "turned"], ["y"], strides=[2, 2]),
+    ]
     ends = [value("x", ["batch", 32, 16, 16])], [value("y", ["batch", 32, 16, 16])]
     return model(nodes, *ends, constants)
 
@@ -151,8 +198,12 @@ def run(network: Any, feeds: Arrays, *, optimize: bool = True) -> Arrays:
     options.log_severity_level = 3
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"],
-                                           disabled_optimizers=["WeightBiasQuantization"])  # fmt: skip
+    session = onnxruntime.InferenceSession(
+        network.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["WeightBiasQuantization"],
+    )
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 

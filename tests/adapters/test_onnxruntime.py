@@ -35,11 +35,14 @@ def test_interface_and_results(session: onnxruntime.Session) -> None:
     assert onnxruntime.version()[0].isdigit()
 
 
-@pytest.mark.parametrize("feeds", [
-    {"x": np.ones((3, 2), np.float32)},
-    {"x": np.ones((3, 4), np.float32), "k": np.arange(2)},
-    {"x": np.ones((3, 2)), "k": np.arange(2)},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {"x": np.ones((3, 2), np.float32)},
+        {"x": np.ones((3, 4), np.float32), "k": np.arange(2)},
+        {"x": np.ones((3, 2)), "k": np.arange(2)},
+    ],
+)
 def test_feeds_that_do_not_fit(session: onnxruntime.Session, feeds: dict[str, np.ndarray]) -> None:
     with pytest.raises(UsageError, match=r"ONNX Runtime refuses these inputs: [A-Z]") as caught:
         session.run(feeds)

@@ -19,11 +19,18 @@ FP8 = onnx.TensorProto.FLOAT8E4M3FN
 
 def float8_before_transpose():
     """The optimizer moves this Transpose between Q and DQ, where it has no float8 kernel for it."""
-    nodes = [node("QuantizeLinear", "x scale zero", "q"), node("DequantizeLinear", "q scale zero", "dq"),
-             node("Transpose", "dq", "turned", perm=[0, 2, 1]), node("MatMul", "turned w", "y"),
-             node("Transpose", "y", "z", perm=[0, 2, 1])]  # fmt: skip
-    constants = {"scale": np.float32(0.5), "zero": np.zeros((), ml_dtypes.float8_e4m3fn),
-                 "w": np.eye(4, dtype=np.float32)}  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", "x scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "dq"),
+        node("Transpose", "dq", "turned", perm=[0, 2, 1]),
+        node("MatMul", "turned w", "y"),
+        node("Transpose", "y", "z", perm=[0, 2, 1]),
+    ]
+    constants = {
+        "scale": np.float32(0.5),
+        "zero": np.zeros((), ml_dtypes.float8_e4m3fn),
+        "w": np.eye(4, dtype=np.float32),
+    }
     return model(nodes, [value("x", ["n", 4, 3])], [value("z", ["n", 4, 3])], constants, opset=19)
 
 
@@ -34,9 +41,13 @@ def test_float8_runs_whatever_the_optimizer_makes_of_it():
 
 
 def test_a_type_without_kernels_can_only_be_built(tmp_path: Path):
-    network = model([node("Conv", "x w", "y", "first")], [value("x", [1, 1, 3, 3], onnx.TensorProto.BFLOAT16)],
-                    [value("y", [1, 1, 3, 3], onnx.TensorProto.BFLOAT16)],
-                    {"w": np.ones((1, 1, 1, 1), ml_dtypes.bfloat16)}, opset=22)  # fmt: skip
+    network = model(
+        [node("Conv", "x w", "y", "first")],
+        [value("x", [1, 1, 3, 3], onnx.TensorProto.BFLOAT16)],
+        [value("y", [1, 1, 3, 3], onnx.TensorProto.BFLOAT16)],
+        {"w": np.ones((1, 1, 1, 1), ml_dtypes.bfloat16)},
+        opset=22,
+    )
     onnx.save(network, tmp_path / "m.onnx")
     with pytest.raises(NoKernel, match=r"build only on a CPU: .* no kernel for Conv .*m\.onnx uses \(node 'first'\)"):
         onnxruntime.session(tmp_path / "m.onnx")

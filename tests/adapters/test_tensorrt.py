@@ -120,7 +120,8 @@ def test_a_flavor_without_metadata_counts_as_installed(monkeypatch: pytest.Monke
     assert found["tensorrt"][1].startswith("not installed: pip install")
 
 
-@pytest.mark.parametrize(("text", "numbers"), [("1.7.1.116", (1, 7, 1, 116)), ("10.16.1.11.post1", (10, 16, 1, 11)),
-                                               ("11.0", (11, 0))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("1.7.1.116", (1, 7, 1, 116)), ("10.16.1.11.post1", (10, 16, 1, 11)), ("11.0", (11, 0))]
+)
 def test_versions_compare_as_numbers(text: str, numbers: tuple[int, ...]) -> None:
     assert tensorrt.as_numbers(text) == numbers

@@ -20,7 +20,7 @@ import pytest
 
 import trtconv
 from trtconv.adapters import tensorrt, tensorrt_api, tensorrt_rtx_api
-from trtconv.backends import dtypes
+from trtconv.engines.plan import dtypes
 
 RECORDS = {
     path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).parents[1].glob("data/trt_api/*.json"))
@@ -186,15 +186,23 @@ class TestTheCheckItself:
             "builder.create_builder_config().num_compute_capabilities\n"
         )
         root = PACKAGE.parent
-        done = subprocess.run([sys.executable, "-m", "mypy", "--config-file", root / "pyproject.toml", code], cwd=root,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--config-file", root / "pyproject.toml", code],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         lines = sorted({int(line.split(":")[1]) for line in done.stdout.splitlines() if "error:" in line})
         assert lines == [5, 6, 7, 8], done.stdout + done.stderr
 
 
 def code_that_uses_tensorrt() -> list[Path]:
-    files = [PACKAGE / "adapters/tensorrt.py", *sorted((PACKAGE / "backends").glob("*.py")),
-             *sorted((PACKAGE / "stages").glob("*.py"))]  # fmt: skip
+    files = [
+        PACKAGE / "adapters/tensorrt.py",
+        *sorted((PACKAGE / "engines").rglob("*.py")),
+        *sorted((PACKAGE / "stages").glob("*.py")),
+    ]
     return [file for file in files if "adapters.tensorrt" in file.read_text() or file.name == "tensorrt.py"]
 
 

@@ -15,8 +15,20 @@ import pytest
 import trtconv
 from trtconv.cli.main import cli
 
-HEAVY = {"tensorflow", "tf2onnx", "tf_keras", "keras", "tensorrt", "tensorrt_rtx", "onnxruntime", "onnx", "torch",
-         "cuda", "pycuda", "sklearn"}  # fmt: skip
+HEAVY = {
+    "tensorflow",
+    "tf2onnx",
+    "tf_keras",
+    "keras",
+    "tensorrt",
+    "tensorrt_rtx",
+    "onnxruntime",
+    "onnx",
+    "torch",
+    "cuda",
+    "pycuda",
+    "sklearn",
+}
 ALLOWED_AT_IMPORT = {"onnx"}  # graph and calibration code may import it at module level; commands must not reach it
 
 

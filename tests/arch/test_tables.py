@@ -28,7 +28,7 @@ def rows() -> list[str]:
 
 def test_the_search_sees_the_tables() -> None:
     from trtconv.cli.main import COMMANDS
-    from trtconv.pipeline.nodes import STAGES
+    from trtconv.pipeline.steps import STAGES
 
     assert {target for target, _ in COMMANDS.values()} <= set(rows())
     assert {stage.function for stage in STAGES.values()} <= set(rows())

@@ -82,7 +82,10 @@ def test_progress_counts_samples():
     events = []
     measure(Data(ARRAY), emit=events.append)
     assert [(event.done, event.total, event.unit) for event in events if isinstance(event, Progress)] == [
-        (4, 10, "samples"), (8, 10, "samples"), (10, 10, "samples")]  # fmt: skip
+        (4, 10, "samples"),
+        (8, 10, "samples"),
+        (10, 10, "samples"),
+    ]
 
 
 def test_batches_shrink_to_fit_into_memory_and_the_result_stays():
@@ -143,8 +146,9 @@ def test_a_selection_is_enough_of_some_tensors_after_the_survey(monkeypatch):
         return run
 
     falling = -np.arange(40, dtype=np.float32).reshape(10, 4)
-    measured = collect(Data(falling), selecting, ["x", *TENSORS], ["x"], ["shift"], batch=4, seed=0, emit=ignore,
-                       selected={"shift"})  # fmt: skip
+    measured = collect(
+        Data(falling), selecting, ["x", *TENSORS], ["x"], ["shift"], batch=4, seed=0, emit=ignore, selected={"shift"}
+    )
     assert asked == [(list(TENSORS), True), (list(TENSORS), False)]
     assert measured.amax == {"x": 39, "double": 78, "square": 39**2, "shift": 41}  # -42 was not selected
     assert measured.histograms["shift"].total == 4 * 4 + 6 * 2
@@ -163,8 +167,15 @@ def test_tensors_that_do_not_fit_together_take_more_passes():
 @pytest.mark.parametrize("histograms", [(), ("square",)])
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (3e30, "infinity")])
 def test_unusable_values_name_tensor_and_samples(histograms, value, what, monkeypatch):
-    monkeypatch.setitem(TENSORS, "square", lambda x: np.where(np.abs(x) > 1e20, np.float32(np.inf), x * 0 + 1) if what
-                        == "infinity" else np.where(np.isnan(x), x, 1.0))  # fmt: skip
+    monkeypatch.setitem(
+        TENSORS,
+        "square",
+        lambda x: (
+            np.where(np.abs(x) > 1e20, np.float32(np.inf), x * 0 + 1)
+            if what == "infinity"
+            else np.where(np.isnan(x), x, 1.0)
+        ),
+    )
     broken = ARRAY.copy()
     broken[6, 1] = value
     with np.errstate(over="ignore"), pytest.raises(UsageError) as caught:

@@ -30,8 +30,9 @@ def folder(tmp_path_factory):
     onnx.save(networks.residual_cnn(blocks=3, width=8), folder / "other.onnx")
     np.save(folder / "images.npy", networks.images(32))
     for method in ("minmax", "percentile", "entropy"):
-        request = CalibrateRequest(folder / "model.onnx", FeedSpec(folder / "images.npy"), folder / f"{method}.cache",
-                                   method)  # fmt: skip
+        request = CalibrateRequest(
+            folder / "model.onnx", FeedSpec(folder / "images.npy"), folder / f"{method}.cache", method
+        )
         calibrate(request, ignore)
     return folder
 
@@ -62,16 +63,19 @@ def test_a_cache_of_tensorrt_8_fits_by_names(folder):
     assert "used by its names" in done.stdout
     plain = folder / "plain.onnx"
     lower(LowerRequest(folder / "model.onnx", plain, "int8", cache, base="fp32"), ignore)
-    lower(LowerRequest(folder / "model.onnx", folder / "own.onnx", "int8", folder / "entropy.cache", base="fp32"),
-          ignore)  # fmt: skip
+    lower(
+        LowerRequest(folder / "model.onnx", folder / "own.onnx", "int8", folder / "entropy.cache", base="fp32"), ignore
+    )
     assert plain.read_bytes() == (folder / "own.onnx").read_bytes()
 
 
 def test_a_cache_of_another_graph_is_refused_with_counts(folder):
     cache = as_tensorrt_8(folder, "foreign.cache", rename="other/")
     count = len(caches.read(cache).amax)
-    for command in (("cache", "check", cache, "model.onnx"),
-                    ("lower", "model.onnx", "-o", "x.onnx", "--precision", "int8", "--cache", cache)):  # fmt: skip
+    for command in (
+        ("cache", "check", cache, "model.onnx"),
+        ("lower", "model.onnx", "-o", "x.onnx", "--precision", "int8", "--cache", cache),
+    ):
         done = trtconv(*command, folder=folder)
         assert done.returncode == 2
         assert f"{count} of its {count} names are no tensors of the model" in done.stderr
@@ -136,8 +140,10 @@ def test_check_refuses_what_lower_would(folder):
     done = trtconv("lower", "model.onnx", "--precision", "fp16", "-o", "half.onnx", folder=folder)
     assert done.returncode == 0, done.stderr
     as_tensorrt_8(folder, "trt8.cache")
-    for command in ("cache check trt8.cache half.onnx",
-                    "lower half.onnx --precision int8 --cache trt8.cache -o x.onnx"):  # fmt: skip
+    for command in (
+        "cache check trt8.cache half.onnx",
+        "lower half.onnx --precision int8 --cache trt8.cache -o x.onnx",
+    ):
         done = trtconv(*command.split(), folder=folder)
         assert done.returncode == 3
         assert "the model is typed already" in done.stderr

@@ -104,15 +104,18 @@ def test_a_folder_with_external_data(model: Path, trtconv: Any, tmp_path: Path) 
     assert not (tmp_path / "out.onnx").exists()
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--opset", "12"], "--opset: convert.opset: input should be greater than or equal to 13, got 12"),
-    (["--opset", "19"], "--opset: convert.opset: input should be less than or equal to 18, got 19"),
-    (["--layout", "image"], "--layout image: expected NAME=nchw"),
-    (["--layout", "image=nhwc"], "--layout: inputs.image.layout: unknown value 'nhwc'"),
-    (["--signature", "serve"], "signature and tags are for SavedModels, this is onnx"),
-    (["--tag", "serve"], "signature and tags are for SavedModels, this is onnx"),
-    (["--constant", "s=1"], "constants are for frozen graphs, checkpoints and SavedModels, this is onnx"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--opset", "12"], "--opset: convert.opset: input should be greater than or equal to 13, got 12"),
+        (["--opset", "19"], "--opset: convert.opset: input should be less than or equal to 18, got 19"),
+        (["--layout", "image"], "--layout image: expected NAME=nchw"),
+        (["--layout", "image=nhwc"], "--layout: inputs.image.layout: unknown value 'nhwc'"),
+        (["--signature", "serve"], "signature and tags are for SavedModels, this is onnx"),
+        (["--tag", "serve"], "signature and tags are for SavedModels, this is onnx"),
+        (["--constant", "s=1"], "constants are for frozen graphs, checkpoints and SavedModels, this is onnx"),
+    ],
+)
 def test_contradictions_are_exit_2(model: Path, trtconv: Any, tmp_path: Path, options: list[str], says: str) -> None:
     done = trtconv("convert", model, "-o", "out.onnx", *options)
     assert done.returncode == 2, done.stderr

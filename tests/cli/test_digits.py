@@ -15,8 +15,9 @@ from tests import digits
 def classified(folder: Path, *options: str) -> tuple[dict, Path]:  # type: ignore[type-arg]
     """The results of ``trtconv infer job.yaml``, and the table that it wrote."""
     job, labels = digits.write(folder)
-    done = subprocess.run([sys.executable, "-m", "trtconv", "infer", job, "--json", *options], capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "trtconv", "infer", job, "--json", *options], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     (table,) = folder.glob("out/**/*.csv")
     digits.check(table, labels)

@@ -47,12 +47,7 @@ BROKEN = {
     ),
     "truncated model": (GOOD, {"model.onnx": lambda data: data[: len(data) // 2]}, 3, ["model.onnx", "truncated"]),
     "foreign file": (GOOD, {"model.onnx": lambda _: b"\x89PNG\r\n\x1a\n" + bytes(100)}, 3, ["model.onnx", "PNG image"]),
-    "gated engine without a GPU": (
-        GOOD + "bench: {backend: rtx, duration: 10ms}\n",
-        {},
-        5,
-        ["bench", "next: "],
-    ),
+    "gated engine without a GPU": (GOOD + "bench: {backend: rtx, duration: 10ms}\n", {}, 5, ["bench", "next: "]),
 }
 
 
@@ -127,8 +122,9 @@ def test_files_that_will_be_gone_are_told_by_their_names(trtconv, tmp_path):
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT16, ["batch", 4]) for name in "xy")
     weight = numpy_helper.from_array(np.ones(4, np.float16), "w")
     graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"], name="add")], "g", [x], [y], [weight])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
-              tmp_path / "half.onnx")  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "half.onnx"
+    )
     done = trtconv("lower", "half.onnx", "-o", "again.onnx", "--precision", "fp16", "--json")
     assert done.returncode == 3
     (said,) = json.loads(done.stdout)["errors"].values()

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.backends.models import conv_net, images
-from trtconv.backends.runner import open_onnx
+from tests.engines.models import conv_net, images
+from trtconv.engines.run.runner import open_onnx
 
 
 @pytest.fixture
@@ -21,8 +21,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def trtconv(*arguments: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "trtconv", *map(str, arguments)], input=given, capture_output=True,
-                          check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "trtconv", *map(str, arguments)], input=given, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize("form", ["npy", "npz"])

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from trtconv.core import wire
+from trtconv.core import protobuf_wire
 
 ROOT = Path(__file__).parents[2]
 MORE = 100_000_000
@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Block())
 
 def field(number: int, *parts: bytes) -> bytes:
     """A field of a protocol buffer."""
-    return b"".join(wire.message(number, parts))
+    return b"".join(protobuf_wire.message(number, parts))
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,15 @@ def large(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize(("name", "tells"), [
-    ("frozen.pb", ["Placeholder", "fc2/Relu", "Conv2D"]),
-    ("saved", ["serving_default", "image", "features", "[batch, 12, 12, 4]"]),
-    ("model.tflite", ["FULLY_CONNECTED", "scores"]),
-    ("model.onnx", ["MatMul", "opset ai.onnx 17", "[1, 5000]"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "tells"),
+    [
+        ("frozen.pb", ["Placeholder", "fc2/Relu", "Conv2D"]),
+        ("saved", ["serving_default", "image", "features", "[batch, 12, 12, 4]"]),
+        ("model.tflite", ["FULLY_CONNECTED", "scores"]),
+        ("model.onnx", ["MatMul", "opset ai.onnx 17", "[1, 5000]"]),
+    ],
+)
 def test_large_files_without_tensorflow(large: Path, trtconv: Any, tmp_path: Path, name: str, tells: list[str]) -> None:
     size = sum(path.stat().st_size for path in [large / name, *(large / name).rglob("*")] if path.is_file())
     assert size > MORE

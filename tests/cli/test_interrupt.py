@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.backends.models import conv_net
+from tests.engines.models import conv_net
 
 COMMAND = [sys.executable, "-m", "trtconv"]
 
@@ -23,8 +23,13 @@ def hear_interrupts() -> None:
 
 def interrupted(*arguments: str | Path, after: float, batch: int | None = None) -> tuple[int, str, str]:
     """Exit code, output and errors of a command that gets Ctrl-C when it has measured (a batch) for so many seconds."""
-    run = subprocess.Popen([*COMMAND, *map(str, arguments), "--log-json"], stdout=subprocess.PIPE, text=True,
-                           stderr=subprocess.PIPE, preexec_fn=hear_interrupts)  # fmt: skip
+    run = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "--log-json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_interrupts,
+    )
     assert run.stderr is not None
     said = []
     for line in run.stderr:
@@ -55,8 +60,9 @@ def test_what_was_measured_so_far_is_printed_and_marked(tmp_path: Path) -> None:
 
 def test_batches_measured_before_are_whole(tmp_path: Path) -> None:
     model = conv_net(tmp_path / "net.onnx")
-    code, out, said = interrupted("bench", model, "--batch", "1,2,4", "--warmup", "0.1s", "--duration", "1s", after=0.5,
-                                  batch=2)  # fmt: skip
+    code, out, said = interrupted(
+        "bench", model, "--batch", "1,2,4", "--warmup", "0.1s", "--duration", "1s", after=0.5, batch=2
+    )
     assert code == 130, said
     assert "note: partial: interrupted" in out
     rows = [line for line in out.splitlines() if line.split() and line.split()[0].isdigit()]
@@ -67,10 +73,18 @@ def test_batches_measured_before_are_whole(tmp_path: Path) -> None:
 def test_a_jobs_measurement_too_and_it_is_not_kept(tmp_path: Path) -> None:
     conv_net(tmp_path / "net.onnx")
     job = tmp_path / "job.yaml"
-    job.write_text(yaml.safe_dump({
-        "version": 1, "name": "net", "source": {"path": "net.onnx"},
-        "precision": "fp32", "build": {"backend": "rtx", "targets": ["sm86"]},
-        "bench": {"backend": "onnxruntime", "batch": 2, "duration": "100s"}}))  # fmt: skip
+    job.write_text(
+        yaml.safe_dump(
+            {
+                "version": 1,
+                "name": "net",
+                "source": {"path": "net.onnx"},
+                "precision": "fp32",
+                "build": {"backend": "rtx", "targets": ["sm86"]},
+                "bench": {"backend": "onnxruntime", "batch": 2, "duration": "100s"},
+            }
+        )
+    )
     code, out, said = interrupted("bench", job, after=0.7)
     assert code == 130, said
     assert "partial" in out

@@ -206,14 +206,23 @@ def test_stages_on_models_make_the_same_files_as_the_job(ran, digits_data, modul
     engine = made("build", "m.int8.onnx", "-o", "m.engine", "--shapes", "image=1x32x64", "--workspace", "1GiB")
     assert engine == (out / "job.int8.engine").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "c.cache", "c.cache.json", "f.pb", "f.pb.check.npz", "f.pb.json", "m.engine", "m.engine.json", "m.int8.onnx",
-        "m.onnx", "n.onnx",
-    ]  # fmt: skip
+        "c.cache",
+        "c.cache.json",
+        "f.pb",
+        "f.pb.check.npz",
+        "f.pb.json",
+        "m.engine",
+        "m.engine.json",
+        "m.int8.onnx",
+        "m.onnx",
+        "n.onnx",
+    ]
     made("build", "m.int8.onnx", "-o", "two.engine", "--shapes", "image=1x1x1", "--shapes", "image=2x32x64")
     profiles = json.loads((tmp_path / "two.engine.json").read_text())["profiles"]
     assert [[profile["image"][bound][0] for bound in ("min", "opt", "max")] for profile in profiles] == [
-        [1, 1, 1], [2, 32, 64]
-    ]  # fmt: skip
+        [1, 1, 1],
+        [2, 32, 64],
+    ]
 
 
 def test_verify_infer_and_bench_on_models(ran, digits_data, module_cli, tmp_path):

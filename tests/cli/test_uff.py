@@ -53,8 +53,11 @@ def test_inner_nodes_as_outputs_and_a_text_form(
 ) -> None:
     done = trtconv("uff", graphs / "lenet/frozen.pb", "-o", "m.onnx", "-O", "pool1", "-O", "fc1/Relu:0", "-t", "-q")
     assert done.returncode == 0, done.stderr
-    require_same(tmp_path / "m.onnx", {"Placeholder": seen["Placeholder"]},
-                 {"pool1": seen["pool1"], "fc1/Relu": seen["fc1_Relu"]})  # fmt: skip
+    require_same(
+        tmp_path / "m.onnx",
+        {"Placeholder": seen["Placeholder"]},
+        {"pool1": seen["pool1"], "fc1/Relu": seen["fc1_Relu"]},
+    )
     assert "[batch, 1, 12, 12]" in done.stdout
     text = (tmp_path / "m.onnx.txt").read_text()
     assert all(f"{node.op_type} " in text for node in onnx.load(tmp_path / "m.onnx").graph.node)
@@ -63,8 +66,18 @@ def test_inner_nodes_as_outputs_and_a_text_form(
 def test_an_inner_node_as_input_under_a_new_name(
     graphs: Path, trtconv: Any, tmp_path: Path, seen: dict[str, np.ndarray]
 ) -> None:
-    done = trtconv("uff", graphs / "lenet/frozen.pb", "-o", "m.onnx", "-O", "fc2/Relu", "--constant", "keep_prob=1.0",
-                   "-I", "conv1/Relu,features,DT_FLOAT,-1,12,12,4")  # fmt: skip
+    done = trtconv(
+        "uff",
+        graphs / "lenet/frozen.pb",
+        "-o",
+        "m.onnx",
+        "-O",
+        "fc2/Relu",
+        "--constant",
+        "keep_prob=1.0",
+        "-I",
+        "conv1/Relu,features,DT_FLOAT,-1,12,12,4",
+    )
     assert done.returncode == 0, done.stderr
     require_same(tmp_path / "m.onnx", {"features": seen["conv1_Relu"]}, {"fc2/Relu": seen["fc2_Relu"]})
 
@@ -100,20 +113,26 @@ source:
     (step,) = json.loads(done.stdout)["steps"]
     assert step["result"]["inputs"] == [{"name": "Placeholder", "dtype": "float", "shape": ["batch", 1, 12, 12]}]
     assert all(row["max_rel"] < 1e-5 for row in step["result"]["checked"])
-    require_same(Path(step["result"]["model"]), {"Placeholder": seen["Placeholder"]},
-                 {"conv1/Relu": seen["conv1_Relu"], "fc2/Relu": seen["fc2_Relu"]})  # fmt: skip
+    require_same(
+        Path(step["result"]["model"]),
+        {"Placeholder": seen["Placeholder"]},
+        {"conv1/Relu": seen["conv1_Relu"], "fc2/Relu": seen["fc2_Relu"]},
+    )
 
 
-@pytest.mark.parametrize(("options", "code", "says"), [
-    (["-I", "conv1/Relu,x,float31,-1"], 2, "expected NAME,NEW_NAME,DTYPE,DIM"),
-    (["--input-file", "other.pb"], 2, "both name a graph"),
-    (["--constant", "keep_prob=full"], 2, "expected a number, true or false"),
-    (["--constant", "keep_prob"], 2, "expected NAME=VALUE"),
-    (["-O", "fc1/Relu", "-o", "/dev/stdout"], 2, "not an ordinary file"),
-    (["-O", "fc1/Relu", "-o", "frozen.pb"], 2, "frozen.pb is the source"),
-    (["-O", "fc2/Rleu"], 3, "did you mean 'fc2/Relu'?"),
-    (["-O", "fc2/Relu"], 3, "--constant keep_prob=1.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["-I", "conv1/Relu,x,float31,-1"], 2, "expected NAME,NEW_NAME,DTYPE,DIM"),
+        (["--input-file", "other.pb"], 2, "both name a graph"),
+        (["--constant", "keep_prob=full"], 2, "expected a number, true or false"),
+        (["--constant", "keep_prob"], 2, "expected NAME=VALUE"),
+        (["-O", "fc1/Relu", "-o", "/dev/stdout"], 2, "not an ordinary file"),
+        (["-O", "fc1/Relu", "-o", "frozen.pb"], 2, "frozen.pb is the source"),
+        (["-O", "fc2/Rleu"], 3, "did you mean 'fc2/Relu'?"),
+        (["-O", "fc2/Relu"], 3, "--constant keep_prob=1.0"),
+    ],
+)
 def test_mistakes(graphs: Path, trtconv: Any, tmp_path: Path, options: list[str], code: int, says: str) -> None:
     graph = (graphs / "lenet/frozen.pb").read_bytes()
     (tmp_path / "frozen.pb").write_bytes(graph)

@@ -58,11 +58,14 @@ def engine(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("model", "given"), [
-    ("net.engine", ("--input", "x=x.npy", "--input", "s=s.npy")),
-    ("net.engine", ("--data", "x.npy")),
-    ("net.onnx", ("--input", "x=x.npy", "--input", "s=small.npy", "--batch", 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ("net.engine", ("--input", "x=x.npy", "--input", "s=s.npy")),
+        ("net.engine", ("--data", "x.npy")),
+        ("net.onnx", ("--input", "x=x.npy", "--input", "s=small.npy", "--batch", 4)),
+    ],
+)
 def test_infer_feeds_them_whole_or_by_default(trtconv, tmp_path, engine, model, given):
     out = tmp_path / "out.npz"
     done = trtconv("infer", model, *given, "--backend", "onnxruntime", "-o", out, cwd=engine)
@@ -71,10 +74,13 @@ def test_infer_feeds_them_whole_or_by_default(trtconv, tmp_path, engine, model, 
     assert np.array_equal(np.load(out)["y"], X)
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("long", "input 's' takes 2 values with every batch, and there is an array of shape [3]"),
-    ("far", "input 's' holds [64, 4]; the engine was built for [1, 4] to [16, 4]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("long", "input 's' takes 2 values with every batch, and there is an array of shape [3]"),
+        ("far", "input 's' holds [64, 4]; the engine was built for [1, 4] to [16, 4]"),
+    ],
+)
 def test_infer_refuses_what_the_engine_was_not_built_for(trtconv, tmp_path, engine, name, said):
     given = ("--input", "x=x.npy", "--input", f"s={name}.npy", "--backend", "onnxruntime", "-o", tmp_path / "out.npz")
     done = trtconv("infer", "net.engine", *given, cwd=engine)
@@ -82,10 +88,9 @@ def test_infer_refuses_what_the_engine_was_not_built_for(trtconv, tmp_path, engi
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("model", "options", "rows"), [
-    ("net.engine", (), 8),
-    ("net.onnx", ("--values", "s=1,4x4,4x16,4", "--batch", 4), 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "options", "rows"), [("net.engine", (), 8), ("net.onnx", ("--values", "s=1,4x4,4x16,4", "--batch", 4), 4)]
+)
 def test_bench_takes_the_optimum(trtconv, engine, model, options, rows):
     quick = ("--backend", "onnxruntime", "--duration", "10ms", "--warmup", "0ms", "--json")
     done = trtconv("bench", model, *options, *quick, cwd=engine)
@@ -95,11 +100,14 @@ def test_bench_takes_the_optimum(trtconv, engine, model, options, rows):
     assert f"input 's' holds [{rows}, 4], the optimum of its values" in result["notes"]
 
 
-@pytest.mark.parametrize(("model", "options", "said"), [
-    ("net.onnx", (), "--values s=MINxOPTxMAX"),
-    ("net.onnx", ("--values", "s=1x4x16"), "min of 's' has 1 numbers, the input [2] has 2"),
-    ("net.engine", ("--values", "s=1,4x4,4x16,4"), "leave --values out"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("net.onnx", (), "--values s=MINxOPTxMAX"),
+        ("net.onnx", ("--values", "s=1x4x16"), "min of 's' has 1 numbers, the input [2] has 2"),
+        ("net.engine", ("--values", "s=1,4x4,4x16,4"), "leave --values out"),
+    ],
+)
 def test_bench_says_which_option_to_give(trtconv, engine, model, options, said):
     done = trtconv("bench", model, *options, "--backend", "onnxruntime", "--duration", "10ms", cwd=engine)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -18,9 +18,12 @@ from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import decoding
 from trtconv.data.feeds import BadSample, Feed, open_feed
 
-ROWS = ({"resize": {"size": [20, 20], "fit": "shorter"}}, {"crop": {"size": [16, 18]}},
-        {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
-        {"layout": {"to": "nchw"}})  # fmt: skip
+ROWS = (
+    {"resize": {"size": [20, 20], "fit": "shorter"}},
+    {"crop": {"size": [16, 18]}},
+    {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
+    {"layout": {"to": "nchw"}},
+)
 PREPARED = TensorInfo("x", "float", ("batch", 3, 16, 18))
 RAW = TensorInfo("x", "uint8", ("batch", 30, 40, 3))
 
@@ -114,7 +117,7 @@ def test_processes_end_with_their_owner(folder: Path) -> None:
 def test_infer_leaves_a_bad_image_out_or_stops(folder: Path, strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from onnx import helper
 
-    from tests.backends.models import save
+    from tests.engines.models import save
     from trtconv.stages import infer as stage
 
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["m"]), helper.make_node("Flatten", ["m"], ["y"])]

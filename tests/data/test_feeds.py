@@ -87,11 +87,18 @@ def test_a_file_per_input(tmp_path: Path, images: np.ndarray) -> None:
     np.testing.assert_array_equal(got["image"], images)
 
 
-@pytest.mark.parametrize(("have", "want", "dtype"), [
-    ("float64", "float", np.float32), ("float16", "float", np.float32), ("uint8", "float", np.float32),
-    ("float32", "float16", np.float16), ("float32", "bfloat16", ml_dtypes.bfloat16), ("int64", "int32", np.int32),
-    ("bool", "float", np.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("have", "want", "dtype"),
+    [
+        ("float64", "float", np.float32),
+        ("float16", "float", np.float32),
+        ("uint8", "float", np.float32),
+        ("float32", "float16", np.float16),
+        ("float32", "bfloat16", ml_dtypes.bfloat16),
+        ("int64", "int32", np.int32),
+        ("bool", "float", np.float32),
+    ],
+)
 def test_types_are_converted_where_it_is_meant(tmp_path: Path, have: str, want: str, dtype: type) -> None:
     values = np.array([[0, 1], [1, 0], [1, 1]]).astype(have)
     got = read(FeedSpec(save(tmp_path / "x.npz", x=values)), TensorInfo("x", want, ("batch", 2)))["x"]
@@ -99,16 +106,19 @@ def test_types_are_converted_where_it_is_meant(tmp_path: Path, have: str, want: 
     np.testing.assert_array_equal(got.astype(np.float32), values.astype(np.float32))
 
 
-@pytest.mark.parametrize(("values", "want", "says"), [
-    (np.array([[0.5]]), "int32", "float64 values for input 'x', which takes int32"),
-    (np.array([["a"]]), "float", "which takes float32"),
-    (np.array([[2]]), "bool", "which takes bool"),
-    (np.array([[300]]), "uint8", "cannot hold all"),
-    (np.array([[2**24 + 1]]), "float", "cannot hold all"),
-    (np.array([[1e6]], np.float32), "float16", "sample 0 of input 'x' holds NaN, infinity or a value"),
-    (np.array([[1], [np.nan]], np.float32), "float", "sample 1 of input 'x' holds NaN"),
-    (np.array([[np.inf]], np.float32), "float", "holds NaN, infinity"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "want", "says"),
+    [
+        (np.array([[0.5]]), "int32", "float64 values for input 'x', which takes int32"),
+        (np.array([["a"]]), "float", "which takes float32"),
+        (np.array([[2]]), "bool", "which takes bool"),
+        (np.array([[300]]), "uint8", "cannot hold all"),
+        (np.array([[2**24 + 1]]), "float", "cannot hold all"),
+        (np.array([[1e6]], np.float32), "float16", "sample 0 of input 'x' holds NaN, infinity or a value"),
+        (np.array([[1], [np.nan]], np.float32), "float", "sample 1 of input 'x' holds NaN"),
+        (np.array([[np.inf]], np.float32), "float", "holds NaN, infinity"),
+    ],
+)
 def test_other_types_and_values_are_refused(tmp_path: Path, values: np.ndarray, want: str, says: str) -> None:
     path = save(tmp_path / "x.npz", x=values)
     with pytest.raises(UsageError) as caught:
@@ -127,10 +137,15 @@ def test_labels(tmp_path: Path, images: np.ndarray) -> None:
     assert open_feed(FeedSpec(path), (IMAGE,)).labels() is None
 
 
-@pytest.mark.parametrize(("labels", "says"), [
-    ("label", "no array 'label' for the labels; it has image, labels, few, parts"), ("few", "expected [7]"),
-    ("parts", "not whole numbers"), ("none.npy", "no such file with labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ("label", "no array 'label' for the labels; it has image, labels, few, parts"),
+        ("few", "expected [7]"),
+        ("parts", "not whole numbers"),
+        ("none.npy", "no such file with labels"),
+    ],
+)
 def test_labels_that_do_not_fit(tmp_path: Path, images: np.ndarray, labels: str, says: str) -> None:
     path = save(tmp_path / "x.npz", image=images, labels=np.arange(7), few=np.arange(6), parts=np.arange(7) / 2)
     with pytest.raises(UsageError) as caught:

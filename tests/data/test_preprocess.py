@@ -52,8 +52,12 @@ def test_a_crop_after_a_resize_computes_only_what_stays() -> None:
 
 @pytest.mark.parametrize("form", [PIXELS, Image.fromarray(PIXELS)], ids=["array", "picture"])
 def test_what_image_networks_want(form: Any) -> None:
-    rows = ({"resize": {"size": [64, 64], "fit": "shorter"}}, {"crop": {"size": [56, 56]}},
-            {"normalize": {"scale": 1 / 255, "mean": MEAN, "std": STD}}, {"layout": {"to": "nchw"}})  # fmt: skip
+    rows = (
+        {"resize": {"size": [64, 64], "fit": "shorter"}},
+        {"crop": {"size": [56, 56]}},
+        {"normalize": {"scale": 1 / 255, "mean": MEAN, "std": STD}},
+        {"layout": {"to": "nchw"}},
+    )
     found = made(*rows, sample=form)
     scaled = by_pillow(85, 64)[4:60, 14:70]
     wanted = ((scaled / 255 - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)

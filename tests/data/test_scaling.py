@@ -34,7 +34,7 @@ CHAINS: Mapping[str, Sequence[Mapping[str, object]]] = {
     "normalize, then bgr": (*SHORTER, NORMALIZE, BGR, PLANAR),
     "bgr twice": (*SHORTER, BGR, NORMALIZE, BGR, {"layout": {"to": "nhwc"}}),
     "one number for all": (*SHORTER, {"normalize": {"scale": 2.0, "mean": 127.5, "std": 58.0}}, RGB),
-}  # fmt: skip
+}
 SIZES = ((375, 500), (64, 64), (61, 350), (1000, 70), (33, 70), (20, 24), (90, 81))
 
 

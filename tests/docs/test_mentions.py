@@ -17,9 +17,13 @@ from trtconv.cli.main import COMMANDS, cli
 from trtconv.job.trtexec_flags import FLAGS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")),
-         *sorted(path for path in (ROOT / "docs/ci").iterdir() if path.is_file()),
-         *sorted((ROOT / "configs").glob("*.yaml"))]  # fmt: skip
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(path for path in (ROOT / "docs/ci").iterdir() if path.is_file()),
+    *sorted((ROOT / "configs").glob("*.yaml")),
+]
 MENTION = re.compile(r"\btrtconv ([a-z]+)((?: [^`\n|;,.\"')]+)?)")
 OPTION = re.compile(r"(?<=\s)--?[a-zA-Z][\w-]*")
 

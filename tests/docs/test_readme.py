@@ -119,7 +119,7 @@ def test_every_command_is_documented() -> None:
 
 def test_every_stage_and_exit_code_has_its_row() -> None:
     from trtconv.core import errors
-    from trtconv.pipeline.nodes import STAGES
+    from trtconv.pipeline.steps import STAGES
 
     text = (ROOT / "README.md").read_text()
     assert [name for name in STAGES if name != "reference" and f"| `{name}` |" not in text] == []

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.backends.models import save
+from tests.engines.models import save
 from trtconv.adapters import cuda
-from trtconv.backends.runner import open_engine, open_onnx
 from trtconv.core import versions
 from trtconv.core.events import Event, Message
 from trtconv.core.records import ShapeRange
+from trtconv.engines.run.runner import open_engine, open_onnx
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 
@@ -43,8 +43,11 @@ def network(path: Path) -> Path:
             nodes.append(node("Conv", [last, name + "w"], [name], name=name, pads=[1, 1, 1, 1], strides=stride))
             nodes.append(node("Relu", [name], [name + "r"]))
             channels, last = width, name + "r"
-    nodes += [node("GlobalAveragePool", [last], ["p"]), node("Flatten", ["p"], ["f"]),
-              node("Cast", ["f"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+    nodes += [
+        node("GlobalAveragePool", [last], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Cast", ["f"], ["y"], to=TensorProto.FLOAT),
+    ]
     return save(path, nodes, weights, shape=("batch", *SHAPE), output=("batch", WIDTHS[-1]))
 
 
@@ -69,22 +72,27 @@ def main() -> None:
             began = time.perf_counter()
             runner = open_engine(engine, emit=tell)
             found = runner.run({"x": x})["y"]
-            print(f"{start} start, to the first result: {time.perf_counter() - began:.2f} s; "
-                  f"largest difference {np.abs(found - expected).max() / np.abs(expected).max():.2e}")  # fmt: skip
+            print(
+                f"{start} start, to the first result: {time.perf_counter() - began:.2f} s; "
+                f"largest difference {np.abs(found - expected).max() / np.abs(expected).max():.2e}"
+            )
             runner.close()
         apis = [name for name, (_, package) in cuda.APIS.items() if versions.of([package])]
         for api in apis:
             for semantics, streams in (("trtexec10", 1), ("trtexec10", 4), ("trtexec11", 1), ("app", 1), ("app", 4)):
-                request = BenchRequest(engine, batches=(1, 32, 128), semantics=semantics, streams=streams, duration=1.5,
-                                       device_api=api)  # fmt: skip
+                request = BenchRequest(
+                    engine, batches=(1, 32, 128), semantics=semantics, streams=streams, duration=1.5, device_api=api
+                )
                 result = bench(request, tell)
                 rows.append({"api": api, **dataclasses.asdict(result)})
                 for m in result.measurements:
                     parts = [m.h2d_ms, m.compute_ms, m.d2h_ms, m.enqueue_ms]
-                    print(f"{api:7}{semantics:10}streams {streams}  batch {m.batch:4}  {m.throughput:10.1f}/s  "
-                          f"p50 {m.latency_ms['p50']:8.3f}  p99 {m.latency_ms['p99']:8.3f}  h2d/compute/d2h/enqueue "
-                          f"{' '.join('   -   ' if p is None else f'{p:7.3f}' for p in parts)}  "
-                          f"graph {m.cuda_graph!s:5}  {m.queries} queries")  # fmt: skip
+                    print(
+                        f"{api:7}{semantics:10}streams {streams}  batch {m.batch:4}  {m.throughput:10.1f}/s  "
+                        f"p50 {m.latency_ms['p50']:8.3f}  p99 {m.latency_ms['p99']:8.3f}  h2d/compute/d2h/enqueue "
+                        f"{' '.join('   -   ' if p is None else f'{p:7.3f}' for p in parts)}  "
+                        f"graph {m.cuda_graph!s:5}  {m.queries} queries"
+                    )
                 print("       ", result.runner, result.conditions, *result.notes, sep=" | ")
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(json.dumps(rows, indent=1))

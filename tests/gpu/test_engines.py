@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.backends.models import conv_net, images
 from tests.cli.test_digits import classified
+from tests.engines.models import conv_net, images
 from tests.stages.test_build import deciding
 from trtconv.adapters import cuda, tensorrt
-from trtconv.backends.runner import Runner, open_engine, open_onnx, open_runner
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
+from trtconv.engines.run.runner import Runner, open_engine, open_onnx, open_runner
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
@@ -120,8 +120,9 @@ def test_a_gpu_runs_the_engine_and_says_so(engine: Path, api: str, tmp_path: Pat
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("semantics", ["trtexec10", "trtexec11", "app"])
 def test_every_semantics_on_the_gpu(engine: Path, api: str, semantics: str, streams: int) -> None:
-    request = BenchRequest(engine, batches=(1, 32), semantics=semantics, warmup=0.1, duration=0.3, streams=streams,
-                           device_api=api)  # fmt: skip
+    request = BenchRequest(
+        engine, batches=(1, 32), semantics=semantics, warmup=0.1, duration=0.3, streams=streams, device_api=api
+    )
     result = bench(request, ignore)
     assert result.fell_back == ""
     assert result.memory is not None
@@ -188,8 +189,10 @@ def reshaping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine of two profiles, which reshapes ``x`` to what ``s`` says."""
     model = deciding(tmp_path_factory.mktemp("values") / "net.onnx", "Reshape")
     path = model.with_suffix(".engine")
-    build(BuildRequest(model, path, profiles=tuple({"x": s} for s in SPANS), values=tuple({"s": s} for s in SPANS)),
-          ignore)  # fmt: skip
+    build(
+        BuildRequest(model, path, profiles=tuple({"x": s} for s in SPANS), values=tuple({"s": s} for s in SPANS)),
+        ignore,
+    )
     return path
 
 
@@ -208,8 +211,9 @@ def test_values_are_fed_whole_with_every_batch(
 ) -> None:
     x = np.random.default_rng(0).normal(size=(48, 4)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, **({} if given is None else {"s": np.array(given)}))
-    request = InferRequest(reshaping, FeedSpec(tmp_path / "data.npz"), tmp_path / "out.npz", batch=batch,
-                           device_api=api)  # fmt: skip
+    request = InferRequest(
+        reshaping, FeedSpec(tmp_path / "data.npz"), tmp_path / "out.npz", batch=batch, device_api=api
+    )
     result = infer(request, ignore)
     assert result.fell_back == ""
     assert np.array_equal(np.load(tmp_path / "out.npz")["y"], x)

@@ -10,10 +10,10 @@ import pytest
 
 from tests import networks
 from trtconv.adapters import tensorrt
-from trtconv.backends.runner import open_engine, open_onnx
 from trtconv.core.errors import EnvironmentProblem, NoKernel
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, KeepRules, ShapeRange
+from trtconv.engines.run.runner import open_engine, open_onnx
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.calibrate import CalibrateRequest, calibrate
 from trtconv.stages.lower import LowerRequest, LowerResult, lower
@@ -54,13 +54,19 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
 
-@pytest.mark.parametrize(("network", "precision", "kind"), [
-    ("cnn", "fp16", "float16"), ("perceptron", "fp16", "float16"),
-    ("cnn", "bf16", "bfloat16"), ("perceptron", "bf16", "bfloat16"),
-    ("cnn", "fp8", "float8e4m3fn"), ("perceptron", "fp8", "float8e4m3fn"),
-    ("perceptron", "int8", "int8"),
-    ("cnn", "int8", "int8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "precision", "kind"),
+    [
+        ("cnn", "fp16", "float16"),
+        ("perceptron", "fp16", "float16"),
+        ("cnn", "bf16", "bfloat16"),
+        ("perceptron", "bf16", "bfloat16"),
+        ("cnn", "fp8", "float8e4m3fn"),
+        ("perceptron", "fp8", "float8e4m3fn"),
+        ("perceptron", "int8", "int8"),
+        ("cnn", "int8", "int8"),
+    ],
+)
 def test_engines_agree_with_their_typed_onnx(tmp_path: Path, network: str, precision: str, kind: str) -> None:
     if not any(found.version for found in tensorrt.probe()):
         pytest.skip("no TensorRT is installed")

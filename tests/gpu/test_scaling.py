@@ -11,24 +11,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.models import conv_net
 from tests.data import photographs
 from tests.data.test_scaling import CHAINS, SIZES, picture
+from tests.engines.models import conv_net
 from trtconv.adapters import cuda, tensorrt
 from trtconv.adapters.cuda import Device
-from trtconv.backends.landing import Landings, Target
 from trtconv.core import versions
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.data import preprocess, scaling
+from trtconv.engines.run.device_preprocess import Landings, Target
 from trtconv.stages import infer as stage
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer
 
 pytestmark = pytest.mark.gpu
-ROWS = ({"resize": {"size": [20, 20], "fit": "shorter"}}, {"crop": {"size": [16, 16]}},
-        {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
-        {"layout": {"to": "nchw"}})  # fmt: skip
+ROWS = (
+    {"resize": {"size": [20, 20], "fit": "shorter"}},
+    {"crop": {"size": [16, 16]}},
+    {"normalize": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}},
+    {"layout": {"to": "nchw"}},
+)
 
 
 @pytest.fixture(params=list(cuda.APIS))

@@ -88,8 +88,12 @@ def test_bfloat16_leaves_what_tensorrt_has_no_kernel_for():
 
 def squares():
     """x -> mean(x * x * x), which overflows float16 in the middle although both ends are small."""
-    nodes = [node("Mul", "x x", "square"), node("Mul", "square x", "cube"), node("Mul", "cube tiny", "scaled"),
-             node("Relu", "scaled", "y")]  # fmt: skip
+    nodes = [
+        node("Mul", "x x", "square"),
+        node("Mul", "square x", "cube"),
+        node("Mul", "cube tiny", "scaled"),
+        node("Relu", "scaled", "y"),
+    ]
     return model(nodes, [value("x", ["n", 4])], [value("y", ["n", 4])], {"tiny": np.float32([1e-3])})
 
 
@@ -100,8 +104,10 @@ def test_measured_ranges_find_an_overflow_that_onnxruntime_hides():
     assert report.kept == ()
     assert not np.isfinite(true_half(blind, feeds)[0]).all()  # 90^3 = 729,000
     guarded, report = lowered(network, ranges=magnitudes(network, feeds))
-    assert dict(report.kept) == {"Mul_cube": "'cube' reaches 7.29e+05, above 3.275e+04",
-                                 "Mul_scaled": "'cube' reaches 7.29e+05, above 3.275e+04"}  # fmt: skip
+    assert dict(report.kept) == {
+        "Mul_cube": "'cube' reaches 7.29e+05, above 3.275e+04",
+        "Mul_scaled": "'cube' reaches 7.29e+05, above 3.275e+04",
+    }
     assert decibels(wanted, true_half(guarded, feeds)[0]) > 55
 
 
@@ -137,23 +143,37 @@ def test_static_rules_where_nothing_was_measured():
 
 
 def test_normalisation_written_out_keeps_its_epsilon():
-    nodes = [node("ReduceMean", "x", "mean", axes=[1]), node("Sub", "x mean", "centred"),
-             node("Mul", "centred centred", "square"), node("ReduceMean", "square", "variance", axes=[1]),
-             node("Add", "variance epsilon", "safe"), node("Sqrt", "safe", "deviation"),
-             node("Div", "centred deviation", "y")]  # fmt: skip
+    nodes = [
+        node("ReduceMean", "x", "mean", axes=[1]),
+        node("Sub", "x mean", "centred"),
+        node("Mul", "centred centred", "square"),
+        node("ReduceMean", "square", "variance", axes=[1]),
+        node("Add", "variance epsilon", "safe"),
+        node("Sqrt", "safe", "deviation"),
+        node("Div", "centred deviation", "y"),
+    ]
     network = model(nodes, [value("x", ["n", 8])], [value("y", ["n", 8])], {"epsilon": np.float32(1e-12)})
     feeds = {"x": np.float32([[0.001] * 8, [0.001, 0.002] * 4])}  # no variance at all, and very little
     half, report = lowered(network, ranges=magnitudes(network, feeds))
-    assert {name for name, _ in report.kept} == {"Mul_square", "ReduceMean_variance", "Add_safe", "Sqrt_deviation",
-                                                 "Div_y"}  # fmt: skip
+    assert {name for name, _ in report.kept} == {
+        "Mul_square",
+        "ReduceMean_variance",
+        "Add_safe",
+        "Sqrt_deviation",
+        "Div_y",
+    }
     made = true_half(half, feeds)[0]
     assert np.isfinite(made).all()
     np.testing.assert_allclose(made[1], run(network, feeds)["y"][1], atol=2e-3)
 
 
 def test_squares_inside_a_normalisation_count():
-    network = model([node("LayerNormalization", "x g", "y", axis=-1)], [value("x", ["n", 4])], [value("y", ["n", 4])],
-                    {"g": np.ones(4, np.float32)})  # fmt: skip
+    network = model(
+        [node("LayerNormalization", "x g", "y", axis=-1)],
+        [value("x", ["n", 4])],
+        [value("y", ["n", 4])],
+        {"g": np.ones(4, np.float32)},
+    )
     assert lowered(network, ranges={"x": 100.0, "y": 2.0})[1].kept == ()
     (kept,) = lowered(network, ranges={"x": 300.0, "y": 2.0})[1].kept
     assert kept == ("LayerNormalization_y", "the square of 'x', which reaches 300, is above 3.275e+04")
@@ -166,8 +186,12 @@ def test_masks_before_softmax_are_clamped_not_kept(ranges):
         node("Where", "mask scores lowest", "hidden"),
         node("Softmax", "hidden", "y"),
     ]
-    network = model(nodes, [value("x", [2, 4]), value("mask", [2, 4], TensorProto.BOOL)], [value("y", [2, 4])],
-                    {"two": np.float32(2), "lowest": np.float32(MOST_NEGATIVE)})  # fmt: skip
+    network = model(
+        nodes,
+        [value("x", [2, 4]), value("mask", [2, 4], TensorProto.BOOL)],
+        [value("y", [2, 4])],
+        {"two": np.float32(2), "lowest": np.float32(MOST_NEGATIVE)},
+    )
     half, report = lowered(network, ranges=ranges)
     assert report.kept == ()
     feeds = {"x": np.float32([[1, 2, 3, 4]] * 2), "mask": np.array([[True, False, True, True], [False] * 4])}
@@ -176,26 +200,39 @@ def test_masks_before_softmax_are_clamped_not_kept(ranges):
 
 
 def test_constants_beyond_half_that_are_no_masks_keep_their_node():
-    network = model([node("Mul", "x huge", "y"), node("Mul", "y small", "z")], [value("x", [2])], [value("z", [2])],
-                    {"huge": np.float32(1e6), "small": np.float32(1e-2)})  # fmt: skip
+    network = model(
+        [node("Mul", "x huge", "y"), node("Mul", "y small", "z")],
+        [value("x", [2])],
+        [value("z", [2])],
+        {"huge": np.float32(1e6), "small": np.float32(1e-2)},
+    )
     half, report = lowered(network)
     assert report.kept == (("Mul_y", "its constant 'huge' holds 1e+06, beyond float16"),)
     np.testing.assert_allclose(true_half(half, {"x": np.float32([1e-3, 1e-2])})[0], [10, 100], rtol=2e-3)
 
 
 def test_bounds_of_clip_saturate():
-    network = model([node("Clip", "x - most", "y")], [value("x", [2])], [value("y", [2])],
-                    {"most": np.float32(np.finfo(np.float32).max)})  # fmt: skip
+    network = model(
+        [node("Clip", "x - most", "y")],
+        [value("x", [2])],
+        [value("y", [2])],
+        {"most": np.float32(np.finfo(np.float32).max)},
+    )
     half, report = lowered(network)
     assert report.kept == ()
     np.testing.assert_array_equal(true_half(half, {"x": np.float32([-3, 7])})[0], [-3, 7])
 
 
 def test_shape_arithmetic_and_resize_scales_stay_float():
-    nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("Shape", "c", "shape", start=2),
-             node("Cast", "shape", "float_shape", to=FLOAT), node("Mul", "float_shape two", "doubled"),
-             node("Div", "doubled float_shape", "ratio"), node("Concat", "ones ratio", "scales", axis=0),
-             node("Resize", "c - scales", "y", mode="nearest")]  # fmt: skip
+    nodes = [
+        node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+        node("Shape", "c", "shape", start=2),
+        node("Cast", "shape", "float_shape", to=FLOAT),
+        node("Mul", "float_shape two", "doubled"),
+        node("Div", "doubled float_shape", "ratio"),
+        node("Concat", "ones ratio", "scales", axis=0),
+        node("Resize", "c - scales", "y", mode="nearest"),
+    ]
     constants = {"w": np.ones((1, 1, 3, 3), np.float32), "two": np.float32([2]), "ones": np.float32([1, 1])}
     network = model(nodes, [value("x", [1, 1, "h", "w"])], [value("y", [1, 1, "oh", "ow"])], constants)
     half, report = lowered(network)
@@ -211,22 +248,35 @@ def test_shape_arithmetic_and_resize_scales_stay_float():
 
 
 def test_operators_without_a_half_form():
-    nodes = [node("Relu", "b", "boxes"), node("NonMaxSuppression", "boxes scores most", "chosen"),
-             node("Celu", "scores", "c")]  # fmt: skip
+    nodes = [
+        node("Relu", "b", "boxes"),
+        node("NonMaxSuppression", "boxes scores most", "chosen"),
+        node("Celu", "scores", "c"),
+    ]
     outputs = [value("chosen", ["n", 3], TensorProto.INT64), value("c", [1, 1, 4])]
     network = model(nodes, [value("b", [1, 4, 4]), value("scores", [1, 1, 4])], outputs, {"most": np.int64([2])})
     _, report = lowered(network)
-    assert dict(report.kept) == {"NonMaxSuppression_chosen": "NonMaxSuppression has no float16 form",
-                                 "Celu_c": "Celu has no float16 form"}  # fmt: skip
+    assert dict(report.kept) == {
+        "NonMaxSuppression_chosen": "NonMaxSuppression has no float16 form",
+        "Celu_c": "Celu has no float16 form",
+    }
     assert report.casts == 0  # the Relu before stays FP32 too: it only moves values
 
 
 def test_every_form_of_constant_and_casts_to_float():
-    nodes = [node("Constant", "", "two", value_float=2.0), node("Constant", "", "list", value_floats=[1.0, 2.0]),
-             node("Cast", "flags", "ones", to=FLOAT), node("Shape", "x", "s"),
-             node("ConstantOfShape", "s", "threes", value=constant(np.float32([3]), "v")),
-             node("ConstantOfShape", "s", "zeros"), node("Mul", "x two", "a"), node("Add", "a list", "b"),
-             node("Add", "b ones", "c"), node("Add", "c threes", "d"), node("Add", "d zeros", "y")]  # fmt: skip
+    nodes = [
+        node("Constant", "", "two", value_float=2.0),
+        node("Constant", "", "list", value_floats=[1.0, 2.0]),
+        node("Cast", "flags", "ones", to=FLOAT),
+        node("Shape", "x", "s"),
+        node("ConstantOfShape", "s", "threes", value=constant(np.float32([3]), "v")),
+        node("ConstantOfShape", "s", "zeros"),
+        node("Mul", "x two", "a"),
+        node("Add", "a list", "b"),
+        node("Add", "b ones", "c"),
+        node("Add", "c threes", "d"),
+        node("Add", "d zeros", "y"),
+    ]
     network = model(nodes, [value("x", ["n", 2]), value("flags", ["n", 2], TensorProto.BOOL)], [value("y", ["n", 2])])
     half, report = lowered(network)
     assert report.casts == 2
@@ -259,8 +309,11 @@ def test_an_output_that_is_read_again_is_cast_once():
 
 
 def test_nodes_without_names_get_names_of_their_own():
-    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["b"], name="same"),
-             helper.make_node("Relu", ["b"], ["y"], name="same")]  # fmt: skip
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"], name="same"),
+        helper.make_node("Relu", ["b"], ["y"], name="same"),
+    ]
     half, _ = lowered(model(nodes, [value("x", [3])], [value("y", [3])]))
     assert np.isfinite(run(half, {"x": np.float32([1, 2, 3])})["y"]).all()
 
@@ -271,8 +324,12 @@ def conditional():
         inner = [node("Mul", "outer weight", f"{name}_m"), node(op, f"{name}_m", f"{name}_out", f"{name}_{op}")]
         bodies[name] = helper.make_graph(inner, name, [], [value(f"{name}_out", ["n", 3])])
     nodes = [node("Tanh", "x", "outer"), node("If", "condition", "chosen", **bodies), node("Mul", "chosen weight", "y")]
-    return model(nodes, [value("x", ["n", 3]), value("condition", [], TensorProto.BOOL)], [value("y", ["n", 3])],
-                 {"weight": np.float32([1, 2, 3])})  # fmt: skip
+    return model(
+        nodes,
+        [value("x", ["n", 3]), value("condition", [], TensorProto.BOOL)],
+        [value("y", ["n", 3])],
+        {"weight": np.float32([1, 2, 3])},
+    )
 
 
 @pytest.mark.parametrize("condition", [True, False])
@@ -288,12 +345,18 @@ def test_branches_compute_in_half_and_give_back_float(condition):
 
 def test_a_loop_carries_float_and_computes_in_half():
     body = helper.make_graph(
-        [node("MatMul", "state w", "m", "turn"), node("Tanh", "m", "next"), node("Identity", "go", "again")], "body",
+        [node("MatMul", "state w", "m", "turn"), node("Tanh", "m", "next"), node("Identity", "go", "again")],
+        "body",
         [value("step", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("state", [2, 4])],
-        [value("again", [], TensorProto.BOOL), value("next", [2, 4])])  # fmt: skip
+        [value("again", [], TensorProto.BOOL), value("next", [2, 4])],
+    )
     weights = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
-    network = model([node("Loop", "count - x", "y", body=body)], [value("x", [2, 4])], [value("y", [2, 4])],
-                    {"count": np.int64(5), "w": weights})  # fmt: skip
+    network = model(
+        [node("Loop", "count - x", "y", body=body)],
+        [value("x", [2, 4])],
+        [value("y", [2, 4])],
+        {"count": np.int64(5), "w": weights},
+    )
     half, _ = lowered(network)
     scope = types.infer(half)
     assert scope["w"] == HALF
@@ -303,8 +366,13 @@ def test_a_loop_carries_float_and_computes_in_half():
 
 def test_operators_outside_the_standard_stay_float_with_all_that_follows_from_them():
     foreign = helper.make_node("Special", ["a"], ["b"], name="special", domain="my.domain")
-    network = model([node("Relu", "x", "a"), foreign, node("Add", "b w", "y")], [value("x", [3])], [value("y", [3])],
-                    {"w": np.float32([1, 2, 3])}, check=False)  # fmt: skip
+    network = model(
+        [node("Relu", "x", "a"), foreign, node("Add", "b w", "y")],
+        [value("x", [3])],
+        [value("y", [3])],
+        {"w": np.float32([1, 2, 3])},
+        check=False,
+    )
     network.opset_import.append(helper.make_opsetid("my.domain", 1))
     result = copy.deepcopy(network)
     editing.normalize(result)
@@ -319,8 +387,13 @@ def test_operators_outside_the_standard_stay_float_with_all_that_follows_from_th
 
 def test_a_foreign_operator_on_integers_does_not_matter():
     foreign = helper.make_node("Special", ["n"], ["m"], name="special", domain="my.domain")
-    network = model([node("Sigmoid", "x", "y"), foreign], [value("x", [3]), value("n", [3], TensorProto.INT64)],
-                    [value("y", [3]), value("m", [3], TensorProto.INT64)], {}, check=False)  # fmt: skip
+    network = model(
+        [node("Sigmoid", "x", "y"), foreign],
+        [value("x", [3]), value("n", [3], TensorProto.INT64)],
+        [value("y", [3]), value("m", [3], TensorProto.INT64)],
+        {},
+        check=False,
+    )
     network.opset_import.append(helper.make_opsetid("my.domain", 1))
     editing.normalize(network)
     assert autocast.lower(network, "fp16").kept == ()

@@ -42,18 +42,26 @@ def cleaned(model: onnx.ModelProto, feeds: Weights, passes: tuple[str, ...] | No
 X = {"x": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)}
 
 
-@pytest.mark.parametrize(("body", "left"), [
-    ("(float[N, 4] x) => (float[N, 4] y) { a = Identity(x) b = Relu(a) y = Identity(b) }", ["Relu"]),
-    ("(float[N, 4] x) => (float[N, 4] y) { a = Relu(x) b = Identity(a) c = Identity(b) y = Identity(c) }", ["Relu"]),
-    ("(float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { y = Relu(x) z = Identity(y) }", ["Relu", "Identity"]),
-    ("(float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { a = Relu(x) y = Identity(a) z = Identity(a) }",
-     ["Relu", "Identity"]),
-    ("(float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }", ["Identity"]),
-    ("(float[N, 4] x) => (float[N, 4] y) { a, m = Dropout(x) y = Relu(a) }", ["Relu"]),
-    ("(float[N, 4] x) => (float[N, 4] y) { a = Cast <to = 1> (x) y = Relu(a) }", ["Relu"]),
-    ("(float[N, 4] x) => (double[N, 4] y) { a = Cast <to = 11> (x) y = Relu(a) }", ["Cast", "Relu"]),
-    ("(float[N, 4] x) => (float[N, 4] y) { d = Exp(x) y = Relu(x) }", ["Relu"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("(float[N, 4] x) => (float[N, 4] y) { a = Identity(x) b = Relu(a) y = Identity(b) }", ["Relu"]),
+        (
+            "(float[N, 4] x) => (float[N, 4] y) { a = Relu(x) b = Identity(a) c = Identity(b) y = Identity(c) }",
+            ["Relu"],
+        ),
+        ("(float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { y = Relu(x) z = Identity(y) }", ["Relu", "Identity"]),
+        (
+            "(float[N, 4] x) => (float[N, 4] y, float[N, 4] z) { a = Relu(x) y = Identity(a) z = Identity(a) }",
+            ["Relu", "Identity"],
+        ),
+        ("(float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }", ["Identity"]),
+        ("(float[N, 4] x) => (float[N, 4] y) { a, m = Dropout(x) y = Relu(a) }", ["Relu"]),
+        ("(float[N, 4] x) => (float[N, 4] y) { a = Cast <to = 1> (x) y = Relu(a) }", ["Relu"]),
+        ("(float[N, 4] x) => (double[N, 4] y) { a = Cast <to = 11> (x) y = Relu(a) }", ["Cast", "Relu"]),
+        ("(float[N, 4] x) => (float[N, 4] y) { d = Exp(x) y = Relu(x) }", ["Relu"]),
+    ],
+)
 def test_nodes_that_compute_nothing(body: str, left: list[str]) -> None:
     assert cleaned(build(body), X) == left
 
@@ -101,13 +109,16 @@ def test_batch_normalization_is_folded_in_double_precision() -> None:
     assert cleaned(build(two, weights), feeds) == ["Conv", "BatchNormalization"]
 
 
-@pytest.mark.parametrize(("shapes", "left"), [
-    (((1, 6, 1, 1), (6, 1, 1)), ["Conv"]),  # per channel, as TensorFlow leaves it behind a depthwise convolution
-    (((), (1,)), ["Conv"]),
-    (((1, 6, 1, 1), (3,)), ["Conv", "Add"]),  # along the columns
-    (((2, 1, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # another value per sample
-    (((1, 1, 6, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # raises the rank
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shapes", "left"),
+    [
+        (((1, 6, 1, 1), (6, 1, 1)), ["Conv"]),  # per channel, as TensorFlow leaves it behind a depthwise convolution
+        (((), (1,)), ["Conv"]),
+        (((1, 6, 1, 1), (3,)), ["Conv", "Add"]),  # along the columns
+        (((2, 1, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # another value per sample
+        (((1, 1, 6, 1, 1), (6, 1, 1)), ["Conv", "Mul", "Add"]),  # raises the rank
+    ],
+)
 def test_scaled_and_shifted_channels_are_folded(shapes: tuple[tuple[int, ...], ...], left: list[str]) -> None:
     random = np.random.default_rng(5)
     weights = {"w": random.standard_normal((6, 1, 3, 3)).astype(np.float32)}
@@ -126,15 +137,25 @@ def test_scaled_and_shifted_channels_are_folded(shapes: tuple[tuple[int, ...], .
 R = ["Reshape"]
 
 
-@pytest.mark.parametrize(("body", "left", "shape"), [
-    ("{ s = Shape(x) b = Gather(s, zero) t = Concat <axis = 0> (b, rest) y = Reshape(x, t) }", R, [0, 20]),
-    ("{ s = Shape <start = 0, end = 1> (x) t = Concat <axis = 0> (s, twenty) y = Reshape(x, t) }", R, [0, 20]),
-    ("{ y = Reshape(x, flat) }", R, [0, 20]),
-    ("{ s = Shape(x) i = Cast <to = 6> (s) b = Slice(i, zero, one) r = Cast <to = 6> (rest) "
-     "t = Concat <axis = 0> (b, r) u = Cast <to = 7> (t) y = Reshape(x, u) }", R, [0, 20]),
-    ("{ s = Shape(x) b = Gather(s, zero) d = Add(b, b) t = Concat <axis = 0> (d, rest) y = Reshape(x, t) }",
-     ["Shape", "Gather", "Add", "Concat", "Reshape"], None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "left", "shape"),
+    [
+        ("{ s = Shape(x) b = Gather(s, zero) t = Concat <axis = 0> (b, rest) y = Reshape(x, t) }", R, [0, 20]),
+        ("{ s = Shape <start = 0, end = 1> (x) t = Concat <axis = 0> (s, twenty) y = Reshape(x, t) }", R, [0, 20]),
+        ("{ y = Reshape(x, flat) }", R, [0, 20]),
+        (
+            "{ s = Shape(x) i = Cast <to = 6> (s) b = Slice(i, zero, one) r = Cast <to = 6> (rest) "
+            "t = Concat <axis = 0> (b, r) u = Cast <to = 7> (t) y = Reshape(x, u) }",
+            R,
+            [0, 20],
+        ),
+        (
+            "{ s = Shape(x) b = Gather(s, zero) d = Add(b, b) t = Concat <axis = 0> (d, rest) y = Reshape(x, t) }",
+            ["Shape", "Gather", "Add", "Concat", "Reshape"],
+            None,
+        ),
+    ],
+)
 def test_reshapes_that_follow_from_their_input(body: str, left: list[str], shape: list[int] | None) -> None:
     numbers = {"zero": [0], "one": [1], "rest": [-1], "twenty": [20], "flat": [-1, 20]}
     model = build(f"(float[N, 4, 5] x) => (float[P, Q] y) {body}", {k: np.array(v) for k, v in numbers.items()})
@@ -145,18 +166,21 @@ def test_reshapes_that_follow_from_their_input(body: str, left: list[str], shape
         assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["N", 20]
 
 
-@pytest.mark.parametrize(("target", "source", "constant"), [
-    (["N", -1], ("N", 3, 4), [0, 12]),
-    ([-1, 12], ("N", 3, 4), [0, 12]),
-    ([-1, 6], ("N", 3, 4), [-1, 6]),
-    ([-1, 12], (None, 3, 4), [0, 12]),
-    ([6, "N"], ("N", 2, 3), [6, -1]),
-    (["M", "N"], ("N", "M"), None),
-    (["N", "M", 1], ("N", "M"), [0, 0, 1]),
-    ([2, 6], ("N", 12), [2, 6]),
-    ([-1], (3,), [-1]),
-    (["N", 0], ("N", 5), [0, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "source", "constant"),
+    [
+        (["N", -1], ("N", 3, 4), [0, 12]),
+        ([-1, 12], ("N", 3, 4), [0, 12]),
+        ([-1, 6], ("N", 3, 4), [-1, 6]),
+        ([-1, 12], (None, 3, 4), [0, 12]),
+        ([6, "N"], ("N", 2, 3), [6, -1]),
+        (["M", "N"], ("N", "M"), None),
+        (["N", "M", 1], ("N", "M"), [0, 0, 1]),
+        ([2, 6], ("N", 12), [2, 6]),
+        ([-1], (3,), [-1]),
+        (["N", 0], ("N", 5), [0, 0]),
+    ],
+)
 def test_targets(target: symbolic.Vector, source: tuple[int | str | None, ...], constant: list[int] | None) -> None:
     assert symbolic.constant_target(target, source) == constant
 

@@ -17,8 +17,9 @@ from trtconv.graph import model_io
 
 @pytest.fixture
 def model() -> onnx.ModelProto:
-    made = parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> g (float[batch, 64] x) => (float[batch, 32] y) '
-                              "{ y = MatMul(x, w) }")  # fmt: skip
+    made = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[batch, 64] x) => (float[batch, 32] y) { y = MatMul(x, w) }'
+    )
     weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
     made.graph.initializer.append(numpy_helper.from_array(weight, "w"))
     return made
@@ -62,8 +63,12 @@ def test_files_that_are_no_models(tmp_path: Path, model: onnx.ModelProto) -> Non
     path = tmp_path / "m.onnx"
     model_io.save(model, path)
     whole = path.read_bytes()
-    foreign = {"truncated or damaged": whole[:100], "an empty file": b"", "a PNG image": b"\x89PNG\r\n\x1a\n",
-               "a TensorFlow GraphDef": b"\x0a\x09\x0a\x01x\x12\x04Relu"}  # fmt: skip
+    foreign = {
+        "truncated or damaged": whole[:100],
+        "an empty file": b"",
+        "a PNG image": b"\x89PNG\r\n\x1a\n",
+        "a TensorFlow GraphDef": b"\x0a\x09\x0a\x01x\x12\x04Relu",
+    }
     for says, content in foreign.items():
         path.write_bytes(content)
         with pytest.raises(SourceError) as caught:

@@ -25,8 +25,12 @@ def probed(network, tensors, sampled, quota):
 
 
 def test_every_dimension_of_a_declared_model_has_a_value_or_a_name():
-    made = model([node("Relu", "x", "a"), node("Reshape", "a shape", "b"), node("Relu", "b", "y")],
-                 [value("x", ["n", 4, 6])], [value("y", [None, 12])], {"shape": np.int64([-1, 12])})  # fmt: skip
+    made = model(
+        [node("Relu", "x", "a"), node("Reshape", "a shape", "b"), node("Relu", "b", "y")],
+        [value("x", ["n", 4, 6])],
+        [value("y", [None, 12])],
+        {"shape": np.int64([-1, 12])},
+    )
     made.graph.value_info.append(value("b", [None, 12]))
     observe.declare(made)
     shapes = {v.name: v.type.tensor_type.shape.dim for v in made.graph.value_info}

@@ -6,18 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.networks import (
-    decibels,
-    fully_checked,
-    images,
-    magnitudes,
-    model,
-    node,
-    ops,
-    residual_cnn,
-    run,
-    value,
-)
+from tests.networks import decibels, fully_checked, images, magnitudes, model, node, ops, residual_cnn, run, value
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.records import KeepRules
 from trtconv.graph import autocast, editing, placement, qdq, types
@@ -47,14 +36,28 @@ def left_out(plan):
 
 def test_placement_in_a_residual_network():
     plan = placement.plan(normal(residual_cnn()))
-    assert [one.node for one in plan.weighted] == ["stem_conv", "block0_first_conv", "block0_second_conv",
-                                                   "block1_first_conv", "block1_second_conv", "block1_skip_conv",
-                                                   "head"]  # fmt: skip
+    assert [one.node for one in plan.weighted] == [
+        "stem_conv",
+        "block0_first_conv",
+        "block0_second_conv",
+        "block1_first_conv",
+        "block1_second_conv",
+        "block1_skip_conv",
+        "head",
+    ]
     assert plan.left_out == ()
     # One pair per tensor; the skip branch of each Add, and never the branch that the Add fuses with; the average pool,
     # since what it makes is quantized for the head.
-    assert plan.tensors == ("nchw", "stem_relu", "block0_first_relu", "block0_sum_relu", "block1_first_relu",
-                            "block1_skip", "block1_sum_relu", "flat")  # fmt: skip
+    assert plan.tensors == (
+        "nchw",
+        "stem_relu",
+        "block0_first_relu",
+        "block0_sum_relu",
+        "block1_first_relu",
+        "block1_skip",
+        "block1_sum_relu",
+        "flat",
+    )
     assert ("block0_add", 1) in plan.edges
     assert ("block1_add", 1) in plan.edges
     assert ("GlobalAveragePool_pooled", 0) in plan.edges
@@ -109,8 +112,12 @@ def test_quantizing_costs_little_accuracy():
 def test_by_hand_one_convolution():
     random = np.random.default_rng(3)
     weights = random.normal(size=(16, 16, 3, 3)).astype(np.float32)
-    network = model([node("Conv", "x w", "y", pads=[1, 1, 1, 1])], [value("x", [1, 16, 5, 5])],
-                    [value("y", [1, 16, 5, 5])], {"w": weights})  # fmt: skip
+    network = model(
+        [node("Conv", "x w", "y", pads=[1, 1, 1, 1])],
+        [value("x", [1, 16, 5, 5])],
+        [value("y", [1, 16, 5, 5])],
+        {"w": weights},
+    )
     x = random.normal(size=(1, 16, 5, 5)).astype(np.float32)
     made, _ = quantized(network, {"x": 2.0})
 
@@ -119,9 +126,14 @@ def test_by_hand_one_convolution():
 
     by_channel = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / 127
     reference = run(
-        model([node("Conv", "x w", "y", pads=[1, 1, 1, 1])], [value("x", [1, 16, 5, 5])], [value("y", [1, 16, 5, 5])],
-              {"w": rounded(weights, by_channel).astype(np.float32)}),
-        {"x": rounded(x, np.float32(2 / 127)).astype(np.float32)})  # fmt: skip
+        model(
+            [node("Conv", "x w", "y", pads=[1, 1, 1, 1])],
+            [value("x", [1, 16, 5, 5])],
+            [value("y", [1, 16, 5, 5])],
+            {"w": rounded(weights, by_channel).astype(np.float32)},
+        ),
+        {"x": rounded(x, np.float32(2 / 127)).astype(np.float32)},
+    )
     np.testing.assert_allclose(run(made, {"x": x}, optimize=False)["y"], reference["y"], atol=1e-4)
 
 
@@ -134,8 +146,12 @@ def test_axis_of_output_channels_of_matrices(op, shape, axis, attributes):
     weights = (
         random.normal(size=shape) * 10.0 ** np.arange(shape[axis]).reshape([-1, 1] if axis == 0 else [1, -1]) ** 0.2
     )
-    network = model([node(op, "x w", "y", **attributes)], [value("x", ["n", 32])], [value("y", ["n", 48])],
-                    {"w": weights.astype(np.float32)})  # fmt: skip
+    network = model(
+        [node(op, "x w", "y", **attributes)],
+        [value("x", ["n", 32])],
+        [value("y", ["n", 48])],
+        {"w": weights.astype(np.float32)},
+    )
     made, plan = quantized(network, {"x": 4.0})
     assert plan.weighted[0].axis == axis
     assert constants(made)["w_scale"].shape == (48,)
@@ -145,8 +161,12 @@ def test_axis_of_output_channels_of_matrices(op, shape, axis, attributes):
 
 def test_transposed_convolution():
     weights = np.random.default_rng(0).normal(size=(16, 24, 2, 2)).astype(np.float32)
-    network = model([node("ConvTranspose", "x w", "y", strides=[2, 2])], [value("x", [1, 16, 4, 4])],
-                    [value("y", [1, 24, 8, 8])], {"w": weights})  # fmt: skip
+    network = model(
+        [node("ConvTranspose", "x w", "y", strides=[2, 2])],
+        [value("x", [1, 16, 4, 4])],
+        [value("y", [1, 24, 8, 8])],
+        {"w": weights},
+    )
     made, plan = quantized(network, {"x": 4.0})
     assert plan.weighted[0].axis == 1
     assert constants(made)["w_scale"].shape == (24,)
@@ -157,8 +177,12 @@ def test_transposed_convolution():
 def test_fp8_leaves_transposed_convolutions():
     """Between FP8 pairs TensorRT-RTX 1.5 computes them in FP16 all the same."""
     weights = np.random.default_rng(0).normal(size=(64, 64, 2, 2)).astype(np.float32)
-    network = model([node("ConvTranspose", "x w", "y", "turned", strides=[2, 2])], [value("x", [1, 64, 4, 4])],
-                    [value("y", [1, 64, 8, 8])], {"w": weights})  # fmt: skip
+    network = model(
+        [node("ConvTranspose", "x w", "y", "turned", strides=[2, 2])],
+        [value("x", [1, 64, 4, 4])],
+        [value("y", [1, 64, 8, 8])],
+        {"w": weights},
+    )
     _, plan = quantized(network, {"x": 4.0}, "fp8")
     assert plan.weighted == ()
     assert left_out(plan) == {"turned": "TensorRT has no fp8 ConvTranspose"}
@@ -166,11 +190,19 @@ def test_fp8_leaves_transposed_convolutions():
 
 def test_grouped_and_depthwise_convolutions():
     random = np.random.default_rng(0)
-    nodes = [node("Conv", "x d", "a", "depthwise", group=32, pads=[1, 1, 1, 1]),
-             node("ConvTranspose", "a t", "y", "grouped", group=2)]  # fmt: skip
-    network = model(nodes, [value("x", [1, 32, 4, 4])], [value("y", [1, 32, 4, 4])],
-                    {"d": random.normal(size=(32, 1, 3, 3)).astype(np.float32),
-                     "t": random.normal(size=(32, 16, 1, 1)).astype(np.float32)})  # fmt: skip
+    nodes = [
+        node("Conv", "x d", "a", "depthwise", group=32, pads=[1, 1, 1, 1]),
+        node("ConvTranspose", "a t", "y", "grouped", group=2),
+    ]
+    network = model(
+        nodes,
+        [value("x", [1, 32, 4, 4])],
+        [value("y", [1, 32, 4, 4])],
+        {
+            "d": random.normal(size=(32, 1, 3, 3)).astype(np.float32),
+            "t": random.normal(size=(32, 16, 1, 1)).astype(np.float32),
+        },
+    )
     _, plan = quantized(network, {"x": 3.0, "a": 9.0})
     assert [one.node for one in plan.weighted] == ["depthwise"]
     assert "groups" in left_out(plan)["grouped"]
@@ -179,9 +211,14 @@ def test_grouped_and_depthwise_convolutions():
 def attention():
     """q and k by constant weights, their product by none."""
     random = np.random.default_rng(0)
-    nodes = [node("MatMul", "x wq", "q", "query"), node("MatMul", "x wk", "k", "key"),
-             node("Transpose", "k", "kt", perm=[0, 2, 1]), node("MatMul", "q kt", "s", "scores"),
-             node("Softmax", "s", "p"), node("MatMul", "p x", "y", "mix")]  # fmt: skip
+    nodes = [
+        node("MatMul", "x wq", "q", "query"),
+        node("MatMul", "x wk", "k", "key"),
+        node("Transpose", "k", "kt", perm=[0, 2, 1]),
+        node("MatMul", "q kt", "s", "scores"),
+        node("Softmax", "s", "p"),
+        node("MatMul", "p x", "y", "mix"),
+    ]
     weights = {name: random.normal(size=(32, 32)).astype(np.float32) / 6 for name in ("wq", "wk")}
     return model(nodes, [value("x", [2, 8, 32])], [value("y", [2, 8, 32])], weights)
 
@@ -195,9 +232,14 @@ def test_attention_is_left_alone():
 
 def test_concat_and_commuting_operators_share_one_scale():
     random = np.random.default_rng(0)
-    nodes = [node("Conv", "x a", "left"), node("Conv", "x b", "right"), node("Concat", "left right", "both", axis=1),
-             node("MaxPool", "both", "small", kernel_shape=[2, 2]), node("Conv", "small c", "y1"),
-             node("Conv", "left d", "y2")]  # fmt: skip
+    nodes = [
+        node("Conv", "x a", "left"),
+        node("Conv", "x b", "right"),
+        node("Concat", "left right", "both", axis=1),
+        node("MaxPool", "both", "small", kernel_shape=[2, 2]),
+        node("Conv", "small c", "y1"),
+        node("Conv", "left d", "y2"),
+    ]
     shapes = {"a": (16, 16, 1, 1), "b": (16, 16, 1, 1), "c": (16, 32, 1, 1), "d": (16, 16, 1, 1)}
     weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     network = model(
@@ -228,14 +270,27 @@ def test_a_convolution_that_others_read_too_is_not_fused():
 
 def test_what_is_left_out_says_why():
     random = np.random.default_rng(0)
-    nodes = [node("Conv", "x narrow", "a", "narrow"), node("Conv", "a wide", "b", "wide"),
-             node("Conv", "b computed", "c", "dynamic"), node("Conv", "c named", "d", "by_name"),
-             node("Conv", "d dead", "e", "dead"), node("Conv", "e burst", "y", "burst")]  # fmt: skip
+    nodes = [
+        node("Conv", "x narrow", "a", "narrow"),
+        node("Conv", "a wide", "b", "wide"),
+        node("Conv", "b computed", "c", "dynamic"),
+        node("Conv", "c named", "d", "by_name"),
+        node("Conv", "d dead", "e", "dead"),
+        node("Conv", "e burst", "y", "burst"),
+    ]
     eye = random.normal(size=(16, 16, 1, 1)).astype(np.float32)
-    network = model(nodes, [value("x", [1, 4, 4, 4]), value("computed", [16, 16, 1, 1])], [value("y", [1, 16, 4, 4])],
-                    {"narrow": random.normal(size=(8, 4, 1, 1)).astype(np.float32),
-                     "wide": random.normal(size=(16, 8, 1, 1)).astype(np.float32), "named": eye, "dead": eye,
-                     "burst": eye})  # fmt: skip
+    network = model(
+        nodes,
+        [value("x", [1, 4, 4, 4]), value("computed", [16, 16, 1, 1])],
+        [value("y", [1, 16, 4, 4])],
+        {
+            "narrow": random.normal(size=(8, 4, 1, 1)).astype(np.float32),
+            "wide": random.normal(size=(16, 8, 1, 1)).astype(np.float32),
+            "named": eye,
+            "dead": eye,
+            "burst": eye,
+        },
+    )
     amax = {"x": 1.0, "a": 2.0, "b": 3.0, "c": 4.0, "d": 0.0, "e": float("inf")}
     made, plan = quantized(network, amax, exclude=KeepRules(names=("^by_", "^no$"), ops=("Gemm",)))
     assert [one.node for one in plan.weighted] == ["wide"]
@@ -370,8 +425,9 @@ def test_ranges_beyond_float16_keep_their_scale_in_float(precision, size):
     """float16 has no 1e8 / 127, nor 1e-9 / 127; an FP8 scale that it has would make nothing but zeros of 1e-9."""
     rng = np.random.default_rng(0)
     weights = (rng.normal(size=(32, 32)) * 0.2).astype(np.float32)
-    network = model([node("MatMul", "x w", "y", "head")], [value("x", ["n", 32])], [value("y", ["n", 32])],
-                    {"w": weights})  # fmt: skip
+    network = model(
+        [node("MatMul", "x w", "y", "head")], [value("x", ["n", 32])], [value("y", ["n", 32])], {"w": weights}
+    )
     feeds = {"x": (rng.normal(size=(64, 32)) * size).astype(np.float32)}
     made, _ = both(network, magnitudes(network, feeds), precision)
     scope = types.infer(made)

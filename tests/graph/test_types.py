@@ -11,8 +11,12 @@ HALF = TensorProto.FLOAT16
 
 
 def mixed(first: int, second: int, op: str = "Add"):
-    return model([node(op, "a b", "c", "sum")], [value("a", [2], first), value("b", [2], second)],
-                 [value("c", [2], first)], check=False)  # fmt: skip
+    return model(
+        [node(op, "a b", "c", "sum")],
+        [value("a", [2], first), value("b", [2], second)],
+        [value("c", [2], first)],
+        check=False,
+    )
 
 
 def test_types_agree_with_onnx_shape_inference_on_a_whole_network():
@@ -56,14 +60,25 @@ def test_scales_of_resize_stay_float_beside_half_data():
 
 def test_casts_quantization_and_shapes():
     network = model(
-        [node("QuantizeLinear", "x scale zero", "q"), node("DequantizeLinear", "q scale zero", "d"),
-         node("Cast", "d", "h", to=HALF), node("Shape", "h", "s"), node("ConstantOfShape", "s", "z")],
-        [value("x", [2])], [value("h", [2], HALF), value("z", [2])],
+        [
+            node("QuantizeLinear", "x scale zero", "q"),
+            node("DequantizeLinear", "q scale zero", "d"),
+            node("Cast", "d", "h", to=HALF),
+            node("Shape", "h", "s"),
+            node("ConstantOfShape", "s", "z"),
+        ],
+        [value("x", [2])],
+        [value("h", [2], HALF), value("z", [2])],
         {"scale": np.float32(0.5), "zero": np.int8(0)},
-    )  # fmt: skip
+    )
     scope = types.infer(network)
     assert [scope[name] for name in ("q", "d", "h", "s", "z")] == [
-        TensorProto.INT8, TensorProto.FLOAT, HALF, TensorProto.INT64, TensorProto.FLOAT]  # fmt: skip
+        TensorProto.INT8,
+        TensorProto.FLOAT,
+        HALF,
+        TensorProto.INT64,
+        TensorProto.FLOAT,
+    ]
     types.check(network)
 
 
@@ -83,8 +98,13 @@ def test_branches_must_make_the_same_type():
 
 
 def test_nodes_inside_subgraphs_are_checked_with_what_they_capture():
-    inner = helper.make_graph([node("Add", "x w", "inside", "deep")], "body", [], [value("inside", [2])],
-                              [constant(np.zeros(2, "float16"), "w")])  # fmt: skip
+    inner = helper.make_graph(
+        [node("Add", "x w", "inside", "deep")],
+        "body",
+        [],
+        [value("inside", [2])],
+        [constant(np.zeros(2, "float16"), "w")],
+    )
     other = helper.make_graph([node("Identity", "x", "outside")], "body", [], [value("outside", [2])])
     choice = node("If", "condition", "y", then_branch=inner, else_branch=other)
     given = [value("condition", [], TensorProto.BOOL), value("x", [2])]
@@ -95,11 +115,18 @@ def test_nodes_inside_subgraphs_are_checked_with_what_they_capture():
 
 def loop(carried: int):
     body = helper.make_graph(
-        [node("Cast", "state", "next", to=carried), node("Identity", "go", "again")], "body",
+        [node("Cast", "state", "next", to=carried), node("Identity", "go", "again")],
+        "body",
         [value("step", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("state", [2])],
-        [value("again", [], TensorProto.BOOL), value("next", [2], carried)])  # fmt: skip
-    return model([node("Loop", "count - x", "y", "turns", body=body)], [value("x", [2])], [value("y", [2])],
-                 {"count": np.int64(3)}, check=False)  # fmt: skip
+        [value("again", [], TensorProto.BOOL), value("next", [2], carried)],
+    )
+    return model(
+        [node("Loop", "count - x", "y", "turns", body=body)],
+        [value("x", [2])],
+        [value("y", [2])],
+        {"count": np.int64(3)},
+        check=False,
+    )
 
 
 def test_what_a_loop_carries_keeps_its_type():

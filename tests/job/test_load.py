@@ -15,9 +15,9 @@ from trtconv.core.records import TensorInfo
 from trtconv.job.load import load_job, validate
 from trtconv.job.schema import Job
 from trtconv.job.section import Section, keys, kinds
-from trtconv.job.tree import PATH_KEYS, read
+from trtconv.job.yaml_tree import PATH_KEYS, read
 from trtconv.pipeline import sections
-from trtconv.pipeline.cells import Cell
+from trtconv.pipeline.matrix import Cell
 
 MINIMAL = "version: 1\nsource: {path: model.onnx}\n"
 

@@ -127,8 +127,12 @@ def test_the_schema_takes_what_the_parsers_take() -> None:
     words = {"enum": ["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]}
     assert precision["anyOf"] == [{"type": "array", "items": words, "minItems": 1}, words]
     assert parts["Convert"]["properties"]["opset"] == {
-        "type": "integer", "minimum": 13, "maximum": 18, "default": 17, "description": "ONNX opset"
-    }  # fmt: skip
+        "type": "integer",
+        "minimum": 13,
+        "maximum": 18,
+        "default": 17,
+        "description": "ONNX opset",
+    }
     assert parts["Gate"]["required"] == ["measure"]
     assert parts["Gate"]["additionalProperties"] is False
 

@@ -32,7 +32,7 @@ from trtconv.job.trtexec_flags import CHOICES, EXPORTS, FLAGS
 from trtconv.job.trtexec_line import parse
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line, upto
-from trtconv.pipeline.nodes import STAGES, History
+from trtconv.pipeline.steps import STAGES, History
 
 ROOT = Path(__file__).parents[2]
 LINES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "trtexec_lines.yaml").read_text())
@@ -57,8 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pairs = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), node("Relu", "d", "y")]
     onnx.save(model(pairs, [value("x", ["batch", 4])], [value("y", ["batch", 4])], scale), home / "qdq.onnx")
     half = onnx.TensorProto.FLOAT16
-    onnx.save(model([node("Relu", "x", "y")], [value("x", ["batch", 4], half)], [value("y", ["batch", 4], half)]),
-              home / "half.onnx")  # fmt: skip
+    onnx.save(
+        model([node("Relu", "x", "y")], [value("x", ["batch", 4], half)], [value("y", ["batch", 4], half)]),
+        home / "half.onnx",
+    )
     both = [value(name, ["batch", "length"]) for name in ("ids", "mask")]
     onnx.save(model([node("Mul", "ids mask", "y")], both, [value("y", ["batch", "length"])]), home / "pair.onnx")
     named = b"\x0a\x05image\x12\x0bPlaceholder"
@@ -178,22 +180,38 @@ def test_the_page_is_up_to_date() -> None:
 
 @pytest.mark.rtx
 def test_lines_that_scripts_look_for(folder: Path, trtconv: Any) -> None:
-    build = trtconv("trtexec", "--onnx=net.onnx", "--int8", "--calib=net.cache", "--shapes=image:2x8x8x1",
-                    "--saveEngine=x.engine", "--duration=0.05", "--percentile=50,99.9", cwd=folder)  # fmt: skip
+    build = trtconv(
+        "trtexec",
+        "--onnx=net.onnx",
+        "--int8",
+        "--calib=net.cache",
+        "--shapes=image:2x8x8x1",
+        "--saveEngine=x.engine",
+        "--duration=0.05",
+        "--percentile=50,99.9",
+        cwd=folder,
+    )
     assert build.returncode == 0, build.stderr
     number = r"\d[\d.e+-]*"
     assert re.search(rf"^\[.*\] \[I\] Throughput: {number} qps$", build.stdout, re.MULTILINE)
     wanted = rf"Latency: min = {number} ms, max = {number} ms, mean = {number} ms, median = {number} ms, "
-    assert re.search(wanted + rf"percentile\(50%\) = {number} ms, percentile\(99\.9%\) = {number} ms$", build.stdout,
-                     re.MULTILINE)  # fmt: skip
+    assert re.search(
+        wanted + rf"percentile\(50%\) = {number} ms, percentile\(99\.9%\) = {number} ms$", build.stdout, re.MULTILINE
+    )
     assert re.search(rf"Total Host Walltime: {number} s", build.stdout)
     assert build.stdout.startswith("&&&& RUNNING TensorRT.trtexec [trtconv ")
     assert build.stdout.splitlines()[-1].startswith("&&&& PASSED TensorRT.trtexec ")
     facts = json.loads((folder / "x.engine.json").read_text())
     assert facts["precision"]["name"] == "int8"
     assert facts["model"]["sha256"] == hashlib.sha256((folder / "x.engine.onnx").read_bytes()).hexdigest()
-    measured = trtconv("trtexec", "--loadEngine=x.engine", "--shapes=image:2x8x8x1", "--loadInputs=image:image.bin",
-                       "--duration=0.05", cwd=folder)  # fmt: skip
+    measured = trtconv(
+        "trtexec",
+        "--loadEngine=x.engine",
+        "--shapes=image:2x8x8x1",
+        "--loadInputs=image:image.bin",
+        "--duration=0.05",
+        cwd=folder,
+    )
     assert measured.returncode == 0, measured.stderr
     assert "Throughput: " in measured.stdout
     wrong = trtconv("trtexec", "--loadEngine=x.engine", "--shapes=image:2x9x9x1", cwd=folder)
@@ -205,9 +223,20 @@ def test_lines_that_scripts_look_for(folder: Path, trtconv: Any) -> None:
 
 @pytest.mark.rtx
 def test_files_of_a_measurement(folder: Path, trtconv: Any) -> None:
-    done = trtconv("trtexec", "--onnx=net.onnx", "--noTF32", "--shapes=image:2x8x8x1", "--loadInputs=image:image.bin",
-                   "--duration=0.05", "--percentile=99", "--saveEngine=y.engine", "--exportTimes=times.json",
-                   "--exportOutput=out.json", "--dumpOutput", cwd=folder)  # fmt: skip
+    done = trtconv(
+        "trtexec",
+        "--onnx=net.onnx",
+        "--noTF32",
+        "--shapes=image:2x8x8x1",
+        "--loadInputs=image:image.bin",
+        "--duration=0.05",
+        "--percentile=99",
+        "--saveEngine=y.engine",
+        "--exportTimes=times.json",
+        "--exportOutput=out.json",
+        "--dumpOutput",
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr
     queries = json.loads((folder / "times.json").read_text())
     assert len(queries) >= 10
@@ -224,8 +253,16 @@ def test_files_of_a_measurement(folder: Path, trtconv: Any) -> None:
         np.testing.assert_allclose(output["values"], expected.ravel(), rtol=1e-4, atol=1e-6)
         printed = done.stdout.partition(f"{name}: ({output['dimensions']})\n")[2].splitlines()[0]
         np.testing.assert_allclose(np.array(printed.split(), float), output["values"], rtol=1e-4)
-    again = trtconv("trtexec", "--loadEngine=y.engine", "--shapes=image:2x8x8x1", "--loadInputs=image:image.bin",
-                    "--duration=0.05", "--workspace=64", "--exportOutput=again.json", cwd=folder)  # fmt: skip
+    again = trtconv(
+        "trtexec",
+        "--loadEngine=y.engine",
+        "--shapes=image:2x8x8x1",
+        "--loadInputs=image:image.bin",
+        "--duration=0.05",
+        "--workspace=64",
+        "--exportOutput=again.json",
+        cwd=folder,
+    )
     assert again.returncode == 0, again.stderr
     assert json.loads((folder / "again.json").read_text()) == list(written.values())
     assert "--workspace has no effect: the engine is built already" in again.stdout
@@ -234,10 +271,22 @@ def test_files_of_a_measurement(folder: Path, trtconv: Any) -> None:
 @pytest.mark.rtx
 def test_several_profiles_are_built_in(folder: Path, trtconv: Any) -> None:
     bounds = [[1, 1, 1], [2, 8, 32]]
-    flags = [f"--{bound}Shapes=image:{size}x8x8x1" for sizes in bounds for bound, size in
-             zip(("min", "opt", "max"), sizes, strict=True)]  # fmt: skip
-    done = trtconv("trtexec", "--onnx=net.onnx", "--profile=0", *flags[:3], "--profile=1", *flags[3:],
-                   "--saveEngine=p.engine", "--skipInference", cwd=folder)  # fmt: skip
+    flags = [
+        f"--{bound}Shapes=image:{size}x8x8x1"
+        for sizes in bounds
+        for bound, size in zip(("min", "opt", "max"), sizes, strict=True)
+    ]
+    done = trtconv(
+        "trtexec",
+        "--onnx=net.onnx",
+        "--profile=0",
+        *flags[:3],
+        "--profile=1",
+        *flags[3:],
+        "--saveEngine=p.engine",
+        "--skipInference",
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr
     facts = json.loads((folder / "p.engine.json").read_text())
     found = [[profile["image"][bound][0] for bound in ("min", "opt", "max")] for profile in facts["profiles"]]

@@ -32,8 +32,9 @@ def test_bf16_without_a_gpu(tmp_path, backend, code):
     onnx.save(networks.residual_cnn(), tmp_path / "model.onnx")
     np.save(tmp_path / "images.npy", networks.images(8))
     (tmp_path / "j.yaml").write_text(JOB.replace("BACKEND", backend))
-    done = subprocess.run([sys.executable, "-m", "trtconv", "run", "j.yaml"], cwd=tmp_path, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "trtconv", "run", "j.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stderr
     assert "build only on a CPU: ONNX Runtime has no kernel for Conv" in done.stderr
     assert (tmp_path / "build" / "j" / "j.bf16.engine").exists()

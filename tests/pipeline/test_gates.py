@@ -10,13 +10,13 @@ import pytest
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.records import Proof, Wider
-from trtconv.job import gates_values
+from trtconv.job import gate_bounds
 from trtconv.job.schema import Gate
 from trtconv.job.section import read
-from trtconv.pipeline import baseline, control, gates
-from trtconv.pipeline.nodes import Node
+from trtconv.pipeline import baseline, gates, machine_load
 from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.run import Step
+from trtconv.pipeline.steps import Node
 from trtconv.report import junit
 from trtconv.stages.bench import BenchResult, Measurement
 from trtconv.stages.build import BuildResult
@@ -114,7 +114,7 @@ def test_what_other_programs_cost_is_taken_off(kept, monkeypatch):
     raw["control"] = {"latency_p50": 1.0, "latency_p99": 1.0, "latency_min": 1.0, "throughput": 1000.0}
     kept.write_text(json.dumps(raw))
     busy = {"latency_p50": 2.0, "latency_p99": 2.0, "latency_min": 2.0, "throughput": 500.0}
-    monkeypatch.setattr(control, "figures", lambda: busy)
+    monkeypatch.setattr(machine_load, "figures", lambda: busy)
     keys = {"measure": "throughput", "baseline": kept}
     twice, thrice = bench(4.1, 2.05), bench(6.0, 3.0)
     (verdict,) = gates.judge([gate(**keys)], [step("bench", twice)], lambda _: twice)
@@ -165,13 +165,25 @@ def test_junit_and_annotations_name_the_gate():
 
 
 RECORDED = {
-    "runner": "TensorRT-RTX 1.7.1.116 on NVIDIA H200", "fell_back": "", "semantics": "trtexec11",
-    "measurements": [{
-        "batch": 8, "queries": 30000, "throughput": 80000.0, "latency_ms": {"p50": 0.1, "p99": 0.12, "min": 0.09},
-        "power": {"seconds": 3.0, "watts": 400.0, "joules": 1200.0, "joules_per_sample": 0.005,
-                  "samples_per_joule": 200.0},
-    }],
-}  # fmt: skip
+    "runner": "TensorRT-RTX 1.7.1.116 on NVIDIA H200",
+    "fell_back": "",
+    "semantics": "trtexec11",
+    "measurements": [
+        {
+            "batch": 8,
+            "queries": 30000,
+            "throughput": 80000.0,
+            "latency_ms": {"p50": 0.1, "p99": 0.12, "min": 0.09},
+            "power": {
+                "seconds": 3.0,
+                "watts": 400.0,
+                "joules": 1200.0,
+                "joules_per_sample": 0.005,
+                "samples_per_joule": 200.0,
+            },
+        }
+    ],
+}
 """A result as it is kept, of a GPU whose NVML tells its energy."""
 
 
@@ -222,14 +234,14 @@ def test_energy_that_nothing_tells_is_refused_and_not_passed(kept):
     ],
 )
 def test_gates_as_they_are_written_on_a_command_line(text, keys):
-    assert gates_values.written(text) == keys
+    assert gate_bounds.written(text) == keys
     assert gate(**keys)
 
 
 @pytest.mark.parametrize("text", ["latency_p99", "latency_p99<2ms", "<=2ms", "energy<="])
 def test_what_is_no_gate_is_refused(text):
     with pytest.raises(UsageError, match="expected MEASURE<=VALUE"):
-        gates_values.written(text)
+        gate_bounds.written(text)
 
 
 def proven(*shares):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from trtconv.core.lazy import resolve
-from trtconv.pipeline.nodes import STAGES
 from trtconv.pipeline.results import plain, restore
+from trtconv.pipeline.steps import STAGES
 
 PLAIN = {int: 7, float: 0.25, str: "text", bool: True, Path: Path("/a/b.onnx"), Any: {"x": [1, None]}}
 

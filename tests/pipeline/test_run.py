@@ -14,11 +14,11 @@ import pytest
 from trtconv.core.errors import ConversionError
 from trtconv.core.events import NodeFinished
 from trtconv.core.files import data_of
-from trtconv.pipeline import nodes
+from trtconv.pipeline import steps as step_table
 from trtconv.pipeline.layout import Layout
-from trtconv.pipeline.nodes import Node, Stage
 from trtconv.pipeline.plan import forecast
 from trtconv.pipeline.run import Settings, run
+from trtconv.pipeline.steps import Node, Stage
 from trtconv.pipeline.store import Store
 
 HERE = "tests.pipeline.test_run"
@@ -70,7 +70,7 @@ def join(request, emit):
 def line(tmp_path, monkeypatch):
     """Two steps: ``first`` joins a and a suffix, ``second`` joins first's output and b."""
     monkeypatch.setenv("TRTCONV_CACHE", "off")
-    monkeypatch.setitem(nodes.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
+    monkeypatch.setitem(step_table.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
     layout = Layout(tmp_path / "out", "job")
@@ -79,11 +79,23 @@ def line(tmp_path, monkeypatch):
         first, second = layout.folder / "first", layout.folder / "second"
         a, b = tmp_path / "a", tmp_path / "b"
         return [
-            Node("first", "join", lambda _: Join((a,), first, suffix), (first,), inputs={"source": a},
-                 options={"suffix": suffix}),
-            Node("second", "join", lambda _: Join((first, b), second, ""), (second,), needs=("first",),
-                 inputs={"data": b}),
-        ]  # fmt: skip
+            Node(
+                "first",
+                "join",
+                lambda _: Join((a,), first, suffix),
+                (first,),
+                inputs={"source": a},
+                options={"suffix": suffix},
+            ),
+            Node(
+                "second",
+                "join",
+                lambda _: Join((first, b), second, ""),
+                (second,),
+                needs=("first",),
+                inputs={"data": b},
+            ),
+        ]
 
     def go(suffix="!", force=()):
         events = []
@@ -109,7 +121,7 @@ def test_second_run_does_nothing_and_gives_the_same_results(line):
 
 def test_files_named_in_any_order_are_up_to_date(tmp_path, monkeypatch):
     monkeypatch.setenv("TRTCONV_CACHE", "off")
-    monkeypatch.setitem(nodes.STAGES, "touch", Stage(f"{HERE}:touch", f"{HERE}:Joined"))
+    monkeypatch.setitem(step_table.STAGES, "touch", Stage(f"{HERE}:touch", f"{HERE}:Joined"))
     files = tuple(tmp_path / "out" / name for name in ("b", "c", "a"))
     node = Node("touch", "touch", lambda _: files, files)
     statuses = [run([node], Layout(tmp_path / "out", "job"), lambda _: None)[0].status for _ in range(2)]
@@ -128,7 +140,7 @@ def test_only_what_depends_on_a_change_runs(line, tmp_path):
 
 def test_a_change_is_seen_in_a_file_with_the_signs_of_globs(tmp_path, monkeypatch):
     monkeypatch.setenv("TRTCONV_CACHE", "off")
-    monkeypatch.setitem(nodes.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
+    monkeypatch.setitem(step_table.STAGES, "join", Stage(f"{HERE}:join", f"{HERE}:Joined"))
     source, made = tmp_path / "net[1].txt", tmp_path / "out" / "made"
     node = Node("one", "join", lambda _: Join((source,), made, ""), (made,), inputs={"source": source})
     for text, status in (("a", "done"), ("a", "up to date"), ("A", "done")):
@@ -275,8 +287,8 @@ def test_jobs_that_share_a_folder_do_not_disturb_each_other(tmp_path, line):
 
 def test_steps_run_beside_each_other_but_measurements_run_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TRTCONV_CACHE", "off")
-    monkeypatch.setitem(nodes.STAGES, "nap", Stage(f"{HERE}:nap", f"{HERE}:Nap"))
-    monkeypatch.setitem(nodes.STAGES, "clock", Stage(f"{HERE}:nap", f"{HERE}:Nap", alone=True))
+    monkeypatch.setitem(step_table.STAGES, "nap", Stage(f"{HERE}:nap", f"{HERE}:Nap"))
+    monkeypatch.setitem(step_table.STAGES, "clock", Stage(f"{HERE}:nap", f"{HERE}:Nap", alone=True))
     stages = ["nap", "nap", "clock", "nap", "clock"]
     steps = [Node(f"{stage}{i}", stage, lambda _: None, ()) for i, stage in enumerate(stages)]
     done = run(steps, Layout(tmp_path, "job"), lambda _: None, Settings(jobs=2))

@@ -55,9 +55,14 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TRTCONV_CACHE": str(folder / "store")}
     command = [sys.executable, "-m", "trtconv", "run", "job.yaml", "--log-json", *args]
     return subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=hear_interrupts,
-    )  # fmt: skip
+    )
 
 
 def made(folder: Path) -> dict[str, str]:

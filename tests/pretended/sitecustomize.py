@@ -1,5 +1,5 @@
 """For the whole command line on a machine without a GPU: every Python process whose path begins with this folder finds
-a TensorRT-RTX and a GPU of tests.backends.fake_tensorrt. TRTCONV_TEST_LAYERS names what the inspector tells.
+a TensorRT-RTX and a GPU of tests.engines.fake_tensorrt. TRTCONV_TEST_LAYERS names what the inspector tells.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def pretend() -> None:
-    from tests.backends.fake_tensorrt import H200, Fake, FakeDevice
+    from tests.engines.fake_tensorrt import H200, Fake, FakeDevice
     from trtconv.adapters import cuda, cuda_driver, tensorrt
 
     fake: Any = Fake("tensorrt_rtx-1.5.0")

@@ -53,21 +53,30 @@ def example() -> Page:
             engine, Path(f"{engine}.json"), "tensorrt", "10.16.1", size, 12, (), (), proof=PROOFS[precision]
         )
         same = Comparison("logits", 0.25, 0.01, 0.9999, 40.0)
-        verdicts = (Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (same,), top1, 99.5),
-                    Verdict("engine", "", skipped="out/x cannot run here: no <GPU> | driver"))  # fmt: skip
+        verdicts = (
+            Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (same,), top1, 99.5),
+            Verdict("engine", "", skipped="out/x cannot run here: no <GPU> | driver"),
+        )
         layers = (("conv_1", 0.25), ("conv_2", 0.5), ("conv_1", 0.125)) if precision == "int8" else ()
         more = {"layers": layers, "power": {"joules_per_sample": 0.0125}}
         measured = (measurement(1, 900 * speed, 1.1 / speed), measurement(8, 4000 * speed, 2.0 / speed, **more))
         bench = BenchResult(GPU, "", "trtexec11", measured, notes=("several streams share the GPU",))
         status = "up to date" if precision == "fp16" else "option changed: duration"
-        views += [view("build", precision, built),
-                  view("verify", precision, VerifyResult(360, "TensorFlow 2.21.0", 98.75, verdicts)),
-                  view("bench", precision, bench, status)]  # fmt: skip
-    gates = [GateVerdict("wider_share[fp16]", False, "25.00 % of the arithmetic runs wider\n  conv (Conv): float", 6),
-             GateVerdict("engine_size[fp16]", True, "3.0 MiB; allowed is at most 10.0 MiB", 7),
-             GateVerdict("latency_p99[int8] at batch 8", False, "1.5 ms; allowed is at most 1 ms", 7)]  # fmt: skip
-    chain = {"provenance": {"digests": {"source": "a" * 64, "onnx": "b" * 64}}, "model": {"sha256": "c" * 64},
-             "engine": {"sha256": "d" * 64}}  # fmt: skip
+        views += [
+            view("build", precision, built),
+            view("verify", precision, VerifyResult(360, "TensorFlow 2.21.0", 98.75, verdicts)),
+            view("bench", precision, bench, status),
+        ]
+    gates = [
+        GateVerdict("wider_share[fp16]", False, "25.00 % of the arithmetic runs wider\n  conv (Conv): float", 6),
+        GateVerdict("engine_size[fp16]", True, "3.0 MiB; allowed is at most 10.0 MiB", 7),
+        GateVerdict("latency_p99[int8] at batch 8", False, "1.5 ms; allowed is at most 1 ms", 7),
+    ]
+    chain = {
+        "provenance": {"digests": {"source": "a" * 64, "onnx": "b" * 64}},
+        "model": {"sha256": "c" * 64},
+        "engine": {"sha256": "d" * 64},
+    }
     return page("net_<1>", views, gates, {"fp16": chain}, "version: 1\nsource:\n  path: <net>.onnx\n")
 
 

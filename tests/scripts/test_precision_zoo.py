@@ -72,9 +72,13 @@ def test_what_the_zoo_shows(zoo, tmp_path, monkeypatch):
 
     good = [made("int8 minmax", 39.0, 0.6), made("int8 mse", 40.0, 0.3), made("modelopt max", 40.4, 9.0, 2.0)]
     assert all(holds for holds, _ in zoo.shown(good))
-    for worse in (made("int8 minmax", 39.0, 1.1), made("fp16", 60.0, verdict="BuildError: no"),
-                  made("modelopt entropy", 40.6, seconds=2.0), made("int8 percentile", 38.0, seconds=3.0),
-                  made("onnxruntime MinMax", 41.0, seconds=3.0)):  # fmt: skip
+    for worse in (
+        made("int8 minmax", 39.0, 1.1),
+        made("fp16", 60.0, verdict="BuildError: no"),
+        made("modelopt entropy", 40.6, seconds=2.0),
+        made("int8 percentile", 38.0, seconds=3.0),
+        made("onnxruntime MinMax", 41.0, seconds=3.0),
+    ):
         missed = [what for holds, what in zoo.shown([*good, worse]) if not holds]
         assert missed
         assert all(worse.label in what or worse.label.split()[0] in what for what in missed)

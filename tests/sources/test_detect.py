@@ -44,36 +44,42 @@ def an_onnx_folder(path: Path) -> None:
     an_onnx(path / "model.onnx")
 
 
-@pytest.mark.parametrize(("kind", "make"), [
-    ("saved_model", a_saved_model),
-    ("keras", lambda p: zipped(p, metadata_json=json.dumps({"keras_version": "3.1"}), config_json="{}")),
-    ("keras", lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))),
-    ("frozen_pb", lambda p: p.write_bytes(GRAPH_DEF * 3)),
-    ("frozen_pb", lambda p: p.write_text('node {\n name: "x"\n}')),
-    ("onnx", an_onnx),
-    ("onnx", an_onnx_folder),
-    ("tflite", lambda p: p.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))),
-    ("checkpoint", lambda p: p.with_name(p.name + ".index").write_bytes(b"x")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("saved_model", a_saved_model),
+        ("keras", lambda p: zipped(p, metadata_json=json.dumps({"keras_version": "3.1"}), config_json="{}")),
+        ("keras", lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))),
+        ("frozen_pb", lambda p: p.write_bytes(GRAPH_DEF * 3)),
+        ("frozen_pb", lambda p: p.write_text('node {\n name: "x"\n}')),
+        ("onnx", an_onnx),
+        ("onnx", an_onnx_folder),
+        ("tflite", lambda p: p.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20))),
+        ("checkpoint", lambda p: p.with_name(p.name + ".index").write_bytes(b"x")),
+    ],
+)
 def test_formats(tmp_path: Path, kind: str, make: Callable[[Path], None]) -> None:
     make(tmp_path / "model")  # the name says nothing
     assert sources.detect(tmp_path / "model") == kind
 
 
-@pytest.mark.parametrize(("what", "make"), [
-    ("a PNG image", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n123")),
-    ("a Git LFS pointer", lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
-    ("an HTML page", lambda p: p.write_text("<!DOCTYPE html>\n<html></html>")),
-    ("a PyTorch checkpoint", lambda p: zipped(p, archive__data_pkl="x", archive__version="3")),
-    ("a zip archive", lambda p: zipped(p, readme="x")),
-    ("an empty file", Path.touch),
-    ("a TensorRT engine", lambda p: p.write_bytes(b"ftrt" + bytes(40))),
-    ("a TensorRT calibration cache", lambda p: p.write_text("TRT-8601-EntropyCalibration2\nimage: 3c010a14\n")),
-    ("a JSON document", lambda p: p.write_text('{"a": 1}')),
-    ("a text file", lambda p: p.write_text("hello")),
-    ("unknown binary data", lambda p: p.write_bytes(bytes(range(255)))),
-    ("a truncated zip archive", lambda p: p.write_bytes(b"PK\x03\x04" + bytes(50))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "make"),
+    [
+        ("a PNG image", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n123")),
+        ("a Git LFS pointer", lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
+        ("an HTML page", lambda p: p.write_text("<!DOCTYPE html>\n<html></html>")),
+        ("a PyTorch checkpoint", lambda p: zipped(p, archive__data_pkl="x", archive__version="3")),
+        ("a zip archive", lambda p: zipped(p, readme="x")),
+        ("an empty file", Path.touch),
+        ("a TensorRT engine", lambda p: p.write_bytes(b"ftrt" + bytes(40))),
+        ("a TensorRT calibration cache", lambda p: p.write_text("TRT-8601-EntropyCalibration2\nimage: 3c010a14\n")),
+        ("a JSON document", lambda p: p.write_text('{"a": 1}')),
+        ("a text file", lambda p: p.write_text("hello")),
+        ("unknown binary data", lambda p: p.write_bytes(bytes(range(255)))),
+        ("a truncated zip archive", lambda p: p.write_bytes(b"PK\x03\x04" + bytes(50))),
+    ],
+)
 def test_foreign_files_are_named(tmp_path: Path, what: str, make: Callable[[Path], None]) -> None:
     make(tmp_path / "model.pb")
     with pytest.raises(SourceError) as caught:

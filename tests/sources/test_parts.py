@@ -42,9 +42,13 @@ def test_parts_of_a_frozen_graph(tmp_path: Path) -> None:
 def external(tmp_path: Path) -> Path:
     """An ONNX model with one tensor in a file of its own."""
     weight = numpy_helper.from_array(np.arange(4096, dtype=np.float32), "w")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g",
-                              [helper.make_tensor_value_info("x", 1, [4096])],
-                              [helper.make_tensor_value_info("y", 1, [4096])], [weight])  # fmt: skip
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [4096])],
+        [helper.make_tensor_value_info("y", 1, [4096])],
+        [weight],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     return tmp_path / "model.onnx"

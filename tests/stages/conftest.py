@@ -22,9 +22,16 @@ from trtconv.stages.reference import ReferenceRequest, ReferenceResult
 HERE = Path(__file__).parent
 SAMPLES = 5
 
-MODELS = {"cnn": ("cnn", ""), "cnn_keras": ("cnn.keras", ""), "two": ("two", ""), "two_keras": ("two.keras", ""),
-          "wave_keras": ("wave.keras", ""), "wide": ("wide", ""), "up": ("module", "up"),
-          "down": ("module", "down")}  # fmt: skip
+MODELS = {
+    "cnn": ("cnn", ""),
+    "cnn_keras": ("cnn.keras", ""),
+    "two": ("two", ""),
+    "two_keras": ("two.keras", ""),
+    "wave_keras": ("wave.keras", ""),
+    "wide": ("wide", ""),
+    "up": ("module", "up"),
+    "down": ("module", "down"),
+}
 """Name -> (model in the zoo, signature)."""
 
 
@@ -66,10 +73,14 @@ def converted(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         source = SourceSpec(zoo / path, signature=signature)
         feeds[name] = samples(path, signature)
         np.savez(folder / f"{name}.npz", **feeds[name])
-        calls += [("freeze", FreezeRequest(source, folder / f"{name}.pb")),
-                  ("convert", ConvertRequest(SourceSpec(folder / f"{name}.pb"), folder / f"{name}.onnx")),
-                  ("reference", ReferenceRequest(source, FeedSpec(folder / f"{name}.npz"),
-                                                 folder / f"{name}_reference.npz", batch=2))]  # fmt: skip
+        calls += [
+            ("freeze", FreezeRequest(source, folder / f"{name}.pb")),
+            ("convert", ConvertRequest(SourceSpec(folder / f"{name}.pb"), folder / f"{name}.onnx")),
+            (
+                "reference",
+                ReferenceRequest(source, FeedSpec(folder / f"{name}.npz"), folder / f"{name}_reference.npz", batch=2),
+            ),
+        ]
     results = in_child("run", calls, folder / "log")
     for result in results:
         if isinstance(result, Exception):
@@ -79,9 +90,14 @@ def converted(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 def samples(path: str, signature: str) -> dict[str, np.ndarray]:
     """Random inputs of a model of the zoo."""
-    shapes = {"cnn": {"image": (8, 8, 1)}, "two": {"left": (4,), "right": (6,)}, "wave": {"series": (6, 3)},
-              "wide": {"image": (8, 8, 32)},
-              "up": {"x": (4,)}, "down": {"z": (3,)}}[signature or Path(path).stem]  # fmt: skip
+    shapes = {
+        "cnn": {"image": (8, 8, 1)},
+        "two": {"left": (4,), "right": (6,)},
+        "wave": {"series": (6, 3)},
+        "wide": {"image": (8, 8, 32)},
+        "up": {"x": (4,)},
+        "down": {"z": (3,)},
+    }[signature or Path(path).stem]
     random = np.random.default_rng(1)
     return {name: random.standard_normal((SAMPLES, *shape)).astype(np.float32) for name, shape in shapes.items()}
 

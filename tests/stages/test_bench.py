@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from tests import networks
-from tests.backends.models import conv_net, images
+from tests.engines.models import conv_net, images
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Event, Progress, ignore
 from trtconv.core.records import FeedSpec
@@ -95,9 +95,12 @@ def test_ctrl_c_while_others_are_measured_leaves_them_out(model: Path, monkeypat
 
 def test_random_values_that_a_model_refuses_are_told_as_such(tmp_path: Path) -> None:
     table = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
-    network = networks.model([networks.node("Gather", "table rows", "y")],
-                             [networks.value("rows", ["n", 16], onnx.TensorProto.INT64)],
-                             [networks.value("y", ["n", 16, 8])], {"table": table})  # fmt: skip
+    network = networks.model(
+        [networks.node("Gather", "table rows", "y")],
+        [networks.value("rows", ["n", 16], onnx.TensorProto.INT64)],
+        [networks.value("y", ["n", 16, 8])],
+        {"table": table},
+    )
     onnx.save(network, tmp_path / "m.onnx")
     request = BenchRequest(tmp_path / "m.onnx", batches=(2,), warmup=0.0, duration=0.01)
     with pytest.raises(UsageError, match="Gather") as caught:

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.backends.models import CLASSES, conv_net, save
-from trtconv.backends import header
+from tests.engines.models import CLASSES, conv_net, save
 from trtconv.core.errors import BuildError, SourceError, UsageError
 from trtconv.core.events import Event, Progress, ignore
 from trtconv.core.records import ShapeRange
+from trtconv.engines.plan import header
 from trtconv.stages.build import BuildRequest, BuildResult, build
 
 pytestmark = pytest.mark.rtx
@@ -40,8 +40,11 @@ def test_a_plan_and_its_facts(tmp_path: Path) -> None:
     assert facts["engine"] == {"file": "net.engine", "size": result.size, "sha256": sha256(result.engine)}
     assert facts["model"] == {"file": "net.onnx", "sha256": sha256(model)}
     assert facts["precision"] == {
-        "name": "fp32", "tf32": False, "weighted": {"Conv": {"float": 1}, "Gemm": {"float": 1}},
-        "proof": {"by": result.proof.by, "promised": {"float": 1.0}, "found": {}, "wider": []}}  # fmt: skip
+        "name": "fp32",
+        "tf32": False,
+        "weighted": {"Conv": {"float": 1}, "Gemm": {"float": 1}},
+        "proof": {"by": result.proof.by, "promised": {"float": 1.0}, "found": {}, "wider": []},
+    }
     assert result.proof.by.startswith("typed ONNX (")
     span = {"min": [1, 3, 16, 16], "opt": [8, 3, 16, 16], "max": [32, 3, 16, 16]}
     assert facts["profiles"] == [{"x": span}]
@@ -129,25 +132,37 @@ def test_a_profile_is_built_in(tmp_path: Path) -> None:
 def deciding(path: Path, op: str) -> Path:
     """``x`` [batch, 4] reshaped or expanded to what ``s`` says; or all numbers below ``s``."""
     batch = "batch" if op == "Reshape" else 1
-    x, y = (helper.make_tensor_value_info(*info) for info in (("x", TensorProto.FLOAT, [batch, 4]),
-                                                              ("y", TensorProto.FLOAT, ["a", "b"])))  # fmt: skip
+    x, y = (
+        helper.make_tensor_value_info(*info)
+        for info in (("x", TensorProto.FLOAT, [batch, 4]), ("y", TensorProto.FLOAT, ["a", "b"]))
+    )
     s = helper.make_tensor_value_info("s", TensorProto.INT64, [2])
     graph = helper.make_graph([helper.make_node(op, ["x", "s"], ["y"])], "deciding", [x, s], [y])
     if op == "Range":
         ends = [numpy_helper.from_array(np.int64(value), name) for name, value in (("start", 0), ("step", 1))]
-        nodes = [helper.make_node("Range", ["start", "s", "step"], ["r"]),
-                 helper.make_node("Cast", ["r"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
-        graph = helper.make_graph(nodes, "deciding", [helper.make_tensor_value_info("s", TensorProto.INT64, [])],
-                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])], ends)  # fmt: skip
+        nodes = [
+            helper.make_node("Range", ["start", "s", "step"], ["r"]),
+            helper.make_node("Cast", ["r"], ["y"], to=TensorProto.FLOAT),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "deciding",
+            [helper.make_tensor_value_info("s", TensorProto.INT64, [])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+            ends,
+        )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 
 
-@pytest.mark.parametrize(("op", "span", "shapes"), [
-    ("Expand", ShapeRange((1, 4), (8, 4), (16, 4)), []),
-    ("Reshape", ShapeRange((1, 4), (8, 4), (16, 4)), ["x"]),
-    ("Range", ShapeRange((1,), (8,), (16,)), []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("op", "span", "shapes"),
+    [
+        ("Expand", ShapeRange((1, 4), (8, 4), (16, 4)), []),
+        ("Reshape", ShapeRange((1, 4), (8, 4), (16, 4)), ["x"]),
+        ("Range", ShapeRange((1,), (8,), (16,)), []),
+    ],
+)
 def test_an_input_whose_values_decide_shapes(tmp_path: Path, op: str, span: ShapeRange, shapes: list[str]) -> None:
     result = built(deciding(tmp_path / "net.onnx", op), values=({"s": span},))
     facts = json.loads(result.sidecar.read_text())
@@ -168,11 +183,14 @@ def test_values_that_are_missing_are_asked_for_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "net.engine").exists()
 
 
-@pytest.mark.parametrize(("name", "span", "said"), [
-    ("t", ShapeRange((1, 4), (8, 4), (16, 4)), "an unknown input 't'"),
-    ("x", ShapeRange((1, 4), (8, 4), (16, 4)), "'x' is float of shape"),
-    ("s", ShapeRange((1,), (8,), (16,)), "min of 's' has 1 numbers, the input [2] has 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "span", "said"),
+    [
+        ("t", ShapeRange((1, 4), (8, 4), (16, 4)), "an unknown input 't'"),
+        ("x", ShapeRange((1, 4), (8, 4), (16, 4)), "'x' is float of shape"),
+        ("s", ShapeRange((1,), (8,), (16,)), "min of 's' has 1 numbers, the input [2] has 2"),
+    ],
+)
 def test_values_that_do_not_fit_are_told(tmp_path: Path, name: str, span: ShapeRange, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
         built(deciding(tmp_path / "net.onnx", "Expand"), values=({name: span},))
@@ -194,8 +212,13 @@ def test_several_ranges_of_values_are_several_profiles(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_operator_is_named_with_its_node(tmp_path: Path) -> None:
-    model = save(tmp_path / "det.onnx", [helper.make_node("Det", ["x"], ["y"], name="the_det")], [],
-                 shape=("batch", 4, 4), output=("batch",))  # fmt: skip
+    model = save(
+        tmp_path / "det.onnx",
+        [helper.make_node("Det", ["x"], ["y"], name="the_det")],
+        [],
+        shape=("batch", 4, 4),
+        output=("batch",),
+    )
     with pytest.raises(BuildError, match=r"node 'the_det' \(Det\): the operator Det is not supported") as raised:
         built(model)
     assert raised.value.exit_code == 4
@@ -209,16 +232,26 @@ def test_a_custom_operator_is_named(tmp_path: Path) -> None:
 
 
 def test_an_input_type_that_tensorrt_lacks(tmp_path: Path) -> None:
-    model = save(tmp_path / "text.onnx", [helper.make_node("Identity", ["x"], ["y"])], [], shape=("batch",),
-                 output=("batch",), kind=TensorProto.STRING)  # fmt: skip
+    model = save(
+        tmp_path / "text.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [],
+        shape=("batch",),
+        output=("batch",),
+        kind=TensorProto.STRING,
+    )
     with pytest.raises(BuildError, match="input 'x' has a type that TensorRT does not take"):
         built(model)
 
 
 def test_mixed_types_are_explained(tmp_path: Path) -> None:
     half = numpy_helper.from_array(np.ones((1, 3, 16, 16), np.float16), "h")
-    model = save(tmp_path / "mixed.onnx", [helper.make_node("Add", ["x", "h"], ["y"], name="sum")], [half],
-                 output=("batch", 3, 16, 16))  # fmt: skip
+    model = save(
+        tmp_path / "mixed.onnx",
+        [helper.make_node("Add", ["x", "h"], ["y"], name="sum")],
+        [half],
+        output=("batch", 3, 16, 16),
+    )
     with pytest.raises(BuildError, match="Float and Half") as raised:
         built(model)
     assert "mixes types" in raised.value.hint
@@ -295,10 +328,17 @@ def test_int8_is_built_and_proved(tmp_path: Path) -> None:
 
 def int8_conv(path: Path) -> Path:
     kernel = np.random.default_rng(0).normal(size=(16, 16, 3, 3)).astype(np.float32)
-    constants = [numpy_helper.from_array(kernel, "k"), numpy_helper.from_array(np.float32(0.02), "s"),
-                 numpy_helper.from_array(np.int8(0), "z")]  # fmt: skip
+    constants = [
+        numpy_helper.from_array(kernel, "k"),
+        numpy_helper.from_array(np.float32(0.02), "s"),
+        numpy_helper.from_array(np.int8(0), "z"),
+    ]
     node = helper.make_node
-    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["xq"]), node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
-             node("QuantizeLinear", ["k", "s", "z"], ["kq"]), node("DequantizeLinear", ["kq", "s", "z"], ["kd"]),
-             node("Conv", ["xd", "kd"], ["y"], name="conv", pads=[1, 1, 1, 1])]  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        node("QuantizeLinear", ["k", "s", "z"], ["kq"]),
+        node("DequantizeLinear", ["kq", "s", "z"], ["kd"]),
+        node("Conv", ["xd", "kd"], ["y"], name="conv", pads=[1, 1, 1, 1]),
+    ]
     return save(path, nodes, constants, shape=("batch", 16, 16, 16), output=("batch", 16, 16, 16))

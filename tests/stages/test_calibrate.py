@@ -25,8 +25,9 @@ def folder(tmp_path):
 
 
 def request(folder, method="minmax", data=None, **options):
-    return CalibrateRequest(folder / "m.onnx", data or FeedSpec(folder / "x.npz"), folder / f"{method}.cache", method,
-                            **options)  # fmt: skip
+    return CalibrateRequest(
+        folder / "m.onnx", data or FeedSpec(folder / "x.npz"), folder / f"{method}.cache", method, **options
+    )
 
 
 def test_ranges_are_those_of_onnxruntime_on_all_samples_at_once(folder):
@@ -163,9 +164,11 @@ def test_a_model_with_a_fixed_batch(folder):
 @pytest.mark.parametrize("memory", [collect.MEMORY, 1])
 def test_inputs_that_hold_no_samples_go_whole_into_every_part_of_a_batch(tmp_path, memory, monkeypatch):
     monkeypatch.setattr(collect, "MEMORY", memory)
-    network = model([node("Reshape", "x shape", "r"), node("Mul", "r k", "y")],
-                    [value("x", ["n", 12]), value("shape", [3], TensorProto.INT64), value("k", [])],
-                    [value("y", [None, None, None])])  # fmt: skip
+    network = model(
+        [node("Reshape", "x shape", "r"), node("Mul", "r k", "y")],
+        [value("x", ["n", 12]), value("shape", [3], TensorProto.INT64), value("k", [])],
+        [value("y", [None, None, None])],
+    )
     onnx.save(network, tmp_path / "m.onnx")
     x = images(6).reshape(6, -1)[:, :12]
     np.savez(tmp_path / "x.npz", x=x, shape=np.int64([-1, 3, 4]), k=np.float32(-5))
@@ -189,8 +192,12 @@ def test_an_unknown_method(folder):
 
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_a_model_that_overflows_names_tensor_and_samples(folder, method):
-    network = model([node("Exp", "x", "grown"), node("MatMul", "grown w", "y")], [value("x", ["n", 16])],
-                    [value("y", ["n", 16])], {"w": np.eye(16, dtype=np.float32)})  # fmt: skip
+    network = model(
+        [node("Exp", "x", "grown"), node("MatMul", "grown w", "y")],
+        [value("x", ["n", 16])],
+        [value("y", ["n", 16])],
+        {"w": np.eye(16, dtype=np.float32)},
+    )
     onnx.save(network, folder / "m.onnx")
     data = np.zeros((25, 16), np.float32)
     data[13] = 100
@@ -201,8 +208,12 @@ def test_a_model_that_overflows_names_tensor_and_samples(folder, method):
 
 
 def test_not_a_number_inside_the_model_is_found(folder):
-    network = model([node("Sqrt", "x", "root"), node("Max", "root zero", "y")], [value("x", ["n", 64])],
-                    [value("y", ["n", 64])], {"zero": np.float32(0)})  # fmt: skip
+    network = model(
+        [node("Sqrt", "x", "root"), node("Max", "root zero", "y")],
+        [value("x", ["n", 64])],
+        [value("y", ["n", 64])],
+        {"zero": np.float32(0)},
+    )
     onnx.save(network, folder / "m.onnx")
     data = np.ones((25, 64), np.float32)
     data[21, 60] = -1
@@ -213,8 +224,12 @@ def test_not_a_number_inside_the_model_is_found(folder):
 
 def test_masks_of_infinity_are_no_overflow(folder):
     nodes = [node("Where", "keep x lowest", "hidden"), node("Softmax", "hidden", "p"), node("Mul", "p x", "y")]
-    network = model(nodes, [value("x", ["n", 4]), value("keep", ["n", 4], TensorProto.BOOL)], [value("y", ["n", 4])],
-                    {"lowest": np.float32(-np.inf)})  # fmt: skip
+    network = model(
+        nodes,
+        [value("x", ["n", 4]), value("keep", ["n", 4], TensorProto.BOOL)],
+        [value("y", ["n", 4])],
+        {"lowest": np.float32(-np.inf)},
+    )
     onnx.save(network, folder / "m.onnx")
     np.savez(folder / "x.npz", x=images(25)[:, 0, :4, 0], keep=np.eye(4, dtype=bool)[np.arange(25) % 4])
     calibrate(request(folder), ignore)

@@ -54,8 +54,10 @@ def test_the_model_is_whole_and_named(converted: dict[str, Any], name: str) -> N
 @pytest.mark.tf
 def test_every_tensor_has_a_shape_that_carries_the_batch(converted: dict[str, Any]) -> None:
     model = onnx.load(converted["cnn"].onnx.model)
-    shapes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-              for value in (*model.graph.value_info, *model.graph.output)}  # fmt: skip
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
     assert shapes.keys() == {name for node in model.graph.node for name in node.output}
     assert {shape[0] for shape in shapes.values()} == {"batch"}
 
@@ -64,8 +66,13 @@ def test_every_tensor_has_a_shape_that_carries_the_batch(converted: dict[str, An
 def test_identical_bytes_twice(converted: dict[str, Any], tmp_path: Path) -> None:
     pb = SourceSpec(converted["cnn"].folder / "cnn.pb")
     for seed in ("1", "2"):
-        child.call("trtconv.stages.convert:convert", ConvertRequest(pb, tmp_path / f"{seed}.onnx"), lambda _: None,
-                   tmp_path / "log", env={"PYTHONHASHSEED": seed})  # fmt: skip
+        child.call(
+            "trtconv.stages.convert:convert",
+            ConvertRequest(pb, tmp_path / f"{seed}.onnx"),
+            lambda _: None,
+            tmp_path / "log",
+            env={"PYTHONHASHSEED": seed},
+        )
     assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
 
 
@@ -73,8 +80,13 @@ def test_identical_bytes_twice(converted: dict[str, Any], tmp_path: Path) -> Non
 def test_shapes_and_outputs_of_a_frozen_graph(converted: dict[str, Any], tmp_path: Path) -> None:
     case = converted["cnn"]
     inner = "StatefulPartitionedCall/functional_1/re_lu_1/Relu"
-    request = ConvertRequest(SourceSpec(case.folder / "cnn.pb"), tmp_path / "x.onnx",
-                             (InputSpec("image", (5, 8, 8, 1)),), ("output_0", inner), opset=15)  # fmt: skip
+    request = ConvertRequest(
+        SourceSpec(case.folder / "cnn.pb"),
+        tmp_path / "x.onnx",
+        (InputSpec("image", (5, 8, 8, 1)),),
+        ("output_0", inner),
+        opset=15,
+    )
     result = child.call("trtconv.stages.convert:convert", request, lambda _: None, tmp_path / "log").value
     assert result.opset == 15
     assert result.inputs == (TensorInfo("image", "float", (5, 8, 8, 1)),)
@@ -107,10 +119,12 @@ def test_what_does_not_fit_a_graph(converted: dict[str, Any], refusals: Callable
 def test_operators_that_the_converter_lacks(zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path) -> None:
     source = SourceSpec(zoo / "module", signature="special")
     known, unknown = tmp_path / "known.pb", tmp_path / "unknown.pb"
-    calls = [("freeze", FreezeRequest(source, known, outputs=("log1p", "expm1"))),
-             ("freeze", FreezeRequest(source, unknown, outputs=("igamma",))),
-             ("convert", ConvertRequest(SourceSpec(known), tmp_path / "known.onnx")),
-             ("convert", ConvertRequest(SourceSpec(unknown), tmp_path / "unknown.onnx"))]  # fmt: skip
+    calls = [
+        ("freeze", FreezeRequest(source, known, outputs=("log1p", "expm1"))),
+        ("freeze", FreezeRequest(source, unknown, outputs=("igamma",))),
+        ("convert", ConvertRequest(SourceSpec(known), tmp_path / "known.onnx")),
+        ("convert", ConvertRequest(SourceSpec(unknown), tmp_path / "unknown.onnx")),
+    ]
     error = in_one_child(calls)[-1]
     assert isinstance(error, ConversionError)
     assert "node 'PartitionedCall/Igamma': operator Igamma is not an ONNX operator" in error.message
@@ -147,8 +161,10 @@ def test_inputs_of_any_number_of_dimensions_get_those_asked_for(
 ) -> None:
     source, shape = SourceSpec(zoo / "odd", signature="rank"), (InputSpec("x", ("batch", 4)),)
     frozen = tmp_path / "x.pb"
-    calls = [("freeze", FreezeRequest(source, frozen, shape)),
-             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    calls = [
+        ("freeze", FreezeRequest(source, frozen, shape)),
+        ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx")),
+    ]
     _, result = in_one_child(calls)
     assert result.inputs == (TensorInfo("x", "float", ("batch", 4)),)
     assert result.checked
@@ -162,9 +178,11 @@ def test_nearest_neighbours_are_those_of_tensorflow(
     source = SourceSpec(zoo / "odd", signature="nearest")
     image = np.random.default_rng(0).standard_normal((2, 8, 6, 3)).astype(np.float32)
     np.savez(tmp_path / "image.npz", image=image)
-    calls = [("freeze", FreezeRequest(source, tmp_path / "x.pb")),
-             ("convert", ConvertRequest(SourceSpec(tmp_path / "x.pb"), tmp_path / "x.onnx")),
-             ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "image.npz"), tmp_path / "r.npz"))]  # fmt: skip
+    calls = [
+        ("freeze", FreezeRequest(source, tmp_path / "x.pb")),
+        ("convert", ConvertRequest(SourceSpec(tmp_path / "x.pb"), tmp_path / "x.onnx")),
+        ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "image.npz"), tmp_path / "r.npz")),
+    ]
     _, result, _ = in_one_child(calls)
     got = onnxruntime.session(result.model).run({"image": image})
     with np.load(tmp_path / "r.npz") as wanted:
@@ -178,8 +196,10 @@ def test_nearest_neighbours_are_those_of_tensorflow(
 def test_functions_for_xla_are_inlined(zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path) -> None:
     """Keras computes a grouped convolution in a function that it marks for XLA, which grappler leaves alone."""
     frozen, source = tmp_path / "x.pb", SourceSpec(zoo / "odd", signature="compiled")
-    calls = [("freeze", FreezeRequest(source, frozen)),
-             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    calls = [
+        ("freeze", FreezeRequest(source, frozen)),
+        ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx")),
+    ]
     _, result = in_one_child(calls)
     assert {c.output for c in result.checked} == {"y", "z"}
     assert max(c.max_rel for c in result.checked) < 1e-5
@@ -192,8 +212,10 @@ def test_what_tensorrt_refuses_is_named_as_in_both_models(
     zoo: Path, in_one_child: Callable[..., Any], tmp_path: Path
 ) -> None:
     frozen, source = tmp_path / "x.pb", SourceSpec(zoo / "odd", signature="suppress")
-    calls = [("freeze", FreezeRequest(source, frozen)),
-             ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx"))]  # fmt: skip
+    calls = [
+        ("freeze", FreezeRequest(source, frozen)),
+        ("convert", ConvertRequest(SourceSpec(frozen), tmp_path / "x.onnx")),
+    ]
     _, result = in_one_child(calls)
     (refused,) = result.refused
     (made,) = [node.name for node in onnx.load(result.model).graph.node if node.op_type == "NonMaxSuppression"]

@@ -18,14 +18,21 @@ from trtconv.stages.freeze import FreezeRequest, freeze
 pytestmark = pytest.mark.tf
 
 
-@pytest.mark.parametrize(("name", "format_", "inputs", "outputs"), [
-    ("cnn", "saved_model", {"image": ("batch", 8, 8, 1)}, {"output_0": ("batch", 10)}),
-    ("cnn_keras", "keras", {"image": ("batch", 8, 8, 1)}, {"logits": ("batch", 10)}),
-    ("two_keras", "keras", {"left": ("batch", 4), "right": ("batch", 6)},
-     {"left_out": ("batch", 3), "sum": ("batch", 2)}),
-    ("wave_keras", "keras", {"series": ("batch", "series_dim1", 3)}, {"end": ("batch", 2)}),
-    ("up", "saved_model", {"x": ("batch", 4)}, {"positive": ("batch", 4), "x_out": ("batch", 3)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "format_", "inputs", "outputs"),
+    [
+        ("cnn", "saved_model", {"image": ("batch", 8, 8, 1)}, {"output_0": ("batch", 10)}),
+        ("cnn_keras", "keras", {"image": ("batch", 8, 8, 1)}, {"logits": ("batch", 10)}),
+        (
+            "two_keras",
+            "keras",
+            {"left": ("batch", 4), "right": ("batch", 6)},
+            {"left_out": ("batch", 3), "sum": ("batch", 2)},
+        ),
+        ("wave_keras", "keras", {"series": ("batch", "series_dim1", 3)}, {"end": ("batch", 2)}),
+        ("up", "saved_model", {"x": ("batch", 4)}, {"positive": ("batch", 4), "x_out": ("batch", 3)}),
+    ],
+)
 def test_interface(converted: dict[str, Any], name: str, format_: str, inputs: Any, outputs: Any) -> None:
     frozen = converted[name].frozen
     assert frozen.format == format_
@@ -58,18 +65,26 @@ def test_what_a_model_cannot_give(refusals: Callable[..., Any], zoo: Path, tmp_p
     def module(signature: str, tags: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
         return {"source": SourceSpec(zoo / "module", signature=signature, tags=tags), **options}
 
-    errors = refused(refusals, tmp_path, [
-        (module(""), "which signature is meant is open; it has count, down, special, text, up", "signature"),
-        (module("dwn"), "no signature 'dwn'", "did you mean 'down'?"),
-        (module("up", ("gpu",)), "no part with the tags gpu; it has: serve", "tags"),
-        (module("count"), "(AssignAddVariableOp) changes a variable", "only computes"),
-        (module("text"), "input 'words' takes strings", "after its text processing"),
-        (module("up", outputs=("positve",)), "no output or node 'positve'", "did you mean 'positive'?"),
-        ({"source": SourceSpec(zoo / "odd", signature="complex")}, "odd: input 'x' is complex64", "float32"),
-        ({"source": SourceSpec(zoo / "odd", signature="rank")}, "odd: input 'x' has no shape", "--input x:batch,..."),
-        ({"source": SourceSpec(zoo / "lambda.keras")}, "Python code in a Lambda layer", "--allow-code"),
-        (module("up", inputs=(InputSpec("x", (4,)),)), "has 1 dimensions, the model's input ['batch', 4]", "batch"),
-    ])  # fmt: skip
+    errors = refused(
+        refusals,
+        tmp_path,
+        [
+            (module(""), "which signature is meant is open; it has count, down, special, text, up", "signature"),
+            (module("dwn"), "no signature 'dwn'", "did you mean 'down'?"),
+            (module("up", ("gpu",)), "no part with the tags gpu; it has: serve", "tags"),
+            (module("count"), "(AssignAddVariableOp) changes a variable", "only computes"),
+            (module("text"), "input 'words' takes strings", "after its text processing"),
+            (module("up", outputs=("positve",)), "no output or node 'positve'", "did you mean 'positive'?"),
+            ({"source": SourceSpec(zoo / "odd", signature="complex")}, "odd: input 'x' is complex64", "float32"),
+            (
+                {"source": SourceSpec(zoo / "odd", signature="rank")},
+                "odd: input 'x' has no shape",
+                "--input x:batch,...",
+            ),
+            ({"source": SourceSpec(zoo / "lambda.keras")}, "Python code in a Lambda layer", "--allow-code"),
+            (module("up", inputs=(InputSpec("x", (4,)),)), "has 1 dimensions, the model's input ['batch', 4]", "batch"),
+        ],
+    )
     assert [error.exit_code for error in errors] == [3] * 9 + [2]
 
 
@@ -89,19 +104,34 @@ def test_truncated_files(refusals: Callable[..., Any], zoo: Path, tmp_path: Path
     keras = tmp_path / "cut.keras"
     shutil.copy(zoo / "cnn.keras", keras)
     cut(keras)
-    errors = refused(refusals, tmp_path, [
-        ({"source": SourceSpec(graph, signature="up")}, f"{graph}: its saved_model.pb cannot be read", "copy"),
-        ({"source": SourceSpec(variables, signature="up")}, f"{variables}: TensorFlow cannot load this", "variables/"),
-        ({"source": SourceSpec(keras)}, f"{keras}: not a model that trtconv knows; it looks like a truncated", "give"),
-    ])  # fmt: skip
+    errors = refused(
+        refusals,
+        tmp_path,
+        [
+            ({"source": SourceSpec(graph, signature="up")}, f"{graph}: its saved_model.pb cannot be read", "copy"),
+            (
+                {"source": SourceSpec(variables, signature="up")},
+                f"{variables}: TensorFlow cannot load this",
+                "variables/",
+            ),
+            (
+                {"source": SourceSpec(keras)},
+                f"{keras}: not a model that trtconv knows; it looks like a truncated",
+                "give",
+            ),
+        ],
+    )
     assert {error.exit_code for error in errors} == {3}
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda f: (f / "variables/variables.index").unlink(), "variables.index is missing"),
-    (lambda f: (f / "variables/variables.data-00000-of-00001").unlink(), "variables.data-* are missing"),
-    (lambda f: (f / "saved_model.pb").write_bytes(b"<!DOCTYPE html><html>"), "it looks like an HTML page"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: (f / "variables/variables.index").unlink(), "variables.index is missing"),
+        (lambda f: (f / "variables/variables.data-00000-of-00001").unlink(), "variables.data-* are missing"),
+        (lambda f: (f / "saved_model.pb").write_bytes(b"<!DOCTYPE html><html>"), "it looks like an HTML page"),
+    ],
+)
 def test_damage_is_found_before_tensorflow_loads(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], says: str
 ) -> None:

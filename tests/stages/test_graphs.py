@@ -11,12 +11,14 @@ import numpy as np
 import onnx
 import pytest
 
-from trtconv.adapters import graph_pb, lite_file, onnxruntime
+from trtconv.adapters import onnxruntime
 from trtconv.core import child
 from trtconv.core.errors import SourceError
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, SourceSpec, TensorInfo
 from trtconv.report.inspect import describe
-from trtconv.sources.checkpoint import prefix
+from trtconv.sources.tensorflow import graph_reader
+from trtconv.sources.tensorflow.checkpoint import prefix
+from trtconv.sources.tflite import file
 from trtconv.stages.convert import ConvertRequest
 from trtconv.stages.freeze import FreezeRequest
 from trtconv.stages.reference import ReferenceRequest
@@ -26,16 +28,24 @@ HERE = Path(__file__).parent
 
 
 SOURCES = {
-    "lenet": ("lenet/model.ckpt", {"outputs": ("fc2/Relu",), "constants": (("keep_prob", 1.0),)},
-              {"Placeholder": (12, 12, 1)}),
+    "lenet": (
+        "lenet/model.ckpt",
+        {"outputs": ("fc2/Relu",), "constants": (("keep_prob", 1.0),)},
+        {"Placeholder": (12, 12, 1)},
+    ),
     "saved_v1": ("lenet/saved", {}, {"image": (12, 12, 1)}),
-    "saved_dropout": ("lenet/saved", {"signature": "with_dropout", "constants": (("keep_prob", 1.0),)},
-                      {"image": (12, 12, 1)}),
+    "saved_dropout": (
+        "lenet/saved",
+        {"signature": "with_dropout", "constants": (("keep_prob", 1.0),)},
+        {"image": (12, 12, 1)},
+    ),
     "foreign": ("foreign", {}, {"x": (4,)}),
     "keras2": ("keras2.h5", {}, {"series": (5, 3)}),
-    **{name: (f"{name}/model", {"outputs": ("out",)}, {"x": (4,)})
-       for name in ("cond_v1", "cond_v2", "while_v1", "while_v2")},
-}  # fmt: skip
+    **{
+        name: (f"{name}/model", {"outputs": ("out",)}, {"x": (4,)})
+        for name in ("cond_v1", "cond_v2", "while_v1", "while_v2")
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +60,11 @@ def done(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
         given = {key: random.standard_normal((3, *shape)).astype(np.float32) for key, shape in shapes.items()}
         np.savez(folder / f"{name}.npz", **given)
         frozen, output = folder / f"{name}.pb", folder / f"{name}_reference.npz"
-        calls = [("freeze", FreezeRequest(source, frozen, outputs=wanted)),
-                 ("convert", ConvertRequest(SourceSpec(frozen), folder / f"{name}.onnx")),
-                 ("reference", ReferenceRequest(source, FeedSpec(folder / f"{name}.npz"), output, wanted))]  # fmt: skip
+        calls = [
+            ("freeze", FreezeRequest(source, frozen, outputs=wanted)),
+            ("convert", ConvertRequest(SourceSpec(frozen), folder / f"{name}.onnx")),
+            ("reference", ReferenceRequest(source, FeedSpec(folder / f"{name}.npz"), output, wanted)),
+        ]
         path_env = {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
         made = child.call("tf_zoo:run", calls, lambda _: None, folder / "log", env=path_env).value
         for result in made:
@@ -93,11 +105,16 @@ def test_the_uff_flow(graphs: Path, in_one_child: Callable[..., Any], tmp_path: 
     )
     inner = SourceSpec(graphs / "lenet" / form, cuts=cuts, constants=(("keep_prob", 1.0),), channels_first=True)
     turned, turned_act = ((InputSpec(name, layout="nchw"),) for name in ("Placeholder", "act"))
-    results = in_one_child([
-        ("convert", ConvertRequest(whole, tmp_path / "a.onnx", turned, ("pool1", "fc1/Relu"))),
-        ("convert", ConvertRequest(inner, tmp_path / "b.onnx", turned_act, ("fc2/Relu",)))])  # fmt: skip
-    assert [r.inputs for r in results] == [(TensorInfo("Placeholder", "float", ("batch", 1, 12, 12)),),
-                                          (TensorInfo("act", "float", ("batch", 4, 12, 12)),)]  # fmt: skip
+    results = in_one_child(
+        [
+            ("convert", ConvertRequest(whole, tmp_path / "a.onnx", turned, ("pool1", "fc1/Relu"))),
+            ("convert", ConvertRequest(inner, tmp_path / "b.onnx", turned_act, ("fc2/Relu",))),
+        ]
+    )
+    assert [r.inputs for r in results] == [
+        (TensorInfo("Placeholder", "float", ("batch", 1, 12, 12)),),
+        (TensorInfo("act", "float", ("batch", 4, 12, 12)),),
+    ]
     got = onnxruntime.session(tmp_path / "a.onnx").run({"Placeholder": seen["Placeholder"].transpose(0, 3, 1, 2)})
     np.testing.assert_allclose(got["pool1"], seen["pool1"].transpose(0, 3, 1, 2), atol=1e-5)
     np.testing.assert_allclose(got["fc1/Relu"], seen["fc1_Relu"], rtol=1e-4, atol=1e-4)
@@ -114,12 +131,15 @@ def test_tensorflow_lite(
 ) -> None:
     """Whatever was quantized, the model computes in floating point, and in a form that TensorRT-RTX takes."""
     source, image = SourceSpec(graphs / f"{name}.tflite"), np.random.default_rng(6).standard_normal((1, 8, 8, 3))
-    (taken,) = lite_file.read(source.path).inputs
+    (taken,) = file.read(source.path).inputs
     given = (30 * image).astype(np.int8) if name == "integers" else image.astype(np.float32)
     np.savez(tmp_path / "x.npz", **{taken.name: given})
-    result, _ = in_one_child([
-        ("convert", ConvertRequest(source, tmp_path / "x.onnx")),
-        ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "x.npz"), tmp_path / "r.npz"))])  # fmt: skip
+    result, _ = in_one_child(
+        [
+            ("convert", ConvertRequest(source, tmp_path / "x.onnx")),
+            ("reference", ReferenceRequest(source, FeedSpec(tmp_path / "x.npz"), tmp_path / "r.npz")),
+        ]
+    )
     with np.load(tmp_path / "r.npz") as stored:
         got = onnxruntime.session(result.model).run({taken.name: given})
         assert got.keys() == set(stored.files)
@@ -138,15 +158,23 @@ def test_refusals_say_what_to_do(graphs: Path, refusals: Callable[..., Any], tmp
         (ConvertRequest(unfrozen, target, outputs=("fc2/Relu",)), "is not frozen", "checkpoint"),
         (ConvertRequest(frozen, target), "input 'keep_prob' has no shape", "source.constants: {keep_prob: 1.0}"),
         (ConvertRequest(frozen, target, outputs=("fc2/Rleu",)), "no node 'fc2/Rleu'", "did you mean 'fc2/Relu'?"),
-        (ConvertRequest(SourceSpec(lenet / "frozen.pb", cuts=(CutInput("conv1/Rel", (1, 2)),)), target),
-         "no node 'conv1/Rel'", "did you mean 'conv1/Relu'?"),
-        (ConvertRequest(SourceSpec(lenet / "frozen.pb", cuts=(CutInput("conv1/Relu"),)), target),
-         "the outputs also need keep_prob", "source.constants"),
-    ]  # fmt: skip
+        (
+            ConvertRequest(SourceSpec(lenet / "frozen.pb", cuts=(CutInput("conv1/Rel", (1, 2)),)), target),
+            "no node 'conv1/Rel'",
+            "did you mean 'conv1/Relu'?",
+        ),
+        (
+            ConvertRequest(SourceSpec(lenet / "frozen.pb", cuts=(CutInput("conv1/Relu"),)), target),
+            "the outputs also need keep_prob",
+            "source.constants",
+        ),
+    ]
     errors = refusals("convert", [case[0] for case in cases], target)
     lambda2 = SourceSpec(graphs / "lambda2.h5")
-    cases += [(FreezeRequest(checkpoint, target), "which of its nodes are outputs is open", "--output-name"),
-              (FreezeRequest(lambda2, target), "Python code in a Lambda layer", "--allow-code")]  # fmt: skip
+    cases += [
+        (FreezeRequest(checkpoint, target), "which of its nodes are outputs is open", "--output-name"),
+        (FreezeRequest(lambda2, target), "Python code in a Lambda layer", "--allow-code"),
+    ]
     errors += refusals("freeze", [case[0] for case in cases[5:]], target)
     for error, (_, says, hint) in zip(errors, cases, strict=True):
         assert (error.exit_code, says in error.message, hint in error.hint) == (3, True, True), error
@@ -174,9 +202,9 @@ def test_parts_of_a_checkpoint(graphs: Path, tmp_path: Path) -> None:
 
 def test_files_are_read_without_tensorflow(graphs: Path) -> None:
     """This process never imports TensorFlow: what it reads is held to what the models were made with."""
-    graph = graph_pb.read_graph(graphs / "lenet/frozen.pb")
-    assert [node.name for node in graph_pb.placeholders(graph.nodes)] == ["Placeholder", "keep_prob"]
-    assert [node.name for node in graph_pb.sinks(graph.nodes)] == ["fc2/Relu"]
+    graph = graph_reader.read_graph(graphs / "lenet/frozen.pb")
+    assert [node.name for node in graph_reader.placeholders(graph.nodes)] == ["Placeholder", "keep_prob"]
+    assert [node.name for node in graph_reader.sinks(graph.nodes)] == ["fc2/Relu"]
     assert graph.ops["Relu"] == 3
     facts, text = describe(graphs / "lenet/frozen.pb")
     assert facts["inputs"][0] == {"name": "Placeholder", "dtype": "float", "shape": ("batch", 12, 12, 1)}
@@ -186,12 +214,13 @@ def test_files_are_read_without_tensorflow(graphs: Path) -> None:
         describe(graphs / "lenet/frozen.pbtxt")
     (part,) = describe(graphs / "lenet/saved")[0]["parts"]
     assert part["signatures"]["serving_default"]["outputs"] == [
-        {"name": "features", "dtype": "float", "shape": ("batch", 12, 12, 4)}]  # fmt: skip
-    lite = lite_file.read(graphs / "int8.tflite")
+        {"name": "features", "dtype": "float", "shape": ("batch", 12, 12, 4)}
+    ]
+    lite = file.read(graphs / "int8.tflite")
     assert lite.quantized
     assert lite.ops["CONV_2D"] == lite.ops["FULLY_CONNECTED"] == 1
     assert lite.inputs[0].shape == (1, 8, 8, 3)
     assert describe(graphs / "keras2.h5")[0]["layers"]["LSTM"] == 1
     (graphs / "cut.tflite").write_bytes((graphs / "int8.tflite").read_bytes()[:100])
     with pytest.raises(SourceError, match="truncated or damaged"):
-        lite_file.read(graphs / "cut.tflite")
+        file.read(graphs / "cut.tflite")

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from tests.backends.models import conv_net, images
+from tests.engines.models import conv_net, images
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Event, Message, Progress, ignore
 from trtconv.core.records import FeedSpec
@@ -116,10 +116,13 @@ def one_operator(path: Path, *nodes: onnx.NodeProto, shape: list[int | str], out
     return path
 
 
-@pytest.mark.parametrize(("node", "shape"), [
-    (onnx.helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0]), r"\[6, 4\] for 4 samples"),
-    (onnx.helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), r"\[\] for 4 samples"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        (onnx.helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0]), r"\[6, 4\] for 4 samples"),
+        (onnx.helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), r"\[\] for 4 samples"),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".csv"])
 def test_outputs_that_do_not_count_samples_are_refused(
     tmp_path: Path, node: onnx.NodeProto, shape: str, suffix: str
@@ -143,8 +146,9 @@ def test_a_fixed_batch_takes_what_is_left_and_what_bad_samples_leave(tmp_path: P
 
 
 def test_texts_are_written(tmp_path: Path) -> None:
-    node = onnx.helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_floats=[0.0, 1.0],
-                                 values_strings=["cat", "mouse"])  # fmt: skip
+    node = onnx.helper.make_node(
+        "LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_floats=[0.0, 1.0], values_strings=["cat", "mouse"]
+    )
     model = one_operator(tmp_path / "m.onnx", node, shape=["n"], outputs={"y": onnx.TensorProto.STRING})
     np.save(tmp_path / "x.npy", np.array([0, 0, 1], np.float32))
     for suffix in (".npz", ".jsonl"):

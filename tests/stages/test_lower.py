@@ -35,9 +35,14 @@ def request(calibrated, tmp_path, precision, **options):
 
 @pytest.mark.parametrize(
     ("precision", "weighted", "pairs", "least"),
-    [("fp32", {"float": 7}, 0, 200), ("tf32", {"float": 7}, 0, 200), ("fp16", {"float16": 7}, 0, 55),
-     ("int8", {"int8": 7}, 8, 33), ("fp8", {"float16": 5, "float8e4m3fn": 2}, 4, 25)],
-)  # fmt: skip
+    [
+        ("fp32", {"float": 7}, 0, 200),
+        ("tf32", {"float": 7}, 0, 200),
+        ("fp16", {"float16": 7}, 0, 55),
+        ("int8", {"int8": 7}, 8, 33),
+        ("fp8", {"float16": 5, "float8e4m3fn": 2}, 4, 25),
+    ],
+)
 def test_every_precision_that_runs_here(calibrated, tmp_path, precision, weighted, pairs, least):
     result = lower(request(calibrated, tmp_path, precision), ignore)
     assert (result.weighted, result.qdq_pairs) == (weighted, pairs)
@@ -62,8 +67,12 @@ def test_fp32_is_the_same_file(calibrated, tmp_path, precision):
 
 
 def test_fp32_of_a_model_with_external_data_is_complete(tmp_path):
-    network = model([node("MatMul", "x w", "y")], [value("x", ["n", 64])], [value("y", ["n", 64])],
-                    {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)})  # fmt: skip
+    network = model(
+        [node("MatMul", "x w", "y")],
+        [value("x", ["n", 64])],
+        [value("y", ["n", 64])],
+        {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)},
+    )
     (tmp_path / "in").mkdir()
     wanted = run(network, feeds := {"x": np.ones((1, 64), np.float32)})["y"]
     onnx.save(network, tmp_path / "in" / "m.onnx", save_as_external_data=True, location="w.bin")
@@ -90,8 +99,16 @@ def test_the_sidecars_magnitudes_guard_half_precision(calibrated, tmp_path):
 
 def test_exclude_takes_int8_away_and_keep_takes_everything(calibrated, tmp_path):
     events = []
-    result = lower(request(calibrated, tmp_path, "int8", exclude=KeepRules(names=("^head$", "^no_such$")),
-                           keep=KeepRules(names=("^stem_conv$",))), events.append)  # fmt: skip
+    result = lower(
+        request(
+            calibrated,
+            tmp_path,
+            "int8",
+            exclude=KeepRules(names=("^head$", "^no_such$")),
+            keep=KeepRules(names=("^stem_conv$",)),
+        ),
+        events.append,
+    )
     assert result.weighted == {"float": 1, "float16": 1, "int8": 5}
     assert dict(result.left_out) == {"head": "exclude: ^head$", "stem_conv": "keep: ^stem_conv$"}
     warnings = [event.text for event in events if isinstance(event, Message) and event.level == "warning"]
@@ -136,8 +153,16 @@ def test_a_cache_that_covers_too_little_lists_what_is_missing(calibrated, tmp_pa
         lower(request(calibrated, tmp_path, "int8", cache=written(tmp_path, amax)), ignore)
     assert "covers 6 of the 8 tensors" in str(caught.value)
     assert "'block1_skip', 'flat'" in str(caught.value)
-    lower(request(calibrated, tmp_path, "int8", cache=written(tmp_path, amax),
-                  exclude=KeepRules(names=("^head$", "block1_add"))), ignore)  # fmt: skip
+    lower(
+        request(
+            calibrated,
+            tmp_path,
+            "int8",
+            cache=written(tmp_path, amax),
+            exclude=KeepRules(names=("^head$", "block1_add")),
+        ),
+        ignore,
+    )
 
 
 def test_a_cache_for_another_network(calibrated, tmp_path):
@@ -177,16 +202,22 @@ def test_a_new_process_gives_the_same_bytes(calibrated, tmp_path, precision):
     here = hashlib.sha256((tmp_path / "typed.onnx").read_bytes()).hexdigest()
     (tmp_path / "typed.onnx").unlink()
     code = "import pickle, sys; from trtconv.stages.lower import lower; lower(pickle.load(sys.stdin.buffer), print)"
-    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(request(calibrated, tmp_path, precision)),
-                   check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONHASHSEED": "99"})  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(request(calibrated, tmp_path, precision)),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONHASHSEED": "99"},
+    )
     assert hashlib.sha256((tmp_path / "typed.onnx").read_bytes()).hexdigest() == here
 
 
 def test_nothing_to_quantize_is_told(tmp_path):
     onnx.save(model([node("Relu", "x", "y")], [value("x", [3])], [value("y", [3])]), tmp_path / "m.onnx")
     events = []
-    result = lower(LowerRequest(tmp_path / "m.onnx", tmp_path / "t.onnx", "int8", written(tmp_path, {"x": 1.0})),
-                   events.append)  # fmt: skip
+    result = lower(
+        LowerRequest(tmp_path / "m.onnx", tmp_path / "t.onnx", "int8", written(tmp_path, {"x": 1.0})), events.append
+    )
     assert result.weighted == {}
     assert any("no operator" in event.text and event.level == "warning" for event in events)
     assert ops(onnx.load(tmp_path / "t.onnx")) == ["Relu"]  # nothing computes: two casts would only cost

@@ -97,8 +97,9 @@ def test_rows_that_are_no_samples_are_no_classes(tmp_path: Path) -> None:
 
 
 def test_texts_are_not_compared(tmp_path: Path) -> None:
-    names = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_floats=[0.0, 1.0],
-                             values_strings=["cat", "dog"])  # fmt: skip
+    names = helper.make_node(
+        "LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_floats=[0.0, 1.0], values_strings=["cat", "dog"]
+    )
     network = model([names], [value("x", ["n"])], [value("y", ["n"], TensorProto.STRING)], check=False)
     network.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
     onnx.save(network, tmp_path / "model.onnx")

@@ -18,9 +18,14 @@ from trtconv.stages.verify.bisect import BisectRequest, bisect, minimal
 
 def squares():
     """Squares near 800,000 before a mean, beside a harmless branch: float16 ends at 65,504."""
-    nodes = [node("MatMul", "x w", "wide", "widen"), node("Mul", "wide wide", "squares", "square"),
-             node("ReduceMean", "squares", "mean", "average", axes=[1]), node("Mul", "x half", "calm", "damp"),
-             node("Mul", "mean tiny", "small", "shrink"), node("Add", "calm small", "y", "join")]  # fmt: skip
+    nodes = [
+        node("MatMul", "x w", "wide", "widen"),
+        node("Mul", "wide wide", "squares", "square"),
+        node("ReduceMean", "squares", "mean", "average", axes=[1]),
+        node("Mul", "x half", "calm", "damp"),
+        node("Mul", "mean tiny", "small", "shrink"),
+        node("Add", "calm small", "y", "join"),
+    ]
     constants = {"w": (900 * np.eye(8)).astype(np.float32), "half": np.float32([0.5]), "tiny": np.float32([1e-4])}
     return model(nodes, [value("x", ["n", 8])], [value("y", ["n", 8])], constants)
 
@@ -34,8 +39,15 @@ def overflowing(tmp_path):
 
 
 def compared(folder, typed="half.onnx", **options):
-    request = VerifyRequest(folder / "model.onnx", "FP32", {"half": folder / typed}, FeedSpec(folder / "x.npy"), 8,
-                            {"half": 0.01}, **options)  # fmt: skip
+    request = VerifyRequest(
+        folder / "model.onnx",
+        "FP32",
+        {"half": folder / typed},
+        FeedSpec(folder / "x.npy"),
+        8,
+        {"half": 0.01},
+        **options,
+    )
     return verify(request, ignore)
 
 
@@ -60,8 +72,12 @@ def test_ranges_measured_before_prevent_it(overflowing):
 
 def test_masks_are_no_overflow(tmp_path):
     mask = np.where(np.arange(4) < 2, 0, -np.inf).astype(np.float32)
-    network = model([node("Add", "x mask", "masked"), node("Softmax", "masked", "y")], [value("x", ["n", 4])],
-                    [value("y", ["n", 4])], {"mask": mask})  # fmt: skip
+    network = model(
+        [node("Add", "x mask", "masked"), node("Softmax", "masked", "y")],
+        [value("x", ["n", 4])],
+        [value("y", ["n", 4])],
+        {"mask": mask},
+    )
     onnx.save(network, tmp_path / "model.onnx")
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32))
     lower(LowerRequest(tmp_path / "model.onnx", tmp_path / "half.onnx", "fp16"), ignore)
@@ -92,8 +108,13 @@ def test_every_tensor_is_compared_by_the_formula(tmp_path):
 
 def test_per_layer_needs_the_fp32_model(overflowing):
     np.savez(overflowing / "wanted.npz", y=np.zeros((20, 8), np.float32))
-    request = VerifyRequest(overflowing / "wanted.npz", "stored", {"half": overflowing / "half.onnx"},
-                            FeedSpec(overflowing / "x.npy"), per_layer=True)  # fmt: skip
+    request = VerifyRequest(
+        overflowing / "wanted.npz",
+        "stored",
+        {"half": overflowing / "half.onnx"},
+        FeedSpec(overflowing / "x.npy"),
+        per_layer=True,
+    )
     with pytest.raises(UsageError, match="needs an FP32 ONNX model as reference"):
         verify(request, ignore)
 
@@ -106,8 +127,9 @@ def test_bisect_finds_the_node_and_its_yaml_cures(overflowing):
     assert (found.section, found.before) == ("keep", "'squares' overflows")
     assert found.nodes == ("square", "average", "shrink")  # the mean, which shrink reads, is beyond 65,504 as well
     names = yaml.safe_load(found.yaml)["lower"]["keep"]["names"]
-    request = LowerRequest(overflowing / "model.onnx", overflowing / "cured.onnx", "fp16",
-                           keep=KeepRules(names=tuple(names)))  # fmt: skip
+    request = LowerRequest(
+        overflowing / "model.onnx", overflowing / "cured.onnx", "fp16", keep=KeepRules(names=tuple(names))
+    )
     lower(request, ignore)
     assert compared(overflowing, "cured.onnx").violations == ()
     exact = onnx.reference.ReferenceEvaluator(str(overflowing / "cured.onnx"))
@@ -124,8 +146,9 @@ def test_bisect_of_int8_leaves_out_the_fewest_layers(tmp_path):
 
     def decibels(**rules):
         lower(LowerRequest(tmp_path / "model.onnx", tmp_path / "t.onnx", "int8", cache, **rules), ignore)
-        wanted, got = (networks.run(onnx.load(tmp_path / f), {"image": networks.images(24)}) for f in
-                       ("model.onnx", "t.onnx"))  # fmt: skip
+        wanted, got = (
+            networks.run(onnx.load(tmp_path / f), {"image": networks.images(24)}) for f in ("model.onnx", "t.onnx")
+        )
         return min(networks.decibels(wanted[name], got[name]) for name in wanted)
 
     gate = decibels() + 3

@@ -21,8 +21,11 @@ def make(folder: Path, _emit: Emit) -> None:
         model.export(folder / name, verbose=False)
     keras.Sequential([keras.layers.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(folder / "lambda.keras")
     module = _module(tf)
-    tf.saved_model.save(module, str(folder / "module"), signatures={
-        name: getattr(module, name) for name in ("up", "down", "count", "special", "text")})  # fmt: skip
+    tf.saved_model.save(
+        module,
+        str(folder / "module"),
+        signatures={name: getattr(module, name) for name in ("up", "down", "count", "special", "text")},
+    )
     odd, names = _odd(tf), ("complex", "rank", "bfloat16", "spectrum", "python", "nearest", "suppress", "compiled")
     tf.saved_model.save(odd, str(folder / "odd"), signatures={name: getattr(odd, name) for name in names})
 
@@ -40,7 +43,7 @@ def _cnn(keras: Any) -> Any:
     )
     x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", activation="swish")(x)])
     x = layers.Dropout(0.5)(layers.Flatten()(layers.MaxPooling2D()(x)))
-    return keras.Model(image, layers.Dense(10, bias_initializer="random_normal", name="logits")(x))  # fmt: skip
+    return keras.Model(image, layers.Dense(10, bias_initializer="random_normal", name="logits")(x))
 
 
 def _two(keras: Any) -> Any:

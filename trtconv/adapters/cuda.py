@@ -20,8 +20,10 @@ from trtconv.core.errors import EnvironmentProblem, MissingPackage
 from trtconv.core.lazy import resolve
 from trtconv.core.units import format_bytes
 
-APIS = {"cuda": ("trtconv.adapters.cuda_bindings:open_device", "cuda-bindings"),
-        "pycuda": ("trtconv.adapters.cuda_pycuda:open_device", "pycuda")}  # fmt: skip
+APIS = {
+    "cuda": ("trtconv.adapters.cuda_bindings:open_device", "cuda-bindings"),
+    "pycuda": ("trtconv.adapters.cuda_pycuda:open_device", "pycuda"),
+}
 """Implementation and distribution per name, in the order of preference."""
 
 

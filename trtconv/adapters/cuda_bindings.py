@@ -25,8 +25,9 @@ def open_device(gpu: Gpu) -> cuda.Device:
     try:
         from cuda.bindings import driver, runtime
     except ImportError as error:
-        raise EnvironmentProblem(f"cuda-bindings is installed but does not load: {error}",
-                                 hint=f"{install_line('cuda')} --force-reinstall") from error  # fmt: skip
+        raise EnvironmentProblem(
+            f"cuda-bindings is installed but does not load: {error}", hint=f"{install_line('cuda')} --force-reinstall"
+        ) from error
     return cast("cuda.Device", _Device(runtime, driver, gpu))  # a device takes its own streams and events only
 
 
@@ -126,8 +127,9 @@ class _Kernel:
         values = self._array(*addresses)  # the driver wants the address of each, and copies them before it returns
         begin, size = ctypes.addressof(values), ctypes.sizeof(ctypes.c_void_p)
         places = self._array(*range(begin, begin + len(values) * size, size))
-        _driven(self._driver, "cuLaunchKernel", self._function, *grid, *block, 0, stream.handle,
-                ctypes.addressof(places), 0)  # fmt: skip
+        _driven(
+            self._driver, "cuLaunchKernel", self._function, *grid, *block, 0, stream.handle, ctypes.addressof(places), 0
+        )
 
 
 def _driven(driver: Any, name: str, *args: Any) -> Any:

@@ -32,8 +32,9 @@ def open_device(gpu: Gpu) -> cuda.Device:
     try:
         from pycuda import driver
     except ImportError as error:
-        raise EnvironmentProblem(f"PyCUDA is installed but does not load: {error}",
-                                 hint=f"{install_line('pycuda')} --force-reinstall") from error  # fmt: skip
+        raise EnvironmentProblem(
+            f"PyCUDA is installed but does not load: {error}", hint=f"{install_line('pycuda')} --force-reinstall"
+        ) from error
     driver.init()
     return cast("cuda.Device", _Device(driver, gpu))  # a device takes its own streams and events only
 

@@ -9,8 +9,14 @@ from typing import Any
 
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
 
-THROTTLES = {0x4: "power cap", 0x8: "hardware slowdown", 0x10: "sync boost", 0x20: "heat, by software",
-             0x40: "heat, by hardware", 0x80: "power brake"}  # fmt: skip
+THROTTLES = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "heat, by software",
+    0x40: "heat, by hardware",
+    0x80: "power brake",
+}
 """Bits of nvmlClocksEventReasons (nvml.h) that lower the clocks, idling and clocks set by the user left aside."""
 
 _POWER_INSTANT = 186  # NVML_FI_DEV_POWER_INSTANT; the ordinary power reading is a mean of the last second
@@ -58,8 +64,9 @@ class Gpu:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError as error:
-            raise EnvironmentProblem(f"NVML tells nothing of this GPU: {error}",
-                                     hint="power and clocks need the driver's own NVML library") from None  # fmt: skip
+            raise EnvironmentProblem(
+                f"NVML tells nothing of this GPU: {error}", hint="power and clocks need the driver's own NVML library"
+            ) from None
 
     def read(self) -> Reading:
         """Everything now."""

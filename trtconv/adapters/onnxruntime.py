@@ -85,11 +85,15 @@ class Session:
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, ValueError) or type(error).__name__ == "InvalidArgument":
-            return UsageError(f"{self._label}: ONNX Runtime refuses these inputs: {_reason(error)}",
-                              hint=f"it takes {', '.join(_text(i) for i in self.inputs)}")  # fmt: skip
+            return UsageError(
+                f"{self._label}: ONNX Runtime refuses these inputs: {_reason(error)}",
+                hint=f"it takes {', '.join(_text(i) for i in self.inputs)}",
+            )
         if _from_runtime(error):
-            return SourceError(f"{self._label}: ONNX Runtime fails while running it: {_reason(error)}",
-                               hint="trtconv convert checks and cleans a model; try its result")  # fmt: skip
+            return SourceError(
+                f"{self._label}: ONNX Runtime fails while running it: {_reason(error)}",
+                hint="trtconv convert checks and cleans a model; try its result",
+            )
         return error
 
 
@@ -153,11 +157,15 @@ def _runtime() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise
-        raise EnvironmentProblem("running an ONNX model needs the Python package 'onnxruntime', which is not installed",
-                                 hint="pip install onnxruntime") from None  # fmt: skip
+        raise EnvironmentProblem(
+            "running an ONNX model needs the Python package 'onnxruntime', which is not installed",
+            hint="pip install onnxruntime",
+        ) from None
     except ImportError as error:
-        raise EnvironmentProblem(f"ONNX Runtime is installed but does not load: {error}",
-                                 hint="reinstall it: pip install --force-reinstall onnxruntime") from error  # fmt: skip
+        raise EnvironmentProblem(
+            f"ONNX Runtime is installed but does not load: {error}",
+            hint="reinstall it: pip install --force-reinstall onnxruntime",
+        ) from error
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     return onnxruntime
 
@@ -165,8 +173,11 @@ def _runtime() -> Any:
 def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> SourceError | EnvironmentProblem:
     missing = _NO_KERNEL.search(str(error))
     if missing is not None and type(error).__name__ == "NotImplemented":
-        return NoKernel(f"build only on a CPU: ONNX Runtime has no kernel for {missing[1]} in the type that {label} "
-                        f"uses (node {missing[2]!r})", hint="run it where a GPU can run the engine")  # fmt: skip
+        return NoKernel(
+            f"build only on a CPU: ONNX Runtime has no kernel for {missing[1]} in the type that {label} "
+            f"uses (node {missing[2]!r})",
+            hint="run it where a GPU can run the engine",
+        )
     if not isinstance(model, bytes):
         path = Path(model)
         if not path.exists():
@@ -174,8 +185,10 @@ def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> Sour
         what = magic.describe(path)
         if what != "an ONNX model":
             return SourceError(f"{label}: not an ONNX model; it looks like {what}", hint="give an ONNX file")
-    return SourceError(f"{label}: ONNX Runtime cannot load it: {_reason(error)}",
-                       hint="trtconv convert checks and cleans a model; try its result")  # fmt: skip
+    return SourceError(
+        f"{label}: ONNX Runtime cannot load it: {_reason(error)}",
+        hint="trtconv convert checks and cleans a model; try its result",
+    )
 
 
 def _from_runtime(error: Exception) -> bool:
@@ -190,9 +203,10 @@ def _reason(error: Exception) -> str:
 def _require_tensors(arguments: Iterable[Any], label: str) -> None:
     other = next((a for a in arguments if not a.type.startswith("tensor(")), None)
     if other is not None:
-        raise SourceError(f"{label}: {other.name!r} is of type {other.type}; a model takes and gives tensors here",
-                          hint="export the model without it (scikit-learn: zipmap=False), or leave it out: "
-                               "convert: {outputs: [...]}")  # fmt: skip
+        raise SourceError(
+            f"{label}: {other.name!r} is of type {other.type}; a model takes and gives tensors here",
+            hint="export the model without it (scikit-learn: zipmap=False), or leave it out: convert: {outputs: [...]}",
+        )
 
 
 def _infos(arguments: Iterable[Any]) -> tuple[TensorInfo, ...]:

@@ -184,10 +184,15 @@ class _ArrowArray(ctypes.Structure):
     """``struct ArrowArray`` of the Arrow C data interface, up to what is read here."""
 
 
-_ArrowArray._fields_ = [("length", ctypes.c_int64), ("null_count", ctypes.c_int64), ("offset", ctypes.c_int64),
-                        ("n_buffers", ctypes.c_int64), ("n_children", ctypes.c_int64),
-                        ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-                        ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray)))]  # fmt: skip
+_ArrowArray._fields_ = [
+    ("length", ctypes.c_int64),
+    ("null_count", ctypes.c_int64),
+    ("offset", ctypes.c_int64),
+    ("n_buffers", ctypes.c_int64),
+    ("n_children", ctypes.c_int64),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
+]
 _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
@@ -199,8 +204,9 @@ def _open(path: Path) -> Any:
         return image_type.open(path)
     except (OSError, ValueError, image_type.DecompressionBombError) as error:
         why = magic.describe(path) if path.is_file() else str(error)
-        raise UsageError(f"{path}: not an image that can be read; it looks like {why}",
-                         hint="use png or jpg files") from None  # fmt: skip
+        raise UsageError(
+            f"{path}: not an image that can be read; it looks like {why}", hint="use png or jpg files"
+        ) from None
 
 
 def _pillow() -> Any:

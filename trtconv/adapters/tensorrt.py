@@ -51,17 +51,44 @@ class Flavor:
 
 FLAVORS: Mapping[str, Flavor] = {
     "tensorrt": Flavor(
-        "tensorrt", "TensorRT", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
-        "tensorrt", (10, 12), (12,),
-        Capabilities(builds_without_gpu=False, timing_cache=True, tactics=True, targets=False, validity=False,
-                     jit=False, int8_conv_since=(10,), runs_on=(((10,), (7, 5), (12, 1)),))),
+        "tensorrt",
+        "TensorRT",
+        "tensorrt",
+        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
+        "tensorrt",
+        (10, 12),
+        (12,),
+        Capabilities(
+            builds_without_gpu=False,
+            timing_cache=True,
+            tactics=True,
+            targets=False,
+            validity=False,
+            jit=False,
+            int8_conv_since=(10,),
+            runs_on=(((10,), (7, 5), (12, 1)),),
+        ),
+    ),
     "rtx": Flavor(
-        "rtx", "TensorRT-RTX", "tensorrt_rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
-        "rtx", (1, 4), (1, 8),
-        Capabilities(builds_without_gpu=True, timing_cache=False, tactics=False, targets=True, validity=True, jit=True,
-                     int8_conv_since=(1, 7), runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)),
-                                                      ((1, 4), (7, 5), (12, 1))))),
-}  # fmt: skip
+        "rtx",
+        "TensorRT-RTX",
+        "tensorrt_rtx",
+        ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        "rtx",
+        (1, 4),
+        (1, 8),
+        Capabilities(
+            builds_without_gpu=True,
+            timing_cache=False,
+            tactics=False,
+            targets=True,
+            validity=True,
+            jit=True,
+            int8_conv_since=(1, 7),
+            runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)), ((1, 4), (7, 5), (12, 1))),
+        ),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -150,8 +177,10 @@ def choose(backend: str) -> Loaded:
     name = backend if backend != "auto" else ("tensorrt" if _installed("tensorrt") and cuda_driver.gpus() else "rtx")
     loaded = load(name)
     if not loaded.can.builds_without_gpu and not cuda_driver.gpus():
-        raise EnvironmentProblem(f"{loaded.title} builds engines on a GPU only, and {cuda_driver.problem()}",
-                                 hint="build: {backend: rtx} builds without a GPU")  # fmt: skip
+        raise EnvironmentProblem(
+            f"{loaded.title} builds engines on a GPU only, and {cuda_driver.problem()}",
+            hint="build: {backend: rtx} builds without a GPU",
+        )
     return loaded
 
 
@@ -261,5 +290,7 @@ def _unsupported(flavor: Flavor, version: str) -> str:
 
 
 def _broken(flavor: Flavor, error: Exception) -> EnvironmentProblem:
-    return EnvironmentProblem(f"{flavor.title} is installed but does not load: {error}",
-                              hint=f"{install_line(flavor.extra)} --force-reinstall")  # fmt: skip
+    return EnvironmentProblem(
+        f"{flavor.title} is installed but does not load: {error}",
+        hint=f"{install_line(flavor.extra)} --force-reinstall",
+    )

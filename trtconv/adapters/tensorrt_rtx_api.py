@@ -10,14 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
-from trtconv.adapters.tensorrt_api import (
-    Enum,
-    TrtApi,
-    TrtIBuilderConfig,
-    TrtIHostMemory,
-    TrtIRuntimeConfig,
-    TrtRuntime,
-)
+from trtconv.adapters.tensorrt_api import Enum, TrtApi, TrtIBuilderConfig, TrtIHostMemory, TrtIRuntimeConfig, TrtRuntime
 
 Version: TypeAlias = tuple[int, ...]
 
@@ -116,8 +109,12 @@ class Capabilities:
     runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]
 
 
-RTX_ONLY: Mapping[str, str] = {"RtxIBuilderConfig": "targets", "RtxRuntime": "validity", "RtxIRuntimeConfig": "jit",
-                               "RtxApi": "jit"}  # fmt: skip
+RTX_ONLY: Mapping[str, str] = {
+    "RtxIBuilderConfig": "targets",
+    "RtxRuntime": "validity",
+    "RtxIRuntimeConfig": "jit",
+    "RtxApi": "jit",
+}
 """The field of Capabilities that guards each RtxX that one can ask for."""
 
 

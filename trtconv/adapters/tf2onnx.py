@@ -1,4 +1,4 @@
-"""The door to tf2onnx: a frozen graph becomes an ONNX model.
+"""The door to tf2onnx: graphs of TensorFlow and files of TensorFlow Lite become ONNX models.
 
 Two things are changed in it, so that the same graph always gives the same bytes: its sets keep their order, and the
 counter in the names it makes starts anew.
@@ -15,92 +15,33 @@ import copy
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableSet
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from trtconv.adapters import graph_pb, lite_handlers, tensorflow
-from trtconv.adapters.frozen import FrozenGraph, Weight
-from trtconv.adapters.held import Held, instead
+from trtconv.adapters import tensorflow
+from trtconv.adapters.weight_placeholders import Held, instead
 from trtconv.core.errors import ConversionError, MissingPackage, TrtconvError
 
 OPSETS = range(13, 19)
 
-_WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
-"""Operators that the converter maps to something that computes other numbers."""
 
-_BFLOAT16 = 14
-"""TensorFlow's DT_BFLOAT16, which the converter takes for float16."""
-
-
-def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iterable[str] = ()) -> onnx.ModelProto:
-    """Convert a frozen graph; inputs and outputs get their public names.
-
-    Operators that the converter does not know are left in the model under their TensorFlow names: check it.
-
-    Args:
-        frozen: the graph.
-        opset: of the model.
-        scratch: folder with room for the weights.
-        channels_first: inputs that the graph takes as NHWC and the model as NCHW.
+def require_opset(opset: int) -> None:
+    """Fail on an opset that the converter does not write.
 
     Raises:
-        ConversionError: an opset out of range, an operator that would compute something else, or a failure inside.
-        MissingPackage: tf2onnx is not installed.
+        ConversionError: one out of ``OPSETS``.
     """
-    _require_opset(opset)
-    for node in frozen.graph.node:
-        if node.op in _WRONG:
-            raise ConversionError(f"node {node.name!r} ({node.op}): {_WRONG[node.op]}",
-                                  hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
-        if any(value.type == _BFLOAT16 for value in node.attr.values()):
-            raise ConversionError(f"node {node.name!r} ({node.op}): tf2onnx has no bfloat16",
-                                  hint="export the model in float32, and choose precision: bf16")  # fmt: skip
-    inputs = [endpoint.tensor for endpoint in frozen.inputs]
-    outputs = [endpoint.tensor for endpoint in frozen.outputs]
-    last = [endpoint.tensor for endpoint in frozen.inputs if endpoint.name in set(channels_first)]
-    with _repaired(), Held(scratch) as held:
-        native = tensorflow.load()
-        graph_def, tokens = _optimized(native, frozen, inputs, outputs, held)
-        with native.Graph().as_default() as graph:
-            native.import_graph_def(graph_def, name="")
-        rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
-        return _converted(graph, opset, held, input_names=inputs, output_names=outputs, tensors_to_rename=rename,
-                          const_node_values=tokens, inputs_as_nchw=last)  # fmt: skip
-
-
-def lite_to_onnx(
-    path: Path, tensors: Mapping[str, str], opset: int, scratch: Path, *, dequantize: bool
-) -> onnx.ModelProto:
-    """Convert a TensorFlow Lite file.
-
-    Args:
-        path: of the file.
-        tensors: name of the tensor in the file, by public name.
-        opset: of the model.
-        scratch: folder with room for the weights.
-        dequantize: whether quantized arithmetic becomes floating-point arithmetic.
-
-    Raises:
-        ConversionError: an opset out of range, or a failure inside.
-        MissingPackage: tf2onnx is not installed.
-    """
-    _require_opset(opset)
-    with _repaired(), Held(scratch) as held:
-        rename = {tensor: name for name, tensor in tensors.items()}
-        return _converted(None, opset, held, tflite_path=str(path), dequantize=dequantize, tensors_to_rename=rename)
-
-
-def _require_opset(opset: int) -> None:
     if opset not in OPSETS:
-        raise ConversionError(f"TensorFlow models convert to opsets {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
-                              hint="17 is best for TensorRT")  # fmt: skip
+        raise ConversionError(
+            f"TensorFlow models convert to opsets {OPSETS[0]} to {OPSETS[-1]}, not {opset}",
+            hint="17 is best for TensorRT",
+        )
 
 
 @contextlib.contextmanager
-def _repaired() -> Iterator[None]:
+def repaired() -> Iterator[None]:
     """The converter with its repairs; its failures become ours."""
     _import()
     failures = _Failures()
@@ -113,9 +54,10 @@ def _repaired() -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:400] or type(error).__name__
-        raise ConversionError(f"{failures.where}tf2onnx cannot convert {'it' if failures.where else 'the graph'}: "
-                              f"{text}", hint="check the shapes of the inputs, or end the model before "
-                              "(convert.outputs)") from error  # fmt: skip
+        raise ConversionError(
+            f"{failures.where}tf2onnx cannot convert {'it' if failures.where else 'the graph'}: {text}",
+            hint="check the shapes of the inputs, or end the model before (convert.outputs)",
+        ) from error
     finally:
         logger.removeHandler(failures)
 
@@ -152,7 +94,18 @@ def _import() -> Any:
     return tf2onnx
 
 
-def _converted(graph: Any, opset: int, held: Held, **options: Any) -> onnx.ModelProto:
+def convert(
+    graph: Any, opset: int, held: Held, handlers: Mapping[str, Any] | None = None, **options: Any
+) -> onnx.ModelProto:
+    """What the converter makes of a graph, with the weights that were held aside put back; call it in ``repaired``.
+
+    Args:
+        graph: of TensorFlow; None where ``options`` name a TensorFlow Lite file.
+        opset: of the model.
+        held: the weights.
+        handlers: operators besides ``_handlers`` that the converter lacks.
+        options: of the converter's ``process_tf_graph``.
+    """
     from tf2onnx import optimizer, tfonnx, utils
 
     native = tensorflow.load()
@@ -160,8 +113,13 @@ def _converted(graph: Any, opset: int, held: Held, **options: Any) -> onnx.Model
     def process() -> Any:
         utils.INTERNAL_NAME = 1  # the counter in the names it makes: same names, same bytes
         with native.Graph().as_default():
-            return tfonnx.process_tf_graph(graph, continue_on_error=False, opset=opset,
-                                           custom_op_handlers=_handlers(), **copy.deepcopy(options))  # fmt: skip
+            return tfonnx.process_tf_graph(
+                graph,
+                continue_on_error=False,
+                opset=opset,
+                custom_op_handlers={**_handlers(), **(handlers or {})},
+                **copy.deepcopy(options),
+            )
 
     with instead(held):
         try:
@@ -183,57 +141,6 @@ def _tensors(graph: Any) -> Iterator[Any]:
             yield attribute.t
         for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             yield from _tensors(body)
-
-
-def _optimized(
-    native: Any, frozen: FrozenGraph, inputs: list[str], outputs: list[str], held: Held
-) -> tuple[Any, dict[str, bytes]]:
-    """TensorFlow's own optimization of the graph; large constants pass it as placeholders and come back empty.
-
-    Returns:
-        The graph, and the token of each of those constants.
-    """
-    from tf2onnx import tf_loader
-
-    tokens, shapes = {}, {}
-    light = type(frozen.graph)()
-    light.CopyFrom(frozen.graph)
-    for node in light.node:
-        if node.op != "Const":
-            continue
-        tensor = node.attr["value"].tensor
-        weight = frozen.weights.get(node.name) or _large(tensor.tensor_content)
-        if weight is not None:
-            tokens[node.name] = held.refer(weight)
-            shapes[node.name] = type(tensor.tensor_shape).FromString(tensor.tensor_shape.SerializeToString())
-            _to_placeholder(node, tensor)
-    with native.Graph().as_default():
-        optimized = tf_loader.tf_optimize(inputs, outputs, light)
-    for node in optimized.node:
-        if node.name in tokens:
-            _to_empty_constant(node, shapes[node.name])
-    return optimized, tokens
-
-
-def _large(content: bytes) -> Weight | None:
-    return Weight(len(content), lambda: memoryview(content)) if len(content) > graph_pb.HELD_ABOVE else None
-
-
-def _to_placeholder(node: Any, tensor: Any) -> None:
-    dtype, shape = tensor.dtype, tensor.tensor_shape
-    node.op = "Placeholder"
-    node.attr.clear()
-    node.attr["dtype"].type = dtype
-    node.attr["shape"].shape.CopyFrom(shape)
-
-
-def _to_empty_constant(node: Any, shape: Any) -> None:
-    dtype = node.attr["dtype"].type
-    node.op = "Const"
-    node.attr.clear()
-    node.attr["dtype"].type = dtype
-    node.attr["value"].tensor.dtype = dtype
-    node.attr["value"].tensor.tensor_shape.CopyFrom(shape)
 
 
 class _OrderedSet(MutableSet[Any]):
@@ -315,8 +222,7 @@ def _product_of_numpy_1() -> Iterator[None]:
 
 def _handlers() -> Mapping[str, Any]:
     """Operators that tf2onnx lacks, in its own form of an extension."""
-    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, []),
-            **lite_handlers.HANDLERS}  # fmt: skip
+    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, [])}
 
 
 def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:
@@ -347,5 +253,11 @@ def _replace(graph: Any, node: Any, steps: Any, constant: float = 1.0, **first: 
     (op, names), (last_op, last_names) = steps(value, number)
     graph.remove_node(node.name)
     between = graph.make_node(op, names, attr=first, name=utils.make_name(node.name))
-    graph.make_node(last_op, [name or between.output[0] for name in last_names], name=node.name, outputs=[result],
-                    shapes=[shape], dtypes=[dtype])  # fmt: skip
+    graph.make_node(
+        last_op,
+        [name or between.output[0] for name in last_names],
+        name=node.name,
+        outputs=[result],
+        shapes=[shape],
+        dtypes=[dtype],
+    )

@@ -38,11 +38,14 @@ def function(target: str, inputs: Sequence[str]) -> tuple[Callable[[Mapping[str,
     try:
         model = resolve(target)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"pytorch:{target} cannot be imported: {error}",
-                         hint="give module:function; PYTHONPATH says where modules are") from error  # fmt: skip
+        raise UsageError(
+            f"pytorch:{target} cannot be imported: {error}",
+            hint="give module:function; PYTHONPATH says where modules are",
+        ) from error
     except Exception as error:
-        raise EnvironmentProblem(f"{target}() raised {type(error).__name__}: {error}",
-                                 hint="try the function on its own") from error  # fmt: skip
+        raise EnvironmentProblem(
+            f"{target}() raised {type(error).__name__}: {error}", hint="try the function on its own"
+        ) from error
     device = _device(torch, model)
 
     def run(feeds: Mapping[str, np.ndarray]) -> Arrays:

@@ -100,16 +100,20 @@ def loads(text: str, source: str) -> Cache:
     header = _HEADER.fullmatch(lines[0].strip()) if lines else None
     if header is None:
         found = f"this line is {lines[0][:40]!r}" if lines and lines[0].strip() else "the file is empty"
-        raise UsageError(f"{source}:1: not a calibration cache: expected TRT-<version>-<algorithm>, {found}",
-                         hint="give a file written by TensorRT or by trtconv calibrate")  # fmt: skip
+        raise UsageError(
+            f"{source}:1: not a calibration cache: expected TRT-<version>-<algorithm>, {found}",
+            hint="give a file written by TensorRT or by trtconv calibrate",
+        )
     amax: dict[str, float] = {}
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
             name, scale = _entry(line, f"{source}:{number}", whole=number < len(lines) or text.endswith("\n"))
             amax[name] = scale * LEVELS
     if not amax:
-        raise UsageError(f"{source}:1: the calibration cache has a header but no tensors",
-                         hint="calibrate again: trtconv calibrate MODEL --data FILE -o CACHE")  # fmt: skip
+        raise UsageError(
+            f"{source}:1: the calibration cache has a header but no tensors",
+            hint="calibrate again: trtconv calibrate MODEL --data FILE -o CACHE",
+        )
     return Cache(amax, int(header[1]), header[2])
 
 
@@ -122,8 +126,10 @@ def _entry(line: str, place: str, *, whole: bool) -> tuple[str, float]:
         scale = -1.0
     cut = not whole and scale != 0 and len(digits) < _DIGITS
     if cut or not separator or not scale >= 0:  # negated, so that NaN fails too
-        raise UsageError(f"{place}: expected <tensor>: <scale as 8 hexadecimal digits>, got {line.strip()[:80]!r}",
-                         hint="the cache is damaged; calibrate again or fetch it again")  # fmt: skip
+        raise UsageError(
+            f"{place}: expected <tensor>: <scale as 8 hexadecimal digits>, got {line.strip()[:80]!r}",
+            hint="the cache is damaged; calibrate again or fetch it again",
+        )
     return name, scale
 
 
@@ -143,11 +149,14 @@ def read(path: Path) -> Cache:
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such calibration cache",
-                         hint="make one: trtconv calibrate MODEL --data FILE -o CACHE") from None  # fmt: skip
+        raise UsageError(
+            f"{path}: no such calibration cache", hint="make one: trtconv calibrate MODEL --data FILE -o CACHE"
+        ) from None
     except (UnicodeDecodeError, IsADirectoryError):
-        raise UsageError(f"{path}:1: not a calibration cache: it is not text",
-                         hint="give a file written by TensorRT or by trtconv calibrate") from None  # fmt: skip
+        raise UsageError(
+            f"{path}:1: not a calibration cache: it is not text",
+            hint="give a file written by TensorRT or by trtconv calibrate",
+        ) from None
     return loads(text, str(path))
 
 
@@ -166,8 +175,10 @@ def read_facts(path: Path) -> Facts | None:
             raise ValueError("another format number")
         return Facts(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{file}: not the sidecar of a calibration cache ({error})",
-                         hint="calibrate again, or delete the file to do without its facts") from None  # fmt: skip
+        raise UsageError(
+            f"{file}: not the sidecar of a calibration cache ({error})",
+            hint="calibrate again, or delete the file to do without its facts",
+        ) from None
 
 
 def write(path: Path, cache: Cache, facts: Facts) -> None:

@@ -330,5 +330,7 @@ def _stride(size: int, quota: int) -> int:
 
 
 def _unusable(name: str, what: str, which: str) -> UsageError:
-    return UsageError(f"tensor {name!r} holds {what} for {which}: its range cannot be calibrated",
-                      hint="take those samples out, or repair the model if its FP32 results are wrong too")  # fmt: skip
+    return UsageError(
+        f"tensor {name!r} holds {what} for {which}: its range cannot be calibrated",
+        hint="take those samples out, or repair the model if its FP32 results are wrong too",
+    )

@@ -64,8 +64,7 @@ def merge(caches: Sequence[tuple[Path, Cache]], rule: str = "max") -> Cache:
     algorithms = {cache.algorithm: path for path, cache in caches}
     if len(algorithms) > 1:
         found = ", ".join(f"{name} ({path})" for name, path in algorithms.items())
-        raise UsageError(f"caches of different algorithms cannot be merged: {found}",
-                         hint="calibrate with one method")  # fmt: skip
+        raise UsageError(f"caches of different algorithms cannot be merged: {found}", hint="calibrate with one method")
     amax: dict[str, float] = {}
     for _, cache in caches:
         for name, value in cache.amax.items():

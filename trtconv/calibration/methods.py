@@ -100,8 +100,10 @@ def _divergences(counts: NDArray[np.float64], cuts: NDArray[np.intp]) -> NDArray
     but the last one add c/n log((c/n) / (m/i)); sums over the bins of a level are differences of running sums.
     """
     bounds = np.arange(_ENTROPY_LEVELS + 1) * cuts[:, np.newaxis] // _ENTROPY_LEVELS
-    held, filled, own = (np.concatenate([[0.0], np.cumsum(values)]) for values in
-                         (counts, counts > 0, counts * np.log(np.maximum(counts, 1))))  # fmt: skip
+    held, filled, own = (
+        np.concatenate([[0.0], np.cumsum(values)])
+        for values in (counts, counts > 0, counts * np.log(np.maximum(counts, 1)))
+    )
     sums = np.diff(held[bounds], axis=1)
     means = sums / np.maximum(np.diff(filled[bounds], axis=1), 1)
     logs = np.log(np.where(means > 0, means, 1))

@@ -60,7 +60,7 @@ def require_stages(force: Sequence[str]) -> None:
         UsageError: with the nearest name.
     """
     from trtconv.core.names import did_you_mean
-    from trtconv.pipeline.nodes import STAGES
+    from trtconv.pipeline.steps import STAGES
 
     for name in force:
         if name not in (*STAGES, "all"):
@@ -157,7 +157,7 @@ def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
     def measure(label: str) -> Any:
         from trtconv.core import child
         from trtconv.core.events import Message
-        from trtconv.pipeline.nodes import STAGES, History
+        from trtconv.pipeline.steps import STAGES, History
 
         node = next(step.node for step in done if step.node.stage == "bench" and step.node.precision == label)
         emit(Message(f"{node.name} misses a gate; measuring again"))
@@ -252,8 +252,8 @@ def make_one(
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
     """Run one stage on its own, see ``call_function``."""
-    from trtconv.pipeline.nodes import STAGES
     from trtconv.pipeline.run import PATIENCE
+    from trtconv.pipeline.steps import STAGES
 
     patience = PATIENCE if STAGES[stage].alone else 0.0
     return call_function(STAGES[stage].function, request, log_json=log_json, quiet=quiet, patience=patience)

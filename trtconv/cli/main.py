@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from trtconv import __version__
-from trtconv.core import places
+from trtconv.core import writable
 from trtconv.core.errors import TrtconvError
 from trtconv.core.lazy import resolve
 
@@ -76,7 +76,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with the exit code that the outcome has."""
     try:
-        with places.told():
+        with writable.told():
             cli(prog_name="trtconv", standalone_mode=False)
     except TrtconvError as error:
         _tell(error.message, error.hint)

@@ -12,7 +12,7 @@ import click
 
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
-from trtconv.core.places import told
+from trtconv.core.writable import told
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,9 +53,12 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def gate_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--gate``."""
     return click.option(
-        "--gate", "bounds", multiple=True, metavar="MEASURE<=VALUE",
+        "--gate",
+        "bounds",
+        multiple=True,
+        metavar="MEASURE<=VALUE",
         help="Bound a measure, as in 'latency_p99<=2ms', 'throughput[fp16]>=1000', 'energy<=20mJ'; exit 6 or 7.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,8 +130,11 @@ def only_job(*more: str) -> None:
         UsageError: naming the option.
     """
     kept = _OF_ALL | _OF_JOBS | set(more)
-    _refuse(lambda name: name not in kept, "goes with a model; a job file says it itself",
-            "use --set KEY=VALUE to override the job")  # fmt: skip
+    _refuse(
+        lambda name: name not in kept,
+        "goes with a model; a job file says it itself",
+        "use --set KEY=VALUE to override the job",
+    )
 
 
 def only_model(*more: str) -> None:
@@ -185,7 +191,7 @@ def job_from(values: Mapping[str, tuple[str, Any]], name: str, folder: Path) -> 
         JobError: with the option in front of each problem.
     """
     from trtconv.job.load import validate
-    from trtconv.job.tree import Tree
+    from trtconv.job.yaml_tree import Tree
 
     tree = Tree({"version": 1, "name": name, "output": str(folder)}, values={(): "command line"})
     for dotted, (spelling, value) in values.items():
@@ -248,9 +254,11 @@ def _constant(text: str) -> bool | float | str:
 
 _RANGED = {
     "--values": ("a number for every element", "--values size=1,1x224,224x512,512"),
-    "--shapes": ("batch sizes or full shapes",
-                 "--shapes image=1x8x32 or --shapes image=1,28,28,1x8,28,28,1x32,28,28,1"),
-}  # fmt: skip
+    "--shapes": (
+        "batch sizes or full shapes",
+        "--shapes image=1x8x32 or --shapes image=1,28,28,1x8,28,28,1x32,28,28,1",
+    ),
+}
 
 
 def parse_profile(text: str, option: str) -> tuple[str, dict[str, list[int]]]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import places
+from trtconv.core import writable
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
@@ -281,7 +281,7 @@ class _Answer:
     def to(self, target: str, request: Any) -> None:
         """Make the call and send what came of it."""
         try:
-            with places.told():
+            with writable.told():
                 value = resolve(target)(request, self.emit)
         except TrtconvError as error:
             self.send("error", error)

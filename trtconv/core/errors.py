@@ -114,8 +114,7 @@ class MissingPackage(EnvironmentProblem):
 
     def __init__(self, package: str, extra: str, why: str) -> None:
         super().__init__(
-            f"{why} needs the Python package {package!r}, which is not installed",
-            hint=install_line(extra),
+            f"{why} needs the Python package {package!r}, which is not installed", hint=install_line(extra)
         )
         self.package = package
         self.extra = extra

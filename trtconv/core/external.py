@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from trtconv.core import wire
+from trtconv.core import protobuf_wire
 
 # Numbers of fields in onnx.proto3.
 _GRAPH_OF_MODEL = 7
@@ -21,33 +21,33 @@ def locations(path: Path) -> list[str]:
     try:
         with path.open("rb") as handle:
             data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-        graphs = (field for field in wire.fields(data) if field.number == _GRAPH_OF_MODEL)
+        graphs = (field for field in protobuf_wire.fields(data) if field.number == _GRAPH_OF_MODEL)
         return list(dict.fromkeys(name for graph in graphs for name in _of_graph(data, graph)))
     except ValueError:  # damaged, or empty, which cannot be mapped: told by whoever reads it
         return []
 
 
-def _of_graph(data: memoryview, graph: wire.Field) -> Iterator[str]:
-    for field in wire.fields(data, graph.start, graph.end):
+def _of_graph(data: memoryview, graph: protobuf_wire.Field) -> Iterator[str]:
+    for field in protobuf_wire.fields(data, graph.start, graph.end):
         if field.number == _INITIALIZERS:
             yield from _of_tensor(data, field)
         elif field.number == _NODES:
-            for attribute in wire.fields(data, field.start, field.end):
+            for attribute in protobuf_wire.fields(data, field.start, field.end):
                 if attribute.number == _ATTRIBUTES:
                     yield from _of_attribute(data, attribute)
 
 
-def _of_attribute(data: memoryview, attribute: wire.Field) -> Iterator[str]:
-    for field in wire.fields(data, attribute.start, attribute.end):
+def _of_attribute(data: memoryview, attribute: protobuf_wire.Field) -> Iterator[str]:
+    for field in protobuf_wire.fields(data, attribute.start, attribute.end):
         if field.number == _TENSOR:
             yield from _of_tensor(data, field)
         elif field.number in (_BODY, _BODIES):
             yield from _of_graph(data, field)
 
 
-def _of_tensor(data: memoryview, tensor: wire.Field) -> Iterator[str]:
-    for field in wire.fields(data, tensor.start, tensor.end):
+def _of_tensor(data: memoryview, tensor: protobuf_wire.Field) -> Iterator[str]:
+    for field in protobuf_wire.fields(data, tensor.start, tensor.end):
         if field.number == _EXTERNAL_DATA:
-            key, value = wire.entries(data, field)
+            key, value = protobuf_wire.entries(data, field)
             if key == "location" and value is not None:
-                yield wire.text(data, value)
+                yield protobuf_wire.text(data, value)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.places import at, require_file
+from trtconv.core.writable import at, require_file
 
 
 @contextlib.contextmanager

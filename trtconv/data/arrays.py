@@ -110,8 +110,10 @@ def open_npz_member(path: Path, key: str) -> Array:
     """
     keys = npz_keys(path)
     if key not in keys:
-        raise UsageError(f"{path}: no array {key!r}; it has {', '.join(keys) or 'none'}",
-                         hint=did_you_mean(key, keys) or "name the arrays as the model's inputs")  # fmt: skip
+        raise UsageError(
+            f"{path}: no array {key!r}; it has {', '.join(keys) or 'none'}",
+            hint=did_you_mean(key, keys) or "name the arrays as the model's inputs",
+        )
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
             version = npy.read_magic(stream)

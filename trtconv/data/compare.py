@@ -35,9 +35,10 @@ class OutputMeter:
             ConversionError: they hold no numbers.
         """
         if not {reference.dtype.kind, candidate.dtype.kind}.isdisjoint("OUS"):
-            raise ConversionError(f"output {self.output!r} holds texts, which are not compared; TensorRT has none",
-                                  hint="leave it out: --output-name, or convert: {outputs: [...]} in a job"
-                                  )  # fmt: skip
+            raise ConversionError(
+                f"output {self.output!r} holds texts, which are not compared; TensorRT has none",
+                hint="leave it out: --output-name, or convert: {outputs: [...]} in a job",
+            )
         wanted = np.asarray(reference, dtype=np.float64).ravel()
         got = np.asarray(candidate, dtype=np.float64).ravel()
         usable = np.isfinite(wanted) & np.isfinite(got)
@@ -91,5 +92,7 @@ def require_classes(labels: NDArray[np.int64], count: int) -> None:
     """
     strange = labels[(labels < 0) | (labels >= count)]
     if strange.size:
-        raise UsageError(f"label {strange[0]} is no class: the model has {count}, numbered from 0 to {count - 1}",
-                         hint="number the labels from 0 on, in the order of the model's classes")  # fmt: skip
+        raise UsageError(
+            f"label {strange[0]} is no class: the model has {count}, numbered from 0 to {count - 1}",
+            hint="number the labels from 0 on, in the order of the model's classes",
+        )

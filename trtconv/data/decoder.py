@@ -22,7 +22,7 @@ import numpy as np
 
 from trtconv.core import memory
 from trtconv.core.errors import TrtconvError, UsageError
-from trtconv.core.parcels import Contents
+from trtconv.core.packed_images import Contents
 from trtconv.data import images, preprocess, scaling
 
 READY = "ready"

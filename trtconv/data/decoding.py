@@ -22,7 +22,7 @@ import numpy as np
 
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import TrtconvError, UsageError
-from trtconv.core.parcels import Contents, Landing, Landings
+from trtconv.core.packed_images import Contents, Landing, Landings
 from trtconv.data import preprocess, scaling
 from trtconv.data.decoder import READY, Shared
 
@@ -55,9 +55,11 @@ class _Batch:
     """
 
     def __init__(
-        self, paths: Sequence[Path], form: Callable[[int, int], tuple[tuple[int, ...], np.dtype]],
+        self,
+        paths: Sequence[Path],
+        form: Callable[[int, int], tuple[tuple[int, ...], np.dtype]],
         take: Callable[[_Bay, np.ndarray, int, int, Contents | None], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.paths, self.form, self.take = paths, form, take
         self.left = len(paths)
         self.done = threading.Event()
@@ -118,9 +120,13 @@ class _Decoder:
         self.ready = False
         self.socket, theirs = Pipe()
         handles = [theirs.fileno(), *(bay.shared.handle for bay in self.bays)]
-        self.process = subprocess.Popen([sys.executable, "-m", "trtconv.data.decoder", *map(str, handles)],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=handles,
-                                        start_new_session=True)  # fmt: skip
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trtconv.data.decoder", *map(str, handles)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=handles,
+            start_new_session=True,
+        )
         theirs.close()
         self.say((list(rows), packs, str(example)))
 

@@ -13,10 +13,10 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import called, preprocess, scaling, whole
+from trtconv.data import preprocess, python_feed, scaling, shape_values
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
-from trtconv.data.columns import BadSample, Column, open_column
 from trtconv.data.decoding import Decoders
+from trtconv.data.sample_files import BadSample, Column, open_column
 
 __all__ = ["BadSample", "Feed", "open_feed"]
 
@@ -57,9 +57,10 @@ class Feed:
                 Or samples that the model's fixed batch does not divide.
         """
         if self.fixed and len(self) % self.fixed:
-            raise UsageError(f"the model takes exactly {self.fixed} samples at a time; {len(self)} do not divide",
-                             hint=f"use a multiple of {self.fixed} samples, or a model with a dynamic batch"
-                             )  # fmt: skip
+            raise UsageError(
+                f"the model takes exactly {self.fixed} samples at a time; {len(self)} do not divide",
+                hint=f"use a multiple of {self.fixed} samples, or a model with a dynamic batch",
+            )
         for rows in self.groups(size, seed):
             batch = {column.info.name: np.empty(column.shape(rows), column.dtype) for column in self._columns}
             batch |= {name: np.empty_like(array) for name, array in self.whole.items()}
@@ -158,12 +159,16 @@ class Feed:
             return None
         array = _open_labels(self._spec)
         if array.shape not in ((self._available,), (self._available, 1)):
-            raise UsageError(f"{array.label}: labels have shape {list(array.shape)}, expected [{self._available}]",
-                             hint="give one class number per sample")  # fmt: skip
+            raise UsageError(
+                f"{array.label}: labels have shape {list(array.shape)}, expected [{self._available}]",
+                hint="give one class number per sample",
+            )
         values = array.rows(np.arange(len(self))).reshape(-1)
         if values.dtype.kind not in "iufb" or (values != np.rint(values)).any():
-            raise UsageError(f"{array.label}: labels are not whole numbers (dtype {values.dtype})",
-                             hint="give one class number per sample")  # fmt: skip
+            raise UsageError(
+                f"{array.label}: labels are not whole numbers (dtype {values.dtype})",
+                hint="give one class number per sample",
+            )
         return values.astype(np.int64)
 
     def digest(self) -> str:
@@ -173,10 +178,15 @@ class Feed:
             values = [_digest(column) for column in self._columns]
             return digests.of_value({"values": values, "samples": len(self), **beside})
         files = sorted({part.path for column in self._columns for part in column.parts})
-        return digests.of_value({"files": [digests.of_file(path) for path in files],
-                                 "inputs": [column.info.name for column in self._columns],
-                                 "preprocess": list(self._spec.preprocess), "samples": len(self), **beside}
-                                )  # fmt: skip
+        return digests.of_value(
+            {
+                "files": [digests.of_file(path) for path in files],
+                "inputs": [column.info.name for column in self._columns],
+                "preprocess": list(self._spec.preprocess),
+                "samples": len(self),
+                **beside,
+            }
+        )
 
     def _chosen(self, seed: int | None) -> np.ndarray:
         if seed is None or len(self) == self._available:
@@ -187,7 +197,7 @@ class Feed:
 def open_feed(
     spec: FeedSpec, inputs: tuple[TensorInfo, ...], bad_file: Callable[[UsageError], None] | None = None
 ) -> Feed:
-    """Find the samples for a model's inputs, and the values of those that hold none (see ``core.whole``).
+    """Find the samples for a model's inputs, and the values of those that hold none (see ``core.shape_inputs``).
 
     A function's samples are held in memory; preprocessing is its own affair.
     A folder or glob is read in the order of its file names; a file whose array lacks the first dimension is one sample.
@@ -202,12 +212,14 @@ def open_feed(
         UsageError: missing file or key, wrong shape or type, unknown preprocessing.
     """
     chain = preprocess.prepare(spec.preprocess)
-    held = called.arrays(spec, inputs) if spec.call else None
-    values, assumed = whole.values(spec, inputs, held)
+    held = python_feed.arrays(spec, inputs) if spec.call else None
+    values, assumed = shape_values.values(spec, inputs, held)
     rest = [info for info in inputs if info.name not in values]
     if values and not rest:
-        raise UsageError(f"input {next(iter(values))!r} holds no samples, and there is no other input",
-                         hint="trtconv bench measures such a model")  # fmt: skip
+        raise UsageError(
+            f"input {next(iter(values))!r} holds no samples, and there is no other input",
+            hint="trtconv bench measures such a model",
+        )
     skip = bad_file if len(rest) == 1 and not spec.labels else None
     if held is not None:
         columns = [Column(info, [held[info.name]]) for info in rest]
@@ -228,11 +240,14 @@ def _open_labels(spec: FeedSpec) -> Array:
     base = spec.path or next(iter(spec.names.values()))
     if not spec.labels.endswith(".npy"):
         if base.suffix != ".npz":
-            raise UsageError(f"labels: {spec.labels!r} is no .npy file, and {base} has no keys",
-                             hint="give the path of a .npy file")  # fmt: skip
+            raise UsageError(
+                f"labels: {spec.labels!r} is no .npy file, and {base} has no keys", hint="give the path of a .npy file"
+            )
         if spec.labels not in npz_keys(base):
-            raise UsageError(f"{base}: no array {spec.labels!r} for the labels; it has {', '.join(npz_keys(base))}",
-                             hint=did_you_mean(spec.labels, npz_keys(base)))  # fmt: skip
+            raise UsageError(
+                f"{base}: no array {spec.labels!r} for the labels; it has {', '.join(npz_keys(base))}",
+                hint=did_you_mean(spec.labels, npz_keys(base)),
+            )
         return open_npz_member(base, spec.labels)
     path = base.parent / spec.labels
     if not path.exists():

@@ -60,14 +60,18 @@ class Chain:
                 continue
             operation, output, options = step
             if output not in current:  # a function of the user's decides which outputs there are
-                raise UsageError(f"postprocess: no output {output!r}; there are {', '.join(current)}",
-                                 hint=did_you_mean(output, current))  # fmt: skip
+                raise UsageError(
+                    f"postprocess: no output {output!r}; there are {', '.join(current)}",
+                    hint=did_you_mean(output, current),
+                )
             values = current.pop(output)
             if values.dtype.kind in "OUS":
                 raise UsageError(f"postprocess: output {output!r} holds texts, not numbers", hint="name another output")
             if values.ndim < 2 and operation.axis:
-                raise UsageError(f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
-                                 hint="name another output")  # fmt: skip
+                raise UsageError(
+                    f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
+                    hint="name another output",
+                )
             names = operation.makes(output, options)
             current.update(zip(names, operation.apply(values, options), strict=True))
         return current
@@ -128,16 +132,21 @@ def softmax(values: np.ndarray) -> np.ndarray:
 def _function(given: object, where: str, allow_code: bool) -> Function:
     target = given.get("function") if isinstance(given, Mapping) else None
     if not isinstance(target, str) or target.count(":") != 1 or not isinstance(given, Mapping) or len(given) > 1:
-        raise UsageError(f"{where}: expected call: {{function: module:name}}, got {given!r}",
-                         hint="the function takes a mapping of outputs and returns one")  # fmt: skip
+        raise UsageError(
+            f"{where}: expected call: {{function: module:name}}, got {given!r}",
+            hint="the function takes a mapping of outputs and returns one",
+        )
     if not allow_code:
-        raise UsageError(f"{where}: the function {target} is code, which runs only by your leave",
-                         hint="add --allow-code if you trust it")  # fmt: skip
+        raise UsageError(
+            f"{where}: the function {target} is code, which runs only by your leave",
+            hint="add --allow-code if you trust it",
+        )
     try:
         function: Function = resolve(target)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"{where}: {target} cannot be imported: {error}",
-                         hint="set PYTHONPATH to the folder of the module") from None  # fmt: skip
+        raise UsageError(
+            f"{where}: {target} cannot be imported: {error}", hint="set PYTHONPATH to the folder of the module"
+        ) from None
     return function
 
 
@@ -147,30 +156,40 @@ def _called(function: Function, outputs: Mapping[str, np.ndarray]) -> Outputs:
     try:
         found = {str(name): np.asarray(value) for name, value in function(outputs).items()}
     except Exception as error:  # the user's own code may raise anything
-        raise UsageError(f"postprocess: {function.__name__} raised {type(error).__name__}: {error}",
-                         hint="try the function on its own") from error  # fmt: skip
+        raise UsageError(
+            f"postprocess: {function.__name__} raised {type(error).__name__}: {error}",
+            hint="try the function on its own",
+        ) from error
     if any(value.ndim < 1 or len(value) != count for value in found.values()):
-        raise UsageError(f"postprocess: {function.__name__} must return arrays with one entry per sample ({count})",
-                         hint="the first axis counts samples")  # fmt: skip
+        raise UsageError(
+            f"postprocess: {function.__name__} must return arrays with one entry per sample ({count})",
+            hint="the first axis counts samples",
+        )
     return found
 
 
 def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, dict[str, Any]]:
     if len(row) != 1:
-        raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
-                         hint="write one operation per row, such as - softmax: {}")  # fmt: skip
+        raise UsageError(
+            f"{where}: expected one operation, got {', '.join(row) or 'none'}",
+            hint="write one operation per row, such as - softmax: {}",
+        )
     ((name, given),) = row.items()
     if name not in OPERATIONS:
-        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}, call",
-                         hint=did_you_mean(name, OPERATIONS))  # fmt: skip
+        raise UsageError(
+            f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}, call",
+            hint=did_you_mean(name, OPERATIONS),
+        )
     if given is not None and not isinstance(given, Mapping):
         raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
     operation = OPERATIONS[name]
     options = {**operation.options, **(given or {})}
     unknown = [key for key in options if key not in operation.options]
     if unknown:
-        raise UsageError(f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
-                         hint=did_you_mean(str(unknown[0]), operation.options))  # fmt: skip
+        raise UsageError(
+            f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
+            hint=did_you_mean(str(unknown[0]), operation.options),
+        )
     return operation, _typed(options, f"{where}: {name}")
 
 
@@ -197,8 +216,9 @@ def _output(name: str, names: Sequence[str], where: str) -> str:
     if name in names:
         return name
     what = f"no output {name!r}" if name else "which output is meant?"
-    raise UsageError(f"{where}: {what} There are {', '.join(names)}",
-                     hint=did_you_mean(name, names) or "name one: {output: NAME}")  # fmt: skip
+    raise UsageError(
+        f"{where}: {what} There are {', '.join(names)}", hint=did_you_mean(name, names) or "name one: {output: NAME}"
+    )
 
 
 def _labelled(classes: np.ndarray, count: int, options: Mapping[str, Any]) -> list[np.ndarray]:
@@ -206,8 +226,10 @@ def _labelled(classes: np.ndarray, count: int, options: Mapping[str, Any]) -> li
     if not len(labels):
         return []
     if len(labels) != count:
-        raise UsageError(f"postprocess: the output has {count} classes, and there are {len(labels)} labels",
-                         hint="give one label per class, in their order")  # fmt: skip
+        raise UsageError(
+            f"postprocess: the output has {count} classes, and there are {len(labels)} labels",
+            hint="give one label per class, in their order",
+        )
     return [labels[classes]]
 
 
@@ -248,8 +270,9 @@ def _names(name: str, parts: Sequence[str], options: Mapping[str, Any]) -> list[
 OPERATIONS: Mapping[str, _Operation] = {
     "softmax": _Operation({"output": ""}, lambda name, _: [name], lambda values, _: [softmax(values)]),
     "argmax": _Operation({"output": "", "labels": ""}, lambda name, o: _names(name, ["class"], o), _argmax),
-    "topk": _Operation({"output": "", "k": _REQUIRED, "labels": ""},
-                       lambda name, o: _names(name, ["class", "score"], o), _topk),
+    "topk": _Operation(
+        {"output": "", "k": _REQUIRED, "labels": ""}, lambda name, o: _names(name, ["class", "score"], o), _topk
+    ),
     "threshold": _Operation({"output": "", "above": _REQUIRED}, lambda name, _: [f"{name}_above"], _threshold, False),
-}  # fmt: skip
+}
 """Operations by name."""

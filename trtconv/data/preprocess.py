@@ -98,8 +98,10 @@ class Chain:
         """
         if len(shape) != 3:
             listed = ", ".join(map(str, shape))
-            raise UsageError(f"preprocess works on samples of [height, width, channels], not on [{listed}]",
-                             hint="store such samples as the model takes them")  # fmt: skip
+            raise UsageError(
+                f"preprocess works on samples of [height, width, channels], not on [{listed}]",
+                hint="store such samples as the model takes them",
+            )
         for operation, options in self._rows:
             shape = operation.shape(shape, options)
         return shape
@@ -139,28 +141,36 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
 
 def _parse(row: Mapping[str, object], where: str) -> tuple[Operation, Mapping[str, Any]]:
     if len(row) != 1:
-        raise UsageError(f"{where}: expected one operation, got {', '.join(row) or 'none'}",
-                         hint="write one operation per row, such as - crop: {size: [224, 224]}")  # fmt: skip
+        raise UsageError(
+            f"{where}: expected one operation, got {', '.join(row) or 'none'}",
+            hint="write one operation per row, such as - crop: {size: [224, 224]}",
+        )
     ((name, given),) = row.items()
     if name not in OPERATIONS:
-        raise UsageError(f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
-                         hint=did_you_mean(name, OPERATIONS))  # fmt: skip
+        raise UsageError(
+            f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
+            hint=did_you_mean(name, OPERATIONS),
+        )
     if given is not None and not isinstance(given, Mapping):
         raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
     operation = OPERATIONS[name]
     options: dict[str, Any] = {**operation.options, **(given or {})}
     unknown = [key for key in options if key not in operation.options]
     if unknown:
-        raise UsageError(f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
-                         hint=did_you_mean(str(unknown[0]), operation.options))  # fmt: skip
+        raise UsageError(
+            f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
+            hint=did_you_mean(str(unknown[0]), operation.options),
+        )
     return operation, {key: _value(key, value, f"{where}: {name}") for key, value in options.items()}
 
 
 def _value(key: str, value: Any, where: str) -> Any:
     if key in _CHOICES and value not in _CHOICES[key]:
         got = "nothing" if value is _REQUIRED else repr(value)
-        raise UsageError(f"{where}: expected {key} as one of {', '.join(_CHOICES[key])}, got {got}",
-                         hint=did_you_mean(str(value), _CHOICES[key]))  # fmt: skip
+        raise UsageError(
+            f"{where}: expected {key} as one of {', '.join(_CHOICES[key])}, got {got}",
+            hint=did_you_mean(str(value), _CHOICES[key]),
+        )
     if key == "size":
         whole = isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
         if not whole:
@@ -169,8 +179,11 @@ def _value(key: str, value: Any, where: str) -> Any:
         numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         wrong = any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
         if wrong or (key == "std" and 0 in numbers):
-            raise UsageError(f"{where}: expected {key} as a number{' other than 0' if key == 'std' else ''}, or one "
-                             f"per channel, got {value!r}", hint=f"{key}: 1.0")  # fmt: skip
+            raise UsageError(
+                f"{where}: expected {key} as a number{' other than 0' if key == 'std' else ''}, or one "
+                f"per channel, got {value!r}",
+                hint=f"{key}: 1.0",
+            )
         return np.float32(value) if key in ("scale", "fill") else np.asarray(value, np.float32)
     return value
 
@@ -217,8 +230,10 @@ def _crop(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
 def _middle(height: int, width: int, high: int, wide: int) -> images.Window:
     """The middle part; a sample that is too small is an error, not padded in silence."""
     if height < high or width < wide:
-        raise UsageError(f"preprocess: crop to {high} x {wide} of a sample of {height} x {width}",
-                         hint="resize before: - resize: {size: [...], fit: shorter}")  # fmt: skip
+        raise UsageError(
+            f"preprocess: crop to {high} x {wide} of a sample of {height} x {width}",
+            hint="resize before: - resize: {size: [...], fit: shorter}",
+        )
     return (height - high) // 2, (width - wide) // 2, high, wide
 
 
@@ -281,23 +296,23 @@ def _channels(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
 
 def _bytes(sample: Any, operation: str) -> Any:
     if isinstance(sample, np.ndarray) and sample.dtype != np.uint8:
-        raise UsageError(f"preprocess: {operation} scales 8-bit samples, not {sample.dtype}",
-                         hint=f"put {operation} before normalize")  # fmt: skip
+        raise UsageError(
+            f"preprocess: {operation} scales 8-bit samples, not {sample.dtype}",
+            hint=f"put {operation} before normalize",
+        )
     return sample
 
 
 _CHOICES = {"fit": ("stretch", "shorter"), "to": ("nchw", "nhwc", "rgb", "bgr", "gray")}
 
 OPERATIONS: Mapping[str, Operation] = {
-    "resize": Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True,
-                         place=_place_whole),
+    "resize": Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True, place=_place_whole),
     "crop": Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
-    "letterbox": Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True,
-                            place=_place_box),
+    "letterbox": Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True, place=_place_box),
     "normalize": Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
     "layout": Operation({"to": _REQUIRED}, _layout, _laid_out),
     "channels": Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
-}  # fmt: skip
+}
 """Operations by name."""
 
 _RESIZED_CROP = Operation({}, _resize_and_crop, _sized, fixes_size=True, place=_place_middle)

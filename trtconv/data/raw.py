@@ -34,8 +34,10 @@ def collect(
     unknown = [name for name in samples if name not in names]
     missing = [name for name in names if name not in samples]
     if unknown:
-        raise UsageError(f"--loadInputs: the model has no input {unknown[0]!r}",
-                         hint=did_you_mean(unknown[0], names) or f"the inputs are {', '.join(names)}")  # fmt: skip
+        raise UsageError(
+            f"--loadInputs: the model has no input {unknown[0]!r}",
+            hint=did_you_mean(unknown[0], names) or f"the inputs are {', '.join(names)}",
+        )
     if missing:
         raise UsageError(f"--loadInputs: there is no file for input {missing[0]!r}", hint="name a file for each input")
     arrays = {info.name: _read(samples[info.name], info, tuple(shapes[info.name])) for info in inputs}
@@ -51,8 +53,10 @@ def _read(path: Path, info: TensorInfo, shape: tuple[int, ...]) -> np.ndarray:
             return np.asarray(np.load(path, allow_pickle=False))
         values = np.fromfile(path, np.dtype(_TYPES.get(info.dtype, info.dtype)))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"--loadInputs: {path} cannot be read as {info.dtype}: {error}",
-                         hint="give raw values in the input's own type, or a .npy file") from None  # fmt: skip
+        raise UsageError(
+            f"--loadInputs: {path} cannot be read as {info.dtype}: {error}",
+            hint="give raw values in the input's own type, or a .npy file",
+        ) from None
     if values.size != np.prod(shape, dtype=int) or path.stat().st_size != values.nbytes:
         raise UsageError(
             f"--loadInputs: {path} has {path.stat().st_size} bytes; input {info.name!r} of type {info.dtype} and shape "

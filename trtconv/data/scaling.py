@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trtconv.core.parcels import Contents, Launch
+from trtconv.core.packed_images import Contents, Launch
 from trtconv.data import images, preprocess
 from trtconv.data.preprocess import OPERATIONS, Chain, Placing, Step
 

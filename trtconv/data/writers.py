@@ -75,8 +75,10 @@ def check(path: Path) -> str:
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
-        raise UsageError(f"{path}: unknown results format; there are {', '.join(FORMATS)}",
-                         hint=did_you_mean(kind, FORMATS) or "name the file .npz")  # fmt: skip
+        raise UsageError(
+            f"{path}: unknown results format; there are {', '.join(FORMATS)}",
+            hint=did_you_mean(kind, FORMATS) or "name the file .npz",
+        )
     return kind
 
 
@@ -103,8 +105,11 @@ class _Growing:
             self.shape, self.dtype = array.shape[1:], array.dtype
             self._begin()
         if array.shape[1:] != self.shape:
-            raise UsageError(f"output {name!r} has samples of shape {list(self.shape)} and of {list(array.shape[1:])}; "
-                             "one array cannot hold them", hint="write .jsonl")  # fmt: skip
+            raise UsageError(
+                f"output {name!r} has samples of shape {list(self.shape)} and of {list(array.shape[1:])}; "
+                "one array cannot hold them",
+                hint="write .jsonl",
+            )
         if array.dtype != self.dtype:  # texts of another length
             self._widen(array.dtype)
         self.out.write(np.ascontiguousarray(array, self.dtype).reshape(-1).view(np.uint8).data)
@@ -120,8 +125,9 @@ class _Growing:
     def header(self, count: int) -> bytes:
         """For an array of this length."""
         header, dtype = io.BytesIO(), np.lib.format.dtype_to_descr(self.dtype)
-        np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False,
-                                                      "shape": (count, *self.shape)})  # fmt: skip
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": dtype, "fortran_order": False, "shape": (count, *self.shape)}
+        )
         return header.getvalue()
 
     def _begin(self) -> None:
@@ -323,6 +329,11 @@ def _jsonable(value: np.ndarray) -> Any:
     return value.tolist()
 
 
-FORMATS: Mapping[str, Callable[[Any, int], Writer]] = {"npz": _Npz, "npy": _Npy, "json": _Json, "jsonl": _JsonLines,
-                                                  "csv": _Csv}  # fmt: skip
+FORMATS: Mapping[str, Callable[[Any, int], Writer]] = {
+    "npz": _Npz,
+    "npy": _Npy,
+    "json": _Json,
+    "jsonl": _JsonLines,
+    "csv": _Csv,
+}
 """Writers by suffix."""

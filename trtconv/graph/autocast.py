@@ -33,8 +33,13 @@ class Lowered:
     idle: tuple[str, ...]
 
 
-def lower(model: Any, precision: str, ranges: Mapping[str, float] | None = None, keep: KeepRules | None = None,
-          io_types: str = "keep") -> Lowered:  # fmt: skip
+def lower(
+    model: Any,
+    precision: str,
+    ranges: Mapping[str, float] | None = None,
+    keep: KeepRules | None = None,
+    io_types: str = "keep",
+) -> Lowered:
     """Give a model a 16-bit type, in place.
 
     Args:
@@ -79,8 +84,9 @@ class _Run:
             return [_FLOAT] * len(node.input)
         admitted = types.allowed(node.op_type, node.domain, self.version)
         half = f"tensor({self.half.name})"
-        takes = (half in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi")
-                 for one in ins)  # fmt: skip
+        takes = (
+            half in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi") for one in ins
+        )
         return [self.half.element if yes else _FLOAT for yes in takes]
 
     def converted(self, tensor: Any, element: int, name: str) -> Any:
@@ -164,9 +170,13 @@ class _Graph:
     def _half_parameters(self, node: Any) -> set[str]:
         """Type parameters that the node's inputs bind to the 16-bit type."""
         ins, _ = types.formals(node, self.run.version)
-        return {ins[position].type_str for position, name in enumerate(node.input)
-                if self._was_float(name) and self.run.wishes[node.name][position] == self.run.half.element
-                and node.op_type not in _INDIFFERENT}  # fmt: skip
+        return {
+            ins[position].type_str
+            for position, name in enumerate(node.input)
+            if self._was_float(name)
+            and self.run.wishes[node.name][position] == self.run.half.element
+            and node.op_type not in _INDIFFERENT
+        }
 
     def _retype(self, node: Any) -> None:
         """Operators that name their output type in an attribute."""

@@ -63,8 +63,10 @@ def require_onnx(model: onnx.ModelProto, *, plugins: bool = False) -> None:
     node, why = foreign[0]
     others = sorted({other.op_type for other, _ in foreign} - {node.op_type})
     also = f"; the same holds for {', '.join(others)}" if others else ""
-    raise ConversionError(f"node {editing.label(node)!r}: operator {node.op_type} {why}{also}",
-                          hint=_remedy(node.op_type, why, suggest=plugins))  # fmt: skip
+    raise ConversionError(
+        f"node {editing.label(node)!r}: operator {node.op_type} {why}{also}",
+        hint=_remedy(node.op_type, why, suggest=plugins),
+    )
 
 
 _REMEDIES = dict.fromkeys(
@@ -87,10 +89,14 @@ def require_tensors(model: onnx.ModelProto) -> None:
         reader = next((node for node in model.graph.node if value.name in editing.reads(node)), None)
         where = f" of node {editing.label(reader)!r} ({reader.op_type})" if reader else ""
         if strings:
-            raise ConversionError(f"input {value.name!r}{where} takes strings, which TensorRT cannot",
-                                  hint="export the part of the model after its text processing")  # fmt: skip
-        raise ConversionError(f"input {value.name!r}{where} is of type {kind.removesuffix('_type')}",
-                              hint="export the model with a tensor in its place: TensorRT takes tensors")  # fmt: skip
+            raise ConversionError(
+                f"input {value.name!r}{where} takes strings, which TensorRT cannot",
+                hint="export the part of the model after its text processing",
+            )
+        raise ConversionError(
+            f"input {value.name!r}{where} is of type {kind.removesuffix('_type')}",
+            hint="export the model with a tensor in its place: TensorRT takes tensors",
+        )
 
 
 def require_whole(model: onnx.ModelProto) -> None:
@@ -109,8 +115,10 @@ def require_whole(model: onnx.ModelProto) -> None:
     name = missing[0]
     reader = next((node for node in graph.node if name in editing.reads(node)), None)
     where = f"node {editing.label(reader)!r} ({reader.op_type}) reads it" if reader else "it is an output"
-    raise ConversionError(f"tensor {name!r} is neither an input, nor a constant, nor made by a node; {where}",
-                          hint="the ONNX file is damaged: export it again")  # fmt: skip
+    raise ConversionError(
+        f"tensor {name!r} is neither an input, nor a constant, nor made by a node; {where}",
+        hint="the ONNX file is damaged: export it again",
+    )
 
 
 def _remedy(op: str, why: str, *, suggest: bool) -> str:
@@ -137,8 +145,10 @@ def infer_shapes(model: onnx.ModelProto) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=strict, data_prop=True)
     except Exception as error:
-        raise ConversionError(f"types or shapes do not fit: {_first_line(error)}",
-                              hint="check the shapes given for the inputs, or export it again") from error  # fmt: skip
+        raise ConversionError(
+            f"types or shapes do not fit: {_first_line(error)}",
+            hint="check the shapes given for the inputs, or export it again",
+        ) from error
     del model.graph.value_info[:]
     model.graph.value_info.extend(value for value in inferred.graph.value_info if _known(value))
     for value, new in zip(model.graph.output, inferred.graph.output, strict=True):
@@ -180,8 +190,11 @@ def _refuse_impossible_reshapes(model: onnx.ModelProto) -> None:
             continue
         before, after = dims[node.input[0]], dims[node.output[0]]
         if _names(before) == _names(after) is not None and _product(before) != _product(after):
-            raise ConversionError(f"node {editing.label(node)!r}: Reshape of {list(before)} to {list(after)} changes"
-                                  " the number of elements", hint="check the shapes given for the inputs")  # fmt: skip
+            raise ConversionError(
+                f"node {editing.label(node)!r}: Reshape of {list(before)} to {list(after)} changes"
+                " the number of elements",
+                hint="check the shapes given for the inputs",
+            )
 
 
 def _names(dims: fold.Dims) -> list[str] | None:

@@ -134,8 +134,12 @@ def name_nodes(model: Any, names: Names) -> None:
             node.name = names.fresh(f"{node.op_type}_{next(filter(None, node.output), 'node')}")
 
 
-_CONSTANT_VALUES = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
-                    "value_ints": np.int64}  # fmt: skip
+_CONSTANT_VALUES = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
 
 
 def hoist_constants(model: Any) -> None:
@@ -279,8 +283,10 @@ def require_opset(model: Any, version: int) -> None:
         after = onnx.version_converter.convert_version(before, version)
     except Exception as error:
         first = str(error).strip().splitlines()[0]
-        raise ConversionError(f"cannot raise the opset from {opset(model)} to {version}: {first}",
-                              hint=f"export the model with opset {version} or later") from error  # fmt: skip
+        raise ConversionError(
+            f"cannot raise the opset from {opset(model)} to {version}: {first}",
+            hint=f"export the model with opset {version} or later",
+        ) from error
     _adopt(model, after)
 
 

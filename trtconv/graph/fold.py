@@ -14,8 +14,18 @@ from trtconv.graph import editing
 LARGEST = 64 << 20
 """Bytes of a result that is larger than what it is made from; above, the node stays."""
 
-_KEPT = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "RandomNormal", "RandomUniform",
-         "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}  # fmt: skip
+_KEPT = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "Dropout",
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
 _P = onnx.TensorProto
 _FOLDED_TYPES = {_P.FLOAT, _P.DOUBLE, _P.FLOAT16, _P.INT64, _P.INT32, _P.INT8, _P.UINT8, _P.BOOL}
 
@@ -46,10 +56,16 @@ def fold_constants(model: onnx.ModelProto) -> bool:
 
 def known_dims(graph: Any) -> dict[str, Dims]:
     """Dimensions of every tensor whose number of dimensions is known; None for one without size or name."""
-    values = (value for value in (*graph.input, *graph.value_info, *graph.output)
-              if value.type.tensor_type.HasField("shape"))  # fmt: skip
-    return {value.name: tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
-                              for dim in value.type.tensor_type.shape.dim) for value in values}  # fmt: skip
+    values = (
+        value for value in (*graph.input, *graph.value_info, *graph.output) if value.type.tensor_type.HasField("shape")
+    )
+    return {
+        value.name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            for dim in value.type.tensor_type.shape.dim
+        )
+        for value in values
+    }
 
 
 def _results(

@@ -12,7 +12,7 @@ import onnx
 
 from trtconv.core.records import KeepRules
 from trtconv.graph import editing, placement, types
-from trtconv.graph.rules import Matcher
+from trtconv.graph.node_rules import Matcher
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,28 @@ class Half:
 
 
 HALVES = {
-    "fp16": Half("float16", onnx.TensorProto.FLOAT16, np.float16, largest=65504.0, normal=2.0**-14, integers=2048,
-                 opset=13, limit=0.5 * 65504.0),
-    "bf16": Half("bfloat16", onnx.TensorProto.BFLOAT16, ml_dtypes.bfloat16, largest=255 * 2.0**120, normal=2.0**-126,
-                 integers=256, opset=22, limit=127 * 2.0**120, refused=frozenset({"HardSwish", "ConvTranspose"})),
-}  # fmt: skip
+    "fp16": Half(
+        "float16",
+        onnx.TensorProto.FLOAT16,
+        np.float16,
+        largest=65504.0,
+        normal=2.0**-14,
+        integers=2048,
+        opset=13,
+        limit=0.5 * 65504.0,
+    ),
+    "bf16": Half(
+        "bfloat16",
+        onnx.TensorProto.BFLOAT16,
+        ml_dtypes.bfloat16,
+        largest=255 * 2.0**120,
+        normal=2.0**-126,
+        integers=256,
+        opset=22,
+        limit=127 * 2.0**120,
+        refused=frozenset({"HardSwish", "ConvTranspose"}),
+    ),
+}
 
 MASK = 1e8
 """Constants of at least this magnitude on the way to a Softmax are masks: any large enough number does their work."""
@@ -55,22 +72,87 @@ MASK = 1e8
 MASK_VALUE = 0.5
 """What masks become, as a share of the largest value: adding a score that passed the limit cannot overflow."""
 
-_SQUARING = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
-                       "MeanVarianceNormalization", "LpNormalization", "ReduceL2", "ReduceSumSquare"})  # fmt: skip
+_SQUARING = frozenset(
+    {
+        "LayerNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "RMSNormalization",
+        "MeanVarianceNormalization",
+        "LpNormalization",
+        "ReduceL2",
+        "ReduceSumSquare",
+    }
+)
 """Operators that square their input on the way; the square must fit too."""
 
-_RISKY = frozenset({"Pow", "Exp", "Log", "ReduceSum", "ReduceProd", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp",
-                    "CumSum", "Softplus"}) | _SQUARING  # fmt: skip
+_RISKY = (
+    frozenset(
+        {
+            "Pow",
+            "Exp",
+            "Log",
+            "ReduceSum",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+            "CumSum",
+            "Softplus",
+        }
+    )
+    | _SQUARING
+)
 """Operators whose results grow beyond their inputs: FP32 unless ranges are known."""
 
-_UNTYPED = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "EyeLike", "Celu",
-                      "Multinomial", "Bernoulli", "HannWindow", "HammingWindow", "BlackmanWindow", "CastLike",
-                      "MelWeightMatrix", "Constant", "Upsample", "NonMaxSuppression"})  # fmt: skip
+_UNTYPED = frozenset(
+    {
+        "RandomNormal",
+        "RandomUniform",
+        "RandomNormalLike",
+        "RandomUniformLike",
+        "EyeLike",
+        "Celu",
+        "Multinomial",
+        "Bernoulli",
+        "HannWindow",
+        "HammingWindow",
+        "BlackmanWindow",
+        "CastLike",
+        "MelWeightMatrix",
+        "Constant",
+        "Upsample",
+        "NonMaxSuppression",
+    }
+)
 """Operators that name their type themselves or have no 16-bit form in TensorRT."""
 
-_MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Slice", "Gather", "Concat",
-                     "Split", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth", "Dropout", "Relu", "MaxPool",
-                     "LeakyRelu", "Neg", "Abs", "DequantizeLinear"})  # fmt: skip
+_MOVING = frozenset(
+    {
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Identity",
+        "Slice",
+        "Gather",
+        "Concat",
+        "Split",
+        "Expand",
+        "Tile",
+        "Pad",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "Dropout",
+        "Relu",
+        "MaxPool",
+        "LeakyRelu",
+        "Neg",
+        "Abs",
+        "DequantizeLinear",
+    }
+)
 """Operators that move values without computing much: between FP32 nodes they stay FP32 and save two casts."""
 
 _MASKING = frozenset({"Add", "Sub", "Where", "Mul"})
@@ -78,9 +160,18 @@ _PASSING = frozenset({"Add", "Where", "Reshape", "Unsqueeze", "Squeeze", "Expand
 _CLIPPING = frozenset({"Clip", "Min", "Max"})
 _NORMALISING = frozenset({"Sqrt", "Reciprocal", "Div", "Pow", "Log"})  # what may follow variance + epsilon
 _MEASURING = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Pow", "Abs"})  # what makes variance
-_INTEGERS = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64,
-                       onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32,
-                       onnx.TensorProto.UINT64})  # fmt: skip
+_INTEGERS = frozenset(
+    {
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.INT16,
+        onnx.TensorProto.INT32,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.UINT16,
+        onnx.TensorProto.UINT32,
+        onnx.TensorProto.UINT64,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -170,8 +261,13 @@ class _Judge:
         return not editing.bodies(node) and any(self.scope.find(n) == onnx.TensorProto.FLOAT for n in names if n)
 
     def _reason(self, node: Any) -> str:
-        return (self.setting.matcher.reason(node) or self._no_form(node) or self._shape_reason(node)
-                or self._constant_reason(node) or self._range_reason(node))  # fmt: skip
+        return (
+            self.setting.matcher.reason(node)
+            or self._no_form(node)
+            or self._shape_reason(node)
+            or self._constant_reason(node)
+            or self._range_reason(node)
+        )
 
     def _no_form(self, node: Any) -> str:
         half = self.setting.half
@@ -270,8 +366,10 @@ class _Judge:
                 makers = [self.producers.get(name) for name in node.input]
                 wide = [m for m in makers if m is not None and m.op_type == "DequantizeLinear" and m.name in self.kept]
                 if wide:
-                    self.kept.setdefault(node.name, f"the scale of {wide[0].input[0]!r} is outside the normal range of "
-                                                    f"{self.setting.half.name}")  # fmt: skip
+                    self.kept.setdefault(
+                        node.name,
+                        f"the scale of {wide[0].input[0]!r} is outside the normal range of {self.setting.half.name}",
+                    )
 
     def _keep_quantized_products(self) -> None:
         """Matrix products of quantized operands give FP32, and only their results become 16-bit.

@@ -50,8 +50,9 @@ def inputs_first(model: onnx.ModelProto, names: Iterable[str]) -> None:
             for position, read in enumerate(node.input):
                 if read == name:
                     node.input[position] = inside
-        node = helper.make_node("Transpose", [name], [inside], fresh.fresh(f"{name}_to_channels_last"),
-                                perm=to_last(len(dims)))  # fmt: skip
+        node = helper.make_node(
+            "Transpose", [name], [inside], fresh.fresh(f"{name}_to_channels_last"), perm=to_last(len(dims))
+        )
         editing.replace_nodes(model.graph, [node, *model.graph.node])
         _permute(dims, to_first(len(dims)))
     del model.graph.value_info[:]
@@ -64,8 +65,10 @@ def require_channels(name: str, rank: int) -> None:
         UsageError: fewer than three dimensions.
     """
     if rank < 3:
-        raise UsageError(f"inputs.{name}.layout: nchw needs an input with channels, this one has {rank} dimensions",
-                         hint="leave the layout out")  # fmt: skip
+        raise UsageError(
+            f"inputs.{name}.layout: nchw needs an input with channels, this one has {rank} dimensions",
+            hint="leave the layout out",
+        )
 
 
 def outputs_first(model: onnx.ModelProto) -> None:

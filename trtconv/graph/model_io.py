@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper
 
-from trtconv.core import external, files, magic, wire
+from trtconv.core import external, files, magic, protobuf_wire
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
 
@@ -116,7 +116,7 @@ def _outline(path: Path) -> onnx.ModelProto:
     """The model without the contents of large initializers (fields 7 graph, 5 initializer, 9 raw_data)."""
     with path.open("rb") as handle:
         view = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-    content = b"".join(wire.without(view, (7, 5, 9), _ALIGNMENT, lambda _: None))
+    content = b"".join(protobuf_wire.without(view, (7, 5, 9), _ALIGNMENT, lambda _: None))
     return onnx.ModelProto.FromString(content)
 
 
@@ -140,8 +140,10 @@ def _infos(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
 def _dims(value: onnx.ValueInfoProto) -> tuple[Dim, ...]:
     """Dimensions; one without a size or a name gets ``<tensor>_dim<axis>``."""
     dims = value.type.tensor_type.shape.dim
-    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_dim{axis}"
-                 for axis, dim in enumerate(dims))  # fmt: skip
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_dim{axis}"
+        for axis, dim in enumerate(dims)
+    )
 
 
 def file_of(path: Path) -> Path:
@@ -171,5 +173,7 @@ def _not_onnx(path: Path) -> SourceError:
 
 
 def _no_data(path: Path, reason: str) -> SourceError:
-    return SourceError(f"{path}: its external data cannot be read: {reason}",
-                       hint="keep the data file beside the model, under its own name")  # fmt: skip
+    return SourceError(
+        f"{path}: its external data cannot be read: {reason}",
+        hint="keep the data file beside the model, under its own name",
+    )

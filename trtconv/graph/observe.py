@@ -113,8 +113,11 @@ def selections(model: Any, tensors: Sequence[str], quota: int) -> dict[str, Prob
     """
     maps, names = _feature_maps(model), editing.Names.of(model)
     strides = {name: _stride(maps[name], quota) for name in tensors if name in maps}
-    return {name: Probe(sample=names.fresh(f"{name}/sample"), stride=stride)
-            for name, stride in strides.items() if stride > 1}  # fmt: skip
+    return {
+        name: Probe(sample=names.fresh(f"{name}/sample"), stride=stride)
+        for name, stride in strides.items()
+        if stride > 1
+    }
 
 
 def _stride(shape: tuple[int, ...], quota: int) -> int:
@@ -137,8 +140,11 @@ def _positive(model: Any) -> set[str]:
 
 def _feature_maps(model: Any) -> dict[str, tuple[int, ...]]:
     """[c, h, w] of the FP32 tensors of rank 4 that have a fixed shape beyond the batch, and more than one value."""
-    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)[1:] for v in model.graph.value_info
-              if v.type.tensor_type.elem_type == _FLOAT}  # fmt: skip
+    shapes = {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)[1:]
+        for v in model.graph.value_info
+        if v.type.tensor_type.elem_type == _FLOAT
+    }
     return {name: shape for name, shape in shapes.items() if len(shape) == 3 and math.prod(shape) > 1}
 
 

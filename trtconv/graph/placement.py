@@ -20,7 +20,7 @@ import onnx
 
 from trtconv.core.records import KeepRules
 from trtconv.graph import editing, types
-from trtconv.graph.rules import Matcher
+from trtconv.graph.node_rules import Matcher
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
@@ -65,8 +65,13 @@ class Plan:
     idle: tuple[str, ...] = ()
 
 
-def plan(model: Any, precision: str = "int8", exclude: KeepRules = NO_RULES, keep: KeepRules = NO_RULES,
-         amax: Mapping[str, float] | None = None) -> Plan:  # fmt: skip
+def plan(
+    model: Any,
+    precision: str = "int8",
+    exclude: KeepRules = NO_RULES,
+    keep: KeepRules = NO_RULES,
+    amax: Mapping[str, float] | None = None,
+) -> Plan:
     """Decide where Q/DQ pairs go.
 
     Args:
@@ -103,8 +108,14 @@ class _Planner:
         order = {node.name: position for position, node in enumerate(self.graph.node)}
         ordered = tuple(sorted(edges, key=lambda edge: (order[edge[0]], edge[1])))
         tensors = tuple(dict.fromkeys(by_name[name].input[position] for name, position in ordered))
-        return Plan(tuple(weighted.values()), ordered, tensors, self._groups(tensors), tuple(self.left_out),
-                    self.matcher.idle("exclude"))  # fmt: skip
+        return Plan(
+            tuple(weighted.values()),
+            ordered,
+            tensors,
+            self._groups(tensors),
+            tuple(self.left_out),
+            self.matcher.idle("exclude"),
+        )
 
     def _weighted(self) -> Iterator[Weighted]:
         for graph, node in editing.walk(self.graph):

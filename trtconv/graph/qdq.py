@@ -116,8 +116,10 @@ class _Inserter:
         values = editing.array(self._constants[found.weight])
         amax = placement.channels(values, found.axis)
         if not np.isfinite(amax).all():
-            raise ConversionError(f"the weights {found.weight!r} of {found.node!r} hold NaN or infinity",
-                                  hint="repair the model: its FP32 results are wrong too")  # fmt: skip
+            raise ConversionError(
+                f"the weights {found.weight!r} of {found.node!r} hold NaN or infinity",
+                hint="repair the model: its FP32 results are wrong too",
+            )
         scale = self._scale(amax)
         stored = self._constant(f"{found.weight}_quantized", self._rounded(values, scale, found.axis))
         inputs = [stored, self._constant(f"{found.weight}_scale", scale), self._zero(scale.size)]

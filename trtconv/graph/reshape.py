@@ -26,8 +26,10 @@ def set_shapes(model: onnx.ModelProto, specs: Iterable[InputSpec]) -> None:
     table = {value.name: value for value in model.graph.input}
     for spec in specs:
         if spec.name not in table:
-            raise UsageError(f"inputs: the model has no input {spec.name!r}; it has {', '.join(table)}",
-                             hint=choice(spec.name, table))  # fmt: skip
+            raise UsageError(
+                f"inputs: the model has no input {spec.name!r}; it has {', '.join(table)}",
+                hint=choice(spec.name, table),
+            )
         if spec.shape is not None:
             _set_shape(table[spec.name], spec.shape)
             del model.graph.value_info[:]
@@ -36,8 +38,11 @@ def set_shapes(model: onnx.ModelProto, specs: Iterable[InputSpec]) -> None:
 def _set_shape(value: Any, dims: tuple[Dim, ...]) -> None:
     tensor = value.type.tensor_type
     if tensor.HasField("shape") and len(tensor.shape.dim) != len(dims):
-        raise UsageError(f"inputs.{value.name}.shape: {list(dims)} has {len(dims)} dimensions, the model's input has "
-                         f"{len(tensor.shape.dim)}", hint="give the full shape, batch included")  # fmt: skip
+        raise UsageError(
+            f"inputs.{value.name}.shape: {list(dims)} has {len(dims)} dimensions, the model's input has "
+            f"{len(tensor.shape.dim)}",
+            hint="give the full shape, batch included",
+        )
     del tensor.shape.dim[:]
     for dim in dims:
         if isinstance(dim, str):
@@ -56,8 +61,10 @@ def name_dims(model: onnx.ModelProto) -> None:
     """
     for value in model.graph.input:
         if not value.type.tensor_type.HasField("shape"):
-            raise SourceError(f"input {value.name!r} has no fixed number of dimensions",
-                              hint=f"say them: inputs: {{{value.name}: {{shape: [batch, ...]}}}}")  # fmt: skip
+            raise SourceError(
+                f"input {value.name!r} has no fixed number of dimensions",
+                hint=f"say them: inputs: {{{value.name}: {{shape: [batch, ...]}}}}",
+            )
         _name(value, "batch")
     for value in model.graph.output:
         _name(value, f"{value.name}_dim0")
@@ -87,9 +94,11 @@ def keep_outputs(model: onnx.ModelProto, names: Iterable[str]) -> None:
     for name in wanted:
         if name not in outputs:
             valid = [*outputs, *editing.producers(model.graph)]
-            raise SourceError(f"no output or tensor {name!r}; the outputs are "
-                              f"{', '.join(value.name for value in model.graph.output)}",
-                              hint=choice(name, valid))  # fmt: skip
+            raise SourceError(
+                f"no output or tensor {name!r}; the outputs are "
+                f"{', '.join(value.name for value in model.graph.output)}",
+                hint=choice(name, valid),
+            )
         chosen.append(onnx.ValueInfoProto.FromString(outputs[name].SerializeToString()))
     del model.graph.output[:]
     model.graph.output.extend(chosen)

@@ -57,8 +57,10 @@ def constant_target(target: Vector, source: fold.Dims) -> list[int] | None:
     Returns:
         None when it cannot be written so.
     """
-    result = [item if isinstance(item, int) else 0 if source[axis : axis + 1] == (item,) else -1
-              for axis, item in enumerate(target)]  # fmt: skip
+    result = [
+        item if isinstance(item, int) else 0 if source[axis : axis + 1] == (item,) else -1
+        for axis, item in enumerate(target)
+    ]
     rest = [size for size in source[1:] if isinstance(size, int)]
     if len(rest) == len(source) - 1 and not isinstance(source[0], int):
         _resolve(result, int(np.prod(rest, dtype=np.int64)))
@@ -81,16 +83,22 @@ def shape_vectors(model: onnx.ModelProto) -> dict[str, Vector]:
     graph = model.graph
     dims = fold.known_dims(graph)
     codes: dict[str, int] = {}
-    values = {tensor.name: editing.array(tensor) for tensor in graph.initializer
-              if tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-              and np.prod(tensor.dims, dtype=np.int64) <= _LONGEST}  # fmt: skip
+    values = {
+        tensor.name: editing.array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+        and np.prod(tensor.dims, dtype=np.int64) <= _LONGEST
+    }
     for node in graph.node:
         made = _moved(node, model, values, dims, codes)
         if made is not None and made.size <= _LONGEST:
             values[node.output[0]] = made
     names = {code: name for name, code in codes.items()}
-    return {name: [names.get(int(item), int(item)) for item in array] for name, array in values.items()
-            if array.ndim == 1 and array.dtype.kind == "i"}  # fmt: skip
+    return {
+        name: [names.get(int(item), int(item)) for item in array]
+        for name, array in values.items()
+        if array.ndim == 1 and array.dtype.kind == "i"
+    }
 
 
 def _moved(

@@ -28,12 +28,20 @@ NUMERIC_NAMES: Mapping[Type, str] = {number: name.lower() for name, number in _P
 _NUMBERS = {name: number for number, name in NUMERIC_NAMES.items()}
 
 # Attribute that says the type of the outputs, and the type without it (0: that of the first input).
-_TYPE_ATTRIBUTE = {"Cast": ("to", 0), "EyeLike": ("dtype", 0), "RandomNormal": ("dtype", _P.FLOAT),
-                   "RandomUniform": ("dtype", _P.FLOAT), "RandomNormalLike": ("dtype", 0),
-                   "RandomUniformLike": ("dtype", 0), "Multinomial": ("dtype", _P.INT32), "Bernoulli": ("dtype", 0),
-                   "HannWindow": ("output_datatype", _P.FLOAT), "HammingWindow": ("output_datatype", _P.FLOAT),
-                   "BlackmanWindow": ("output_datatype", _P.FLOAT),
-                   "MelWeightMatrix": ("output_datatype", _P.FLOAT)}  # fmt: skip
+_TYPE_ATTRIBUTE = {
+    "Cast": ("to", 0),
+    "EyeLike": ("dtype", 0),
+    "RandomNormal": ("dtype", _P.FLOAT),
+    "RandomUniform": ("dtype", _P.FLOAT),
+    "RandomNormalLike": ("dtype", 0),
+    "RandomUniformLike": ("dtype", 0),
+    "Multinomial": ("dtype", _P.INT32),
+    "Bernoulli": ("dtype", 0),
+    "HannWindow": ("output_datatype", _P.FLOAT),
+    "HammingWindow": ("output_datatype", _P.FLOAT),
+    "BlackmanWindow": ("output_datatype", _P.FLOAT),
+    "MelWeightMatrix": ("output_datatype", _P.FLOAT),
+}
 _VALUE_KINDS = {"float": int(_P.FLOAT), "int": int(_P.INT64), "string": int(_P.STRING)}
 _OWN_TYPES = {"If", "Loop", "Scan", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"}
 
@@ -209,8 +217,9 @@ def _bound_outputs(node: Any, types: list[Type | None], version: int) -> list[Ty
     for formal, kind in zip(ins, types, strict=False):
         if kind is not None:
             bound.setdefault(formal.type_str, kind)
-    return [bound.get(formal.type_str) or _only(table.get(formal.type_str, frozenset({formal.type_str})))
-            for formal in outs]  # fmt: skip
+    return [
+        bound.get(formal.type_str) or _only(table.get(formal.type_str, frozenset({formal.type_str}))) for formal in outs
+    ]
 
 
 def _only(admitted: frozenset[str]) -> Type | None:
@@ -239,8 +248,9 @@ def _body_outputs(node: Any, types: list[Type | None], scope: Scope, version: in
 
 def _same(node: Any, what: str, first: Type | None, second: Type | None) -> None:
     if first and second and first != second:
-        raise ConversionError(f"node {editing.label(node)!r} ({node.op_type}): {what} is both {name_of(first)} "
-                              f"and {name_of(second)}")  # fmt: skip
+        raise ConversionError(
+            f"node {editing.label(node)!r} ({node.op_type}): {what} is both {name_of(first)} and {name_of(second)}"
+        )
 
 
 def _check_node(node: Any, types: list[Type | None], version: int) -> None:
@@ -259,8 +269,10 @@ def _check_node(node: Any, types: list[Type | None], version: int) -> None:
 
 def _check_admitted(node: Any, position: int, kind: Type, admitted: frozenset[str]) -> None:
     if f"tensor({name_of(kind)})" not in admitted:
-        raise ConversionError(f"node {editing.label(node)!r}: {node.op_type} does not take input {position} "
-                              f"({node.input[position]!r}) as {name_of(kind)}")  # fmt: skip
+        raise ConversionError(
+            f"node {editing.label(node)!r}: {node.op_type} does not take input {position} "
+            f"({node.input[position]!r}) as {name_of(kind)}"
+        )
 
 
 def _check_one_float(node: Any, ins: Sequence[Formal], types: list[Type | None]) -> None:

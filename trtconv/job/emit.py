@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trtconv.job.tree import PATH_KEYS
+from trtconv.job.yaml_tree import PATH_KEYS
 
 
 class _Dumper(yaml.SafeDumper):

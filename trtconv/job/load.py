@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from trtconv.core.errors import JobError
-from trtconv.job import gates_values
+from trtconv.job import gate_bounds
 from trtconv.job.schema import Job
 from trtconv.job.section import Problem, Section, read
-from trtconv.job.tree import Tree, add, override
-from trtconv.job.tree import read as read_tree
+from trtconv.job.yaml_tree import Tree, add, override
+from trtconv.job.yaml_tree import read as read_tree
 
 S = TypeVar("S", bound=Section)
 
@@ -27,7 +27,7 @@ def load_job(path: Path, assignments: Iterable[str] = (), gates: Iterable[str] =
     for assignment in assignments:
         override(tree, assignment)
     for gate in gates:
-        add(tree, "gates", gates_values.written(gate), f"--gate {gate}")
+        add(tree, "gates", gate_bounds.written(gate), f"--gate {gate}")
     return validate(tree, base=path.parent.resolve(), default_name=path.stem)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from trtconv.job import gates_values
+from trtconv.job import gate_bounds
 from trtconv.job.fields import (
     Batches,
     Bytes,
@@ -46,8 +46,7 @@ class Source(Section):
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")
     register_input: dict[str, list[Annotated[int, key(gt=0)]]] = key(
-        {},
-        description="nodes of a graph that become its inputs, with their shapes without batch, as in the UFF parser",
+        {}, description="nodes of a graph that become its inputs, with their shapes without batch, as in the UFF parser"
     )
     register_output: Names = key([], description="nodes of a graph that become its outputs; names without :0")
     input_order: Literal["nchw", "nhwc", "nc"] = key(
@@ -274,9 +273,16 @@ class Matrix(Section):
 
 
 Measure = Literal[
-    "latency_p50", "latency_p99", "throughput", "energy", "engine_size", "build_time", "peak_memory", "accuracy_drop",
+    "latency_p50",
+    "latency_p99",
+    "throughput",
+    "energy",
+    "engine_size",
+    "build_time",
+    "peak_memory",
+    "accuracy_drop",
     "wider_share",
-]  # fmt: skip
+]
 _OF_BENCH = ("latency_p50", "latency_p99", "throughput", "energy")
 
 
@@ -303,7 +309,7 @@ class Gate(Section):
             raise ValueError(f"a baseline holds latencies, throughput and energy, not {self.measure}; use max")
         if self.measure == "wider_share" and self.max is None:
             raise ValueError("expected max for wider_share: the share that may run wider")
-        gates_values.bound(self.measure, self.max if self.max is not None else self.min)
+        gate_bounds.bound(self.measure, self.max if self.max is not None else self.min)
 
 
 class Job(Section):
@@ -327,8 +333,12 @@ class Job(Section):
 
     @rule
     def _as_many_profiles(self) -> None:
-        counts = {name: len(ranges) for name, spec in self.inputs.items() for ranges in (spec.profile, spec.values)
-                  if ranges and ranges[1:]}  # fmt: skip
+        counts = {
+            name: len(ranges)
+            for name, spec in self.inputs.items()
+            for ranges in (spec.profile, spec.values)
+            if ranges and ranges[1:]
+        }
         if len(set(counts.values())) > 1:
             raise ValueError(f"inputs: as many profiles are expected of each input with several, got {counts}")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.backends.rules import RULES
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import parse_bytes
+from trtconv.engines.measure.semantics import RULES
 from trtconv.job.trtexec_flags import BUILDING, CHOICES, EXPORTS, FLAGS, MEASURING, ONLY_11
 from trtconv.job.trtexec_line import fail
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
@@ -128,8 +128,11 @@ class _Line:
             self.problems.append("--getPlanVersionOnly goes with --loadEngine")
         only_uff = [flag for flag in ("uffInput", "output", "batch", "maxBatch") if self.has(flag)]
         if not self.has("uff"):
-            self.problems += [f"--{flag} goes with --uff; an ONNX model's shapes are set by --shapes, --minShapes, "
-                              "--optShapes and --maxShapes" for flag in only_uff]  # fmt: skip
+            self.problems += [
+                f"--{flag} goes with --uff; an ONNX model's shapes are set by --shapes, --minShapes, "
+                "--optShapes and --maxShapes"
+                for flag in only_uff
+            ]
 
     def interface(self) -> dict[str, Any]:
         """Inputs with their profiles, and outputs."""
@@ -202,8 +205,9 @@ class _Line:
         wrong = [flag for flag in asked if flag not in quantized]
         self.problems += [
             f"--{flag}: the model is {self.model.typed}, and trtconv builds such a model with the types that it has; "
-            "leave the flag out, or give the FP32 model it was made from" for flag in wrong
-        ]  # fmt: skip
+            "leave the flag out, or give the FP32 model it was made from"
+            for flag in wrong
+        ]
         self.notes.append(f"the model is {self.model.typed}: it is built with the types that it has")
         return "typed"
 
@@ -270,8 +274,11 @@ class _Line:
         batch = next((dims[0] for dims in shapes.values() if dims), self.whole("batch") or 1)
         if not self.has("loadEngine") or shapes:
             section["batch"] = [batch]
-        for key, on, off in (("cuda_graph", "useCudaGraph", "noCudaGraph"), ("spin", "useSpinWait", "noSpinWait"),
-                             ("transfers", "includeDataTransfers", "noDataTransfers")):  # fmt: skip
+        for key, on, off in (
+            ("cuda_graph", "useCudaGraph", "noCudaGraph"),
+            ("spin", "useSpinWait", "noSpinWait"),
+            ("transfers", "includeDataTransfers", "noDataTransfers"),
+        ):
             if self.has(on) and self.has(off):
                 self.problems.append(f"--{on} and --{off} exclude each other")
             elif self.has(on) or self.has(off):

@@ -233,16 +233,43 @@ FLAGS: Mapping[str, Flag] = {
 ONLY_11 = frozenset({"includeDataTransfers", "noCudaGraph", "noSpinWait"})
 """Flags by which a command line is known to be one for TensorRT 11, whose defaults of measuring differ."""
 
-BUILDING = frozenset({
-    "workspace", "memPoolSize", "timingCacheFile", "inputIOFormats", "outputIOFormats", "layerPrecisions", "noTF32",
-    "stronglyTyped", "builderOptimizationLevel", "hardwareCompatibilityLevel", "profilingVerbosity", "nvtxMode",
-})  # fmt: skip
+BUILDING = frozenset(
+    {
+        "workspace",
+        "memPoolSize",
+        "timingCacheFile",
+        "inputIOFormats",
+        "outputIOFormats",
+        "layerPrecisions",
+        "noTF32",
+        "stronglyTyped",
+        "builderOptimizationLevel",
+        "hardwareCompatibilityLevel",
+        "profilingVerbosity",
+        "nvtxMode",
+    }
+)
 """Flags that say how to build: they have no effect on an engine that exists."""
 
-MEASURING = frozenset({
-    "warmUp", "duration", "iterations", "percentile", "streams", "infStreams", "useCudaGraph", "noCudaGraph",
-    "useSpinWait", "noSpinWait", "noDataTransfers", "includeDataTransfers", "loadInputs", "exposeDMA", "semantics",
-})  # fmt: skip
+MEASURING = frozenset(
+    {
+        "warmUp",
+        "duration",
+        "iterations",
+        "percentile",
+        "streams",
+        "infStreams",
+        "useCudaGraph",
+        "noCudaGraph",
+        "useSpinWait",
+        "noSpinWait",
+        "noDataTransfers",
+        "includeDataTransfers",
+        "loadInputs",
+        "exposeDMA",
+        "semantics",
+    }
+)
 """Flags that say how to measure: they have no effect where nothing is measured."""
 
 EXPORTS: Mapping[str, tuple[str, str]] = {
@@ -256,9 +283,10 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
 CHOICES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "builderOptimizationLevel": ("optimization_level", {"0": 0, "1": 1, "2": 2, "3": None, "4": 4, "5": 5}),
     "hardwareCompatibilityLevel": (
-        "hardware_compatibility", {"none": None, "ampere+": "ampere+", "sameComputeCapability": "same_capability"}
+        "hardware_compatibility",
+        {"none": None, "ampere+": "ampere+", "sameComputeCapability": "same_capability"},
     ),
     "profilingVerbosity": ("layer_details", {"layer_names_only": "names", "detailed": "detailed", "none": "none"}),
     "nvtxMode": ("layer_details", {"default": None, "verbose": "detailed", "none": "none"}),
-}  # fmt: skip
+}
 """Flag -> (key of the job's build section, word of trtexec -> value; None for the default)."""

@@ -41,8 +41,12 @@ def profiles(given: Given, inputs: Inputs, problems: list[str], notes: list[str]
     """The profiles of each input that has any, as the job's keys: as many of each, one for every --profile."""
     count = max(len(given.get(flag, ())) for flag in ("profile", *BOUNDS)) or 1
     each = [_profile(given, inputs, problems, notes, number) for number in range(count)]
-    missing = [f"--profile={number}: expected shapes of {name}" for number, found in enumerate(each)
-               for name in each[0] if name not in found]  # fmt: skip
+    missing = [
+        f"--profile={number}: expected shapes of {name}"
+        for number, found in enumerate(each)
+        for name in each[0]
+        if name not in found
+    ]
     problems += missing
     if count > 1 and "shapes" in given and "optShapes" not in given:
         problems.append("--shapes: several profiles need --minShapes, --optShapes and --maxShapes of their own")
@@ -88,8 +92,10 @@ def ranges_to_measure(given: Given, inputs: Inputs, problems: list[str]) -> dict
         shapes.setdefault(info.name, tuple(1 if _dynamic(dim) else int(dim) for dim in info.shape))
     moved = [name for name, dims in only.items() if name in best and dims[1:] != best[name][1:]]
     if moved:
-        problems.append(f"--shapes: {moved[0]} differs from --optShapes in more than the batch, and trtconv measures "
-                        "at the optimum; build an engine with those as --optShapes")  # fmt: skip
+        problems.append(
+            f"--shapes: {moved[0]} differs from --optShapes in more than the batch, and trtconv measures "
+            "at the optimum; build an engine with those as --optShapes"
+        )
     batches = {name: dims[0] for name, dims in shapes.items() if dims and _first_varies(name, inputs)}
     if len(set(batches.values())) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in batches.items())

@@ -27,7 +27,7 @@ class Baseline:
         alike: what must be equal: machine, driver, GPU, versions.
         engines: label -> {"runner", "semantics", "measurements"}: per batch, ``latency_p50``, ``latency_p99`` and
             ``latency_min`` in ms, ``throughput`` in samples/s, and ``energy`` in joules per sample where it is known.
-        control: figures of ``pipeline.control`` at the same time; empty when a GPU was measured.
+        control: figures of ``pipeline.machine_load`` at the same time; empty when a GPU was measured.
     """
 
     alike: Mapping[str, Any]

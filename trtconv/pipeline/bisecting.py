@@ -27,8 +27,9 @@ def requests(job: Job, layout: Layout, gates: Mapping[str, float | None]) -> lis
         raise UsageError("bisect needs data: the job has no verify section", hint="add verify: {data: {path: FILE}}")
     precisions = [precision for precision in job.precision if precision in _ON_A_CPU]
     if not precisions:
-        raise UsageError(f"nothing to bisect in precision {', '.join(job.precision)}",
-                         hint=f"bisect works on {', '.join(_ON_A_CPU)}")  # fmt: skip
+        raise UsageError(
+            f"nothing to bisect in precision {', '.join(job.precision)}", hint=f"bisect works on {', '.join(_ON_A_CPU)}"
+        )
     return [_request(job, layout, precision, gates) for precision in precisions]
 
 

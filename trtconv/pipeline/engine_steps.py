@@ -8,9 +8,9 @@ from typing import Any
 
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.pipeline import sections
-from trtconv.pipeline.cells import Cell
 from trtconv.pipeline.layout import Layout
-from trtconv.pipeline.nodes import History, Node
+from trtconv.pipeline.matrix import Cell
+from trtconv.pipeline.steps import History, Node
 from trtconv.sources import parts
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
@@ -181,8 +181,12 @@ class EngineSteps:
             section.strict,
             self.source.allow_code,
         )
-        named = [options["labels"] for row in section.postprocess for options in row.values()
-                 if isinstance(options, dict) and options.get("labels")]  # fmt: skip
+        named = [
+            options["labels"]
+            for row in section.postprocess
+            for options in row.values()
+            if isinstance(options, dict) and options.get("labels")
+        ]
         labels = {f"labels {number}": Path(file) for number, file in enumerate(named, 1)}
         called = [row["call"].get("function", "") for row in section.postprocess if isinstance(row.get("call"), dict)]
         return self.node(
@@ -212,12 +216,7 @@ class EngineSteps:
             section.streams,
             None if section.data is None else sections.feed(section.data),
             section.device_api,
-            {
-                "transfers": section.transfers,
-                "spin": section.spin,
-                "graph": section.cuda_graph,
-                "depth": section.depth,
-            },
+            {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph, "depth": section.depth},
             section.repeats,
             section.rate,
             section.layers,

@@ -11,7 +11,7 @@ from typing import Any
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.records import Proof
-from trtconv.job.gates_values import bound, text
+from trtconv.job.gate_bounds import bound, text
 from trtconv.job.schema import Gate
 from trtconv.pipeline import baseline
 from trtconv.pipeline.baseline import Baseline
@@ -126,14 +126,22 @@ def of_proof(proof: Proof, label: str, limit: float = 0.0) -> Verdict:
     said = f"{text(measure, proof.wider_share)} of the arithmetic runs wider than the typed ONNX says; "
     if closed := proof.found.get("unknown"):
         said += f"of {text(measure, closed)} the engine tells no type; "
-    listed = "".join(f"\n  {one.node} ({one.op}): {one.promised} was asked, {one.found} runs in layer {one.layer}, "
-                     f"{text(measure, one.share)}" for one in proof.wider[:_SHOWN])  # fmt: skip
+    listed = "".join(
+        f"\n  {one.node} ({one.op}): {one.promised} was asked, {one.found} runs in layer {one.layer}, "
+        f"{text(measure, one.share)}"
+        for one in proof.wider[:_SHOWN]
+    )
     more = len(proof.wider) - _SHOWN
     listed += f"\n  and {more} more (see --json)" if more > 0 else ""
     said += f"allowed is at most {text(measure, limit)} ({proof.by}){listed}"
-    return Verdict(name, proof.wider_share <= limit, said, 6,
-                   "give these operators the type that they run in (lower.keep, lower.exclude), or allow it: "
-                   f"gates: [{{measure: wider_share, max: {_up(proof.wider_share)}}}]")  # fmt: skip
+    return Verdict(
+        name,
+        proof.wider_share <= limit,
+        said,
+        6,
+        "give these operators the type that they run in (lower.keep, lower.exclude), or allow it: "
+        f"gates: [{{measure: wider_share, max: {_up(proof.wider_share)}}}]",
+    )
 
 
 def _up(share: float) -> float:
@@ -143,8 +151,11 @@ def _up(share: float) -> float:
 
 def _plain_value(measure: str, step: Step) -> float | None:
     if step.node.stage == "build":
-        return {"engine_size": float(step.result.size), "build_time": step.seconds,
-                "peak_memory": float(step.peak_memory)}.get(measure)  # fmt: skip
+        return {
+            "engine_size": float(step.result.size),
+            "build_time": step.seconds,
+            "peak_memory": float(step.peak_memory),
+        }.get(measure)
     if step.node.stage == "verify" and measure == "accuracy_drop" and step.result.reference_top1 is not None:
         judged = [v.top1 for v in step.result.verdicts if v.top1 is not None]
         return float(max(step.result.reference_top1 - top1 for top1 in judged)) if judged else None
@@ -195,12 +206,12 @@ def _beside_control(kept: Baseline | None, measure: Callable[[], Any]) -> tuple[
     """A result, and how much other programs slowed the machine down meanwhile, against when the baseline was made."""
     if kept is None or not kept.control:
         return measure(), {}
-    from trtconv.pipeline import control
+    from trtconv.pipeline import machine_load
 
-    before = control.figures()
+    before = machine_load.figures()
     result = measure()
-    now = baseline.best([before, control.figures()])
-    return result, control.slowdown(kept.control, now)
+    now = baseline.best([before, machine_load.figures()])
+    return result, machine_load.slowdown(kept.control, now)
 
 
 def _note(seen: Mapping[int, list[Mapping[str, float]]], measurement: Any, load: Mapping[str, float]) -> None:
@@ -221,11 +232,15 @@ def _limits(
         return {gate.measure: limit}
     figures = kept.measured(label, batch, result, path)
     if figures is None:
-        raise UsageError(f"{path}: nothing was measured for {label} at batch {batch}",
-                         hint="save the baseline again: trtconv bench JOB --save-baseline FILE")  # fmt: skip
+        raise UsageError(
+            f"{path}: nothing was measured for {label} at batch {batch}",
+            hint="save the baseline again: trtconv bench JOB --save-baseline FILE",
+        )
     if gate.measure not in figures:
-        raise UsageError(f"{path}: no {gate.measure} was measured for {label} at batch {batch}",
-                         hint="save the baseline again: trtconv bench JOB --save-baseline FILE")  # fmt: skip
+        raise UsageError(
+            f"{path}: no {gate.measure} was measured for {label} at batch {batch}",
+            hint="save the baseline again: trtconv bench JOB --save-baseline FILE",
+        )
     worse = 1 - gate.tolerance if gate.measure == "throughput" else 1 + gate.tolerance
     return {gate.measure: figures[gate.measure] * worse, "latency_min": figures["latency_min"] * (1 + gate.tolerance)}
 

@@ -9,11 +9,11 @@ from trtconv import sources
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, FeedSpec, SourceSpec
 from trtconv.job.schema import Job
-from trtconv.pipeline import capable, sections
-from trtconv.pipeline.cells import cells
+from trtconv.pipeline import capability_check, sections
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
-from trtconv.pipeline.nodes import History, Node
+from trtconv.pipeline.matrix import cells
+from trtconv.pipeline.steps import History, Node
 from trtconv.sources import parts
 
 READY = ("onnx", "frozen_pb", "tflite")
@@ -31,10 +31,10 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
     source = sections.source(job, found, allow_code=allow_code)
     all_cells = cells(job)
-    capable.require(all_cells)
+    capability_check.require(all_cells)
     model = job.source.path if found == "onnx" else None
-    capable.require_int8_conv(job, model)
-    capable.require_products(all_cells, model)
+    capability_check.require_int8_conv(job, model)
+    capability_check.require_products(all_cells, model)
     typed = any(cell.precision == TYPED for cell in all_cells)
     if typed and found != "onnx":
         raise UsageError(

@@ -15,8 +15,8 @@ import yaml
 from trtconv.core.digests import of_value
 from trtconv.core.errors import UsageError
 from trtconv.core.files import write_text
-from trtconv.pipeline.nodes import STAGES, Node
 from trtconv.pipeline.state import State, difference
+from trtconv.pipeline.steps import STAGES, Node
 
 _SCHEMA = 1
 _HEAD = "# What the job became. Written by trtconv run; checked by trtconv run --locked. Do not edit.\n"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtconv.pipeline import places
+from trtconv.pipeline import output_paths
 from trtconv.pipeline.layout import Layout
-from trtconv.pipeline.nodes import Node
 from trtconv.pipeline.state import State
+from trtconv.pipeline.steps import Node
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -
     Raises:
         UsageError: files cannot be where they should.
     """
-    places.require(steps, layout, writable=False)
+    output_paths.require(steps, layout, writable=False)
     state = State.load(layout.state)
     rows: list[Forecast] = []
     running: set[str] = set()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.lazy import resolve
-from trtconv.pipeline.nodes import STAGES
+from trtconv.pipeline.steps import STAGES
 
 
 def plain(value: Any) -> Any:

@@ -15,12 +15,12 @@ from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import data_of, exclusive, write_json
-from trtconv.pipeline import places
+from trtconv.pipeline import output_paths
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.lock import Lock
-from trtconv.pipeline.nodes import STAGES, History, Node
 from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.state import State
+from trtconv.pipeline.steps import STAGES, History, Node
 from trtconv.pipeline.store import Store, default_folder
 from trtconv.pipeline.store import limit as store_limit
 
@@ -92,7 +92,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         emit(Message(f"another trtconv works in {layout.folder}; waiting for it to end", "warning"))
 
     lock = settings.lock
-    places.require(steps, layout, writable=True)
+    output_paths.require(steps, layout, writable=True)
     with exclusive(layout.state / "run.lock", on_wait):
         _sweep(layout, steps)
         state = State.load(layout.state)

@@ -48,10 +48,16 @@ def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
         return CutInput(node, ("batch", *(dims[1:] + dims[:1] if node.partition(":")[0] in first else dims)))
 
     spec = SourceSpec(
-        section.path, found, section.signature, tuple(section.tags), allow_code, tuple(section.constants.items()),
-        tuple(cut(node, dims) for node, dims in section.register_input.items()), outputs(job),
+        section.path,
+        found,
+        section.signature,
+        tuple(section.tags),
+        allow_code,
+        tuple(section.constants.items()),
+        tuple(cut(node, dims) for node, dims in section.register_input.items()),
+        outputs(job),
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
-    )  # fmt: skip
+    )
     require_fitting(spec, found)
     return spec
 

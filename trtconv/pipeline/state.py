@@ -12,7 +12,7 @@ from trtconv import __version__
 from trtconv.core import digests, versions
 from trtconv.core.files import data_of, write_json
 from trtconv.pipeline import machine
-from trtconv.pipeline.nodes import STAGES, Node
+from trtconv.pipeline.steps import STAGES, Node
 
 _SCHEMA = 1
 
@@ -79,8 +79,11 @@ class State:
         """The files of a folder that somebody gave: lock files and what the job makes may lie in it too."""
         made = self.folder.parent.parent
         inside = made != folder and made.is_relative_to(folder)
-        return [file for file in digests.files_under(folder)
-                if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(made))]  # fmt: skip
+        return [
+            file
+            for file in digests.files_under(folder)
+            if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(made))
+        ]
 
     def _file(self, path: Path) -> str:
         stat = path.stat()

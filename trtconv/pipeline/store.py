@@ -109,8 +109,13 @@ class Store:
         try:
             for index, source in enumerate(sources):
                 shutil.copyfile(source, temporary / str(index))
-            facts = {"schema": _SCHEMA, "stage": stage, "names": [p.name for p in sources],
-                     "sha256": list(sources.values()), "record": dict(record)}  # fmt: skip
+            facts = {
+                "schema": _SCHEMA,
+                "stage": stage,
+                "names": [p.name for p in sources],
+                "sha256": list(sources.values()),
+                "record": dict(record),
+            }
             (temporary / "entry.json").write_text(json.dumps(facts, default=str))
             temporary.rename(entry)
         except OSError:  # no room, or another process put the same entry first

@@ -79,8 +79,10 @@ def _table(table: Table) -> str:
     head = "".join(
         f"<th{_class(title, table, at, head=True)}>{escape(title)}</th>" for at, title in enumerate(table.header)
     )
-    rows = ["".join(f"<td{_class(cell, table, at)}>{escape(cell)}</td>" for at, cell in enumerate(row))
-            for row in table.rows]  # fmt: skip
+    rows = [
+        "".join(f"<td{_class(cell, table, at)}>{escape(cell)}</td>" for at, cell in enumerate(row))
+        for row in table.rows
+    ]
     body = "".join(f"<tr>{row}</tr>\n" for row in rows)
     return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
 

@@ -48,7 +48,7 @@ def describe(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _engine(path: Path) -> tuple[dict[str, Any], str]:
-    from trtconv.backends import header, preflight, sidecar
+    from trtconv.engines.plan import header, preflight, sidecar
 
     head = header.read(path)
     known = sidecar.read(path)

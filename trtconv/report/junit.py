@@ -16,8 +16,13 @@ def junit(job: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]]) 
     """
     from xml.etree import ElementTree  # imported here: every run that prints gates imports this module
 
-    suite = ElementTree.Element("testsuite", name=f"trtconv {job}", tests=str(len(verdicts) + len(failed)),
-                                failures=str(sum(not v.passed for v in verdicts)), errors=str(len(failed)))  # fmt: skip
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"trtconv {job}",
+        tests=str(len(verdicts) + len(failed)),
+        failures=str(sum(not v.passed for v in verdicts)),
+        errors=str(len(failed)),
+    )
     for verdict in verdicts:
         case = ElementTree.SubElement(suite, "testcase", classname=job, name=verdict.name)
         if verdict.passed:

@@ -23,20 +23,24 @@ def onnx(path: Path) -> Described:
     inputs, outputs = model_io.interface(model)
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     named = ", ".join(f"{domain} {version}" for domain, version in opsets.items())
-    facts = {"kind": "onnx", "ir_version": model.ir_version, "opsets": opsets,
-             "producer": f"{model.producer_name} {model.producer_version}".strip()}  # fmt: skip
+    facts = {
+        "kind": "onnx",
+        "ir_version": model.ir_version,
+        "opsets": opsets,
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+    }
     ops = Counter(node.op_type for node in model.graph.node)
     return _described(path, f"ONNX, IR {model.ir_version}, opset {named}", facts, inputs, outputs, ops)
 
 
 def frozen(path: Path) -> Described:
     """A GraphDef."""
-    from trtconv.adapters import graph_pb
+    from trtconv.sources.tensorflow import graph_reader
 
-    graph = graph_pb.read_graph(path)
-    inputs = [graph_pb.info(node) for node in graph_pb.placeholders(graph.nodes)]
-    outputs = [graph_pb.info(node) for node in graph_pb.sinks(graph.nodes)]
-    state = [node.name for node in graph.nodes if node.op in graph_pb.VARIABLES]
+    graph = graph_reader.read_graph(path)
+    inputs = [graph_reader.info(node) for node in graph_reader.placeholders(graph.nodes)]
+    outputs = [graph_reader.info(node) for node in graph_reader.sinks(graph.nodes)]
+    state = [node.name for node in graph.nodes if node.op in graph_reader.VARIABLES]
     title = "TensorFlow graph, not frozen" if state else "frozen TensorFlow graph"
     facts = {"kind": "frozen_pb", "variables": state}
     return _described(path, title, facts, inputs, outputs, graph.ops, "candidate")
@@ -44,16 +48,22 @@ def frozen(path: Path) -> Described:
 
 def saved_model(path: Path) -> Described:
     """A SavedModel: its parts, and the inputs and outputs of every signature."""
-    from trtconv.adapters import graph_pb
+    from trtconv.sources.tensorflow import graph_reader
 
-    parts = graph_pb.read_saved_model(path)
+    parts = graph_reader.read_saved_model(path)
     blocks, facts_of_parts = [], []
     for part in parts:
         signatures = {name: s for name, s in part.signatures.items() if not name.startswith("__saved_model")}
-        facts_of_parts.append({
-            "tags": part.tags, "tensorflow": part.version, "nodes": dict(part.graph.ops.most_common()),
-            "signatures": {name: {"inputs": _plain(s.inputs), "outputs": _plain(s.outputs)}
-                           for name, s in signatures.items()}})  # fmt: skip
+        facts_of_parts.append(
+            {
+                "tags": part.tags,
+                "tensorflow": part.version,
+                "nodes": dict(part.graph.ops.most_common()),
+                "signatures": {
+                    name: {"inputs": _plain(s.inputs), "outputs": _plain(s.outputs)} for name, s in signatures.items()
+                },
+            }
+        )
         tags = f"(tags {', '.join(part.tags) or 'none'})"
         named = [f"signature {name} {tags}\n{tensors(s.inputs, s.outputs)}" for name, s in signatures.items()]
         blocks += named or [f"no signature {tags}"]
@@ -67,9 +77,9 @@ def saved_model(path: Path) -> Described:
 
 def lite(path: Path) -> Described:
     """A TensorFlow Lite model."""
-    from trtconv.adapters import lite_file
+    from trtconv.sources.tflite import file
 
-    model = lite_file.read(path)
+    model = file.read(path)
     title = f"TensorFlow Lite model{', quantized' if model.quantized else ''}"
     facts = {"kind": "tflite", "quantized": model.quantized, "signatures": model.signatures}
     return _described(path, title, facts, model.inputs, model.outputs, model.ops)
@@ -77,7 +87,7 @@ def lite(path: Path) -> Described:
 
 def keras(path: Path) -> Described:
     """A Keras file: its layers."""
-    from trtconv.sources import keras_file
+    from trtconv.sources.tensorflow import keras_file
 
     generation, config = keras_file.read(path)
     kinds = Counter(kind for kind, _ in keras_file.layers(config))
@@ -88,12 +98,22 @@ def keras(path: Path) -> Described:
 
 
 def _described(
-    path: Path, title: str, facts: Mapping[str, Any], inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo],
-    ops: Counter[str], outputs_are: str = "output",
-) -> Described:  # fmt: skip
+    path: Path,
+    title: str,
+    facts: Mapping[str, Any],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    ops: Counter[str],
+    outputs_are: str = "output",
+) -> Described:
     size = _size(path)
-    document = {**facts, "size": size, "nodes": dict(ops.most_common()), "inputs": _plain(inputs),
-                "outputs": _plain(outputs)}  # fmt: skip
+    document = {
+        **facts,
+        "size": size,
+        "nodes": dict(ops.most_common()),
+        "inputs": _plain(inputs),
+        "outputs": _plain(outputs),
+    }
     head = f"{path}: {title}, {format_bytes(size)}, {ops.total()} nodes"
     return document, f"{head}\n{tensors(inputs, outputs, outputs_are)}\n\n{_histogram(ops)}"
 
@@ -112,6 +132,9 @@ def _histogram(ops: Counter[str]) -> str:
 
 def tensors(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], outputs_are: str = "output") -> str:
     """Inputs and outputs as a table."""
-    rows = [[kind, t.name, t.dtype or "?", f"[{', '.join(map(str, t.shape))}]" if t.shape else "?"]
-            for kind, tensors in (("input", inputs), (outputs_are, outputs)) for t in tensors]  # fmt: skip
+    rows = [
+        [kind, t.name, t.dtype or "?", f"[{', '.join(map(str, t.shape))}]" if t.shape else "?"]
+        for kind, tensors in (("input", inputs), (outputs_are, outputs))
+        for t in tensors
+    ]
     return table(["", "name", "type", "shape"], rows)

@@ -118,10 +118,18 @@ def _engines(stages: Mapping[str, Sequence[StepView]]) -> Iterator[str | Table]:
         measured = found["bench"].get(step.precision)
         best = max((m.throughput for m in measured.measurements), default=None) if measured else None
         fastest = min((m.latency_ms["median"] for m in measured.measurements), default=None) if measured else None
-        rows.append([
-            step.precision, built.engine.name, format_bytes(built.size), f"{built.flavor} {built.version}",
-            _top1(verified), _number(fastest, "{:.3f} ms"), _number(best, "{:,.0f} /s"), format_seconds(step.seconds),
-        ])  # fmt: skip
+        rows.append(
+            [
+                step.precision,
+                built.engine.name,
+                format_bytes(built.size),
+                f"{built.flavor} {built.version}",
+                _top1(verified),
+                _number(fastest, "{:.3f} ms"),
+                _number(best, "{:,.0f} /s"),
+                format_seconds(step.seconds),
+            ]
+        )
     if rows:
         header = ["precision", "engine", "size", "built by", "top-1", "best median latency", "best throughput", "build"]
         yield Table(header, rows, "llrlrrrr")
@@ -141,8 +149,9 @@ def _number(value: float | None, form: str) -> str:
 
 def _gates(verdicts: Sequence[Any]) -> Iterator[Table]:
     if verdicts:
-        rows = [["kept" if v.passed else "MISSED", v.name, "; ".join(map(str.strip, v.said.splitlines()))]
-                for v in verdicts]  # fmt: skip
+        rows = [
+            ["kept" if v.passed else "MISSED", v.name, "; ".join(map(str.strip, v.said.splitlines()))] for v in verdicts
+        ]
         yield Table(["", "gate", "value"], rows)
 
 
@@ -198,8 +207,10 @@ def _performance(steps: Sequence[StepView]) -> Iterator[str | Table | Plot]:
     yield from dict.fromkeys(_measured_by(s) for s in measured)
     if not measured:
         return
-    points = {s.precision: [(m.latency_ms["median"], m.throughput, f"{m.batch}") for m in s.result.measurements]
-              for s in measured}  # fmt: skip
+    points = {
+        s.precision: [(m.latency_ms["median"], m.throughput, f"{m.batch}") for m in s.result.measurements]
+        for s in measured
+    }
     yield Lines("throughput and latency per batch size", "median latency in ms", "samples per second", points)
     yield from map(_distribution, measured)
     rows = [_measurement(s.precision, m) for s in measured for m in s.result.measurements]
@@ -237,8 +248,10 @@ def _layers(steps: Sequence[StepView]) -> Iterator[Plot]:
     for step in steps:
         for m in (m for m in step.result.measurements if m.layers):
             longest = sorted(m.layers, key=lambda layer: -layer[1])
-            shown = {f"{name} ({at})" if name in dict(longest[:at]) else name: ms
-                     for at, (name, ms) in enumerate(longest[:_SHOWN_LAYERS])}  # fmt: skip
+            shown = {
+                f"{name} ({at})" if name in dict(longest[:at]) else name: ms
+                for at, (name, ms) in enumerate(longest[:_SHOWN_LAYERS])
+            }
             total = sum(ms for _, ms in m.layers)
             more = f", the longest {_SHOWN_LAYERS} of {len(longest)}" if len(longest) > _SHOWN_LAYERS else ""
             yield Bars(f"{step.precision} at batch {m.batch}: ms per layer, {total:.3g} ms in all{more}", shown)

@@ -11,20 +11,31 @@ from trtconv.report.tables import table
 def plan_text(rows: Sequence[Any]) -> str:
     """One row per step: whether it would run, why, from what, to what."""
     cells = [
-        [r.name, "run" if r.will_run else "up to date", r.why, ", ".join([*r.needs, *(p.name for p in r.inputs)]),
-         ", ".join(p.name for p in r.outputs)]
+        [
+            r.name,
+            "run" if r.will_run else "up to date",
+            r.why,
+            ", ".join([*r.needs, *(p.name for p in r.inputs)]),
+            ", ".join(p.name for p in r.outputs),
+        ]
         for r in rows
-    ]  # fmt: skip
+    ]
     return table(["step", "would", "why", "from", "files"], cells)
 
 
 def plan_document(job: str, rows: Sequence[Any]) -> dict[str, Any]:
     """The same as JSON-like values."""
     steps = [
-        {"name": r.name, "will_run": r.will_run, "why": r.why, "needs": list(r.needs),
-         "inputs": [str(p) for p in r.inputs], "outputs": [str(p) for p in r.outputs]}
+        {
+            "name": r.name,
+            "will_run": r.will_run,
+            "why": r.why,
+            "needs": list(r.needs),
+            "inputs": [str(p) for p in r.inputs],
+            "outputs": [str(p) for p in r.outputs],
+        }
         for r in rows
-    ]  # fmt: skip
+    ]
     return {"schema": 1, "job": job, "valid": True, "steps": steps}
 
 

@@ -14,9 +14,14 @@ from trtconv.core.errors import ConversionError, UsageError
 
 _BATCH = (1, 8, 32)
 _OTHER = (1, 128, 256)
-_WHAT = {"onnx": "an ONNX model", "frozen_pb": "a TensorFlow graph", "saved_model": "a TensorFlow SavedModel",
-         "keras": "a Keras model", "checkpoint": "a TensorFlow checkpoint",
-         "tflite": "a TensorFlow Lite model"}  # fmt: skip
+_WHAT = {
+    "onnx": "an ONNX model",
+    "frozen_pb": "a TensorFlow graph",
+    "saved_model": "a TensorFlow SavedModel",
+    "keras": "a Keras model",
+    "checkpoint": "a TensorFlow checkpoint",
+    "tflite": "a TensorFlow Lite model",
+}
 
 _SECTIONS = """\
 # INT8 needs to know how large activations get. Uncomment, give samples of the training set (an .npz with one array per
@@ -64,8 +69,10 @@ def starter(model: Path, folder: Path) -> str:
     """
     kind = sources.detect(model)
     if kind not in sources.FORMATS:
-        raise UsageError(f"{model}: a {kind} model, which this version of trtconv does not convert",
-                         hint=f"it converts {', '.join(sources.FORMATS)}")  # fmt: skip
+        raise UsageError(
+            f"{model}: a {kind} model, which this version of trtconv does not convert",
+            hint=f"it converts {', '.join(sources.FORMATS)}",
+        )
     facts, signature = _facts(model)
     typed = _typed(model) if kind == "onnx" else ""
     inputs, outputs = facts.get("inputs", []), facts.get("outputs", [])
@@ -111,10 +118,10 @@ def _facts(model: Path) -> tuple[Mapping[str, Any], list[str]]:
 
 def _typed(model: Path) -> str:
     """Why an ONNX model is not plain FP32; empty for one that is."""
-    from trtconv.graph import model_io, plain
+    from trtconv.graph import fp32_only, model_io
 
     try:
-        plain.require(model_io.load(model), model.name)
+        fp32_only.require(model_io.load(model), model.name)
     except ConversionError as error:
         return error.message
     return ""
@@ -122,9 +129,14 @@ def _typed(model: Path) -> str:
 
 def _inputs(inputs: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
     if not inputs:
-        return ["# Shapes of the inputs are kept from the source. To fix or name dimensions, and to say for which",
-                "# range of them the engine is built:", "#inputs:", "#  NAME:", "#    shape: [batch, 224, 224, 3]",
-                "#    profile: {min: 1, opt: 8, max: 32}"]  # fmt: skip
+        return [
+            "# Shapes of the inputs are kept from the source. To fix or name dimensions, and to say for which",
+            "# range of them the engine is built:",
+            "#inputs:",
+            "#  NAME:",
+            "#    shape: [batch, 224, 224, 3]",
+            "#    profile: {min: 1, opt: 8, max: 32}",
+        ]
     known = [f"#   {t['name']}: {t['dtype'] or 'unknown type'} {_shape(t['shape'])}" for t in inputs]
     moving = [t for t in inputs if _open(t)]
     if not moving:
@@ -140,8 +152,10 @@ def _input(tensor: Mapping[str, Any], kind: str) -> list[str]:
         lines.append(f"    shape: [{', '.join(map(_dim, range(len(dims)), dims))}]")
     if [axis for axis, dim in enumerate(dims) if _moves(dim)] == [0]:
         return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}".format(*_BATCH)]
-    bounds = [[(_OTHER if axis else _BATCH)[which] if _moves(dim) else dim for axis, dim in enumerate(dims)]
-              for which in range(3)]  # fmt: skip
+    bounds = [
+        [(_OTHER if axis else _BATCH)[which] if _moves(dim) else dim for axis, dim in enumerate(dims)]
+        for which in range(3)
+    ]
     return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}  # your own sizes here".format(*bounds)]
 
 

@@ -209,8 +209,10 @@ def bench_text(result: Any, name: str) -> str:
 def _conditions(result: Any) -> str:
     """How it was measured, in one line."""
     words = {True: "on", False: "off"}
-    return ", ".join(f"{name} {words.get(value, value) if isinstance(value, bool) else value}"
-                     for name, value in result.conditions.items())  # fmt: skip
+    return ", ".join(
+        f"{name} {words.get(value, value) if isinstance(value, bool) else value}"
+        for name, value in result.conditions.items()
+    )
 
 
 def _insight(result: Any) -> list[str]:
@@ -222,8 +224,10 @@ def _insight(result: Any) -> list[str]:
     for m in result.measurements:
         lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
         lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]
-    lines += [f"  against {r.name} ({r.runner}), batch {r.batch}, host to host: {r.throughput:.1f}/s, "
-              f"p50 {r.p50_ms:.3f} ms" for r in result.rivals]  # fmt: skip
+    lines += [
+        f"  against {r.name} ({r.runner}), batch {r.batch}, host to host: {r.throughput:.1f}/s, p50 {r.p50_ms:.3f} ms"
+        for r in result.rivals
+    ]
     return [*lines, *(f"  tuned: {line}" for line in result.tuned.splitlines())]
 
 

@@ -11,18 +11,18 @@ from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import SourceSpec, TensorInfo
-from trtconv.sources.keras_file import HDF5, keras_generation
+from trtconv.sources.tensorflow.keras_file import HDF5, keras_generation
 
 if TYPE_CHECKING:  # planning a job imports this module, and need not wait for NumPy
     import numpy as np
 
 FORMATS: Mapping[str, str] = {
-    "saved_model": "trtconv.sources.saved_model:open_model",
-    "keras": "trtconv.sources.keras_model:open_model",
-    "checkpoint": "trtconv.sources.checkpoint:open_model",
-    "frozen_pb": "trtconv.sources.frozen_pb:open_model",
-    "tflite": "trtconv.sources.tflite:open_model",
-    "onnx": "trtconv.sources.onnx_model:open_model",
+    "saved_model": "trtconv.sources.tensorflow.saved_model:open_model",
+    "keras": "trtconv.sources.tensorflow.keras_model:open_model",
+    "checkpoint": "trtconv.sources.tensorflow.checkpoint:open_model",
+    "frozen_pb": "trtconv.sources.tensorflow.frozen_pb:open_model",
+    "tflite": "trtconv.sources.tflite.model:open_model",
+    "onnx": "trtconv.sources.onnx.model:open_model",
 }
 """Row: ``open_model(spec: SourceSpec) -> Model``."""
 
@@ -72,11 +72,15 @@ def require_fitting(spec: SourceSpec, name: str) -> None:
         UsageError: cuts or constants without nodes, signature or tags of what is no SavedModel.
     """
     if spec.cuts and name not in CUTTABLE:
-        raise UsageError(f"{spec.path}: register_input is for frozen graphs and checkpoints, this is {name}",
-                         hint="freeze it first: trtconv freeze")  # fmt: skip
+        raise UsageError(
+            f"{spec.path}: register_input is for frozen graphs and checkpoints, this is {name}",
+            hint="freeze it first: trtconv freeze",
+        )
     if spec.constants and name not in (*CUTTABLE, "saved_model"):
-        raise UsageError(f"{spec.path}: constants are for frozen graphs, checkpoints and SavedModels, this is {name}",
-                         hint="leave them out")  # fmt: skip
+        raise UsageError(
+            f"{spec.path}: constants are for frozen graphs, checkpoints and SavedModels, this is {name}",
+            hint="leave them out",
+        )
     if (spec.signature or spec.tags) and name != "saved_model":
         raise UsageError(f"{spec.path}: signature and tags are for SavedModels, this is {name}", hint="leave them out")
 
@@ -100,8 +104,7 @@ def _absent(path: Path) -> str:
     if path.with_name(path.name + ".index").exists():
         return "checkpoint"
     there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise SourceError(f"{path}: no such file or folder",
-                      hint=did_you_mean(path.name, there) or "check source.path")  # fmt: skip
+    raise SourceError(f"{path}: no such file or folder", hint=did_you_mean(path.name, there) or "check source.path")
 
 
 def _folder(path: Path) -> str:
@@ -112,8 +115,10 @@ def _folder(path: Path) -> str:
     if (path / "checkpoint").exists() or any(path.glob("*.meta")):
         return "checkpoint"
     names = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
-    raise SourceError(f"{path}: no model in this folder; it holds {names}",
-                      hint="a SavedModel has a saved_model.pb; name a file, or the folder that holds it")  # fmt: skip
+    raise SourceError(
+        f"{path}: no model in this folder; it holds {names}",
+        hint="a SavedModel has a saved_model.pb; name a file, or the folder that holds it",
+    )
 
 
 def _file(path: Path) -> str:
@@ -134,5 +139,7 @@ def _file(path: Path) -> str:
 def _not_a_model(path: Path, start: bytes) -> SourceError:
     if magic.is_saved_model(start):
         return SourceError(f"{path}: part of a SavedModel", hint=f"give the folder: {path.parent}")
-    return SourceError(f"{path}: not a model that trtconv knows; it looks like {magic.describe(path)}",
-                       hint="give a SavedModel folder, a .keras file, a frozen .pb or an .onnx file")  # fmt: skip
+    return SourceError(
+        f"{path}: not a model that trtconv knows; it looks like {magic.describe(path)}",
+        hint="give a SavedModel folder, a .keras file, a frozen .pb or an .onnx file",
+    )

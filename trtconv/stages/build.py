@@ -15,7 +15,7 @@ from trtconv.core.records import Dim, Proof, ShapeRange, TensorInfo
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
-    from trtconv.backends.proof import Operator
+    from trtconv.engines.run.proof import Operator
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class BuildRequest:
         targets: compute capabilities to build for on RTX (``sm86``); empty: RTX's default set.
         provenance: digests and the resolved job, copied into the sidecar.
         timing_cache: file of kernel times kept from build to build; None: ``<engine>.timing``.
-        level: see ``backends.builder.Options``.
+        level: see ``engines.build.builder.Options``.
         hardware: likewise.
         verbosity: likewise.
         values: ranges of the values of inputs that decide shapes (see ``profiles.check_values``), as profiles are.
@@ -96,8 +96,10 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         EnvironmentProblem: TensorRT, or the GPU that it needs, is not there.
     """
     from trtconv.adapters import tensorrt
-    from trtconv.backends import builder, isolated, profiles, proof, sidecar
     from trtconv.core import files
+    from trtconv.engines.build import builder, isolated, profiles
+    from trtconv.engines.plan import sidecar
+    from trtconv.engines.run import proof
     from trtconv.graph import model_io, types
 
     started = time.monotonic()
@@ -114,8 +116,17 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
         emit(Message(text, "warning"))
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
-    options = builder.Options(shapes, request.workspace, request.targets, request.precision == "tf32", timing_cache,
-                              request.level, request.hardware, request.verbosity, request.values)  # fmt: skip
+    options = builder.Options(
+        shapes,
+        request.workspace,
+        request.targets,
+        request.precision == "tf32",
+        timing_cache,
+        request.level,
+        request.hardware,
+        request.verbosity,
+        request.values,
+    )
     plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
     for text in warnings:
@@ -125,9 +136,18 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     facts.unlink(missing_ok=True)  # those of an older engine must not describe this one, whatever happens next
     files.write_bytes(request.engine, plan.data)
     emit(Progress("asking the engine for its types", 0, None))
-    result = BuildResult(request.engine, facts, loaded.flavor.name, loaded.version,
-                         len(plan.data), plan.layers, inputs, outputs, warnings,
-                         proof.of_engine(request.engine, operators))  # fmt: skip
+    result = BuildResult(
+        request.engine,
+        facts,
+        loaded.flavor.name,
+        loaded.version,
+        len(plan.data),
+        plan.layers,
+        inputs,
+        outputs,
+        warnings,
+        proof.of_engine(request.engine, operators),
+    )
     _describe(request, loaded, shapes, result, operators, time.monotonic() - started)
     return result
 
@@ -137,8 +157,10 @@ def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequen
     both = [info.name for info in outputs if info.name in {one.name for one in inputs}]
     if both:
         rest = [info.name for info in outputs if info.name not in both]
-        raise BuildError(f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
-                         hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}")  # fmt: skip
+        raise BuildError(
+            f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
+            hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}",
+        )
 
 
 def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Operator]) -> None:
@@ -155,19 +177,24 @@ def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Ope
 
 def _doubts(loaded: Loaded, request: BuildRequest, model: Any) -> list[str]:
     """What builds but may not run everywhere."""
-    from trtconv.backends import proof
+    from trtconv.engines.run import proof
 
     narrow = proof.holds(model, "float8e4m3fn", "int4")
     if loaded.can.targets and not request.targets and narrow:
-        return [f"{loaded.title} marks this engine as fit for compute capability 8.0, but its 8- or 4-bit types need "
-                "8.9; name the GPUs that you want in build.targets"]  # fmt: skip
+        return [
+            f"{loaded.title} marks this engine as fit for compute capability 8.0, but its 8- or 4-bit types need "
+            "8.9; name the GPUs that you want in build.targets"
+        ]
     return []
 
 
 def _changed_types(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> list[str]:
     """TensorRT says nothing when it takes DOUBLE inputs and outputs as FLOAT."""
-    return [f"{t.name!r} is {t.dtype} in the ONNX model and {built[t.name]} in the engine"
-            for t in tensors if built.get(t.name, t.dtype) != t.dtype]  # fmt: skip
+    return [
+        f"{t.name!r} is {t.dtype} in the ONNX model and {built[t.name]} in the engine"
+        for t in tensors
+        if built.get(t.name, t.dtype) != t.dtype
+    ]
 
 
 def _as_built(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> tuple[TensorInfo, ...]:
@@ -175,42 +202,60 @@ def _as_built(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> tuple[
 
 
 def _describe(
-    request: BuildRequest, loaded: Loaded, shapes: Sequence[Mapping[str, ShapeRange]], result: BuildResult,
-    operators: Sequence[Operator], seconds: float,
-) -> None:  # fmt: skip
+    request: BuildRequest,
+    loaded: Loaded,
+    shapes: Sequence[Mapping[str, ShapeRange]],
+    result: BuildResult,
+    operators: Sequence[Operator],
+    seconds: float,
+) -> None:
     from trtconv import __version__
     from trtconv.adapters import cuda_driver
-    from trtconv.backends import header, proof, sidecar
     from trtconv.core import digests
+    from trtconv.engines.plan import header, sidecar
+    from trtconv.engines.run import proof
 
     gpus = cuda_driver.gpus()
     ranges = sidecar.profile_facts(tuple(shapes))
     first = ranges[0] if ranges else {}
     values = sidecar.profile_facts(request.values)
     deciding = values[0] if values else {}
-    sidecar.write(request.engine, {
-        "trtconv": __version__,
-        "engine": {"file": request.engine.name, "size": result.size, "sha256": digests.of_file(request.engine)},
-        "model": {"file": os.path.relpath(request.model, request.engine.parent),
-                  "sha256": digests.of_file(request.model)},
-        "flavor": result.flavor,
-        "version": result.version,
-        "targets": header.read(request.engine).targets,
-        "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
-        "precision": {"name": request.precision, "tf32": request.precision == "tf32",
-                      "weighted": proof.weighted_types(operators), "proof": asdict(result.proof)},
-        "workspace": request.workspace,
-        "hardware": request.hardware,
-        "profiles": ranges,
-        "values": values,
-        "inputs": [_tensor(t) | {"profile": first.get(t.name)}
-                   | ({"values": deciding[t.name]} if t.name in deciding else {}) for t in result.inputs],
-        "outputs": [_tensor(t) for t in result.outputs],
-        "layers": result.layers,
-        "warnings": result.warnings,
-        "provenance": dict(request.provenance),
-        "seconds": round(seconds, 3),
-    })  # fmt: skip
+    sidecar.write(
+        request.engine,
+        {
+            "trtconv": __version__,
+            "engine": {"file": request.engine.name, "size": result.size, "sha256": digests.of_file(request.engine)},
+            "model": {
+                "file": os.path.relpath(request.model, request.engine.parent),
+                "sha256": digests.of_file(request.model),
+            },
+            "flavor": result.flavor,
+            "version": result.version,
+            "targets": header.read(request.engine).targets,
+            "gpu": None if loaded.can.targets or not gpus else {"name": gpus[0].name, "capability": gpus[0].capability},
+            "precision": {
+                "name": request.precision,
+                "tf32": request.precision == "tf32",
+                "weighted": proof.weighted_types(operators),
+                "proof": asdict(result.proof),
+            },
+            "workspace": request.workspace,
+            "hardware": request.hardware,
+            "profiles": ranges,
+            "values": values,
+            "inputs": [
+                _tensor(t)
+                | {"profile": first.get(t.name)}
+                | ({"values": deciding[t.name]} if t.name in deciding else {})
+                for t in result.inputs
+            ],
+            "outputs": [_tensor(t) for t in result.outputs],
+            "layers": result.layers,
+            "warnings": result.warnings,
+            "provenance": dict(request.provenance),
+            "seconds": round(seconds, 3),
+        },
+    )
 
 
 def _tensor(tensor: TensorInfo) -> dict[str, Any]:

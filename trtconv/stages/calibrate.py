@@ -73,18 +73,29 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
     from trtconv.core import digests
 
     if request.method not in METHODS:
-        raise UsageError(f"calibration method: expected one of {', '.join(METHODS)}, got {request.method!r}",
-                         hint=did_you_mean(request.method, METHODS))  # fmt: skip
+        raise UsageError(
+            f"calibration method: expected one of {', '.join(METHODS)}, got {request.method!r}",
+            hint=did_you_mean(request.method, METHODS),
+        )
     with ThreadPoolExecutor(1) as aside:  # opening a model keeps one core busy, hashing another
         model_digest = aside.submit(digests.of_file, request.model)
         model, feed = _open(request)
         data_digest = aside.submit(feed.digest)
         measured = _measure(request, model, feed, emit)
-    amax = {name: METHODS[request.method](measured.histograms[name]) if name in measured.histograms else seen
-            for name, seen in measured.amax.items()}  # fmt: skip
+    amax = {
+        name: METHODS[request.method](measured.histograms[name]) if name in measured.histograms else seen
+        for name, seen in measured.amax.items()
+    }
     token = cache.ALGORITHMS.get(request.method, cache.DEFAULT_ALGORITHM)
-    facts = cache.Facts(model_digest.result(), data_digest.result(), request.method, measured.samples, request.batch,
-                        request.seed, measured.amax)  # fmt: skip
+    facts = cache.Facts(
+        model_digest.result(),
+        data_digest.result(),
+        request.method,
+        measured.samples,
+        request.batch,
+        request.seed,
+        measured.amax,
+    )
     cache.write(request.cache, cache.Cache(amax, algorithm=token), facts)
     emit(Message(f"{request.cache}: ranges of {len(amax)} tensors from {measured.samples} samples ({request.method})"))
     return CalibrateResult(request.cache, len(amax), measured.samples, request.method)
@@ -93,16 +104,18 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
 def _open(request: CalibrateRequest) -> tuple[Any, Feed]:
     """The model and its samples."""
     from trtconv.data.feeds import open_feed
-    from trtconv.graph import editing, model_io, plain
+    from trtconv.graph import editing, fp32_only, model_io
 
     model = model_io.load(request.model)
-    plain.require(model, str(request.model))
+    fp32_only.require(model, str(request.model))
     editing.normalize(model)
     inputs, _ = model_io.interface(model)
     feed = open_feed(request.data, inputs)
     if request.data.samples and len(feed) < request.data.samples:
-        raise UsageError(f"{request.data.samples} samples asked for, but there are only {len(feed)}",
-                         hint="lower samples, or give more data")  # fmt: skip
+        raise UsageError(
+            f"{request.data.samples} samples asked for, but there are only {len(feed)}",
+            hint="lower samples, or give more data",
+        )
     return model, feed
 
 
@@ -132,10 +145,19 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
         session = onnxruntime.session(serialized, sparing=True)
         return _summaries(session.run_reusing, {name: probing[name] for name in fetch})
 
-    measured = collect(feed, observer, distinct, [i.name for i in inputs if i.name in distinct], histograms,
-                       surveyed=[name for name in distinct if name not in needed], selected=selected.keys(),
-                       batch=request.batch, seed=request.seed, emit=emit,
-                       light=model.ByteSize() <= LIGHT)  # fmt: skip
+    measured = collect(
+        feed,
+        observer,
+        distinct,
+        [i.name for i in inputs if i.name in distinct],
+        histograms,
+        surveyed=[name for name in distinct if name not in needed],
+        selected=selected.keys(),
+        batch=request.batch,
+        seed=request.seed,
+        emit=emit,
+        light=model.ByteSize() <= LIGHT,
+    )
     measured.amax = {name: measured.amax[origins[name]] for name in tensors}
     measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
     return measured
@@ -156,8 +178,11 @@ def _summaries(run: Callable[[Any], Mapping[str, Any]], probing: Mapping[str, Pr
 
     def summarised(feeds: Any) -> Mapping[str, Any]:
         arrays = run(feeds)
-        return {name: arrays[probe.whole] if probe.whole else
-                Summary(arrays[probe.peak or probe.sample], arrays.get(probe.sample))
-                for name, probe in probing.items()}  # fmt: skip
+        return {
+            name: arrays[probe.whole]
+            if probe.whole
+            else Summary(arrays[probe.peak or probe.sample], arrays.get(probe.sample))
+            for name, probe in probing.items()
+        }
 
     return summarised

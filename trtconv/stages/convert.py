@@ -155,8 +155,19 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         memory.give_back()  # before TensorRT reads the model too
         asked, refused = _asked(request, work, made, emit)
         model_io.move(made, request.model)
-    return ConvertResult(request.model, inputs, outputs, version, before.total(), after.total(), transposes, checked,
-                         work.unchecked, asked, refused)  # fmt: skip
+    return ConvertResult(
+        request.model,
+        inputs,
+        outputs,
+        version,
+        before.total(),
+        after.total(),
+        transposes,
+        checked,
+        work.unchecked,
+        asked,
+        refused,
+    )
 
 
 def _format(request: ConvertRequest) -> str:
@@ -164,8 +175,10 @@ def _format(request: ConvertRequest) -> str:
 
     name = request.source.format if request.source.format != "auto" else sources.detect(request.source.path)
     if name not in ("onnx", "frozen_pb", "tflite"):
-        raise UsageError(f"{request.source.path}: {name} is frozen first, then converted",
-                         hint="trtconv freeze makes a frozen graph of it")  # fmt: skip
+        raise UsageError(
+            f"{request.source.path}: {name} is frozen first, then converted",
+            hint="trtconv freeze makes a frozen graph of it",
+        )
     return name
 
 
@@ -209,11 +222,11 @@ def _from_onnx(request: ConvertRequest, emit: Emit) -> _Work:
 def _from_frozen(request: ConvertRequest, emit: Emit) -> _Work:
     from dataclasses import replace
 
-    from trtconv.adapters import frozen as frozen_files
-    from trtconv.adapters import graph_edit, graphdef, tf2onnx
-    from trtconv.adapters.tensorflow import GraphNetwork
+    from trtconv.adapters import tf2onnx
     from trtconv.graph import check, clean, layout, reshape
-    from trtconv.sources import frozen_pb
+    from trtconv.sources.tensorflow import frozen_graph as frozen_files
+    from trtconv.sources.tensorflow import frozen_pb, graph_edits, graphdef, to_onnx
+    from trtconv.sources.tensorflow.framework import GraphNetwork
 
     emit(Message("importing TensorFlow"))
     frozen = frozen_pb.read(replace(request.source, outputs=request.outputs))
@@ -223,38 +236,58 @@ def _from_frozen(request: ConvertRequest, emit: Emit) -> _Work:
         if endpoint.name in first:
             layout.require_channels(endpoint.name, len(endpoint.shape or ()))
     emit(Message(f"converting {len(frozen.graph.node)} TensorFlow nodes with tf2onnx {tf2onnx.version()}"))
-    model = tf2onnx.to_onnx(frozen, request.opset, _folder(request), first)
+    model = to_onnx.to_onnx(frozen, request.opset, _folder(request), first)
     check.require_onnx(model)
     clean.prepare(model)
     shapes = {e.name: e.shape or () for e in frozen.inputs}
-    shapes |= {name: tuple(shape[axis] for axis in layout.to_first(len(shape)))
-               for name, shape in shapes.items() if name in first}  # fmt: skip
+    shapes |= {
+        name: tuple(shape[axis] for axis in layout.to_first(len(shape)))
+        for name, shape in shapes.items()
+        if name in first
+    }
     reshape.set_shapes(model, tuple(InputSpec(name, shape) for name, shape in shapes.items()))
     if request.source.channels_first:
         check.infer_shapes(model)
         layout.outputs_first(model)
     reshape.remember_names(model, {e.name: e.tensor for e in (*frozen.inputs, *frozen.outputs)})
-    random = graph_edit.random_nodes(frozen.graph)
+    random = graph_edits.random_nodes(frozen.graph)
     if random:
-        emit(Message(f"node {random[0]!r} draws random numbers: dropout that is still on? "
-                     "source.constants: {keep_prob: 1.0} switches it off", "warning"))  # fmt: skip
+        emit(
+            Message(
+                f"node {random[0]!r} draws random numbers: dropout that is still on? "
+                "source.constants: {keep_prob: 1.0} switches it off",
+                "warning",
+            )
+        )
     sample = None if request.source.cuts or request.source.constants else frozen_files.sample(request.source.path)
-    return _Work(model, lambda: GraphNetwork(frozen), sample, first, "it draws random numbers" if random else "",
-                 nodes={node.name: node.op for node in frozen.graph.node})  # fmt: skip
+    return _Work(
+        model,
+        lambda: GraphNetwork(frozen),
+        sample,
+        first,
+        "it draws random numbers" if random else "",
+        nodes={node.name: node.op for node in frozen.graph.node},
+    )
 
 
 def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
     from trtconv import sources
-    from trtconv.adapters import lite_file, tf2onnx
     from trtconv.graph import check, clean, layout, reshape
-    from trtconv.graph import lite as lite_graph
+    from trtconv.sources.tflite import file
+    from trtconv.sources.tflite import quantization as lite_graph
+    from trtconv.sources.tflite import to_onnx as lite_converter
 
     emit(Message("importing TensorFlow"))
-    lite = lite_file.read(request.source.path)
+    lite = file.read(request.source.path)
     if lite.quantized:
-        emit(Message("the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it "
-                     "again", "warning"))  # fmt: skip
-    model = tf2onnx.lite_to_onnx(
+        emit(
+            Message(
+                "the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it "
+                "again",
+                "warning",
+            )
+        )
+    model = lite_converter.to_onnx(
         request.source.path, lite.tensors, request.opset, _folder(request), dequantize=lite.quantized
     )
     check.require_onnx(model)
@@ -273,7 +306,7 @@ def _checked(
     request: ConvertRequest, work: _Work, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit
 ) -> tuple[Comparison, ...]:
     """Compare the file with its source; says why where that cannot be."""
-    from trtconv.data import agreement
+    from trtconv.data import conversion_check
 
     if not request.check or work.unchecked:
         work.unchecked = work.unchecked or "not asked for"
@@ -282,8 +315,8 @@ def _checked(
     if work.unchecked:
         emit(Message(f"not compared with the source: {work.unchecked}", "warning" if request.check else "info"))
         return ()
-    found = agreement.compare(made, given, wanted, first=work.first, outputs_first=request.source.channels_first)
-    agreement.require(found, max(request.tolerance, _QUANTIZED if work.quantized else 0))
+    found = conversion_check.compare(made, given, wanted, first=work.first, outputs_first=request.source.channels_first)
+    conversion_check.require(found, max(request.tolerance, _QUANTIZED if work.quantized else 0))
     worst = max((c.max_rel for c in found), default=0.0)
     emit(Message(f"compared with the source: {len(found)} outputs, largest relative difference {worst:.2g}"))
     return found
@@ -293,7 +326,7 @@ def _observed(request: ConvertRequest, work: _Work, inputs: tuple[TensorInfo, ..
     """Inputs and the source's outputs on them, by name; ``work.unchecked`` is set when it does not run."""
     import numpy as np
 
-    from trtconv.data import agreement
+    from trtconv.data import conversion_check
 
     if request.check_data is None and work.sample is not None and work.sample.exists():
         with np.load(work.sample) as stored:
@@ -308,8 +341,8 @@ def _observed(request: ConvertRequest, work: _Work, inputs: tuple[TensorInfo, ..
             with np.load(request.check_data) as stored:
                 given = dict(stored)
         else:
-            given = agreement.feeds(inputs)
-        given = {name: agreement.to_last(a) if name in work.first else a for name, a in given.items()}
+            given = conversion_check.feeds(inputs)
+        given = {name: conversion_check.to_last(a) if name in work.first else a for name, a in given.items()}
         wanted = work.source().run(given)
     except Exception as error:  # noqa: BLE001 - whatever the source does not like about random inputs
         work.unchecked = f"the source does not run on these inputs: {' '.join(str(error).split())[:300]}"
@@ -320,10 +353,10 @@ def _observed(request: ConvertRequest, work: _Work, inputs: tuple[TensorInfo, ..
 
 def _fit(given: Any, work: _Work, inputs: tuple[TensorInfo, ...]) -> bool:
     """Whether stored inputs have the shapes that the model takes now."""
-    from trtconv.data import agreement
+    from trtconv.data import conversion_check
 
     for info in inputs:
-        array = agreement.to_first(given[info.name]) if info.name in work.first else given[info.name]
+        array = conversion_check.to_first(given[info.name]) if info.name in work.first else given[info.name]
         if len(array.shape) != len(info.shape):
             return False
         if any(isinstance(d, int) and d != size for d, size in zip(info.shape, array.shape, strict=True)):
@@ -333,7 +366,7 @@ def _fit(given: Any, work: _Work, inputs: tuple[TensorInfo, ...]) -> bool:
 
 def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tuple[str, tuple[str, ...]]:
     """What the installed TensorRT says of every node."""
-    from trtconv.backends import support
+    from trtconv.engines.build import support
 
     if not request.support:
         return "", ()

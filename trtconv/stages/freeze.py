@@ -58,16 +58,16 @@ def _frozen(request: FreezeRequest, emit: Emit) -> FreezeResult:
     from dataclasses import replace
 
     from trtconv import sources
-    from trtconv.adapters import frozen as frozen_files
-    from trtconv.adapters import graph_ends, graphdef
     from trtconv.core import files
+    from trtconv.sources.tensorflow import endpoints, graphdef
+    from trtconv.sources.tensorflow import frozen_graph as frozen_files
 
     name = request.source.format if request.source.format != "auto" else sources.detect(request.source.path)
     emit(Message("importing TensorFlow"))
     model = sources.open_model(replace(request.source, format=name, outputs=request.outputs))
     emit(Message(f"freezing with {model.framework()}"))
     whole = model.freeze()
-    outputs = graph_ends.choose_outputs(whole.graph, whole.outputs, request.outputs, request.source.path)
+    outputs = endpoints.choose_outputs(whole.graph, whole.outputs, request.outputs, request.source.path)
     inputs = graphdef.with_shapes(whole.graph, whole.inputs, request.inputs)
     graph = graphdef.prune(whole.graph, inputs, outputs)
     weights = {node.name: whole.weights[node.name] for node in graph.node if node.name in whole.weights}
@@ -78,15 +78,16 @@ def _frozen(request: FreezeRequest, emit: Emit) -> FreezeResult:
     observed = _observed(model, infos, tuple(e.name for e in outputs), emit) if request.sample else {}
     files.write_npz(frozen_files.sample(request.frozen), observed)
     emit(Message(f"frozen: {len(graph.node)} nodes"))
-    return FreezeResult(request.frozen, name, tuple(e.info for e in inputs), tuple(e.info for e in outputs),
-                        len(graph.node))  # fmt: skip
+    return FreezeResult(
+        request.frozen, name, tuple(e.info for e in inputs), tuple(e.info for e in outputs), len(graph.node)
+    )
 
 
 def _observed(model: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[str, ...], emit: Emit) -> dict[str, Any]:
     """Random inputs and what the model makes of them; nothing when it does not run, or has other outputs."""
-    from trtconv.data import agreement
+    from trtconv.data import conversion_check
 
-    given = agreement.feeds(inputs)
+    given = conversion_check.feeds(inputs)
     try:
         made = model.run(given)
     except Exception as error:  # noqa: BLE001 - random inputs, and shapes asked for that the source may not take

@@ -16,11 +16,11 @@ from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import FeedSpec
 
 if TYPE_CHECKING:
-    from trtconv.backends.landing import Landings
-    from trtconv.backends.runner import Runner
     from trtconv.data.decoding import Decoders
     from trtconv.data.feeds import Feed
     from trtconv.data.writers import Writer
+    from trtconv.engines.run.device_preprocess import Landings
+    from trtconv.engines.run.runner import Runner
 
 _BATCH = 32  # samples per run where neither the request nor the model says
 _MANY = 200  # images
@@ -102,8 +102,8 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
         SourceError: a damaged model file.
         EnvironmentProblem: the engine cannot run here, and the request allows nothing else.
     """
-    from trtconv.backends.runner import open_runner
     from trtconv.data import writers
+    from trtconv.engines.run.runner import open_runner
 
     writers.check(request.output)
     _keep_inputs(request)
@@ -119,13 +119,15 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
 def _keep_inputs(request: InferRequest) -> None:
     read = (request.data.path, *request.data.names.values())
     if request.output.exists() and any(path and path.exists() and path.samefile(request.output) for path in read):
-        raise UsageError(f"{request.output} holds the samples, and infer would write its results there",
-                         hint="write to another file")  # fmt: skip
+        raise UsageError(
+            f"{request.output} holds the samples, and infer would write its results there", hint="write to another file"
+        )
 
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
-    from trtconv.backends import crew, profiles
     from trtconv.data import writers
+    from trtconv.engines.build import profiles
+    from trtconv.engines.run import runner_threads
 
     work = _Work(request, runner, emit)
     usually = profiles.usual_batch(runner.inputs, runner.profiles, runner.values)
@@ -136,7 +138,7 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     readers = _readers(work.feed, len(groups), runner)
     with (
         _decoding(work.feed, request, runner, readers, emit) as (work.decoders, work.made),
-        crew.workers(
+        runner_threads.workers(
             runner,
             request.contexts,
             work.shapes(groups[0]),
@@ -151,15 +153,26 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
         ready = clock()
         with writers.open_writer(request.output, len(work.feed)) as writer:
             results = _InOrder(writer, work.feed, emit)
-            crew.in_order(team.runners, groups, work, results.take)
+            runner_threads.in_order(team.runners, groups, work, results.take)
             if not results.samples:
                 raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
         done = clock()
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
     scaled_on = ("GPU" if work.made else "CPU") if readers else ""
-    return InferResult(request.output, runner.describe(), fell_back, results.samples, done - ready, accuracy,
-                       tuple(work.skipped), team.contexts, ready - begun, len(team.runners), readers,
-                       scaled_on)  # fmt: skip
+    return InferResult(
+        request.output,
+        runner.describe(),
+        fell_back,
+        results.samples,
+        done - ready,
+        accuracy,
+        tuple(work.skipped),
+        team.contexts,
+        ready - begun,
+        len(team.runners),
+        readers,
+        scaled_on,
+    )
 
 
 def _readers(feed: Feed, groups: int, runner: Runner) -> int:
@@ -167,7 +180,7 @@ def _readers(feed: Feed, groups: int, runner: Runner) -> int:
 
     Where they only decode, three for four processors: this process needs some too, and more are slower.
     """
-    from trtconv.backends.runner import EngineRunner
+    from trtconv.engines.run.runner import EngineRunner
 
     if not isinstance(runner, EngineRunner) or not feed.pictures or len(feed) < _MANY:
         return 0
@@ -198,9 +211,9 @@ def _decoding(
 @contextlib.contextmanager
 def _landings(feed: Feed, runner: Runner, count: int, emit: Emit) -> Iterator[Landings | None]:
     """Where decoded images go on a GPU that can scale them; None where the processor scales."""
-    from trtconv.backends.landing import Landings
-    from trtconv.backends.runner import EngineRunner
     from trtconv.data import scaling
+    from trtconv.engines.run.device_preprocess import Landings
+    from trtconv.engines.run.runner import EngineRunner
 
     recipe = feed.recipe if count and isinstance(runner, EngineRunner) else None
     if recipe is None:
@@ -246,9 +259,9 @@ class _Work:
     """Samples to results, in any thread."""
 
     def __init__(self, request: InferRequest, runner: Runner, emit: Emit) -> None:
-        from trtconv.backends import profiles
         from trtconv.data import postprocess
         from trtconv.data.feeds import open_feed
+        from trtconv.engines.build import profiles
 
         self.strict, self.emit = request.strict, emit
         self.skipped: list[str] = []
@@ -285,7 +298,7 @@ class _Work:
 
     def outputs(self, runner: Runner, rows: Any) -> Mapping[str, Any]:
         """Of one batch; one that is too small for the model is filled up, and the results of that are dropped."""
-        from trtconv.backends.pool import PooledRunner
+        from trtconv.engines.run.context_pool import PooledRunner
 
         shapes = self.shapes(rows)
         if self.made and self.decoders is not None and isinstance(runner, PooledRunner):
@@ -293,8 +306,10 @@ class _Work:
         else:
             outputs = runner.run_filled(shapes, partial(self.read, rows))
         more = self.least > len(rows)
-        return {name: array[: len(rows)] if more and array.shape[:1] == (self.least,) else array
-                for name, array in outputs.items()}  # fmt: skip
+        return {
+            name: array[: len(rows)] if more and array.shape[:1] == (self.least,) else array
+            for name, array in outputs.items()
+        }
 
     def read(self, rows: Any, into: Mapping[str, Any]) -> None:
         """Samples to arrays that may be larger: what is left repeats the first."""
@@ -309,8 +324,10 @@ class _Work:
 
     def filled_up(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Shapes with at least as many samples as a run takes."""
-        return {name: shape if name in self.feed.whole else (max(shape[0], self.least), *shape[1:])
-                for name, shape in shapes.items()}  # fmt: skip
+        return {
+            name: shape if name in self.feed.whole else (max(shape[0], self.least), *shape[1:])
+            for name, shape in shapes.items()
+        }
 
     def skip(self, problem: UsageError) -> None:
         self.skipped.append(problem.message)
@@ -360,10 +377,12 @@ def _require_samples(outputs: Mapping[str, Any], count: int) -> None:
     """Results are told by sample: each must have one entry for every one."""
     for name, array in outputs.items():
         if array.shape[:1] != (count,):
-            raise UsageError(f"output {name!r} has shape {list(array.shape)} for {count} samples: its first axis does "
-                             "not count them",
-                             hint="leave it out (convert: {outputs: [...]}), or have postprocess: [call: ...] make "
-                                  "something of it per sample")  # fmt: skip
+            raise UsageError(
+                f"output {name!r} has shape {list(array.shape)} for {count} samples: its first axis does "
+                "not count them",
+                hint="leave it out (convert: {outputs: [...]}), or have postprocess: [call: ...] make "
+                "something of it per sample",
+            )
 
 
 def _right(outputs: Mapping[str, Any], labels: Any) -> int:
@@ -372,8 +391,10 @@ def _right(outputs: Mapping[str, Any], labels: Any) -> int:
 
     name, scores = next(iter(outputs.items()))
     if scores.ndim < 2 or len(scores) != len(labels):
-        raise UsageError(f"labels were given, but output {name!r} of shape {list(scores.shape)} holds no classes",
-                         hint="leave data.labels out")  # fmt: skip
+        raise UsageError(
+            f"labels were given, but output {name!r} of shape {list(scores.shape)} holds no classes",
+            hint="leave data.labels out",
+        )
     flat = scores.reshape(len(labels), -1)
     require_classes(labels, flat.shape[1])
     return int((flat.argmax(1) == labels).sum())

@@ -80,11 +80,11 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
         SourceError: the model cannot be read.
         ConversionError: the model is not FP32, or cannot be expressed in the precision.
     """
-    from trtconv.graph import editing, model_io, placement, plain, types
+    from trtconv.graph import editing, fp32_only, model_io, placement, types
 
     _check(request)
     model = model_io.load(request.model)
-    plain.require(model, str(request.model))
+    fp32_only.require(model, str(request.model))
     if request.precision in ("fp32", "tf32"):
         _copy(request, model)
         return LowerResult(request.typed, request.precision, placement.weighted_types(model, types.infer(model)))
@@ -119,16 +119,21 @@ def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
 
 
 def _check(request: LowerRequest) -> None:
-    choices = (("precision", request.precision, PRECISIONS), ("base", request.base, ("fp16", "fp32")),
-               ("io_types", request.io_types, ("keep", "convert")))  # fmt: skip
+    choices = (
+        ("precision", request.precision, PRECISIONS),
+        ("base", request.base, ("fp16", "fp32")),
+        ("io_types", request.io_types, ("keep", "convert")),
+    )
     for what, value, valid in choices:
         if value not in valid:
             raise UsageError(
                 f"{what}: expected one of {', '.join(valid)}, got {value!r}", hint=did_you_mean(value, valid)
             )
     if request.precision in ("int8", "fp8") and request.cache is None:
-        raise UsageError(f"{request.precision} needs a calibration cache",
-                         hint="make one with trtconv calibrate, or give one that TensorRT wrote")  # fmt: skip
+        raise UsageError(
+            f"{request.precision} needs a calibration cache",
+            hint="make one with trtconv calibrate, or give one that TensorRT wrote",
+        )
 
 
 def _copy(request: LowerRequest, model: Any) -> None:
@@ -150,8 +155,10 @@ def _cache(request: LowerRequest) -> tuple[Cache | None, Facts | None]:
         return None, None
     read, facts = cache.read(request.cache), cache.read_facts(request.cache)
     if facts is not None and facts.model != digests.of_file(request.model):
-        raise UsageError(f"{request.cache}: the cache was calibrated for another model than {request.model}",
-                         hint="calibrate this model: trtconv calibrate MODEL --data FILE -o CACHE")  # fmt: skip
+        raise UsageError(
+            f"{request.cache}: the cache was calibrated for another model than {request.model}",
+            hint="calibrate this model: trtconv calibrate MODEL --data FILE -o CACHE",
+        )
     return read, facts
 
 
@@ -167,10 +174,16 @@ def _usable(request: LowerRequest, model: Any, cache: Cache) -> Mapping[str, flo
     plan = placement.plan(model, request.precision, request.exclude, request.keep, cache.amax)
     found = coverage(model, plan, cache.amax)
     if found.share < request.coverage:
-        hint = (f"calibrate this model, or accept a share of {found.share:.2f} with calibrate.coverage" if found.share
-                else "the cache seems to be for another model; calibrate this one")  # fmt: skip
-        raise UsageError(f"{request.cache}: too little for {request.precision} of {request.model}: it "
-                         f"{found.describe()}; the share demanded is {request.coverage:g}", hint=hint)  # fmt: skip
+        hint = (
+            f"calibrate this model, or accept a share of {found.share:.2f} with calibrate.coverage"
+            if found.share
+            else "the cache seems to be for another model; calibrate this one"
+        )
+        raise UsageError(
+            f"{request.cache}: too little for {request.precision} of {request.model}: it "
+            f"{found.describe()}; the share demanded is {request.coverage:g}",
+            hint=hint,
+        )
     return {**cache.amax, **dict.fromkeys(found.missing, float("nan"))}
 
 
@@ -187,5 +200,7 @@ def _verified(model: Any) -> types.Scope:
 
 def _summary(result: LowerResult) -> str:
     parts = [f"{count} in {kind}" for kind, count in sorted(result.weighted.items())]
-    return (f"{result.precision}: weighted operators: {', '.join(parts) or 'none'}; {result.qdq_pairs} Q/DQ pairs, "
-            f"{result.casts} casts, {len(result.left_out)} nodes left out")  # fmt: skip
+    return (
+        f"{result.precision}: weighted operators: {', '.join(parts) or 'none'}; {result.qdq_pairs} Q/DQ pairs, "
+        f"{result.casts} casts, {len(result.left_out)} nodes left out"
+    )

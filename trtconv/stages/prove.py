@@ -31,7 +31,7 @@ def prove(request: ProveRequest, emit: Emit) -> Proof:
         SourceError: one of the files cannot be read, or belongs to another.
         EnvironmentProblem: the engine cannot be loaded here, or does not tell its types.
     """
-    from trtconv.backends import proof
+    from trtconv.engines.run import proof
     from trtconv.graph import model_io, types
 
     model = model_io.load(_model(request), weights=False)
@@ -47,16 +47,20 @@ def prove(request: ProveRequest, emit: Emit) -> Proof:
 
 def _model(request: ProveRequest) -> Path:
     """The typed ONNX; that of the engine's facts must be the one that it was built from."""
-    from trtconv.backends import sidecar
     from trtconv.core import digests
+    from trtconv.engines.plan import sidecar
 
     if request.model is not None:
         return request.model
     known = sidecar.read(request.engine)
     if known is None or known.model is None:
-        raise UsageError(f"{request.engine}: the typed ONNX that it was built from is not where its facts say",
-                         hint=f"trtconv inspect {request.engine} --prove --model TYPED.onnx")  # fmt: skip
+        raise UsageError(
+            f"{request.engine}: the typed ONNX that it was built from is not where its facts say",
+            hint=f"trtconv inspect {request.engine} --prove --model TYPED.onnx",
+        )
     if digests.of_file(known.model) != known.facts["model"]["sha256"]:
-        raise SourceError(f"{known.model} is not the model that {request.engine} was built from: it has changed since",
-                          hint="build the engine again, or name the model with --model")  # fmt: skip
+        raise SourceError(
+            f"{known.model} is not the model that {request.engine} was built from: it has changed since",
+            hint="build the engine again, or name the model with --model",
+        )
     return known.model

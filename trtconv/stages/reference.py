@@ -80,26 +80,30 @@ def _as_fed(info: TensorInfo, request: ReferenceRequest) -> TensorInfo:
 
 def _run(model: Any, feeds: Any, request: ReferenceRequest) -> dict[str, Any]:
     """Outputs in the layout of the converted model."""
-    from trtconv.data import agreement
+    from trtconv.data import conversion_check
 
-    made = model.run({n: agreement.to_last(a) if n in request.first else a for n, a in feeds.items()})
+    made = model.run({n: conversion_check.to_last(a) if n in request.first else a for n, a in feeds.items()})
     if request.source.channels_first:
-        made = {name: agreement.to_first(a) if a.ndim == 4 else a for name, a in made.items()}
+        made = {name: conversion_check.to_first(a) if a.ndim == 4 else a for name, a in made.items()}
     return dict(made)
 
 
 def _chosen(request: ReferenceRequest, available: list[str]) -> tuple[str, ...]:
     for name in request.outputs:
         if name not in available:
-            raise SourceError(f"{request.source.path}: no output {name!r}; it has {', '.join(available)}",
-                              hint=did_you_mean(name, available) or "choose one of its outputs")  # fmt: skip
+            raise SourceError(
+                f"{request.source.path}: no output {name!r}; it has {', '.join(available)}",
+                hint=did_you_mean(name, available) or "choose one of its outputs",
+            )
     return request.outputs or tuple(available)
 
 
 def _per_sample(name: str, array: Any, count: int) -> Any:
     if not array.ndim or len(array) != count:
-        raise SourceError(f"output {name!r} has shape {list(array.shape)} for {count} samples: not one row per sample",
-                          hint="choose other outputs to compare with convert.outputs")  # fmt: skip
+        raise SourceError(
+            f"output {name!r} has shape {list(array.shape)} for {count} samples: not one row per sample",
+            hint="choose other outputs to compare with convert.outputs",
+        )
     return array
 
 
@@ -108,6 +112,8 @@ def _joined(name: str, arrays: list[Any]) -> Any:
 
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
-        raise SourceError(f"output {name!r} changes its shape between batches: {sorted(shapes)}",
-                          hint="verify with one batch, or choose other outputs with convert.outputs")  # fmt: skip
+        raise SourceError(
+            f"output {name!r} changes its shape between batches: {sorted(shapes)}",
+            hint="verify with one batch, or choose other outputs with convert.outputs",
+        )
     return np.concatenate(arrays)

@@ -146,16 +146,18 @@ def _range(text: str) -> tuple[str, ShapeRange]:
 
 
 def _gate(text: str) -> Any:
-    from trtconv.job import gates_values
+    from trtconv.job import gate_bounds
     from trtconv.job.load import checked
     from trtconv.job.schema import Gate
-    from trtconv.job.tree import Tree
+    from trtconv.job.yaml_tree import Tree
     from trtconv.pipeline.gates import MEASURED
 
-    gate = checked(Gate, Tree(gates_values.written(text), values={(): f"--gate {text}"}), Path.cwd())
+    gate = checked(Gate, Tree(gate_bounds.written(text), values={(): f"--gate {text}"}), Path.cwd())
     if gate.measure not in MEASURED or gate.engine:
-        raise UsageError(f"--gate {text}: of a model, only {', '.join(MEASURED)} are measured here",
-                         hint="other gates, and those of one engine, go with a job file")  # fmt: skip
+        raise UsageError(
+            f"--gate {text}: of a model, only {', '.join(MEASURED)} are measured here",
+            hint="other gates, and those of one engine, go with a job file",
+        )
     return gate
 
 
@@ -167,8 +169,8 @@ def _judge(gates: Sequence[Any], name: str, result: Any, again: Callable[[], Any
     """
     from trtconv.cli.execute import outcome
     from trtconv.pipeline.gates import judge
-    from trtconv.pipeline.nodes import Node
     from trtconv.pipeline.run import Step
+    from trtconv.pipeline.steps import Node
 
     step = Step(Node(f"bench[{name}]", "bench", lambda _: None, (), name), "done", result=result)
     verdicts = judge(gates, [step], lambda _: again())
@@ -194,9 +196,9 @@ def _save_baseline(job: Path, path: Path, repeats: int, shown: Any, options: dic
         for step in measured:
             results.setdefault(step.node.precision, []).append(step.result)
         if any(baseline.on_cpu(step.result) for step in measured):
-            from trtconv.pipeline import control
+            from trtconv.pipeline import machine_load
 
-            controls.append(control.figures())
+            controls.append(machine_load.figures())
     baseline.write(path, results, controls)
     click.echo(f"{path}: best of {max(repeats, 1)} measurements of {', '.join(results)}", err=True)
 

@@ -52,12 +52,18 @@ def diff(first: Path, second: Path, tolerance: float, as_json: bool) -> None:
 
     found = compare.diff(caches.read(existing(first)), caches.read(existing(second)), tolerance)
     if as_json:
-        document = {"changed": found.changed, "only_first": found.only_first, "only_second": found.only_second,
-                    "same": found.same}  # fmt: skip
+        document = {
+            "changed": found.changed,
+            "only_first": found.only_first,
+            "only_second": found.only_second,
+            "same": found.same,
+        }
         click.echo(json.dumps({"schema": 1, "diff": document}, indent=2))
         return
-    click.echo(f"{found.same} ranges agree, {len(found.changed)} differ; {len(found.only_first)} only in {first}, "
-               f"{len(found.only_second)} only in {second}")  # fmt: skip
+    click.echo(
+        f"{found.same} ranges agree, {len(found.changed)} differ; {len(found.only_first)} only in {first}, "
+        f"{len(found.only_second)} only in {second}"
+    )
     rows = [[name, f"{a:.6g}", f"{b:.6g}", f"{compare.ratio(a, b):.3f}"] for name, (a, b) in found.changed.items()]
     if rows:
         click.echo(table(["tensor", first.name, second.name, "ratio"], rows, "lrrr"))
@@ -69,8 +75,13 @@ def diff(first: Path, second: Path, tolerance: float, as_json: bool) -> None:
 @cache.command()
 @click.argument("caches", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Cache to write.")
-@click.option("--rule", default="max", show_default=True, type=click.Choice(["first", "last", "max"]),
-              help="Which range a tensor gets that several caches have.")  # fmt: skip
+@click.option(
+    "--rule",
+    default="max",
+    show_default=True,
+    type=click.Choice(["first", "last", "max"]),
+    help="Which range a tensor gets that several caches have.",
+)
 def merge(caches: tuple[Path, ...], output: Path, rule: str) -> None:
     """Write one cache with the tensors of several, such as those of a network calibrated in parts.
 
@@ -100,7 +111,7 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
     """
     from trtconv.calibration import cache as files
     from trtconv.core import digests
-    from trtconv.graph import editing, model_io, placement, plain
+    from trtconv.graph import editing, fp32_only, model_io, placement
     from trtconv.graph.coverage import coverage
 
     read, facts = files.read(existing(cache)), files.read_facts(cache)
@@ -110,18 +121,24 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
             lowered = _converted(model, Path(folder))
         stale = facts is not None and facts.model not in (digests.of_file(model), digests.of_file(lowered))
         network = model_io.load(lowered)
-    plain.require(network, str(model))
+    fp32_only.require(network, str(model))
     editing.normalize(network)
     found = coverage(network, placement.plan(network, precision), read.amax)
     fits = not stale and not found.missing
     if as_json:
-        document = {"fits": fits, "stale": stale, "needed": found.needed, "missing": found.missing,
-                    "unmatched": found.unmatched}  # fmt: skip
+        document = {
+            "fits": fits,
+            "stale": stale,
+            "needed": found.needed,
+            "missing": found.missing,
+            "unmatched": found.unmatched,
+        }
         click.echo(json.dumps({"schema": 1, "check": document}, indent=2))
     if stale:
-        raise UsageError(f"{cache}: was calibrated for another model than {model}; by its names it {found.describe()}",
-                         hint="calibrate this model, or remove the facts beside the cache to use it by names"
-                         )  # fmt: skip
+        raise UsageError(
+            f"{cache}: was calibrated for another model than {model}; by its names it {found.describe()}",
+            hint="calibrate this model, or remove the facts beside the cache to use it by names",
+        )
     if not fits:
         raise UsageError(f"{cache}: {found.describe()}", hint="calibrate this model: trtconv calibrate MODEL")
     if not as_json:

@@ -85,9 +85,18 @@ def infer(
     with _samples(data) as path:
         feed = FeedSpec(path, labels, names=_named(inputs))
         request = InferRequest(
-            existing(model), feed, output, fallback, backend, batch, tuple({name: {}} for name in posts), device_api,
-            contexts, strict, options["allow_code"],
-        )  # fmt: skip
+            existing(model),
+            feed,
+            output,
+            fallback,
+            backend,
+            batch,
+            tuple({name: {}} for name in posts),
+            device_api,
+            contexts,
+            strict,
+            options["allow_code"],
+        )
         result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
     lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
     lines += (

@@ -15,8 +15,11 @@ from trtconv.core.errors import UsageError
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
-@click.option("--prove", is_flag=True, help="Load an engine on this GPU and compare the types of its layers with its "
-              "typed ONNX; wider ones are exit 6.")  # fmt: skip
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Load an engine on this GPU and compare the types of its layers with its typed ONNX; wider ones are exit 6.",
+)
 @click.option("--model", type=click.Path(path_type=Path), help="For --prove: the typed ONNX (default: by its facts).")
 def inspect(file: Path, as_json: bool, prove: bool, model: Path | None) -> None:
     """Show what FILE holds: an .onnx model, an .engine with its facts, or a calibration cache.

@@ -62,7 +62,7 @@ def run(
 
 def _write_depfile(path: Path, job: Path, nodes: list[Any]) -> None:
     from trtconv.core.files import write_text
-    from trtconv.job.tree import chain
+    from trtconv.job.yaml_tree import chain
     from trtconv.report.depfile import depfile
 
     made = [file for node in nodes if node.stage in ("build", "infer") for file in node.outputs]
@@ -129,6 +129,6 @@ def schema() -> None:
     """
     from trtconv.job.json_schema import json_schema
     from trtconv.job.schema import Job
-    from trtconv.job.tree import EXTENDS
+    from trtconv.job.yaml_tree import EXTENDS
 
     click.echo(json.dumps(json_schema(Job, {"extends": EXTENDS}), indent=2))

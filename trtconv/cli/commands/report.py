@@ -46,20 +46,24 @@ def report(
 
 
 def _page(path: Path, assignments: tuple[str, ...], allow_code: bool) -> Any:
-    from trtconv.backends import sidecar
     from trtconv.cli.execute import layout_of
+    from trtconv.engines.plan import sidecar
     from trtconv.job.emit import text
     from trtconv.job.load import load_job
+    from trtconv.pipeline.finished_job import judged, recorded
     from trtconv.pipeline.line import line
-    from trtconv.pipeline.recorded import judged, recorded
     from trtconv.report.page import page
     from trtconv.report.summary import StepView
 
     job = load_job(path, assignments)
     layout = layout_of(job)
     steps = recorded(line(job, layout, allow_code=allow_code), layout)
-    views = [StepView(s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files,
-                      s.result) for s in steps]  # fmt: skip
+    views = [
+        StepView(
+            s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files, s.result
+        )
+        for s in steps
+    ]
     facts = {v.precision: sidecar.read(v.result.engine) for v in views if v.stage == "build"}
     chains = {precision: known.facts for precision, known in facts.items() if known is not None}
     values = job.plain(given=True)

@@ -87,23 +87,53 @@ def _row(spelling: str, key: str, text: str, value: Callable[[Any], Any] = _as_g
 
 
 _FILE = click.Path(path_type=Path)
-_INPUT = _row("--input", "inputs", "Shape of an input, as in --input image:batch,28,28,1.", _shapes_of_inputs,
-              multiple=True, metavar="NAME[:SHAPE]")  # fmt: skip
-_SHAPES = _row("--shapes", "inputs", "Profile: batch sizes or full shapes; again for another one.", _profiles,
-               multiple=True, metavar="NAME=MINxOPTxMAX")  # fmt: skip
-_VALUES = _row("--values", "inputs", "Range of the values of an input that decides shapes.", _values,
-               multiple=True, metavar="NAME=MINxOPTxMAX")  # fmt: skip
-_LAYOUT = _row("--layout", "inputs", "Input that the model takes channels first.", _layouts, multiple=True,
-               metavar="NAME=nchw")  # fmt: skip
+_INPUT = _row(
+    "--input",
+    "inputs",
+    "Shape of an input, as in --input image:batch,28,28,1.",
+    _shapes_of_inputs,
+    multiple=True,
+    metavar="NAME[:SHAPE]",
+)
+_SHAPES = _row(
+    "--shapes",
+    "inputs",
+    "Profile: batch sizes or full shapes; again for another one.",
+    _profiles,
+    multiple=True,
+    metavar="NAME=MINxOPTxMAX",
+)
+_VALUES = _row(
+    "--values",
+    "inputs",
+    "Range of the values of an input that decides shapes.",
+    _values,
+    multiple=True,
+    metavar="NAME=MINxOPTxMAX",
+)
+_LAYOUT = _row(
+    "--layout", "inputs", "Input that the model takes channels first.", _layouts, multiple=True, metavar="NAME=nchw"
+)
 _NAMED = _row("--output-name", "convert.outputs", "Output to keep (default: all).", multiple=True, metavar="NAME")
 _FORMAT = _row("--format", "source.format", "Source format (default: look at the file).")
 _SIGNATURE = _row("--signature", "source.signature", "SavedModel signature.")
 _TAG = _row("--tag", "source.tags", "SavedModel tags (default: serve).", multiple=True, metavar="TAG")
-_CONSTANT = _row("--constant", "source.constants", "Placeholder with a fixed value: keep_prob=1.",
-                 lambda texts: parse_constants(texts, "--constant"), multiple=True, metavar="NAME=VALUE")  # fmt: skip
+_CONSTANT = _row(
+    "--constant",
+    "source.constants",
+    "Placeholder with a fixed value: keep_prob=1.",
+    lambda texts: parse_constants(texts, "--constant"),
+    multiple=True,
+    metavar="NAME=VALUE",
+)
 _OPSET = _row("--opset", "convert.opset", "ONNX opset (default 17).", type=int)
-_NO_CHECK = _row("--no-check", "convert.check", "Do not compare the result with its source.",
-                 lambda given: False if given else None, is_flag=True)  # fmt: skip
+_NO_CHECK = _row(
+    "--no-check",
+    "convert.check",
+    "Do not compare the result with its source.",
+    lambda given: False if given else None,
+    is_flag=True,
+)
 _DATA = _row("--data", "calibrate.data.path", "Samples: .npz, .npy, a folder or a glob.", type=_FILE)
 _METHOD = _row("--method", "calibrate.method", "minmax, entropy, percentile or mse (default minmax).")
 _SAMPLES = _row("--samples", "calibrate.data.samples", "Samples to use at most.", type=int)
@@ -136,11 +166,14 @@ def _stage(kind: str, *rows: _Option) -> Callable[[Prepare], click.Command]:
             only_model()
             prepare(model, given)
             if output is None:
-                raise UsageError(f"{prepare.__name__} of a model needs -o FILE",
-                                 hint=f"trtconv {prepare.__name__} {model} -o FILE")  # fmt: skip
+                raise UsageError(
+                    f"{prepare.__name__} of a model needs -o FILE", hint=f"trtconv {prepare.__name__} {model} -o FILE"
+                )
             if str(output) == "-":
-                raise UsageError("-o - : a model is written to a file, not to standard output",
-                                 hint=f"trtconv {prepare.__name__} {model} -o FILE")  # fmt: skip
+                raise UsageError(
+                    "-o - : a model is written to a file, not to standard output",
+                    hint=f"trtconv {prepare.__name__} {model} -o FILE",
+                )
             _on_model(prepare.__name__, kind, model, output, _keys(rows, given), options)
 
         run.__name__, run.__doc__ = prepare.__name__, prepare.__doc__

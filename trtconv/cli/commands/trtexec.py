@@ -85,14 +85,14 @@ def _facts(given: Mapping[str, tuple[str, ...]]) -> Any:
 
 def _onnx_facts(path: Path) -> Any:
     from trtconv.core.errors import ConversionError
-    from trtconv.graph import model_io, plain
+    from trtconv.graph import fp32_only, model_io
     from trtconv.job.trtexec import Model
 
     model = model_io.load(path, weights=False)
     inputs, _ = model_io.interface(model)
     quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
     try:
-        plain.require(model, str(path))
+        fp32_only.require(model, str(path))
     except ConversionError:
         return Model("quantized already" if quantized else "typed already", quantized, inputs)
     return Model(inputs=inputs)
@@ -100,7 +100,7 @@ def _onnx_facts(path: Path) -> Any:
 
 def _validated(wanted: Any, folder: Path, name: str) -> Any:
     from trtconv.job.load import validate
-    from trtconv.job.tree import Tree
+    from trtconv.job.yaml_tree import Tree
 
     data = {"version": 1, "name": name, "output": str(folder), **wanted.job}
     return validate(Tree(data, values={(): "command line"}), Path.cwd(), name)
@@ -124,8 +124,10 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         raise error
     for step in done:
         if step.node.stage == "build":
-            _line(f"Engine built in {step.seconds:.3f} sec: {step.result.size} bytes, {step.result.flavor} "
-                  f"{step.result.version}")  # fmt: skip
+            _line(
+                f"Engine built in {step.seconds:.3f} sec: {step.result.size} bytes, {step.result.flavor} "
+                f"{step.result.version}"
+            )
             _told_types(step.result.proof)
         elif step.node.stage == "bench":
             _report(step.result)
@@ -145,8 +147,9 @@ def _told_types(proof: Any) -> None:
 
 def _with_files(wanted: Any, scratch: Path) -> Any:
     """What is only printed goes through a file too."""
-    files = {what: scratch / f"{what}.json" if file == Path() else file.absolute() for what, file in
-             wanted.exports.items()}  # fmt: skip
+    files = {
+        what: scratch / f"{what}.json" if file == Path() else file.absolute() for what, file in wanted.exports.items()
+    }
     return dataclasses.replace(wanted, exports=files)
 
 
@@ -179,7 +182,7 @@ def _kept(engine: Path) -> dict[str, Path]:
 
 def _engine(given: Mapping[str, tuple[str, ...]]) -> None:
     """Measure an engine that exists, or print its version."""
-    from trtconv.backends import header
+    from trtconv.engines.plan import header
     from trtconv.job import trtexec
 
     wanted = trtexec.translate(given, trtexec.Model())
@@ -204,13 +207,30 @@ def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]])
         wanted = _with_files(_with_samples(wanted, Path(scratch) / "inputs.npz", inputs, shapes), Path(scratch))
         section = _validated_bench(wanted.job["bench"])
         data = None if section.data is None else FeedSpec(section.data.path)
-        rules = {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph,
-                 "depth": section.depth}  # fmt: skip
+        rules = {
+            "transfers": section.transfers,
+            "spin": section.spin,
+            "graph": section.cuda_graph,
+            "depth": section.depth,
+        }
         batches = tuple(section.batch) if "batch" in wanted.job["bench"] else ()
         request = BenchRequest(
-            path, None, "auto", batches, section.semantics, section.warmup, section.duration, section.iterations,
-            tuple(section.percentiles), section.streams, data, "auto", rules, layers=section.layers,
-            exports=Exports(**wanted.exports))  # fmt: skip
+            path,
+            None,
+            "auto",
+            batches,
+            section.semantics,
+            section.warmup,
+            section.duration,
+            section.iterations,
+            tuple(section.percentiles),
+            section.streams,
+            data,
+            "auto",
+            rules,
+            layers=section.layers,
+            exports=Exports(**wanted.exports),
+        )
         _report(call_stage("bench", request, log_json=False, quiet=False))
         _dumped(wanted, given)
 
@@ -218,7 +238,7 @@ def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]])
 def _validated_bench(values: Mapping[str, Any]) -> Any:
     from trtconv.job.load import checked
     from trtconv.job.schema import Bench
-    from trtconv.job.tree import Tree
+    from trtconv.job.yaml_tree import Tree
 
     return checked(Bench, Tree(dict(values), values={(): "command line"}), Path.cwd())
 
@@ -229,8 +249,8 @@ def _engine_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[A
     Raises:
         UsageError: shapes were given that differ from the profile's optimum in more than the batch.
     """
-    from trtconv.backends import sidecar
     from trtconv.core.records import TensorInfo
+    from trtconv.engines.plan import sidecar
 
     known = sidecar.read(path)
     if known is None:

@@ -11,11 +11,25 @@ import click
 
 from trtconv.cli.options import existing, output_options, parse_constants
 from trtconv.core.errors import UsageError
-from trtconv.core.places import require_result
+from trtconv.core.writable import require_result
 
-_DTYPES = {"float32": "float", "float": "float", "dt_float": "float", "float16": "float16", "half": "float16",
-           "dt_half": "float16", "int32": "int32", "dt_int32": "int32", "int64": "int64", "dt_int64": "int64",
-           "int8": "int8", "dt_int8": "int8", "uint8": "uint8", "bool": "bool", "dt_bool": "bool"}  # fmt: skip
+_DTYPES = {
+    "float32": "float",
+    "float": "float",
+    "dt_float": "float",
+    "float16": "float16",
+    "half": "float16",
+    "dt_half": "float16",
+    "int32": "int32",
+    "dt_int32": "int32",
+    "int64": "int64",
+    "dt_int64": "int64",
+    "int8": "int8",
+    "dt_int8": "int8",
+    "uint8": "uint8",
+    "bool": "bool",
+    "dt_bool": "bool",
+}
 
 
 @click.command()
@@ -96,19 +110,22 @@ def _graph(graph: Path, file: Path | None) -> Path:
 
 
 def _listing(path: Path) -> str:
-    from trtconv.adapters import graph_pb
     from trtconv.report.tables import table
+    from trtconv.sources.tensorflow import graph_reader
 
-    nodes = graph_pb.read_graph(path).nodes
+    nodes = graph_reader.read_graph(path).nodes
     return table(["", "operator", "node"], [[str(i), node.op, node.name] for i, node in enumerate(nodes)], "r")
 
 
 def _preprocessed(source: Path, script: Path, target: Path, *, quiet: bool) -> Path:
-    from trtconv.adapters.graph_surgeon import Request
     from trtconv.cli import execute
+    from trtconv.sources.tensorflow.graph_surgeon import Request
 
     execute.call_function(
-        "trtconv.adapters.graph_surgeon:preprocess", Request(source, script, target), log_json=False, quiet=quiet
+        "trtconv.sources.tensorflow.graph_surgeon:preprocess",
+        Request(source, script, target),
+        log_json=False,
+        quiet=quiet,
     )
     return target
 
@@ -131,21 +148,26 @@ def _constants(texts: tuple[str, ...]) -> dict[str, bool | float]:
     values: dict[str, bool | float] = {}
     for name, value in parse_constants(texts, "--constant").items():
         if isinstance(value, str):
-            raise UsageError(f"--constant {name}={value}: expected a number, true or false",
-                             hint="for example --constant keep_prob=1.0")  # fmt: skip
+            raise UsageError(
+                f"--constant {name}={value}: expected a number, true or false",
+                hint="for example --constant keep_prob=1.0",
+            )
         values[name] = value
     return values
 
 
 def _placeholders(source: Path, outputs: tuple[str, ...], constants: Container[str]) -> tuple[Any, ...]:
     """The inputs that the outputs need."""
-    from trtconv.adapters import graph_pb
     from trtconv.core.records import CutInput
+    from trtconv.sources.tensorflow import graph_reader
 
-    nodes = graph_pb.read_graph(source).nodes
-    ends = [graph_pb.node_of(name) for name in outputs] or [node.name for node in graph_pb.sinks(nodes)]
-    return tuple(CutInput(node.name, graph_pb.info(node).shape or None)
-                 for node in graph_pb.needed_placeholders(nodes, ends, ()) if node.name not in constants)  # fmt: skip
+    nodes = graph_reader.read_graph(source).nodes
+    ends = [graph_reader.node_of(name) for name in outputs] or [node.name for node in graph_reader.sinks(nodes)]
+    return tuple(
+        CutInput(node.name, graph_reader.info(node).shape or None)
+        for node in graph_reader.needed_placeholders(nodes, ends, ())
+        if node.name not in constants
+    )
 
 
 def _cut(text: str) -> Any:
@@ -155,8 +177,10 @@ def _cut(text: str) -> Any:
     node, new, dtype, *dims = [part.strip() for part in text.split(",")] + [""] * (3 - min(3, text.count(",") + 1))
     known = _DTYPES.get(dtype.lower().rpartition(".")[2], "") if dtype else ""
     if not node or (dtype and not known) or any(not dim.lstrip("-").isdigit() for dim in dims):
-        raise UsageError(f"-I {text}: expected NAME,NEW_NAME,DTYPE,DIM,DIM,...",
-                         hint="for example -I Placeholder,image,float32,-1,28,28,1")  # fmt: skip
+        raise UsageError(
+            f"-I {text}: expected NAME,NEW_NAME,DTYPE,DIM,DIM,...",
+            hint="for example -I Placeholder,image,float32,-1,28,28,1",
+        )
     shape = tuple(int(dim) if int(dim) > 0 else "batch" if axis == 0 else -1 for axis, dim in enumerate(dims))
     return CutInput(node.removesuffix(":0"), shape or None, new, known)
 

@@ -10,15 +10,7 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import (
-    existing,
-    existing_or_glob,
-    is_job,
-    job_options,
-    only_job,
-    only_model,
-    output_options,
-)
+from trtconv.cli.options import existing, existing_or_glob, is_job, job_options, only_job, only_model, output_options
 from trtconv.core.errors import AccuracyGateError, UsageError
 from trtconv.core.records import FeedSpec
 
@@ -114,14 +106,22 @@ def verify(
         raise error
 
 
-def _bisect_models(models: tuple[Path, ...], data: Path | None, labels: str, batch: int, precision: str | None,
-                   cache: Path | None, gates: dict[str, float | None]) -> Any:  # fmt: skip
+def _bisect_models(
+    models: tuple[Path, ...],
+    data: Path | None,
+    labels: str,
+    batch: int,
+    precision: str | None,
+    cache: Path | None,
+    gates: dict[str, float | None],
+) -> Any:
     from trtconv.stages.verify.bisect import BisectRequest
 
     if data is None or precision is None or len(models) != 1:
-        raise UsageError("bisect needs one FP32 ONNX model, --data FILE and --precision",
-                         hint="trtconv verify model.onnx --bisect --precision fp16 --data samples.npz --max-rel 0.01"
-                         )  # fmt: skip
+        raise UsageError(
+            "bisect needs one FP32 ONNX model, --data FILE and --precision",
+            hint="trtconv verify model.onnx --bisect --precision fp16 --data samples.npz --max-rel 0.01",
+        )
     feed = FeedSpec(existing_or_glob(data), labels)
     return BisectRequest(
         existing(models[0]),
@@ -159,8 +159,10 @@ def _bisect(requests: list[Any], *, as_json: bool, log_json: bool, quiet: bool) 
     from trtconv.cli import execute
     from trtconv.report.verify import bisect_text
 
-    results = [execute.call_function("trtconv.stages.verify.bisect:bisect", request, log_json=log_json, quiet=quiet)
-               for request in requests]  # fmt: skip
+    results = [
+        execute.call_function("trtconv.stages.verify.bisect:bisect", request, log_json=log_json, quiet=quiet)
+        for request in requests
+    ]
     if as_json:
         click.echo(json.dumps({"schema": 1, "bisect": [dataclasses.asdict(r) for r in results]}, indent=2))
         return

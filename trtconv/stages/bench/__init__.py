@@ -14,7 +14,7 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, ShapeRange
 
 if TYPE_CHECKING:
-    from trtconv.backends.runner import Runner
+    from trtconv.engines.run.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BenchRequest:
         streams: execution contexts, each with its own streams.
         data: real samples; None: random ones from a fixed seed.
         device_api: ``auto``, ``cuda`` or ``pycuda``.
-        rules: fields of ``backends.rules.Rules`` that differ from the semantics' own; None: they do not.
+        rules: fields of ``engines.measure.semantics.Rules`` that differ from the semantics' own; None: they do not.
         repeats: times that each batch is measured; the run with the median throughput is told, and the spread of all.
         rate: queries per second that arrive at random times (``app`` only); None: a closed loop.
         layers: measure every layer too, in a run of its own.
@@ -106,8 +106,8 @@ class Measurement:
         wall: seconds from the first counted start to the last end.
         parts_ms: the same numbers as of the latency, for each of ``h2d``, ``compute``, ``d2h`` and ``enqueue`` that
             could be told apart.
-        power: what the GPU drew (see ``backends.power.Drawn``), and ``joules_per_sample``, ``samples_per_joule`` (which
-            is samples per second per watt); empty where NVML does not tell.
+        power: what the GPU drew (see ``engines.measure.power.Drawn``), and ``joules_per_sample``, ``samples_per_joule``
+            (which is samples per second per watt); empty where NVML does not tell.
         repeats: throughput of every repetition, in samples per second.
         layers: name and least milliseconds of every layer, where they were asked for.
         streams: execution contexts.
@@ -197,14 +197,16 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
         EnvironmentProblem: the engine cannot run here, and the request allows nothing else; or only a GPU can tell
             what is to be exported.
     """
-    from trtconv.backends.rules import RULES, changed
-    from trtconv.backends.runner import open_runner
     from trtconv.core.interrupts import CtrlC
+    from trtconv.engines.measure.semantics import RULES, changed
+    from trtconv.engines.run.runner import open_runner
     from trtconv.stages.bench.work import Bench
 
     if request.semantics not in RULES:
-        raise UsageError(f"unknown semantics {request.semantics!r}; there are {', '.join(RULES)}",
-                         hint=did_you_mean(request.semantics, RULES))  # fmt: skip
+        raise UsageError(
+            f"unknown semantics {request.semantics!r}; there are {', '.join(RULES)}",
+            hint=did_you_mean(request.semantics, RULES),
+        )
     if request.rate is not None and request.semantics != "app":
         raise UsageError("a rate of arrivals belongs to the semantics app", hint="semantics: app")
     with CtrlC() as ctrl_c:
@@ -218,12 +220,14 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
 
 
 def _give_values(runner: Runner, request: BenchRequest) -> None:
-    from trtconv.backends import profiles
+    from trtconv.engines.build import profiles
 
     if not request.values:
         return
     if runner.values:
-        raise UsageError(f"{request.model}: the engine has ranges of its own for the values of "
-                         f"{', '.join(runner.values[0])}", hint="leave --values out")  # fmt: skip
+        raise UsageError(
+            f"{request.model}: the engine has ranges of its own for the values of {', '.join(runner.values[0])}",
+            hint="leave --values out",
+        )
     profiles.check_values(runner.inputs, (request.values,))
     runner.values = (request.values,)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from trtconv.backends.layers import LayerTime
-    from trtconv.backends.rules import Query
+    from trtconv.engines.measure.layers import LayerTime
+    from trtconv.engines.measure.semantics import Query
 
 
 def times(queries: Sequence[Query]) -> list[dict[str, float]]:

@@ -15,11 +15,11 @@ from trtconv.stages.bench import BenchRequest, BenchResult, Measurement, Rival
 if TYPE_CHECKING:
     import numpy as np
 
-    from trtconv.backends.power import Watch
-    from trtconv.backends.rules import Limits, Query, Rules
-    from trtconv.backends.runner import EngineRunner, Runner
-    from trtconv.backends.tune import Trial
     from trtconv.core.interrupts import CtrlC
+    from trtconv.engines.measure.power import Watch
+    from trtconv.engines.measure.semantics import Limits, Query, Rules
+    from trtconv.engines.measure.tune import Trial
+    from trtconv.engines.run.runner import EngineRunner, Runner
 
 PARTS = ("h2d", "compute", "d2h", "enqueue")
 
@@ -39,7 +39,7 @@ class Bench:
 
     def result(self, fell_back: str) -> BenchResult:
         """Everything that the request asks for; ``fell_back`` says why the engine does not run."""
-        from trtconv.backends import profiles
+        from trtconv.engines.build import profiles
 
         runner = self.runner
         batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles, runner.values) or 1,)
@@ -47,8 +47,10 @@ class Bench:
         rivals = [self.rival(name) for name in self.request.against]
         self.exportable(fell_back)
         if self.on_cpu:
-            self.notes["measured on the CPU by the host's clock, one query at a time per stream: copies, CUDA graphs, "
-                       "spinning and queries in flight do not apply"] = None  # fmt: skip
+            self.notes[
+                "measured on the CPU by the host's clock, one query at a time per stream: copies, CUDA graphs, "
+                "spinning and queries in flight do not apply"
+            ] = None
         elif isinstance(runner, _engine_runner()):
             runner.rest()  # measurements make contexts of their own
         plan, tuned = self.tuned(feeds) if self.request.tune else (dict.fromkeys(feeds, (self.rules, self.streams)), "")
@@ -65,9 +67,20 @@ class Bench:
         else:
             self.export(next(iter(feeds.values())))
         name = next(iter(plan.values()))[0].name if self.request.tune else self.rules.name
-        return BenchResult(runner.describe(), fell_back, name, measured, self.memory, self.conditions(plan),
-                           tuple(self.notes), self.parts, compared, tuned,
-                           tuple(dataclasses.asdict(trial) for trial in self.trials), partial)  # fmt: skip
+        return BenchResult(
+            runner.describe(),
+            fell_back,
+            name,
+            measured,
+            self.memory,
+            self.conditions(plan),
+            tuple(self.notes),
+            self.parts,
+            compared,
+            tuned,
+            tuple(dataclasses.asdict(trial) for trial in self.trials),
+            partial,
+        )
 
     def exportable(self, fell_back: str) -> None:
         """Refuse files that only an engine on a GPU can fill, before anything is measured."""
@@ -75,13 +88,15 @@ class Bench:
         wanted = [file for file in (exports.profile, exports.layers) if file is not None]
         if wanted and not isinstance(self.runner, _engine_runner()):
             reason = f": {fell_back}" if fell_back else ""
-            raise EnvironmentProblem(f"{wanted[0]}: only an engine on a GPU tells of its layers{reason}",
-                                     hint="run it on the machine with the GPU, or leave the file out")  # fmt: skip
+            raise EnvironmentProblem(
+                f"{wanted[0]}: only an engine on a GPU tells of its layers{reason}",
+                hint="run it on the machine with the GPU, or leave the file out",
+            )
 
     def export(self, feeds: dict[str, np.ndarray]) -> None:
         """Write the files that the request names."""
-        from trtconv.backends import layers
         from trtconv.core import files
+        from trtconv.engines.measure import layers
         from trtconv.stages.bench import exports as forms
 
         exports = self.request.exports
@@ -102,22 +117,27 @@ class Bench:
         if self.on_cpu:
             found = {"clock": "host", "transfers": False, "wait": "call", "depth": 1}
         else:
-            found = {"clock": "host" if rules.wall_clock else "GPU events", "transfers": rules.transfers,
-                     "wait": "spin" if rules.spin else "sleep", "depth": rules.depth}  # fmt: skip
+            found = {
+                "clock": "host" if rules.wall_clock else "GPU events",
+                "transfers": rules.transfers,
+                "wait": "spin" if rules.spin else "sleep",
+                "depth": rules.depth,
+            }
         found |= {"streams": streams}
         return found | ({} if self.request.rate is None else {"rate": self.request.rate})
 
     @property
     def on_cpu(self) -> bool:
         """Whether ONNX Runtime runs."""
-        from trtconv.backends.runner import OnnxRunner
+        from trtconv.engines.run.runner import OnnxRunner
 
         return isinstance(self.runner, OnnxRunner)
 
     def feeds(self, batch: int) -> dict[str, np.ndarray]:
         """Inputs of one batch: the request's samples, or random ones; the profile's values of what decides shapes."""
-        from trtconv.backends import profiles, synthetic
         from trtconv.data.feeds import open_feed
+        from trtconv.engines.build import profiles
+        from trtconv.engines.measure import synthetic
 
         runner, data = self.runner, self.request.data
         shapes = profiles.shapes_at(runner.inputs, runner.profiles, batch, runner.values)
@@ -129,19 +149,23 @@ class Bench:
         feed = open_feed(dataclasses.replace(data, values={**known, **data.values}), runner.inputs)
         self.tell_assumed(known, feed.assumed)
         if len(feed) < batch:
-            raise UsageError(f"a batch of {batch} was asked for, and there are {len(feed)} samples",
-                             hint="measure smaller batches, or leave the data out for random inputs")  # fmt: skip
+            raise UsageError(
+                f"a batch of {batch} was asked for, and there are {len(feed)} samples",
+                hint="measure smaller batches, or leave the data out for random inputs",
+            )
         return next(feed.batches(batch))
 
     def require_values(self, known: Mapping[str, Sequence[int]]) -> None:
         """An ONNX model does not say which inputs decide shapes; random numbers would give it any shapes."""
-        from trtconv.core import whole
+        from trtconv.core import shape_inputs
 
-        unknown = sorted(whole.names(self.runner.inputs, known) - set(known)) if self.on_cpu else []
+        unknown = sorted(shape_inputs.names(self.runner.inputs, known) - set(known)) if self.on_cpu else []
         if unknown:
-            raise UsageError(f"the values of input {unknown[0]!r} may decide shapes, and nothing says them",
-                             hint=f"--values {unknown[0]}=MINxOPTxMAX says them, with a number for every element; so "
-                                  "does an engine, with its .json beside it")  # fmt: skip
+            raise UsageError(
+                f"the values of input {unknown[0]!r} may decide shapes, and nothing says them",
+                hint=f"--values {unknown[0]}=MINxOPTxMAX says them, with a number for every element; so "
+                "does an engine, with its .json beside it",
+            )
 
     def tell_assumed(self, known: Mapping[str, Sequence[int]], names: Iterable[str]) -> None:
         """Values that nobody gave for this measurement."""
@@ -151,17 +175,23 @@ class Bench:
 
     def tuned(self, feeds: Mapping[int, dict[str, np.ndarray]]) -> tuple[dict[int, tuple[Rules, int]], str]:
         """The best rules and contexts for each batch, and the best of all as YAML."""
-        from trtconv.backends import tune
+        from trtconv.engines.measure import tune
 
         if not isinstance(self.runner, _engine_runner()):
-            raise EnvironmentProblem("--tune needs a GPU: there is nothing to tune on ONNX Runtime",
-                                     hint="run it on the machine with the GPU")  # fmt: skip
+            raise EnvironmentProblem(
+                "--tune needs a GPU: there is nothing to tune on ONNX Runtime",
+                hint="run it on the machine with the GPU",
+            )
         limit = None if self.request.max_latency is None else self.request.max_latency * 1e3
 
         def tell(trial: Trial) -> None:
             self.trials.append(trial)
-            self.emit(Message(f"batch {trial.batch}, {trial.streams} contexts x {trial.depth} in flight, graph "
-                              f"{trial.graph}: {trial.throughput:.1f}/s, p99 {trial.p99_ms:.3f} ms"))  # fmt: skip
+            self.emit(
+                Message(
+                    f"batch {trial.batch}, {trial.streams} contexts x {trial.depth} in flight, graph "
+                    f"{trial.graph}: {trial.throughput:.1f}/s, p99 {trial.p99_ms:.3f} ms"
+                )
+            )
 
         winners = tune.search(self.runner.engine, feeds, limit, tell)
         best, plan = winners[0], {trial.batch: (trial.rules, trial.streams) for trial in winners}
@@ -170,9 +200,11 @@ class Bench:
                 f"batch {batch}: no setting keeps the latency limit; measured with the best of another batch"
             ] = None
             plan[batch] = (best.rules, best.streams)
-        return plan, (f"infer: {{batch: {best.batch}, contexts: {best.streams * best.depth}}}\n"
-                      f"bench: {{semantics: pipelined, batch: {best.batch}, streams: {best.streams}, "
-                      f"depth: {best.depth}, cuda_graph: {str(best.graph).lower()}}}\n")  # fmt: skip
+        return plan, (
+            f"infer: {{batch: {best.batch}, contexts: {best.streams * best.depth}}}\n"
+            f"bench: {{semantics: pipelined, batch: {best.batch}, streams: {best.streams}, "
+            f"depth: {best.depth}, cuda_graph: {str(best.graph).lower()}}}\n"
+        )
 
     def repeated(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
         """The median of the repetitions; None when Ctrl-C came before any."""
@@ -192,7 +224,7 @@ class Bench:
 
     def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
         """Least milliseconds of every layer."""
-        from trtconv.backends import layers
+        from trtconv.engines.measure import layers
 
         if not isinstance(self.runner, _engine_runner()):
             self.notes["times of layers need a GPU"] = None
@@ -201,8 +233,8 @@ class Bench:
 
     def measurement(self, batch: int, feeds: dict[str, np.ndarray], rules: Rules, streams: int) -> Measurement | None:
         """One measurement, with the GPU's power and clocks; None when Ctrl-C came before the warm-up was over."""
-        from trtconv.backends.power import Watch
-        from trtconv.backends.rules import Limits
+        from trtconv.engines.measure.power import Watch
+        from trtconv.engines.measure.semantics import Limits
 
         request = self.request
         limits = Limits(request.warmup, request.duration, request.iterations)
@@ -222,8 +254,9 @@ class Bench:
         self.doubt(batch, queries, streams)
         measured = _measurement(batch, queries, request.percentiles, graph)
         depth = 1 if rules.wall_clock or self.on_cpu else rules.depth
-        return dataclasses.replace(measured, power=self.power(watch, measured), streams=streams, depth=depth,
-                                   partial=partial)  # fmt: skip
+        return dataclasses.replace(
+            measured, power=self.power(watch, measured), streams=streams, depth=depth, partial=partial
+        )
 
     @contextlib.contextmanager
     def random_inputs_told(self) -> Iterator[None]:
@@ -233,13 +266,17 @@ class Bench:
         except UsageError as error:
             if self.request.data is not None:
                 raise
-            raise UsageError(error.message, hint=f"{error.hint}; values that nobody gave are random: give samples with "
-                                                 "--data FILE (bench.data in a job)") from error  # fmt: skip
+            raise UsageError(
+                error.message,
+                hint=f"{error.hint}; values that nobody gave are random: give samples with "
+                "--data FILE (bench.data in a job)",
+            ) from error
 
-    def queries(self, feeds: dict[str, np.ndarray], rules: Rules, limits: Limits, streams: int,
-                tell: Callable[[float], None]) -> tuple[Sequence[Query], bool, bool]:  # fmt: skip
+    def queries(
+        self, feeds: dict[str, np.ndarray], rules: Rules, limits: Limits, streams: int, tell: Callable[[float], None]
+    ) -> tuple[Sequence[Query], bool, bool]:
         """What was measured, whether by CUDA graphs, and whether Ctrl-C cut it short."""
-        from trtconv.backends import closed_loop, gpu_loop
+        from trtconv.engines.measure import closed_loop, gpu_loop
 
         rate = self.request.rate
         if isinstance(self.runner, _engine_runner()):
@@ -278,25 +315,29 @@ class Bench:
         self.notes |= dict.fromkeys(drawn.notes())
         samples = measured.throughput * drawn.seconds
         joules = drawn.joules if drawn.joules is not None else drawn.joules_integrated
-        return {**dataclasses.asdict(drawn), "joules_per_sample": joules / samples,
-                "samples_per_joule": samples / joules if joules else None}  # fmt: skip
+        return {
+            **dataclasses.asdict(drawn),
+            "joules_per_sample": joules / samples,
+            "samples_per_joule": samples / joules if joules else None,
+        }
 
     def rival(self, name: str) -> tuple[str, Runner]:
         """One of ``against``, ready to run."""
-        from trtconv.backends import rivals, sidecar
+        from trtconv.engines.measure import comparisons
+        from trtconv.engines.plan import sidecar
 
         request = self.request
         onnx = request.fallback or (request.model if request.model.suffix.lower() == ".onnx" else None)
         if onnx is None and (facts := sidecar.read(request.model)) is not None:
             onnx = facts.model
-        return name, rivals.open_rival(name, self.runner, onnx, allow_code=request.allow_code)
+        return name, comparisons.open_rival(name, self.runner, onnx, allow_code=request.allow_code)
 
     def compared(
         self, rivals: Sequence[tuple[str, Runner]], feeds: Mapping[int, dict[str, np.ndarray]]
     ) -> tuple[Rival, ...]:
         """Everybody on the same inputs, one query at a time, host to host."""
-        from trtconv.backends import closed_loop
-        from trtconv.backends.rules import Limits
+        from trtconv.engines.measure import closed_loop
+        from trtconv.engines.measure.semantics import Limits
 
         limits = Limits(self.request.warmup, self.request.duration, self.request.iterations)
         found = []
@@ -309,7 +350,7 @@ class Bench:
 
     def doubt(self, batch: int, queries: Sequence[Query], streams: int) -> None:
         """The warnings that trtexec gives, by its own thresholds."""
-        from trtconv.backends.statistics import variation
+        from trtconv.engines.measure.statistics import variation
 
         compute = _median(queries, "compute")
         if compute is None:
@@ -325,32 +366,42 @@ class Bench:
 
 
 def _engine_runner() -> type[EngineRunner]:
-    from trtconv.backends.runner import EngineRunner
+    from trtconv.engines.run.runner import EngineRunner
 
     return EngineRunner
 
 
 def _measurement(batch: int, queries: Sequence[Query], percentiles: Sequence[float], graph: bool) -> Measurement:
-    from trtconv.backends import statistics
+    from trtconv.engines.measure import statistics
 
     wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
     latency = [query.latency for query in queries]
     compute = [query.compute for query in queries if query.compute is not None]
     return Measurement(
-        batch, len(queries), batch * len(queries) / wall, statistics.summary(latency, percentiles),
-        _median(queries, "h2d"), _median(queries, "compute"), _median(queries, "d2h"), _median(queries, "enqueue"),
-        graph, statistics.variation(compute or latency), wall, _parts(queries, percentiles))  # fmt: skip
+        batch,
+        len(queries),
+        batch * len(queries) / wall,
+        statistics.summary(latency, percentiles),
+        _median(queries, "h2d"),
+        _median(queries, "compute"),
+        _median(queries, "d2h"),
+        _median(queries, "enqueue"),
+        graph,
+        statistics.variation(compute or latency),
+        wall,
+        _parts(queries, percentiles),
+    )
 
 
 def _parts(queries: Sequence[Query], percentiles: Sequence[float]) -> dict[str, dict[str, float]]:
-    from trtconv.backends import statistics
+    from trtconv.engines.measure import statistics
 
     values = {part: [v for query in queries if (v := getattr(query, part)) is not None] for part in PARTS}
     return {part: statistics.summary(times, percentiles) for part, times in values.items() if times}
 
 
 def _median(queries: Sequence[Query], part: str) -> float | None:
-    from trtconv.backends import statistics
+    from trtconv.engines.measure import statistics
 
     values = sorted(value for query in queries if (value := getattr(query, part)) is not None)
     return statistics.median(values) if values else None

@@ -151,7 +151,8 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
 
 def _with_values(request: VerifyRequest) -> FeedSpec:
     """The data, with the optimum of values that decide shapes: only engines say it, and every candidate needs it."""
-    from trtconv.backends import profiles, sidecar
+    from trtconv.engines.build import profiles
+    from trtconv.engines.plan import sidecar
 
     values: dict[str, tuple[int, ...]] = {}
     for path in request.candidates.values():
@@ -170,14 +171,16 @@ def _inside(request: VerifyRequest, path: Path, verdict: Verdict, emit: Emit) ->
     if not request.per_layer:
         return replace(verdict, overflows=overflows)
     if request.reference.suffix.lower() != ".onnx":
-        raise UsageError(f"comparing every tensor needs an FP32 ONNX model as reference, not {request.reference}",
-                         hint="trtconv verify model.onnx model.fp16.onnx --per-layer --data FILE")  # fmt: skip
+        raise UsageError(
+            f"comparing every tensor needs an FP32 ONNX model as reference, not {request.reference}",
+            hint="trtconv verify model.onnx model.fp16.onnx --per-layer --data FILE",
+        )
     layers = tensors.layers(request.reference, path, request.data, request.batch, emit)
     return replace(verdict, overflows=overflows, layers=layers)
 
 
 def _open(path: Path) -> Any:
-    from trtconv.backends import open_engine, open_onnx
+    from trtconv.engines import open_engine, open_onnx
 
     return open_onnx(path) if path.suffix.lower() == ".onnx" else open_engine(path)
 
@@ -186,8 +189,8 @@ class _Race:
     """One candidate against the reference over all samples."""
 
     def __init__(self, request: VerifyRequest, label: str, runner: Any, emit: Emit) -> None:
-        from trtconv.backends import profiles
         from trtconv.data.feeds import open_feed
+        from trtconv.engines.build import profiles
 
         self.request, self.label, self.runner, self.emit = request, label, runner, emit
         data = replace(request.data, values={**profiles.optimum(runner.values), **request.data.values})

@@ -98,8 +98,10 @@ def _search(trial: _Trial, emit: Emit) -> tuple[str, list[str]]:
         if nodes and not trial.why_not(section, nodes):
             emit(Message(f"bisecting {len(nodes)} nodes (lower.{section})"))
             return section, minimal(nodes, functools.partial(trial.cures, section))
-    raise UsageError(f"{trial.why_not('keep', trial.everything)}, even with every node in FP32",
-                     hint="loosen the gate, or check the data")  # fmt: skip
+    raise UsageError(
+        f"{trial.why_not('keep', trial.everything)}, even with every node in FP32",
+        hint="loosen the gate, or check the data",
+    )
 
 
 def minimal(items: Sequence[str], cures: Callable[[Sequence[str]], bool]) -> list[str]:
@@ -138,11 +140,14 @@ class _Trial:
 
     def __init__(self, request: BisectRequest, emit: Emit) -> None:
         if request.precision in lowering.PLAIN:
-            raise UsageError(f"{request.precision} keeps every node in FP32: there is nothing to bisect",
-                             hint="bisect fp16, int8 or fp8")  # fmt: skip
+            raise UsageError(
+                f"{request.precision} keeps every node in FP32: there is nothing to bisect",
+                hint="bisect fp16, int8 or fp8",
+            )
         if request.max_rel is None and request.max_accuracy_drop is None and request.min_snr_db is None:
-            raise UsageError("bisect needs a gate to bring the model over",
-                             hint="give --max-rel, --max-accuracy-drop or --min-snr")  # fmt: skip
+            raise UsageError(
+                "bisect needs a gate to bring the model over", hint="give --max-rel, --max-accuracy-drop or --min-snr"
+            )
         self.request = request
         self.emit = emit
         self.count = 0

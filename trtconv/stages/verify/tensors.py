@@ -37,8 +37,9 @@ class Inside:
         only: names to choose among; None: all.
     """
 
-    def __init__(self, model: Any, kinds: frozenset[int], only: frozenset[str] | None = None,
-                 optimize: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self, model: Any, kinds: frozenset[int], only: frozenset[str] | None = None, optimize: bool = False
+    ) -> None:
         editing.hoist_constants(model)
         self.model = model
         self.makers = editing.producers(model.graph)
@@ -94,8 +95,11 @@ def overflows_of(model: Any, data: FeedSpec, batch: int, emit: Emit = ignore) ->
     for arrays in inside.runs(data, min(batch, inside.room(data)), emit, "looking for overflow"):
         broken |= {name for name, array in arrays.items() if array.dtype.kind in "fV" and not np.isfinite(array).all()}
     origins = [name for name in inside.names if name in broken and not _reads(inside.makers[name], broken)]
-    return tuple(Overflow(name, editing.label(inside.makers[name]), inside.makers[name].op_type)
-                 for name in origins if inside.scope[name] in _HALF)  # fmt: skip
+    return tuple(
+        Overflow(name, editing.label(inside.makers[name]), inside.makers[name].op_type)
+        for name in origins
+        if inside.scope[name] in _HALF
+    )
 
 
 def _reads(node: Any, names: set[str]) -> bool:

@@ -1,0 +1,415 @@
+"""All samples of one input, spread over files, and the files that can hold samples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_dtypes
+import numpy as np
+
+from trtconv.core import digests
+from trtconv.core.errors import UsageError
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import FeedSpec, TensorInfo
+from trtconv.data import images
+from trtconv.data.arrays import Array, open_npy, open_npz_member
+from trtconv.data.decoding import BadImage, Decoders
+from trtconv.data.preprocess import Chain
+
+_DTYPES = {
+    "float": np.float32,
+    "double": np.float64,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8e4m3fn": ml_dtypes.float8_e4m3fn,
+}
+
+
+class BadSample(UsageError):
+    """One sample cannot be used.
+
+    Attributes:
+        row: its number among all samples.
+    """
+
+    row = -1
+
+    def at(self, row: int) -> BadSample:
+        """The same, with its number."""
+        self.row = row
+        return self
+
+
+class Part(Protocol):
+    """Some samples of one input in one file.
+
+    Attributes:
+        path: of the file.
+        shape: number of samples, then the shape of each; None where only the file's contents tell.
+        dtype: of the values.
+    """
+
+    path: Path
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """See above."""
+
+    @property
+    def label(self) -> str:
+        """File and key for messages."""
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Samples by number within the part, ascending."""
+
+    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        """The same into an array of the same type."""
+
+
+class Column:
+    """All samples of one input."""
+
+    def __init__(self, info: TensorInfo, parts: Sequence[Part]) -> None:
+        self.info = info
+        self.dtype = dtype_of(info)
+        self.parts = parts
+        for part in parts:
+            self._check(part)
+        self.ends = np.cumsum([part.shape[0] for part in parts])
+        self._kinds = list(dict.fromkeys(self._sample_shape(part) for part in parts))
+        self._kind_of_part = np.array([self._kinds.index(self._sample_shape(part)) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    @property
+    def pictures(self) -> bool:
+        """Whether every part is an image, in the input's type once it is prepared."""
+        return all(_is_picture(part) and part.dtype == self.dtype for part in self.parts)
+
+    def decode(self, rows: np.ndarray, out: np.ndarray, decoders: Decoders) -> None:
+        """``read``, by other processes; only for pictures."""
+        with _numbered(rows):
+            decoders.read([self.parts[row].path for row in rows], out)
+
+    def send(self, rows: np.ndarray, target: Any, decoders: Decoders) -> None:
+        """Samples by number, made on a GPU of what other processes decode; only for pictures."""
+        with _numbered(rows):
+            decoders.send([self.parts[row].path for row in rows], target)
+
+    def kinds(self, rows: np.ndarray) -> np.ndarray:
+        """A number per sample; samples with the same one have the same shape."""
+        return self._kind_of_part[np.searchsorted(self.ends, rows, side="right")]
+
+    def shape(self, rows: np.ndarray) -> tuple[int, ...]:
+        """Of an array that holds these samples, which all have the same shape."""
+        return (len(rows), *self._kinds[int(self.kinds(rows[:1])[0])])
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy samples by number (ascending) to ``out``, checked and in its type.
+
+        Raises:
+            BadSample: one that is damaged, not finite, or that the type cannot hold.
+        """
+        places = np.searchsorted(self.ends, rows, side="right")
+        done = 0
+        for place in np.unique(places):
+            part = self.parts[place]
+            begin = int(self.ends[place]) - int(part.shape[0] or 0)
+            inside = rows[places == place] - begin
+            self._read(part, inside, begin, out[done : done + len(inside)])
+            done += len(inside)
+
+    def _read(self, part: Part, rows: np.ndarray, begin: int, out: np.ndarray) -> None:
+        lossless = True
+        try:
+            if part.dtype == self.dtype:
+                part.read_into(rows, out)
+            else:
+                values = part.rows(rows)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    out[...] = values.astype(self.dtype)
+                    lossless = is_float(part.dtype) or bool((out.astype(part.dtype) == values).all())
+        except BadSample as error:
+            raise error.at(begin + int(rows[0]) if error.row < 0 else begin + error.row) from None
+        if is_float(self.dtype) and not _finite(out):
+            bad = int(rows[np.nonzero(~np.isfinite(out).reshape(len(rows), -1).all(axis=1))[0][0]])
+            what = (
+                f"sample {bad} of input {self.info.name!r} holds NaN, infinity or a value that {self.dtype} cannot hold"
+            )
+            problem = BadSample(f"{part.label}: {what}", hint="remove or repair that sample")
+            raise problem.at(begin + bad)
+        if not lossless:
+            raise UsageError(
+                f"{part.label}: input {self.info.name!r} takes {self.dtype}, which cannot hold all of "
+                f"these {part.dtype} values",
+                hint=f"store the samples as {self.dtype}",
+            )
+
+    def _sample_shape(self, part: Part) -> tuple[int, ...]:
+        """Of one sample; the input's own sizes stand in for what only a file's contents tell."""
+        return tuple(
+            int(have if have is not None else want)
+            for have, want in zip(part.shape[1:], self.info.shape[1:], strict=True)
+        )
+
+    def _check(self, part: Part) -> None:
+        wanted, have = self.info.shape, part.shape
+        fits = 0 < len(have) == len(wanted) and all(
+            not isinstance(w, int) or w < 0 or h is None or w == h for w, h in zip(wanted[1:], have[1:], strict=True)
+        )
+        if not fits:
+            shape = f"[{', '.join('?' if d is None else str(d) for d in have)}]"
+            raise UsageError(
+                f"{part.label}: shape {shape} does not fit input {self.info.name!r} of shape "
+                f"[{', '.join(str(d) for d in wanted)}]",
+                hint="the first dimension counts samples; the others must be the input's",
+            )
+        if not _convertible(part.dtype, self.dtype):
+            raise UsageError(
+                f"{part.label}: {part.dtype} values for input {self.info.name!r}, which takes {self.dtype}",
+                hint=f"store the samples as {self.dtype}",
+            )
+
+
+def open_column(
+    spec: FeedSpec,
+    info: TensorInfo,
+    inputs: Sequence[TensorInfo],
+    chain: Chain | None,
+    bad_file: Callable[[UsageError], None] | None,
+) -> Column:
+    """The samples of one input.
+
+    Args:
+        spec: where they are.
+        info: the input.
+        inputs: all inputs of the model.
+        chain: preprocessing; None for none.
+        bad_file: gets what is wrong with a file that is one of many, which is then left out; None: it is raised.
+
+    Raises:
+        UsageError: missing file or key, wrong shape or type.
+    """
+    path = spec.names.get(info.name, spec.path)
+    if path is None:
+        raise UsageError(
+            f"no samples for input {info.name!r}; there are some for {', '.join(spec.names) or 'none'}",
+            hint=did_you_mean(info.name, spec.names) or "name a file for every input",
+        )
+    alone = len(inputs) == 1 or info.name in spec.names
+    found = files(path)
+    parts: list[Part] = []
+    for file in found:
+        try:
+            part = _part(file, info, alone, chain)
+            Column(info, [part])
+            parts.append(part)
+        except UsageError as error:
+            if bad_file is None or len(found) == 1:
+                raise
+            bad_file(error)
+    if not parts:
+        raise UsageError(f"{path}: none of its {len(found)} files can be used", hint="see the warnings above")
+    return Column(info, parts)
+
+
+def dtype_of(info: TensorInfo) -> np.dtype:
+    """NumPy's type for an input.
+
+    Raises:
+        UsageError: it takes texts, or another type that NumPy lacks.
+    """
+    try:
+        found: np.dtype = np.dtype(_DTYPES.get(info.dtype, info.dtype))
+    except TypeError:
+        raise UsageError(
+            f"input {info.name!r} is of type {info.dtype}, which samples cannot have",
+            hint="TensorRT has no such type either: let the model begin behind it",
+        ) from None
+    return found
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Whether a type holds fractions."""
+    return dtype.kind == "f" or dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)
+
+
+def files(path: Path) -> list[Path]:
+    """The files that a path, a folder or a glob names; hidden ones, as systems leave them beside others, are not meant.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if path.is_dir():
+        found = [
+            file
+            for file in digests.files_under(path)
+            if file.suffix.lower() in OPENINGS and not file.name.startswith(".")
+        ]
+        if not found:
+            raise UsageError(f"{path}: no .npy or .npz file in this folder, and no image", hint="check data.path")
+        return found
+    if digests.is_glob(path):
+        found = sorted(file for file in path.parent.glob(path.name) if file.name[0] != "." or path.name[0] == ".")
+        if not found:
+            raise UsageError(f"{path}: no file matches", hint=f"look into {path.parent}")
+        return found
+    if not path.exists():
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"{path}: no such file", hint=did_you_mean(path.name, there) or "check data.path")
+    return [path]
+
+
+def _part(path: Path, info: TensorInfo, alone: bool, chain: Chain | None) -> Part:
+    opening = OPENINGS.get(path.suffix.lower())
+    if opening is None:
+        raise UsageError(
+            f"{path}: cannot read samples from this kind of file", hint=f"use one of {', '.join(OPENINGS)}"
+        )
+    part = opening(path, info, alone)
+    if chain is not None:
+        return _Prepared(part, chain)
+    return part.as_samples(len(info.shape)) if isinstance(part, Array) else part
+
+
+def _npy(path: Path, info: TensorInfo, alone: bool) -> Array:
+    if not alone:
+        raise UsageError(
+            f"{path}: one array, but the model has several inputs", hint="use an .npz with one array per input"
+        )
+    return open_npy(path)
+
+
+def _npz(path: Path, info: TensorInfo, alone: bool) -> Array:
+    return open_npz_member(path, info.name)
+
+
+def _raw(path: Path, info: TensorInfo, alone: bool) -> Array:
+    """Bytes as the input has them in memory, any number of samples one after the other."""
+    sample = info.shape[1:]
+    if not alone or any(not isinstance(dim, int) or dim < 1 for dim in sample):
+        raise UsageError(
+            f"{path}: raw bytes do not tell the shape of input {info.name!r} [{', '.join(map(str, info.shape))}]",
+            hint="use .npy files",
+        )
+    dtype = dtype_of(info)
+    size, wanted = path.stat().st_size, int(np.prod([int(d) for d in sample], dtype=np.int64)) * dtype.itemsize
+    if not size or size % wanted:
+        raise UsageError(
+            f"{path}: {size} bytes, and one sample of input {info.name!r} has {wanted}",
+            hint="raw files hold whole samples, in the input's type",
+        )
+    return Array(path, "", (size // wanted, *(int(d) for d in sample)), dtype, 0)
+
+
+def _image(path: Path, info: TensorInfo, alone: bool) -> Part:
+    if not alone:
+        raise UsageError(f"{path}: an image, but the model has several inputs", hint="give a file or folder per input")
+    return _Image(path)
+
+
+OPENINGS: Mapping[str, Callable[[Path, TensorInfo, bool], Part]] = {
+    ".npz": _npz,
+    ".npy": _npy,
+    ".raw": _raw,
+    ".bin": _raw,
+    **dict.fromkeys(images.SUFFIXES, _image),
+}
+"""How each kind of file is opened."""
+
+
+@contextlib.contextmanager
+def _numbered(rows: np.ndarray) -> Iterator[None]:
+    """What is wrong with an image gets the number of its sample."""
+    try:
+        yield
+    except BadImage as error:
+        raise BadSample(error.problem.message, hint=error.problem.hint).at(int(rows[error.place])) from None
+
+
+class _Image:
+    """One image: uint8, [1, height, width, 3], red first."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.label = str(path)
+        self._shape: tuple[int | None, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        if self._shape is None:
+            self._shape = (1, *images.size(self.path), 3)
+        return self._shape
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        try:
+            return images.decode(self.path)[None]
+        except UsageError as error:
+            raise BadSample(error.message, hint=error.hint).at(0) from None
+
+    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        out[...] = self.rows(numbers)
+
+    def picture(self) -> Any:
+        """As the decoder holds it."""
+        try:
+            return images.picture(self.path)
+        except UsageError as error:
+            raise BadSample(error.message, hint=error.hint).at(0) from None
+
+
+class _Prepared:
+    """A part whose samples go through a chain of preprocessing, one by one."""
+
+    def __init__(self, part: Part, chain: Chain) -> None:
+        self._part, self._chain = part, chain
+        self.path, self.label = part.path, part.label
+        self.of_picture = isinstance(part, _Image)
+        if isinstance(part, _Image) and chain.fixes_size:
+            self.shape: tuple[int | None, ...] = (1, *chain.shape((None, None, 3)))  # no need to look into the file
+        else:
+            self.shape = (part.shape[0], *chain.shape(part.shape[1:]))
+        self.dtype = chain.dtype(part.dtype)
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        return np.stack([self._made(*each, self._chain) for each in zip(numbers, self._samples(numbers), strict=True)])
+
+    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        for target, number, sample in zip(out, numbers, self._samples(numbers), strict=True):
+            self._made(number, sample, partial(self._chain.into, out=target))
+
+    def _samples(self, numbers: np.ndarray) -> Iterable[Any]:
+        return [self._part.picture()] if isinstance(self._part, _Image) else self._part.rows(numbers)
+
+    def _made(self, number: int, sample: Any, work: Callable[[Any], Any]) -> Any:
+        try:
+            return work(sample)
+        except UsageError as error:
+            raise BadSample(f"{self.label}: {error.message}", hint=error.hint).at(int(number)) from None
+
+
+def _is_picture(part: Part) -> bool:
+    return isinstance(part, _Image) or (isinstance(part, _Prepared) and part.of_picture)
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether all are; a finite sum says so in one pass, any other needs a closer look."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype in (np.float32, np.float64) and np.isfinite(values.sum()):
+            return True
+    return bool(np.isfinite(values).all())
+
+
+def _convertible(have: np.dtype, want: np.dtype) -> bool:
+    """Whether a conversion is meant or can be lossless (values decide later); never from fractions to whole numbers."""
+    if have == want:
+        return True
+    numeric = have.kind in "iufb" or is_float(have)
+    return numeric and (is_float(want) or (not is_float(have) and want.kind != "b"))

@@ -1,0 +1,278 @@
+"""From a typed ONNX file to a plan: one code path for TensorRT and TensorRT-RTX, differences by capability."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtconv.adapters import cuda_driver, tensorrt
+from trtconv.adapters.tensorrt import Loaded
+from trtconv.adapters.tensorrt_api import TrtBuilder, TrtIBuilderConfig, TrtILogger, TrtINetworkDefinition, TrtITensor
+from trtconv.adapters.tensorrt_rtx_api import rtx_module, with_targets
+from trtconv.core import files
+from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
+from trtconv.core.events import Emit, Message, Progress
+from trtconv.core.names import did_you_mean
+from trtconv.core.records import ShapeRange
+from trtconv.engines.build import messages, profiles
+from trtconv.engines.build.messages import Log
+from trtconv.engines.plan import dtypes
+
+_EVERY = 0.1  # seconds between two progress events
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build.
+
+    Attributes:
+        profiles: complete optimization profiles, by input.
+        workspace: limit in bytes; None: TensorRT's default.
+        targets: compute capabilities such as ``sm86``; empty: the default set.
+        tf32: whether FP32 arithmetic may use TF32 (TensorRT's own default is that it may).
+        timing_cache: file that keeps measured kernel times from build to build, so that a second one makes the same
+            choices; for flavours that measure (see ``Capabilities.timing_cache``).
+        level: of optimization, 0 to 5; None: TensorRT's default. For flavours that choose kernels.
+        hardware: ``none``, ``ampere+`` or ``same_capability``: other GPUs that the engine must fit. Likewise.
+        verbosity: what the engine keeps of its layers: ``names``, ``detailed`` or ``none``.
+        values: ranges of the values of inputs that decide shapes, per profile and input.
+    """
+
+    profiles: Sequence[Mapping[str, ShapeRange]] = ()
+    workspace: int | None = None
+    targets: tuple[str, ...] = ()
+    tf32: bool = False
+    timing_cache: Path | None = None
+    level: int | None = None
+    hardware: str = "none"
+    verbosity: str = "detailed"
+    values: Sequence[Mapping[str, ShapeRange]] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A built engine.
+
+    Attributes:
+        data: its bytes.
+        layers: of the network as parsed.
+        dtypes: ONNX type of every input and output, as the engine has it.
+        warnings: of the parser and the builder, without noise.
+    """
+
+    data: memoryview
+    layers: int
+    dtypes: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
+    """Parse a model and build its plan.
+
+    Raises:
+        BuildError: TensorRT refuses the model; the message names the node where TensorRT does.
+        UsageError: an unknown target.
+        EnvironmentProblem: the builder does not start.
+    """
+    return _Build(loaded, model, options, emit).run()
+
+
+class _Build:
+    def __init__(self, loaded: Loaded, model: Path, options: Options, emit: Emit) -> None:
+        self.loaded, self.model, self.options, self.emit = loaded, model, options, emit
+        self.log: Log
+        self.logger: TrtILogger
+        self.log, self.logger = messages.listen(loaded)
+        self.said: list[messages.Entry] = []
+
+    def run(self) -> Plan:
+        self.log.take()
+        builder = self.builder()
+        network = self.network(builder)
+        self.parse(network)
+        self.require_values(network)
+        config = self.config(builder)
+        self.emit(Message(f"{self.loaded.title}: {network.num_layers} layers", "debug"))
+        watch = _Monitor(self.emit)
+        monitor = tensorrt.progress_monitor(self.loaded.api, watch.start, watch.step, watch.finish)
+        config.progress_monitor = monitor  # held here too: it must outlive the build
+        plan = builder.build_serialized_network(network, config)
+        self.listen()
+        if plan is None:
+            raise self.refused("cannot build", messages.errors(self.said))
+        self.keep_times(config)
+        kinds = {tensor.name: dtypes.onnx_name(tensor.dtype) for tensor in _tensors(network)}
+        return Plan(memoryview(plan).cast("B"), network.num_layers, kinds, messages.warnings(self.said))
+
+    def builder(self) -> TrtBuilder:
+        try:
+            return self.loaded.api.Builder(self.logger)
+        except (TypeError, RuntimeError) as error:  # "factory function returned nullptr" says nothing of the cause
+            self.listen()
+            reasons = messages.errors(self.said) or [cuda_driver.problem() or str(error)]
+            raise EnvironmentProblem(
+                f"{self.loaded.title} does not start: {'; '.join(reasons)}", hint="run trtconv doctor"
+            ) from error
+
+    def network(self, builder: TrtBuilder) -> TrtINetworkDefinition:
+        strongly_typed = 1 << int(self.loaded.api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        network = builder.create_network(strongly_typed)
+        if network is None:
+            self.listen()
+            raise self.refused("cannot create a strongly typed network for", messages.errors(self.said))
+        return network
+
+    def parse(self, network: TrtINetworkDefinition) -> None:
+        parser = self.loaded.api.OnnxParser(network, self.logger)
+        done = parser.parse_from_file(str(self.model))
+        problems = [messages.parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
+        self.listen()
+        if not done or problems:
+            raise self.refused("cannot parse", problems, messages.errors(self.said))
+        if network.num_outputs == 0 or network.num_layers == 0:  # an empty or foreign file parses without an error
+            raise self.refused("finds nothing to compute in", ["the network has no layers or no outputs"])
+
+    def require_values(self, network: TrtINetworkDefinition) -> None:
+        """A range for every input whose values decide shapes, and for no other."""
+        inputs = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
+        deciding = {name: tuple(tensor.shape) for name, tensor in inputs.items() if tensor.is_shape_tensor}
+        given = profiles.nth(self.options.values, 0)
+        if missing := {name: shape for name, shape in deciding.items() if name not in given}:
+            listed = ", ".join(map(repr, missing))
+            raise UsageError(
+                f"{self.model}: the values of input {listed} decide shapes, and their range is not given",
+                hint=f"write in the job file, with your own numbers:\n{profiles.values_yaml(missing)}",
+            )
+        if idle := [name for name in given if name not in deciding]:
+            raise UsageError(
+                f"{self.model}: the values of input {idle[0]!r} decide no shape", hint=f"remove inputs.{idle[0]}.values"
+            )
+
+    def config(self, builder: TrtBuilder) -> TrtIBuilderConfig:
+        api, options = self.loaded.api, self.options
+        config = builder.create_builder_config()
+        if options.workspace is not None:
+            config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
+        (config.set_flag if options.tf32 else config.clear_flag)(api.BuilderFlag.TF32)
+        if options.targets:
+            self.target(config)
+        self.choices(config)
+        self.known_times(config)
+        for number in range(max(len(options.profiles), len(options.values))):
+            profile = builder.create_optimization_profile()
+            for name, r in profiles.nth(options.profiles, number).items():
+                profile.set_shape(name, r.minimum, r.optimum, r.maximum)
+            for name, r in profiles.nth(options.values, number).items():
+                profile.set_shape_input(name, r.minimum, r.optimum, r.maximum)
+            if config.add_optimization_profile(profile) < 0:
+                self.listen()
+                raise self.refused("refuses the optimization profile of", messages.errors(self.said))
+        return config
+
+    def choices(self, config: TrtIBuilderConfig) -> None:
+        """The builder's own choices that a job makes."""
+        api, options = self.loaded.api, self.options
+        if options.verbosity != "names":
+            kinds = api.ProfilingVerbosity
+            config.profiling_verbosity = kinds.DETAILED if options.verbosity == "detailed" else kinds.NONE
+        asked = [
+            name
+            for name, given in (
+                ("optimization_level", options.level is not None),
+                ("hardware_compatibility", options.hardware != "none"),
+            )
+            if given
+        ]
+        if asked and not self.loaded.can.tactics:
+            raise UsageError(
+                f"{self.loaded.title} chooses kernels at the first run: build.{asked[0]} changes nothing",
+                hint="remove it (build.targets names GPUs), or choose build: {backend: tensorrt}",
+            )
+        if options.level is not None:
+            config.builder_optimization_level = options.level
+        if options.hardware != "none":
+            levels = api.HardwareCompatibilityLevel
+            config.hardware_compatibility_level = (
+                levels.AMPERE_PLUS if options.hardware == "ampere+" else levels.SAME_COMPUTE_CAPABILITY
+            )
+
+    def known_times(self, config: TrtIBuilderConfig) -> None:
+        file = self.options.timing_cache
+        if file is not None and self.loaded.can.timing_cache:
+            cache = config.create_timing_cache(file.read_bytes() if file.exists() else b"")
+            config.set_timing_cache(cache, ignore_mismatch=False)
+
+    def keep_times(self, config: TrtIBuilderConfig) -> None:
+        file = self.options.timing_cache
+        if file is not None and self.loaded.can.timing_cache and (cache := config.get_timing_cache()) is not None:
+            files.write_bytes(file, memoryview(cache.serialize()))
+
+    def target(self, config: TrtIBuilderConfig) -> None:
+        can = self.loaded.can
+        if not can.targets:
+            raise UsageError(
+                f"{self.loaded.title} builds for this machine's GPU only, not for build.targets",
+                hint="remove build.targets, or choose build: {backend: rtx}",
+            )
+        members = rtx_module(self.loaded.api, can).ComputeCapability.__members__
+        known = {name.lower(): member for name, member in members.items() if name.startswith("SM")}
+        wrong = [name for name in self.options.targets if name.lower() not in known]
+        if wrong:
+            raise UsageError(
+                f"{self.loaded.title} has no target {wrong[0]!r}; it has {', '.join(known)}",
+                hint=did_you_mean(wrong[0], known) or "choose one of them",
+            )
+        config = with_targets(config, can)
+        config.num_compute_capabilities = len(self.options.targets)
+        for index, name in enumerate(self.options.targets):
+            if not config.set_compute_capability(known[name.lower()], index):
+                self.listen()
+                raise self.refused(f"refuses the target {name} for", messages.errors(self.said))
+
+    def listen(self) -> None:
+        self.said += self.log.take()
+
+    def refused(self, what: str, *groups: list[str]) -> BuildError:
+        reasons = list(dict.fromkeys(text for group in groups for text in group))
+        listed = "".join(f"\n  {reason}" for reason in reasons) or "\n  no reason given"
+        hint = messages.hint_for(reasons) or "trtconv inspect shows the model's operators"
+        return BuildError(f"{self.loaded.title} {what} {self.model}:{listed}", hint=hint)
+
+
+def _tensors(network: TrtINetworkDefinition) -> list[TrtITensor]:
+    return [network.get_input(index) for index in range(network.num_inputs)] + [
+        network.get_output(index) for index in range(network.num_outputs)
+    ]
+
+
+class _Monitor:
+    """Progress events: the outermost phase counts, the current inner phase is named."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.root = ""
+        self.done = self.total = 0
+        self.last = 0.0
+
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        if parent is None:
+            self.root, self.done, self.total = phase, 0, steps
+        self.tell(phase)
+
+    def step(self, phase: str, number: int) -> None:
+        if phase == self.root:
+            self.done = number + 1
+        self.tell(phase)
+
+    def finish(self, phase: str) -> None:
+        if phase == self.root:
+            self.done = self.total
+        self.tell(phase)
+
+    def tell(self, phase: str) -> None:
+        now = time.monotonic()
+        if phase == self.root or now - self.last >= _EVERY:
+            self.last = now
+            self.emit(Progress(phase, self.done, self.total))

@@ -1,0 +1,79 @@
+"""Build in a process that looks the same every time, so that the same model gives the same bytes.
+
+TensorRT orders some of its work by memory address. Addresses repeat when nothing before them differs: no address space
+randomization, the same environment, the same paths. So the model gets a path of fixed length, and the process is told
+nothing but what decides the plan.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtconv.adapters import tensorrt
+from trtconv.adapters.tensorrt import Loaded
+from trtconv.core import child
+from trtconv.core.errors import TrtconvError
+from trtconv.core.events import Emit
+from trtconv.engines.build import builder
+from trtconv.engines.build.builder import Options, Plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build, where to put it."""
+
+    flavor: str
+    model: Path
+    plan: Path
+    options: Options
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan without its bytes; see ``builder.Plan``."""
+
+    layers: int
+    dtypes: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Iterable[str] = ()) -> Plan:
+    """The same as ``builder.build``, in a process of its own.
+
+    Args:
+        loaded: the TensorRT to build with.
+        model: a typed ONNX file.
+        options: how to build.
+        emit: gets the events.
+        beside: files with the model's external data, relative to its folder.
+
+    Raises:
+        TrtconvError: what ``builder.build`` raises, or ChildCrash when TensorRT takes the process down.
+    """
+    with tempfile.TemporaryDirectory(prefix="trtconv-") as name:
+        folder = Path(name)
+        link, plan = folder / "model.onnx", folder / "plan"
+        link.symlink_to(model.absolute())
+        for file in beside:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).symlink_to(model.absolute().parent / file)
+        request = Request(loaded.flavor.name, link, plan, options)
+        try:
+            built = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True).value
+        except TrtconvError as error:
+            error.message = error.message.replace(str(link), str(model))
+            raise
+        with plan.open("rb") as handle:
+            data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings)
+
+
+def run(request: Request, emit: Emit) -> Built:
+    """The child's side."""
+    made = builder.build(tensorrt.load(request.flavor), request.model, request.options, emit)
+    request.plan.write_bytes(made.data)
+    return Built(made.layers, dict(made.dtypes), made.warnings)

@@ -1,0 +1,124 @@
+"""TensorRT's log: collected without noise, and explained where its texts are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
+
+from trtconv.adapters import tensorrt
+from trtconv.adapters.tensorrt import Loaded
+from trtconv.adapters.tensorrt_api import TrtILogger, TrtParserError
+
+_NOISE = (
+    "catchCudaError",  # follows every error on a machine without a driver; never the cause
+    "Multi stream is disabled because",
+    "Error reading CUDA GPU properties",
+    "Make sure input ",  # ... has Int64 binding: true of every shape tensor
+)
+
+_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        r"requires workspace memory greater than|maxScratchSize > 0|insufficient workspace",
+        "raise build.workspace, or leave it out",
+    ),
+    (r"FP32 GEMM is not supported|for Turing \(SM75\)", "leave sm75 out of build.targets, or use precision fp16"),
+    (
+        r"Cannot compile for target\(s\) .* HW-specific datatypes: ",
+        "leave the named targets out of build.targets: bf16 needs sm80, fp8 and int4 need sm89",
+    ),
+    (
+        r"cudnn_impl\.cpp: CHECK\(dtype",
+        "TensorRT-RTX builds INT8 convolutions from 1.7 on: upgrade it, or exclude them: "
+        "lower: {exclude: {ops: [Conv]}}",
+    ),
+    (
+        r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found",
+        "no TensorRT operator or plugin computes this: replace the operator, or cut the model before it with "
+        "convert: {outputs: [...]}",
+    ),
+    (
+        r"must resolve to a build-time constant|must be a build-time constant|must be an initializer",
+        "fold constants first: convert: {clean: true}",
+    ),
+    (
+        r"must have same input types",
+        "the model mixes types: give trtconv the FP32 model and a precision to lower it to",
+    ),
+    (
+        r"Int32 but must have type FP8",
+        "quantized biases are not for TensorRT: quantize with trtconv, or with QuantizeBias off",
+    ),
+    (r"Scale coefficients must all be positive", "a quantization scale is zero or negative: calibrate again"),
+    (r"Failed to open file|external weights", "keep the model's external data file beside it, under its own name"),
+    (r"protobuf size of 2GB", "save the model with external data"),
+    (
+        r"Inconsistent setting of NVIDIA_TF32_OVERRIDE",
+        "set the variable NVIDIA_TF32_OVERRIDE as it was when the engine was built, or build it again",
+    ),
+    (r"[Oo]ut of memory|OutOfMemory|failed to allocate", "free memory, or lower build.workspace and the profile's max"),
+    (
+        r"Profile kMAX values are not self-consistent|shapes? .*inconsistent|kOPT",
+        "the profiles of the inputs contradict each other: give dimensions of one name the same range",
+    ),
+)
+
+
+class Entry(NamedTuple):
+    """One message of TensorRT: its severity's name and its text."""
+
+    severity: str
+    text: str
+
+
+class Log:
+    """Collects what TensorRT says; repetitions, noise and chatter are left out."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Entry, None] = {}
+
+    def add(self, severity: str, text: str) -> None:
+        """Take one message; called from TensorRT's threads, must not raise."""
+        if severity not in ("INFO", "VERBOSE") and not any(mark in text for mark in _NOISE):
+            self._entries[Entry(severity, " ".join(text.split()))] = None
+
+    def take(self) -> tuple[Entry, ...]:
+        """Everything collected, and begin again."""
+        taken, self._entries = tuple(self._entries), {}
+        return taken
+
+
+@cache
+def listen(loaded: Loaded) -> tuple[Log, TrtILogger]:
+    """The log of a flavour and its logger: one per process, since TensorRT never lets go of the first."""
+    log = Log()
+    return log, tensorrt.logger(loaded.api, log.add)
+
+
+def errors(entries: Iterable[Entry]) -> list[str]:
+    """Texts of the errors."""
+    return [entry.text for entry in entries if entry.severity in ("ERROR", "INTERNAL_ERROR")]
+
+
+def warnings(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Texts of the warnings."""
+    return tuple(entry.text for entry in entries if entry.severity == "WARNING")
+
+
+def hint_for(texts: Iterable[str]) -> str:
+    """What to do about the first text that is known; empty when none is."""
+    return next((hint for text in texts for pattern, hint in _HINTS if re.search(pattern, text)), "")
+
+
+def parser_error(error: TrtParserError) -> str:
+    """One parser error as a sentence that names the node."""
+    operator, description = error.node_operator(), error.desc()
+    if error.node() < 0 and error.code().name == "UNSUPPORTED_NODE":
+        return f"input {error.file()!r} has a type that TensorRT does not take"
+    where = f"node {error.node_name()!r} ({operator})" if operator else "model"
+    if description == "false" or (error.code().name == "UNSUPPORTED_NODE" and not description):
+        return f"{where}: the operator {operator} is not supported"
+    if "Plugin not found" in description or "was not found in plugin registry" in description:
+        return f"{where}: no operator and no plugin is called {operator}"
+    return f"{where}: {description}"

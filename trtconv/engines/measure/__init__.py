@@ -1,0 +1,1 @@
+"""What an engine does per second: loops, meanings of the numbers, statistics, power, tuning."""

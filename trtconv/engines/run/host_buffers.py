@@ -1,0 +1,107 @@
+"""The host's side of a query: a pinned array for every tensor, but for inputs that are made on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trtconv.adapters.cuda import Pinned
+from trtconv.engines.plan import dtypes
+from trtconv.engines.run.device_preprocess import Target
+from trtconv.engines.run.engine import Engine
+
+Shapes = Mapping[str, tuple[int, ...]]
+Form = tuple[tuple[str, tuple[int, ...], bytes], ...]
+
+
+class Tray:
+    """Inputs and outputs of one query in pinned memory, which copies reach at full speed. Grows, never shrinks.
+
+    Attributes:
+        arrays: by tensor, in its type and present shape; valid until the tensor is laid out anew.
+        made: inputs on the device that kernels make, instead of arrays.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._device, self._on_host = engine.device, engine.on_host
+        self._inputs = [info.name for info in engine.inputs]
+        self._outputs = [info.name for info in engine.outputs]
+        self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
+        self._pinned: dict[str, Pinned] = {}
+        self.arrays: dict[str, np.ndarray] = {}
+        self.made: dict[str, Target] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of these
+
+    def lay(self, shapes: Shapes) -> dict[str, np.ndarray]:
+        """Make room for tensors of these shapes.
+
+        Returns:
+            Their arrays; what they hold is undefined.
+
+        Raises:
+            EnvironmentProblem: out of memory.
+        """
+        for name, shape in shapes.items():
+            if name not in self.arrays or self.arrays[name].shape != shape:
+                self.arrays[name] = self._array(name, shape)
+        return {name: self.arrays[name] for name in shapes}
+
+    def lay_made(self, name: str, shape: tuple[int, ...]) -> Target:
+        """Make room on the device for an input that kernels make; nothing may be running.
+
+        Raises:
+            EnvironmentProblem: out of memory.
+        """
+        if name not in self.made:
+            self.made[name] = Target(self._device)
+        self._shapes[name] = shape
+        self.made[name].lay(shape[0], int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
+        return self.made[name]
+
+    def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Lay out inputs and copy them."""
+        for name, target in self.lay({name: array.shape for name, array in feeds.items()}).items():
+            np.copyto(target, feeds[name])
+
+    def dtype(self, name: str) -> np.dtype:
+        """Of a tensor."""
+        return self._dtypes[name]
+
+    def form(self) -> Form:
+        """What an execution context must be made ready for: shapes, and values that decide shapes."""
+        return tuple(
+            (
+                name,
+                self._shapes.get(name) or self.arrays[name].shape,
+                self.arrays[name].tobytes() if name in self._on_host else b"",
+            )
+            for name in self._inputs
+        )
+
+    def bytes_of(self, name: str) -> NDArray[np.uint8]:
+        """A tensor's pinned bytes."""
+        return self._pinned[name].array[: self.arrays[name].nbytes]
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Copies of the outputs; after everything enqueued is done."""
+        return {name: self.arrays[name].copy() for name in self._outputs}
+
+    def close(self) -> None:
+        """Free it; nothing may be running."""
+        self.arrays = {}
+        while self._pinned:
+            self._pinned.popitem()[1].close()
+        while self.made:
+            self.made.popitem()[1].close()
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        dtype = self._dtypes[name]
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        pinned = self._pinned.get(name)
+        if pinned is None or pinned.array.nbytes < size:
+            if pinned is not None:
+                self._pinned.pop(name).close()
+            pinned = self._pinned[name] = self._device.pinned(max(size, 1))
+        return pinned.array[:size].view(dtype).reshape(shape)

@@ -1,0 +1,306 @@
+"""Runs a model: an engine on the GPU, or its typed ONNX on ONNX Runtime, through one interface."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from trtconv.adapters import onnxruntime
+from trtconv.adapters.onnxruntime import Session
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.events import Emit, ignore
+from trtconv.core.records import TensorInfo
+from trtconv.engines.build import profiles
+from trtconv.engines.build.profiles import Profile
+from trtconv.engines.plan import dtypes, header, sidecar
+from trtconv.engines.run import engine, input_checks
+from trtconv.engines.run.engine import Engine
+from trtconv.engines.run.execution import Slot
+from trtconv.engines.run.host_buffers import Form, Shapes, Tray
+from trtconv.engines.run.input_checks import Fill
+
+CPU = "onnxruntime"
+_SHAPES = 8  # that get a context of their own
+_SHARE = 0.1  # of the GPU's free memory that one more context may take
+
+
+class Runner(Protocol):
+    """A model ready to run; used by one thread at a time.
+
+    Attributes:
+        inputs: name, dtype, shape.
+        outputs: likewise.
+        profiles: ranges that the inputs may have; empty: no limits known.
+        values: per profile, ranges of the values of inputs that decide shapes; empty: there are none, or nobody knows.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    profiles: tuple[Profile, ...]
+    values: tuple[Profile, ...]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs for one batch, host to host.
+
+        Raises:
+            UsageError: an unknown or missing input, a wrong dtype, a shape or values outside the profiles.
+        """
+
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """The same, with inputs written straight to where the runner wants them: pinned memory for a GPU.
+
+        Args:
+            shapes: of all inputs.
+            fill: gets arrays of these shapes and the inputs' types, to write every element of.
+
+        Raises:
+            UsageError: a shape or values outside the profiles.
+        """
+
+    def describe(self) -> str:
+        """What runs it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200``."""
+
+    def memory(self) -> int | None:
+        """Bytes of GPU memory in use by the engine and everything made from it; None without a GPU."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Around its runs in any thread but the one that opened it."""
+
+    def fork(self) -> Runner:
+        """Another one of the same model, for another thread; close it before this one."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class OnnxRunner:
+    """ONNX Runtime on the CPU."""
+
+    def __init__(self, session: Session, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> None:
+        self._session = session
+        self.inputs, self.outputs, self.profiles, self.values = session.inputs, session.outputs, allowed, values
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See ``Runner.run``."""
+        return self._session.run(input_checks.fitting(feeds, self.inputs, self.profiles, self.values))
+
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """See ``Runner.run_filled``."""
+        profiles.choose(self.profiles, shapes)
+        feeds = {info.name: np.empty(shapes[info.name], dtypes.numpy_type(info.dtype)) for info in self.inputs}
+        fill(feeds)
+        profiles.choose(self.profiles, shapes, self.values, input_checks.held(feeds, self.values))
+        return self._session.run(feeds)
+
+    def describe(self) -> str:
+        """See ``Runner.describe``."""
+        return f"ONNX Runtime {onnxruntime.version()} on CPU"
+
+    def memory(self) -> None:
+        """It has none on a GPU."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Nothing to prepare."""
+        return contextlib.nullcontext()
+
+    def fork(self) -> OnnxRunner:
+        """The same session: ONNX Runtime's sessions run in several threads."""
+        return self
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class EngineRunner:
+    """TensorRT on the GPU, one query at a time; runs of one shape are replayed from a CUDA graph where that can be.
+
+    The first shapes get a context each, which stays as it is. Any further ones share a context whose kernels serve
+    every shape: TensorRT-RTX compiles for half a second at each new shape otherwise, and each change of a context's
+    shape costs it milliseconds, and host memory that it frees with the context only.
+
+    Args:
+        model: the engine.
+        owner: whether closing the runner closes the engine and leaves the device.
+        graph: whether to replay.
+    """
+
+    def __init__(self, model: Engine, *, owner: bool = True, graph: bool = True) -> None:
+        self.engine = model
+        self._owner = owner
+        self._graph = self._capturable = graph
+        self._spare: Slot | None = Slot(model, graph=graph)
+        self._own: dict[Form, Slot] = {}
+        self._shared: Slot | None = None
+        self._stream = model.device.stream()
+        self._tray = Tray(model)
+        self.replays = False
+        """Whether the last run came from a CUDA graph."""
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self.profiles, self.values = model.profiles, model.values
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See ``Runner.run``."""
+        self._tray.fill(input_checks.fitting(feeds, self.inputs, self.profiles, self.values))
+        return self._run()
+
+    def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
+        """See ``Runner.run_filled``."""
+        fill(self._tray.lay(shapes))
+        return self._run()
+
+    def rest(self) -> None:
+        """Free the contexts and all buffers; the next run makes them again."""
+        for slot in (*self._own.values(), self._shared, self._spare):
+            if slot is not None:
+                slot.close()
+        self._own, self._shared, self._spare = {}, None, None
+        self._tray.close()
+
+    def describe(self) -> str:
+        """See ``Runner.describe``."""
+        return f"{self.engine.loaded.title} on {self.engine.device.gpu.name}"
+
+    def memory(self) -> int:
+        """See ``Runner.memory``."""
+        return self.engine.memory_used()
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the GPU current in this thread."""
+        return self.engine.device.current()
+
+    def fork(self, graph: bool | None = None) -> EngineRunner:
+        """Another context and stream on the same engine, with CUDA graphs or without; as this one where not said."""
+        return EngineRunner(self.engine, owner=False, graph=self._graph if graph is None else graph)
+
+    def close(self) -> None:
+        """Free the contexts and buffers; the first runner frees the engine and leaves the device too."""
+        self.rest()
+        self._stream.close()
+        if self._owner:
+            self.engine.close()
+            self.engine.device.close()
+
+    def _run(self) -> dict[str, np.ndarray]:
+        tray, stream = self._tray, self._stream
+        slot = self._slot(tray.form())
+        fresh = slot.fit(tray, stream)
+        slot.copy_in(tray, stream)
+        if self._capturable and not (fresh or slot.replays or slot is self._shared):  # a first run prepares it
+            self._capturable = not slot.capture(stream)
+        slot.compute(stream)
+        slot.copy_out(tray, stream)
+        stream.synchronize()
+        self.replays = slot.replays
+        return tray.outputs()
+
+    def _slot(self, form: Form) -> Slot:
+        """The context for these shapes."""
+        if form not in self._own:
+            slot = self._new()
+            if slot is None:
+                return self._other()
+            self._own[form] = slot
+        return self._own[form]
+
+    def _new(self) -> Slot | None:
+        """A context for one more shape; None where there are enough, or it would take much of what memory is left."""
+        slot, self._spare = self._spare, None
+        if slot is not None or not self._own:
+            return slot or Slot(self.engine, graph=self._graph)
+        needed, free = self.engine.native.device_memory_size_v2, self.engine.device.memory_info()[0]
+        if len(self._own) >= _SHAPES or needed > _SHARE * free:
+            return None
+        with contextlib.suppress(EnvironmentProblem):
+            return Slot(self.engine, graph=self._graph)
+        return None
+
+    def _other(self) -> Slot:
+        """The context for all other shapes; one of the others where there is no memory for it."""
+        if self._shared is not None and self._shared.worn:
+            self._shared.close()
+            self._shared = None
+        if self._shared is None:
+            try:
+                self._shared = Slot(self.engine, general=True)
+            except EnvironmentProblem:
+                self._shared = self._own.pop(next(iter(self._own)))
+        return self._shared
+
+
+def open_onnx(model: Path, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> OnnxRunner:
+    """An ONNX file on ONNX Runtime.
+
+    Args:
+        model: the file.
+        allowed: ranges of shapes to hold it to, as the engine that it stands for would.
+        values: likewise, of the values of inputs that decide shapes.
+
+    Raises:
+        SourceError: it cannot be loaded.
+    """
+    return OnnxRunner(onnxruntime.session(model), allowed, values)
+
+
+def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore) -> EngineRunner:
+    """An engine on this machine's GPU.
+
+    Raises:
+        SourceError: not an engine.
+        EnvironmentProblem: it cannot run here; the message says why.
+    """
+    return EngineRunner(engine.load(model, backend, device_api, emit))
+
+
+def open_runner(
+    model: Path, backend: str = "auto", fallback: Path | None = None, device_api: str = "auto", emit: Emit = ignore
+) -> tuple[Runner, str]:
+    """What runs a model, and why that is not the engine that was asked for.
+
+    Args:
+        model: .engine or .onnx.
+        backend: ``auto`` (the engine on a GPU, else ONNX Runtime), ``tensorrt``, ``rtx`` (never fall back) or
+            ``onnxruntime``.
+        fallback: typed ONNX that stands for the engine; None: the one that its sidecar names.
+        device_api: ``auto``, ``cuda`` or ``pycuda``.
+        emit: gets warnings.
+
+    Returns:
+        The runner, and the reason for a fallback (empty without one).
+
+    Raises:
+        SourceError: a file that is neither, or damaged.
+        EnvironmentProblem: the engine cannot run here and nothing may take its place.
+        UsageError: an ONNX file with a backend that runs engines only.
+    """
+    if model.suffix.lower() == ".onnx":
+        if backend not in ("auto", CPU):
+            raise UsageError(
+                f"{model}: backend {backend} runs engines, and this is an ONNX model",
+                hint=f"trtconv build {model} makes an engine of it",
+            )
+        return open_onnx(model), ""
+    header.read(model)  # a damaged engine is an error, never a reason to run something else
+    if backend == CPU:
+        return _stand_in(model, fallback, ""), ""
+    try:
+        return open_engine(model, backend, device_api, emit), ""
+    except EnvironmentProblem as problem:
+        if backend != "auto":
+            raise
+        return _stand_in(model, fallback, problem.message), problem.message
+
+
+def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
+    facts = sidecar.read(model)
+    typed = fallback or (facts.model if facts else None)
+    if typed is None:
+        raise EnvironmentProblem(
+            f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
+            hint="give the typed .onnx file that it was built from",
+        )
+    return open_onnx(typed, facts.profiles, facts.values) if facts else open_onnx(typed)

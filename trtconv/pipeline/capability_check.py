@@ -1,0 +1,136 @@
+"""What a job's targets cannot do, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trtconv.core import versions
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.job.schema import Job
+from trtconv.pipeline.matrix import Cell
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a precision asks of a GPU.
+
+    Attributes:
+        capability: the lowest compute capability that has it, times ten.
+        why: what older ones lack.
+        instead: what to do for them.
+    """
+
+    capability: int
+    why: str
+    instead: str
+
+
+NEEDS: Mapping[str, Need] = {
+    "fp8": Need(89, "FP8 needs compute capability 8.9", "int8"),
+    "bf16": Need(80, "bfloat16 needs compute capability 8.0", "fp16"),
+}
+"""Source: TensorRT-RTX's support matrix; its builder refuses what is missing here, but only after the whole line."""
+
+INT8_CONV = (1, 7)
+"""The first TensorRT-RTX with INT8 convolutions."""
+
+_RTX = ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12")
+
+
+def require(cells: Iterable[Cell]) -> None:
+    """Refuse engines that their targets cannot run.
+
+    Raises:
+        UsageError: every such combination of precision and target, and what to write instead.
+    """
+    problems, hints = [], []
+    for cell in cells:
+        need = NEEDS.get(cell.precision)
+        old = [target for target in cell.job.build.targets if need and 0 < _number(target) < need.capability]
+        if need and old:
+            problems.append(f"{cell.label}: {cell.precision} cannot be built for {', '.join(old)}: {need.why}")
+            hints.append(f"use {need.instead} there, or leave {', '.join(old)} out of build.targets")
+    if problems:
+        raise UsageError("\n".join(problems), hint=hints[0])
+
+
+def require_int8_conv(job: Job, model: Path | None, installed: str | None = None) -> None:
+    """Refuse INT8 convolutions where the TensorRT-RTX that would build them has none.
+
+    Args:
+        job: any.
+        model: its ONNX file; None when there is none yet (the build stage refuses it then).
+        installed: version of TensorRT-RTX; None: the one installed here.
+
+    Raises:
+        EnvironmentProblem: with the version to install.
+    """
+    asks = "int8" in (*job.precision, *((job.matrix.precision or []) if job.matrix else []))
+    if not asks or model is None or job.build.backend == "tensorrt" or "Conv" in job.lower.exclude.ops:
+        return
+    version = installed if installed is not None else next(iter(versions.of(_RTX).values()), "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if not numbers or numbers >= INT8_CONV:
+        return
+    from trtconv.graph import model_io
+
+    count = sum(node.op_type == "Conv" for node in model_io.load(model, weights=False).graph.node)
+    if count:
+        raise EnvironmentProblem(
+            f"TensorRT-RTX {version} has no INT8 convolutions, and {model} has {count} convolutions",
+            hint="install TensorRT-RTX 1.7 or later, or leave them out: lower: {exclude: {ops: [Conv]}}",
+        )
+
+
+def require_products(cells: Iterable[Cell], model: Path | None) -> None:
+    """Refuse matrix products that end in FP32 on Turing, which TensorRT-RTX has none for.
+
+    Those are the products of an FP32 model, and of an INT8 one: theirs are summed in FP32.
+
+    Args:
+        cells: of the job.
+        model: its ONNX file; None when there is none yet (the builder refuses it then).
+
+    Raises:
+        UsageError: with the operators and what to write instead.
+    """
+    wrong = [
+        cell
+        for cell in cells
+        if cell.job.build.backend != "tensorrt"
+        and cell.precision in _SINGLE_PRODUCTS
+        and any(0 < _number(target) < _AMPERE for target in cell.job.build.targets)
+    ]
+    if not wrong or model is None:
+        return
+    from trtconv.graph import model_io
+
+    present = {node.op_type for node in model_io.load(model, weights=False).graph.node} & _PRODUCTS
+    for cell in wrong:
+        section = cell.job.lower
+        halved = set(section.exclude.ops) if cell.precision == "int8" and section.base == "fp16" else set()
+        if left := sorted(present - halved):
+            raise UsageError(
+                f"{cell.label}: {cell.precision} cannot be built for sm75: TensorRT-RTX has no FP32 "
+                f"matrix products for Turing, and {model} has {', '.join(left)}",
+                hint=_SINGLE_PRODUCTS[cell.precision],
+            )
+
+
+_AMPERE = 80
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+_INSTEAD = "use fp16 there, or leave sm75 out of build.targets"
+_SINGLE_PRODUCTS: Mapping[str, str] = {
+    "fp32": _INSTEAD,
+    "tf32": _INSTEAD,
+    "int8": "leave them out of int8, so that they are FP16: lower: {exclude: {ops: [MatMul, Gemm]}}",
+}
+"""Precision -> what to do about it."""
+
+
+def _number(target: str) -> int:
+    """``sm86`` as 86; 0 for a name that the builder will judge."""
+    digits = target.lower().removeprefix("sm").replace(".", "").replace("_", "")
+    return int(digits) if digits.isdecimal() else 0

@@ -1,0 +1,35 @@
+"""Where steps write, looked at before the first one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtconv.core.errors import UsageError
+from trtconv.core.writable import own, require_file, require_folder
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.steps import Node
+
+
+def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
+    """Refuse steps whose files cannot be where they should, or would replace what a step reads.
+
+    Args:
+        steps: of a job.
+        layout: of its files.
+        writable: whether they are about to run.
+
+    Raises:
+        UsageError: a folder, a device or the job's own source is there; it names the place.
+        EnvironmentProblem: nothing may be written there.
+    """
+    require_folder(layout.state, writable=writable)
+    read = {own(path): label for node in steps for label, path in node.inputs.items()}
+    for node in steps:
+        for path in node.files:
+            require_folder(path.parent, writable=writable)
+            require_file(path)
+            if (label := read.get(own(path))) is not None:
+                raise UsageError(
+                    f"{path} is the {label}, and {node.name} would write its result there",
+                    hint="write to another file: -o, or name: or output: in a job",
+                )
