@@ -17,12 +17,12 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import writable
+from trtconv.core import guest, memory, writable
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
@@ -35,8 +35,10 @@ _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
 _ASK = 0xFFFFFFFF
-_LIVE: dict[subprocess.Popen[bytes], float] = {}  # and their patience
-_NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
+LIVE: dict[subprocess.Popen[bytes], float] = {}
+"""Processes under way, those of other interpreters too, and their patience."""
+
+NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE_LOADING": "LAZY"}
 
 
 class ChildCrash(TrtconvError):
@@ -94,11 +96,11 @@ def call(
             stderr=subprocess.STDOUT,
             pass_fds=[write_fd],
             start_new_session=True,
-            env={**_environment(same_addresses), **_NOISE, **(env or {})},
+            env={**_environment(same_addresses), **NOISE, **(env or {})},
         )
         os.close(write_fd)
-        _LIVE[process] = patience
-        talk = _Talk(process, messages, emit, log)
+        LIVE[process] = patience
+        talk = Talk(process, messages, emit, log)
         try:
             talk.ask((target, request))
             try:
@@ -108,7 +110,7 @@ def call(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted during {target.rpartition(':')[2]}") from None
         finally:
-            _LIVE.pop(process)
+            LIVE.pop(process)
             _stop(process)
             talk.close()
 
@@ -119,7 +121,7 @@ def _environment(kept_only: bool) -> dict[str, str]:
 
 def stop_all() -> None:
     """End every child: calls in other threads then fail as interrupted, or return what there is where they may."""
-    for process, patience in list(_LIVE.items()):
+    for process, patience in list(LIVE.items()):
         if patience:
             _hurry(process, patience)
         else:
@@ -135,30 +137,51 @@ def _hurry(process: subprocess.Popen[bytes], patience: float) -> threading.Timer
     return timer
 
 
-class _Talk:
-    """What the child says, read by a thread: Ctrl-C in the middle of a message would lose the rest."""
+class Talk:
+    """What a process says, read by a thread: Ctrl-C in the middle of a message would lose the rest.
 
-    def __init__(self, process: subprocess.Popen[bytes], messages: IO[bytes], emit: Emit, log: Path) -> None:
-        self.process, self.emit, self.log = process, emit, log
+    Args:
+        process: says it.
+        messages: where it arrives.
+        emit: gets the events.
+        log: of the process.
+        hear: the next message, as a kind and what it holds; None at the end.
+        hint: where to look when it crashes; default: its log.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        messages: IO[bytes],
+        emit: Emit,
+        log: Path,
+        hear: Callable[[IO[bytes]], tuple[str, Any] | None] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.process, self.emit, self.log, self.hear = process, emit, log, hear or receive
+        self.hint = f"full log: {log}" if hint is None else hint
         self.heard: queue.SimpleQueue[tuple[str, Any] | BaseException | None] = queue.SimpleQueue()
         self.listener = threading.Thread(target=self.listen, args=(messages,), daemon=True)
         self.listener.start()
 
     def ask(self, request: Any) -> None:
+        """Send the one request of a child, and no more."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # a child that died at once: told below
             self.process.stdin.write(pickle.dumps(request))
             self.process.stdin.close()
 
     def listen(self, messages: IO[bytes]) -> None:
+        """The thread: keep all messages."""
         try:
-            while (message := receive(messages)) is not None:
+            while (message := self.hear(messages)) is not None:
                 self.heard.put(message)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
             self.heard.put(error)
         self.heard.put(None)
 
     def answer(self) -> Outcome:
+        """Wait for the result of a call, and hand on events until then; raises what ``call`` does."""
         while (message := self.heard.get()) is not None:
             if isinstance(message, BaseException):
                 raise message
@@ -168,13 +191,15 @@ class _Talk:
             elif kind == "result":
                 return Outcome(*payload)
             elif kind == "error":
+                if isinstance(payload, ChildCrash) and not payload.hint:  # of a process that the child had
+                    payload.hint = self.hint
                 raise payload
             else:
-                raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=f"full log: {self.log}")
+                raise ChildCrash(f"unexpected failure in a child process:\n{payload}", hint=self.hint)
         code = self.process.wait()
         if code in (-signal.SIGTERM, Interrupted.exit_code):
             raise Interrupted("interrupted")
-        raise _death(code, self.log)
+        raise _death(code, self.log, self.hint)
 
     def last_words(self, patience: float) -> Outcome:
         """The answer of a child that is told to come to an end."""
@@ -187,17 +212,18 @@ class _Talk:
             timer.cancel()
 
     def close(self) -> None:
+        """Wait for the thread; the process has ended."""
         self.listener.join()
 
 
-def _death(code: int, log: Path) -> ChildCrash:
+def _death(code: int, log: Path, hint: str) -> ChildCrash:
     if code == -signal.SIGKILL:
         what = "was killed by the system, most likely because memory ran out"
     elif code < 0:
         what = f"crashed with {signal.Signals(-code).name}"
     else:
         what = f"ended early with status {code}"
-    return ChildCrash(f"a child process {what}\n{log_tail(log)}".rstrip(), hint=f"full log: {log}")
+    return ChildCrash(f"a child process {what}\n{log_tail(log)}".rstrip(), hint=hint)
 
 
 def log_tail(log: Path) -> str:
@@ -232,11 +258,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def peak_memory() -> int:
-    """Peak resident memory of this process in bytes; VmHWM, because ru_maxrss is inherited from a fat parent."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Peak resident memory of this process and of the largest that it had in another interpreter, in bytes."""
+    return guest.peak_memory() + memory.of_guests()
 
 
 def main() -> None:

@@ -10,11 +10,17 @@ from collections.abc import Iterable
 from functools import cache
 
 
-def of(distributions: Iterable[str]) -> dict[str, str]:
-    """Version per distribution name; absent ones are left out."""
-    installed = _installed(tuple(sys.path))
+def of(distributions: Iterable[str], folders: Iterable[str] | None = None) -> dict[str, str]:
+    """Version per distribution name; absent ones are left out.
+
+    Args:
+        distributions: their names.
+        folders: where to look; None: where this interpreter does.
+    """
+    places = tuple(sys.path if folders is None else folders)
+    installed = _installed(places)
     found = {name: installed.get(_normalized(name)) for name in distributions}
-    return {name: version or _asked(name) for name, version in found.items() if version is not None}
+    return {name: version or _asked(name, places) for name, version in found.items() if version is not None}
 
 
 @cache
@@ -40,7 +46,7 @@ def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _asked(name: str) -> str:
+def _asked(name: str, folders: tuple[str, ...]) -> str:
     from importlib import metadata
 
-    return metadata.version(name)
+    return next(iter(metadata.distributions(name=name, path=list(folders)))).version
