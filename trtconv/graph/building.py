@@ -1,4 +1,4 @@
-"""ONNX graphs in the making: nodes and constants are added in order, and every tensor's type and shape is known at once.
+"""ONNX graphs in the making: nodes and constants are added in order, every tensor's type and shape is known at once.
 
 Readers of other formats build their graphs with this: what a layer becomes often depends on the shape of its inputs.
 """
@@ -85,13 +85,16 @@ class Builder:
                 if name in self._constants and np.prod(self._constants[name].dims) <= editing.SMALL}  # fmt: skip
         schema = onnx.defs.get_schema(node.op_type, self.opset)
         try:
-            return onnx.shape_inference.infer_node_outputs(
+            found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
                 schema, node, known, data, opset_imports=self._opsets, ir_version=8
-            )  # type: ignore[no-any-return]
+            )
         except Exception as error:
             shapes = ", ".join(str(list(self.shape(name))) for name in node.input if name in known)
-            raise ConversionError(f"node {node.name!r}: {node.op_type} does not take {shapes}: {_said(error)}",
-                                  hint="check the shapes of the inputs and the layer's parameters") from error  # fmt: skip
+            raise ConversionError(
+                f"node {node.name!r}: {node.op_type} does not take {shapes}: {' '.join(str(error).split())[:200]}",
+                hint="check the shapes of the inputs and the layer's parameters",
+            ) from error
+        return found
 
     def shape(self, name: str) -> Shape:
         """Dimensions of a tensor.
@@ -122,7 +125,3 @@ class Builder:
         model = onnx.ModelProto(ir_version=8, graph=None, opset_import=self._opsets)
         model.graph.CopyFrom(graph)
         return model
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,7 +1,8 @@
 """The last step of object detectors in ONNX operators: boxes from offsets to priors, and non-maximum suppression.
 
-Every function adds nodes to a ``Builder`` and returns names of tensors. Shapes: B images, C classes, P priors, K results.
-Boxes are (xmin, ymin, xmax, ymax). All results have a fixed number of rows, so engines need no output of unknown size.
+Every function adds nodes to a ``Builder`` and returns names of tensors. Shapes: B images, C classes, P priors, K
+results. Boxes are (xmin, ymin, xmax, ymax). All results have a fixed number of rows, so engines need no output of
+unknown size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from onnx import TensorProto
 
 from trtconv.core.errors import ConversionError
 from trtconv.graph.building import Builder
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def suppress(b: Builder, boxes: str, scores: str, rule: Suppression, wish: str) 
         order = ""
         if own:
             boxes, scores = field.apart(boxes, (field.depth, 4)), field.apart(scores, (1, field.depth))
-    kept, least = _kept(b, boxes, scores, rule, wish)
+    kept, least = _kept(b, boxes, scores, rule, field.depth, wish)
     return field.ranked(boxes, kept, least, order, rule)
 
 
@@ -148,15 +151,14 @@ def _sizes(b: Builder, scores: str, wish: str) -> tuple[int, int]:
     return dims[1], dims[2]
 
 
-def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, wish: str) -> tuple[str, float]:
+def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, depth: int, wish: str) -> tuple[str, float]:
     """Scores, with a mark that is lower than any in place of those that do not stay; and that mark."""
-    least = -1.0 if rule.score >= 0 else float(np.finfo(np.float32).min)
+    least = -1.0 if rule.score >= 0 else _LOWEST
     if rule.offset:
         ends = np.array([0, 0, rule.offset, rule.offset], np.float32)
         boxes = b.add("Add", [boxes, b.constant(ends, f"{wish}/ends")], f"{wish}/whole_pixels")
-    depth = b.shape(scores)[2]
     limits = [b.constant(np.int64(depth), f"{wish}/most"), b.constant(np.float32(rule.overlap), f"{wish}/overlap"),
-              b.constant(np.float32(max(rule.score, np.finfo(np.float32).min)), f"{wish}/score")]  # fmt: skip
+              b.constant(np.float32(max(rule.score, _LOWEST)), f"{wish}/score")]  # fmt: skip
     chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/nms")
     found = b.add("GatherND", [scores, chosen], f"{wish}/nms_scores")
     size = b.add("Shape", [scores], f"{wish}/nms_shape")
