@@ -42,6 +42,9 @@ class Source(Section):
 
     path: ModelPath = key(description="file or folder of the model, or the start of a checkpoint's file names")
     format: SourceFormat = key("auto", description="what it is; auto looks at the file itself")
+    weights: InputPath | None = key(
+        None, description="file of the weights, where the model's own has none: Caffe, network scripts, PyTorch"
+    )
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")
     register_input: dict[str, list[Annotated[int, key(gt=0)]]] = key(

@@ -85,8 +85,9 @@ class _SharedSteps:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The source's own file or folder, and what lies beside it."""
-        return {"source": self.source.path, **sources.beside(self.source.path, self.format)}
+        """The source's own file or folder, its weights, and what lies beside it."""
+        weights = {} if self.source.weights is None else {"weights": self.source.weights}
+        return {"source": self.source.path, **weights, **sources.beside(self.source.path, self.format)}
 
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest

@@ -14,7 +14,7 @@ from trtconv.job.section import Section
 from trtconv.sources import require_fitting
 from trtconv.sources.format import Format
 
-_PATHS = ("path", "cache", "data", "timing_cache")
+_PATHS = ("path", "weights", "cache", "data", "timing_cache")
 
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
@@ -58,6 +58,7 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         cuts=tuple(cut(node, dims) for node, dims in section.register_input.items()),
         outputs=outputs(job),
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
+        weights=section.weights,
     )
     require_fitting(spec, found)
     return spec

@@ -73,18 +73,25 @@ def open_model(spec: SourceSpec) -> Model:
     return found.open_model(spec)
 
 
-_KEYS = {"cuts": "register_input is", "constants": "constants are", "signature": "a signature is", "tags": "tags are"}
+_KEYS = {
+    "cuts": "register_input is",
+    "constants": "constants are",
+    "signature": "a signature is",
+    "tags": "tags are",
+    "weights": "weights are",
+}
 
 
 def require_fitting(spec: SourceSpec, found: Format) -> None:
     """Fail on what is said of a source and means nothing for its format.
 
     Raises:
-        UsageError: cuts or constants without nodes, signature or tags of what is no SavedModel.
+        UsageError: cuts or constants without nodes, weights for what has its own, signature or tags of what is no
+            SavedModel.
     """
     for field, said in _KEYS.items():
         if getattr(spec, field) and field not in found.takes:
-            *others, last = [one.plural for one in rows() if field in one.takes][::-1]
+            *others, last = [one.plural for one in rows() if field in one.takes][::-1] or ["other sources"]
             fitting = " and ".join(filter(None, (", ".join(others), last)))
             hint = "freeze it first: trtconv freeze" if field == "cuts" and found.freezes else "leave it out"
             raise UsageError(f"{spec.path}: {said} for {fitting}, this is {found.name}", hint=hint)
