@@ -98,7 +98,12 @@ class Session:
 
 
 def session(
-    model: Path | str | bytes, *, threads: int | None = None, optimize: bool = True, sparing: bool = False
+    model: Path | str | bytes,
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
+    sparing: bool = False,
+    folder: Path | None = None,
 ) -> Session:
     """Open a model on the CPU.
 
@@ -111,6 +116,7 @@ def session(
         optimize: whether ONNX Runtime may fuse and fold; off, every node computes what it says.
         sparing: whether its threads leave the processor to others between runs instead of spinning, and memory is
             taken as it is needed instead of planned ahead, which takes more.
+        folder: where tensors lie that a serialized model keeps outside itself.
 
     Raises:
         SourceError: ONNX Runtime cannot load the model.
@@ -120,17 +126,19 @@ def session(
     runtime = _runtime()
     label = "the model" if isinstance(model, bytes) else str(model)
     try:
-        native = _native(runtime, model, threads, optimize, sparing)
+        native = _native(runtime, model, threads, optimize, sparing, folder)
     except Exception as error:
         if not _from_runtime(error):
             raise
         if not optimize or "float8" not in str(error):
             raise _unloadable(model, label, error) from error
-        return session(model, threads=threads, optimize=False, sparing=sparing)
+        return session(model, threads=threads, optimize=False, sparing=sparing, folder=folder)
     return Session(native, label)
 
 
-def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimize: bool, sparing: bool) -> Any:
+def _native(
+    runtime: Any, model: Path | str | bytes, threads: int | None, optimize: bool, sparing: bool, folder: Path | None
+) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     if threads is not None:
@@ -140,6 +148,8 @@ def _native(runtime: Any, model: Path | str | bytes, threads: int | None, optimi
     if sparing:
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     source = model if isinstance(model, bytes) else str(model)
     return runtime.InferenceSession(
         source, options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNFAITHFUL

@@ -20,12 +20,13 @@ EXTERNAL_ABOVE = int(1.8 * 10**9)
 _ALIGNMENT = 4096
 
 
-def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
+def load(path: Path, *, weights: bool = True, outside: bool = True) -> onnx.ModelProto:
     """Read an ONNX model; a folder stands for the only ``.onnx`` file in it.
 
     Args:
         path: of the model.
         weights: whether to read large tensors; without them the model is an outline to look at.
+        outside: whether to read those that lie in files of their own; without, the model refers to them.
 
     Raises:
         SourceError: missing, truncated or foreign file; external data that is not there.
@@ -37,7 +38,7 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         raise _not_onnx(path) from None
     if not model.ir_version or not model.opset_import:
         raise _not_onnx(path)
-    if not weights:
+    if not weights or not outside:
         return model
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
