@@ -10,6 +10,7 @@ import pytest
 
 import trtconv
 from trtconv.core.lazy import resolve
+from trtconv.sources.format import Format
 
 PACKAGE = Path(trtconv.__file__).parent
 ROW = re.compile(r"trtconv(\.\w+)+:\w+")
@@ -36,4 +37,5 @@ def test_the_search_sees_the_tables() -> None:
 
 @pytest.mark.parametrize("row", rows())
 def test_row_resolves(row: str) -> None:
-    assert callable(resolve(row))
+    resolved = resolve(row)
+    assert callable(resolved) or isinstance(resolved, Format)

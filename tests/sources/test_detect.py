@@ -13,7 +13,6 @@ from onnx import parser
 
 from trtconv import sources
 from trtconv.core.errors import SourceError, UsageError
-from trtconv.core.lazy import resolve
 from trtconv.core.records import SourceSpec
 
 NODE = b"\x0a\x05image\x12\x0bPlaceholder"
@@ -60,7 +59,7 @@ def an_onnx_folder(path: Path) -> None:
 )
 def test_formats(tmp_path: Path, kind: str, make: Callable[[Path], None]) -> None:
     make(tmp_path / "model")  # the name says nothing
-    assert sources.detect(tmp_path / "model") == kind
+    assert sources.detect(tmp_path / "model").name == kind
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_cuts_are_for_graphs_of_named_nodes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sources.FORMATS)
 def test_every_row_resolves_and_refuses_a_missing_file(name: str, tmp_path: Path) -> None:
-    open_model = resolve(sources.FORMATS[name])
+    open_model = sources.row(name).open_model
     if name != "frozen_pb":  # its reader is TensorFlow's
         with pytest.raises(SourceError):
             open_model(SourceSpec(tmp_path / "none"))

@@ -9,16 +9,16 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from trtconv import sources
 from trtconv.cli.options import existing
 from trtconv.core.errors import UsageError
 from trtconv.job.load import load_job
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line
-from trtconv.sources import parts
 
 
 def names(path: Path, form: str) -> set[str]:
-    return set(parts.beside(path, form))
+    return set(sources.beside(path, sources.row(form)))
 
 
 def test_parts_of_a_checkpoint(tmp_path: Path) -> None:
@@ -28,14 +28,16 @@ def test_parts_of_a_checkpoint(tmp_path: Path) -> None:
     expected = {"model.ckpt-7.meta", "model.ckpt-7.data-00000-of-00002", "model.ckpt-7.data-00001-of-00002"}
     assert names(tmp_path / "model.ckpt-7.index", "checkpoint") == expected
     assert names(tmp_path / "model.ckpt-7.meta", "checkpoint") >= {"model.ckpt-7.data-00000-of-00002"}
-    assert parts.beside(tmp_path, "checkpoint") == {}
+    assert sources.beside(tmp_path, sources.row("checkpoint")) == {}
 
 
 def test_parts_of_a_frozen_graph(tmp_path: Path) -> None:
     (tmp_path / "model.pb").touch()
-    assert parts.beside(tmp_path / "model.pb", "frozen_pb") == {}
+    assert sources.beside(tmp_path / "model.pb", sources.row("frozen_pb")) == {}
     (tmp_path / "model.pb.json").touch()
-    assert parts.beside(tmp_path / "model.pb", "frozen_pb") == {"model.pb.json": tmp_path / "model.pb.json"}
+    assert sources.beside(tmp_path / "model.pb", sources.row("frozen_pb")) == {
+        "model.pb.json": tmp_path / "model.pb.json"
+    }
 
 
 @pytest.fixture
@@ -55,11 +57,11 @@ def external(tmp_path: Path) -> Path:
 
 
 def test_parts_of_an_onnx_model(external: Path) -> None:
-    assert parts.beside(external, "onnx") == {"weights.bin": external.with_name("weights.bin")}
+    assert sources.beside(external, sources.row("onnx")) == {"weights.bin": external.with_name("weights.bin")}
     external.with_name("weights.bin").unlink()
-    assert parts.beside(external, "onnx") == {}  # the stage that reads the model says that it is missing
+    assert sources.beside(external, sources.row("onnx")) == {}  # the stage that reads the model says that it is missing
     external.write_bytes(external.read_bytes()[:200])
-    assert parts.beside(external, "onnx") == {}
+    assert sources.beside(external, sources.row("onnx")) == {}
 
 
 def test_a_job_looks_at_all_files_of_its_source(external: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from trtconv.core.lazy import resolve
+
 HEAD = 4096
+_MODELS = "trtconv.sources:seems"
+"""What only the sources know; by name, since they lie above."""
 _TEXT = bytes(range(32, 127)) + b"\t\n\r\f"
 
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -14,7 +18,6 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF image"),
     (0, b"%PDF-", "a PDF document"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (such as Keras .h5 weights)"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"\x93NUMPY", "a NumPy .npy array"),
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"BZh", "a bzip2 archive"),
@@ -49,7 +52,8 @@ def describe(path: Path) -> str:
             return phrase
     if start.startswith(b"PK\x03\x04"):
         return _zip(path)
-    return _text(start) or _protobuf(start) or "unknown binary data"
+    model: str = resolve(_MODELS)(start)
+    return model or _text(start) or "unknown binary data"
 
 
 def _zip(path: Path) -> str:
@@ -79,66 +83,11 @@ def _text(start: bytes) -> str:
         return "a TensorRT calibration cache"
     if lower.startswith((b"{", b"[")):
         return "a JSON document"
-    if is_graph_text(start):
-        return "a GraphDef in text form"
     return "a text file"
 
 
-def _protobuf(start: bytes) -> str:
-    if is_graph_def(start):
-        return "a TensorFlow GraphDef"
-    if is_saved_model(start):
-        return "a SavedModel's protocol buffer"
-    if is_onnx(start):
-        return "an ONNX model"
-    return ""
-
-
-def is_graph_def(start: bytes) -> bool:
-    """Whether bytes begin like a GraphDef: a NodeDef (field 1) that begins with its name (1) and op (2)."""
-    size, after = _varint(start, 1) if start[:1] == b"\x0a" else (0, 0)
-    if size < 4 or start[after : after + 1] != b"\x0a":
-        return False
-    length, begin = _varint(start, after + 1)
-    end = begin + length
-    if start[end : end + 1] != b"\x12" or end > after + size:
-        return False
-    length, begin = _varint(start, end + 1)
-    op = start[begin : begin + length]
-    return op.isascii() and op.replace(b"_", b"a").replace(b">", b"a").isalnum()
-
-
-def is_graph_text(start: bytes) -> bool:
-    """Whether bytes begin like a GraphDef in text form."""
-    return start.lstrip().startswith((b"node {", b"node{", b"versions {"))
-
-
-def is_saved_model(start: bytes) -> bool:
-    """Whether bytes begin like a SavedModel: schema version 1 (field 1), then a MetaGraphDef (2) with its infos (1)."""
-    if start[:3] != b"\x08\x01\x12":
-        return False
-    _, after = _varint(start, 3)
-    return start[after : after + 1] == b"\x0a"
-
-
-def is_onnx(start: bytes) -> bool:
-    """Whether bytes begin like an ONNX ModelProto: an IR version (field 1), then another field that it can have."""
-    if start[:1] != b"\x08" or is_saved_model(start):
-        return False
-    version, after = _varint(start, 1)
-    return 0 < version < 1000 and start[after : after + 1] in (
-        b"\x12",
-        b"\x1a",
-        b"\x22",
-        b"\x28",
-        b"\x32",
-        b"\x3a",
-        b"\x42",
-    )
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A base-128 number and the position after it."""
+def varint(data: bytes, position: int) -> tuple[int, int]:
+    """A base-128 number and the position after it; what is cut off counts as nothing."""
     value = shift = 0
     while position < len(data):
         byte = data[position]

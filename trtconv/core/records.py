@@ -62,6 +62,7 @@ class SourceSpec:
         outputs: nodes of a graph that become its outputs; empty: those that no other node reads.
         channels_first: four-dimensional inputs of ``cuts`` and all four-dimensional outputs are NCHW outside and NHWC
             in the graph, as the UFF parser had it.
+        weights: file of the weights, where ``path`` has none.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class SourceSpec:
     cuts: tuple[CutInput, ...] = ()
     outputs: tuple[str, ...] = ()
     channels_first: bool = False
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trtconv.core.digests import is_glob
 from trtconv.core.units import parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
+from trtconv.sources import FORMATS
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
+if TYPE_CHECKING:
+    SourceFormat = str
+else:
+    SourceFormat = Literal[("auto", *FORMATS)]
 
 
 def _absolute(path: Path, base: Path) -> Path:

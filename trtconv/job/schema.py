@@ -22,6 +22,7 @@ from trtconv.job.fields import (
     Seconds,
     Shape,
     Sizes,
+    SourceFormat,
     listed,
 )
 from trtconv.job.section import Before, Section, key, rule
@@ -40,8 +41,9 @@ class Source(Section):
     """The trained model."""
 
     path: ModelPath = key(description="file or folder of the model, or the start of a checkpoint's file names")
-    format: Literal["auto", "saved_model", "keras", "checkpoint", "frozen_pb", "tflite", "onnx"] = key(
-        "auto", description="what it is; auto looks at the file itself"
+    format: SourceFormat = key("auto", description="what it is; auto looks at the file itself")
+    weights: InputPath | None = key(
+        None, description="file of the weights, where the model's own has none: Caffe, network scripts, PyTorch"
     )
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")

@@ -55,7 +55,7 @@ class Tree:
         return kept
 
 
-PATH_KEYS = ("path", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
+PATH_KEYS = ("path", "weights", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 
 EXTENDS = {"type": "string", "description": "another job file, whose keys this one adds to and replaces"}

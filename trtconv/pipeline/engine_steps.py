@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trtconv import sources
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.pipeline import sections
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell
 from trtconv.pipeline.steps import History, Node
-from trtconv.sources import parts
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 """Largest relative difference from the reference, where the job says nothing. INT8 and FP8 are judged by accuracy."""
@@ -89,6 +89,7 @@ class EngineSteps:
                 sections.values(cell.job),
             )
 
+        model = {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
         inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}
         profiles = {name: spec["profile"] for name, spec in inputs.items()}
         return self.node(
@@ -97,7 +98,7 @@ class EngineSteps:
             outputs=(engine,),
             facts=(engine.with_name(engine.name + ".json"),),
             needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
-            inputs={"model": self.source.path, **parts.beside(self.source.path, "onnx")} if self.typed else {},
+            inputs=model if self.typed else {},
             options={
                 **sections.options(section),
                 "precision": cell.precision,

@@ -14,10 +14,7 @@ from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import cells
 from trtconv.pipeline.steps import History, Node
-from trtconv.sources import parts
-
-READY = ("onnx", "frozen_pb", "tflite")
-"""Source formats that need no freezing."""
+from trtconv.sources.format import Format
 
 
 def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
@@ -28,22 +25,22 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
         UsageError: the job asks for a combination that cannot be, or for what its targets cannot do.
         EnvironmentProblem: it asks for what the TensorRT installed here cannot do.
     """
-    found = job.source.format if job.source.format != "auto" else sources.detect(job.source.path)
+    found = sources.row(job.source.format) if job.source.format != "auto" else sources.detect(job.source.path)
     source = sections.source(job, found, allow_code=allow_code)
     all_cells = cells(job)
     capability_check.require(all_cells)
-    model = job.source.path if found == "onnx" else None
+    model = job.source.path if found.is_onnx else None
     capability_check.require_int8_conv(job, model)
     capability_check.require_products(all_cells, model)
     typed = any(cell.precision == TYPED for cell in all_cells)
-    if typed and found != "onnx":
+    if typed and not found.is_onnx:
         raise UsageError(
-            f"precision typed builds an ONNX file as it is, but {job.source.path} is {found}",
+            f"precision typed builds an ONNX file as it is, but {job.source.path} is {found.name}",
             hint="name a precision, such as fp16",
         )
-    shared = _SharedSteps(job, layout, source)
+    shared = _SharedSteps(job, layout, source, found)
     steps = [] if typed else shared.to_onnx()
-    reference = found != "onnx" and job.verify is not None
+    reference = not found.is_onnx and job.verify is not None
     steps += [shared.reference()] if reference else []
     steps += [] if typed else [shared.lower(p) for p in dict.fromkeys(cell.precision for cell in all_cells)]
     for cell in all_cells:
@@ -69,6 +66,7 @@ class _SharedSteps:
     job: Job
     layout: Layout
     source: SourceSpec
+    format: Format
 
     def to_onnx(self) -> list[Node]:
         calibration = self.job.calibrate
@@ -78,12 +76,18 @@ class _SharedSteps:
 
     @property
     def freezes(self) -> bool:
-        return self.source.format not in READY
+        return self.format.frozen_first
+
+    @property
+    def converts(self) -> Format:
+        """What the model is when it becomes ONNX."""
+        return sources.row(self.format.frozen_as) if self.freezes else self.format
 
     @property
     def files(self) -> dict[str, Path]:
-        """The source's own file or folder, and what lies beside it."""
-        return {"source": self.source.path, **parts.beside(self.source.path, self.source.format)}
+        """The source's own file or folder, its weights, and what lies beside it."""
+        weights = {} if self.source.weights is None else {"weights": self.source.weights}
+        return {"source": self.source.path, **weights, **sources.beside(self.source.path, self.format)}
 
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest
@@ -93,8 +97,9 @@ class _SharedSteps:
             "freeze",
             "freeze",
             lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs, sample),
-            tuple(frozen.with_name(frozen.name + ending) for ending in ("", ".json", ".check.npz")),
+            tuple(frozen.with_name(frozen.name + ending) for ending in ("", *self.converts.companions)),
             inputs=self.files,
+            packages=self.format.packages,
             options={
                 **sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
@@ -110,20 +115,20 @@ class _SharedSteps:
         section = self.job.convert
         source = self.source
         if self.freezes:  # it is cut and its constants are set already
-            source = SourceSpec(self.layout.frozen, "frozen_pb", channels_first=self.source.channels_first)
+            source = SourceSpec(self.layout.frozen, self.converts.name, channels_first=self.source.channels_first)
         request = ConvertRequest(
-            source,
-            self.layout.onnx,
-            sections.inputs(self.job),
-            sections.outputs(self.job),
-            section.opset,
-            section.clean,
-            tuple(section.skip),
-            section.check,
-            section.check_data,
-            section.tolerance,
-            section.support,
-            self.source.path,
+            source=source,
+            model=self.layout.onnx,
+            inputs=sections.inputs(self.job),
+            outputs=sections.outputs(self.job),
+            opset=section.opset,
+            clean=section.clean,
+            passes=tuple(section.skip),
+            check=section.check,
+            check_data=section.check_data,
+            tolerance=section.tolerance,
+            support=section.support,
+            origin=self.source.path,
         )
         return Node(
             "convert",
@@ -131,6 +136,7 @@ class _SharedSteps:
             lambda _: request,
             (self.layout.onnx,),
             needs=("freeze",) if self.freezes else (),
+            packages=self.converts.packages,
             inputs={
                 **({} if self.freezes else self.files),
                 **({} if section.check_data is None else {"check_data": section.check_data}),
@@ -175,6 +181,7 @@ class _SharedSteps:
             lambda _: request,
             (output,),
             inputs={**self.files, **sections.files(section.data)},
+            packages=self.format.packages,
             options={
                 **sections.options(self.job.source),
                 "data": sections.options(section.data),

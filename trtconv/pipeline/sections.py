@@ -12,8 +12,9 @@ from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, Shape
 from trtconv.job.schema import Data, Job, Keep, Profile, Source
 from trtconv.job.section import Section
 from trtconv.sources import require_fitting
+from trtconv.sources.format import Format
 
-_PATHS = ("path", "cache", "data", "timing_cache")
+_PATHS = ("path", "weights", "cache", "data", "timing_cache")
 
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
@@ -31,7 +32,7 @@ def registered_first(source: Source) -> list[str]:
     return [node.partition(":")[0] for node, dims in source.register_input.items() if dims and len(dims) == 3]
 
 
-def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
+def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
     """The trained model, cut where the job says.
 
     Raises:
@@ -48,15 +49,16 @@ def source(job: Job, found: str, *, allow_code: bool) -> SourceSpec:
         return CutInput(node, ("batch", *(dims[1:] + dims[:1] if node.partition(":")[0] in first else dims)))
 
     spec = SourceSpec(
-        section.path,
-        found,
-        section.signature,
-        tuple(section.tags),
-        allow_code,
-        tuple(section.constants.items()),
-        tuple(cut(node, dims) for node, dims in section.register_input.items()),
-        outputs(job),
+        path=section.path,
+        format=found.name,
+        signature=section.signature,
+        tags=tuple(section.tags),
+        allow_code=allow_code,
+        constants=tuple(section.constants.items()),
+        cuts=tuple(cut(node, dims) for node, dims in section.register_input.items()),
+        outputs=outputs(job),
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
+        weights=section.weights,
     )
     require_fitting(spec, found)
     return spec

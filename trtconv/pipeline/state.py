@@ -105,7 +105,7 @@ class State:
         stage = STAGES[node.stage]
         return {
             "trtconv": __version__,
-            "versions": self._packages(stage.packages),
+            "versions": self._packages((*stage.packages, *node.packages)),
             "machine": machine.fingerprint() if stage.measures else "",
             "options": json.loads(json.dumps(dict(node.options), default=str)),
             "inputs": {label: self._input(path) for label, path in node.inputs.items()},

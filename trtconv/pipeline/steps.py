@@ -42,14 +42,11 @@ class Stage:
     alone: bool = False
 
 
-_TENSORFLOW = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras")
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 
 STAGES: Mapping[str, Stage] = {
-    "freeze": Stage("trtconv.stages.freeze:freeze", "trtconv.stages.freeze:FreezeResult", _TENSORFLOW),
-    "convert": Stage(
-        "trtconv.stages.convert:convert", "trtconv.stages.convert:ConvertResult", (*_TENSORFLOW, "tf2onnx", "onnx")
-    ),
+    "freeze": Stage("trtconv.stages.freeze:freeze", "trtconv.stages.freeze:FreezeResult"),
+    "convert": Stage("trtconv.stages.convert:convert", "trtconv.stages.convert:ConvertResult", ("onnx",)),
     "calibrate": Stage(
         "trtconv.stages.calibrate:calibrate",
         "trtconv.stages.calibrate:CalibrateResult",
@@ -57,7 +54,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "lower": Stage("trtconv.stages.lower:lower", "trtconv.stages.lower:LowerResult", ("onnx", "numpy")),
     "build": Stage("trtconv.stages.build:build", "trtconv.stages.build:BuildResult", _TENSORRT, measures=True),
-    "reference": Stage("trtconv.stages.reference:reference", "trtconv.stages.reference:ReferenceResult", _TENSORFLOW),
+    "reference": Stage("trtconv.stages.reference:reference", "trtconv.stages.reference:ReferenceResult"),
     "verify": Stage(
         "trtconv.stages.verify:verify", "trtconv.stages.verify:VerifyResult", ("onnxruntime", *_TENSORRT), measures=True
     ),
@@ -89,6 +86,7 @@ class Node:
         request: makes the stage's request from what the steps before left.
         outputs: files the step makes, as later steps read them.
         facts: files about those (times, provenance), which later steps do not depend on.
+        packages: distributions whose versions change the outcome, besides the stage's.
         precision: empty for steps that all precisions share.
         needs: names of the steps it depends on.
         inputs: files from outside that it reads, by what they are.
@@ -104,6 +102,7 @@ class Node:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Path, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -9,23 +9,13 @@ from typing import Any
 
 from trtconv import sources
 from trtconv.core import magic
-from trtconv.core.errors import UsageError
-from trtconv.core.lazy import resolve
 from trtconv.core.records import Proof, Wider
 from trtconv.core.units import format_bytes
+from trtconv.report import models
 from trtconv.report.summary import proof_text
 from trtconv.report.tables import table
 
 _ENGINE_TAGS = (b"ftrt", b"vtrt")
-
-MODELS = {
-    "onnx": "trtconv.report.models:onnx",
-    "frozen_pb": "trtconv.report.models:frozen",
-    "saved_model": "trtconv.report.models:saved_model",
-    "tflite": "trtconv.report.models:lite",
-    "keras": "trtconv.report.models:keras",
-}
-"""Source formats that can be looked into."""
 
 
 def describe(path: Path) -> tuple[dict[str, Any], str]:
@@ -40,11 +30,7 @@ def describe(path: Path) -> tuple[dict[str, Any], str]:
             return _engine(path)
         if start.removeprefix(codecs.BOM_UTF8)[:4] == b"TRT-":
             return _cache(path)
-    kind = sources.detect(path)
-    if kind not in MODELS:
-        raise UsageError(f"{path}: cannot look into a {kind}", hint="freeze or convert it, then inspect the result")
-    described: tuple[dict[str, Any], str] = resolve(MODELS[kind])(path)
-    return described
+    return models.describe(path, sources.detect(path))
 
 
 def _engine(path: Path) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,12 @@ import yaml
 
 from trtconv import sources
 from trtconv.core.errors import ConversionError, UsageError
+from trtconv.core.records import TensorInfo
+from trtconv.report import models
+from trtconv.sources.format import Format
 
 _BATCH = (1, 8, 32)
 _OTHER = (1, 128, 256)
-_WHAT = {
-    "onnx": "an ONNX model",
-    "frozen_pb": "a TensorFlow graph",
-    "saved_model": "a TensorFlow SavedModel",
-    "keras": "a Keras model",
-    "checkpoint": "a TensorFlow checkpoint",
-    "tflite": "a TensorFlow Lite model",
-}
-
 _SECTIONS = """\
 # INT8 needs to know how large activations get. Uncomment, give samples of the training set (an .npz with one array per
 # input, first axis samples), and add int8 to precision.
@@ -67,17 +61,11 @@ def starter(model: Path, folder: Path) -> str:
         SourceError: no model, or a damaged one.
         UsageError: a model that cannot be converted.
     """
-    kind = sources.detect(model)
-    if kind not in sources.FORMATS:
-        raise UsageError(
-            f"{model}: a {kind} model, which this version of trtconv does not convert",
-            hint=f"it converts {', '.join(sources.FORMATS)}",
-        )
-    facts, signature = _facts(model)
-    typed = _typed(model) if kind == "onnx" else ""
-    inputs, outputs = facts.get("inputs", []), facts.get("outputs", [])
+    found = sources.detect(model)
+    inputs, outputs, signature = _interface(model, found)
+    typed = _typed(model) if found.is_onnx else ""
     head = [
-        f"# {model.name}: {_WHAT.get(kind, kind)}. Written by trtconv init from a look at it; change what you like.",
+        f"# {model.name}: {found.title}. Written by trtconv init from a look at it; change what you like.",
         "#",
         "#   trtconv check THIS.yaml    says what would run and touches nothing",
         "#   trtconv run THIS.yaml      runs it; a second time only what changed",
@@ -90,7 +78,7 @@ def starter(model: Path, folder: Path) -> str:
         f"  path: {_scalar(os.path.relpath(model.absolute(), folder.absolute()))}",
         *signature,
         "",
-        *_inputs(inputs, kind),
+        *_inputs(inputs, keeps=found.is_onnx),
         "",
         *_outputs(outputs),
         *_precision(typed),
@@ -99,21 +87,19 @@ def starter(model: Path, folder: Path) -> str:
     return "\n".join(head) + "\n" + _SECTIONS.replace("BENCHED", _benched(inputs))
 
 
-def _facts(model: Path) -> tuple[Mapping[str, Any], list[str]]:
+def _interface(model: Path, found: Format) -> tuple[Sequence[TensorInfo], Sequence[TensorInfo], list[str]]:
     """Inputs and outputs, where they can be read without a framework; and the choice of a signature, if it is open."""
-    from trtconv.report.inspect import describe
-
     try:
-        facts, _ = describe(model)
+        groups = models.look(model, found).tensors
     except UsageError:
-        return {}, []
-    signatures = {name: tensors for part in facts.get("parts", []) for name, tensors in part["signatures"].items()}
-    if not signatures:
-        return facts, []
-    chosen = "serving_default" if "serving_default" in signatures else min(signatures)
-    others = ", ".join(sorted(signatures.keys() - {chosen}))
+        return (), (), []
+    named = {group.signature: group for group in groups if group.inputs or group.outputs}
+    if not named:
+        return (), (), []
+    chosen = "serving_default" if "serving_default" in named else min(named)
+    others = ", ".join(sorted(named.keys() - {chosen}))
     told = f"  signature: {_scalar(chosen)}  # or {others}"
-    return signatures[chosen], [told] if others and chosen != "serving_default" else []
+    return named[chosen].inputs, named[chosen].outputs, [told] if others and chosen != "serving_default" else []
 
 
 def _typed(model: Path) -> str:
@@ -127,7 +113,7 @@ def _typed(model: Path) -> str:
     return ""
 
 
-def _inputs(inputs: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+def _inputs(inputs: Sequence[TensorInfo], *, keeps: bool) -> list[str]:
     if not inputs:
         return [
             "# Shapes of the inputs are kept from the source. To fix or name dimensions, and to say for which",
@@ -137,18 +123,18 @@ def _inputs(inputs: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
             "#    shape: [batch, 224, 224, 3]",
             "#    profile: {min: 1, opt: 8, max: 32}",
         ]
-    known = [f"#   {t['name']}: {t['dtype'] or 'unknown type'} {_shape(t['shape'])}" for t in inputs]
+    known = [f"#   {t.name}: {t.dtype or 'unknown type'} {_shape(t.shape)}" for t in inputs]
     moving = [t for t in inputs if _open(t)]
     if not moving:
         return ["# All inputs have fixed shapes:", *known]
     lines = ["# The inputs:", *known, "# A dimension with a name may vary; the engine is built for a range of it."]
-    return [*lines, "inputs:", *(line for tensor in moving for line in _input(tensor, kind))]
+    return [*lines, "inputs:", *(line for tensor in moving for line in _input(tensor, keeps=keeps))]
 
 
-def _input(tensor: Mapping[str, Any], kind: str) -> list[str]:
-    dims = tensor["shape"]
-    lines = [f"  {_plain(tensor['name'])}:"]
-    if kind != "onnx":
+def _input(tensor: TensorInfo, *, keeps: bool) -> list[str]:
+    dims = tensor.shape
+    lines = [f"  {_plain(tensor.name)}:"]
+    if not keeps:
         lines.append(f"    shape: [{', '.join(map(_dim, range(len(dims)), dims))}]")
     if [axis for axis, dim in enumerate(dims) if _moves(dim)] == [0]:
         return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}".format(*_BATCH)]
@@ -159,10 +145,10 @@ def _input(tensor: Mapping[str, Any], kind: str) -> list[str]:
     return [*lines, "    profile: {{min: {}, opt: {}, max: {}}}  # your own sizes here".format(*bounds)]
 
 
-def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _outputs(outputs: Sequence[TensorInfo]) -> list[str]:
     if not outputs:
         return []
-    named = ", ".join(_scalar(tensor["name"]) for tensor in outputs)
+    named = ", ".join(_scalar(tensor.name) for tensor in outputs)
     return ["# All outputs are kept. To keep some only:", "#convert:", f"#  outputs: [{named}]", ""]
 
 
@@ -172,13 +158,13 @@ def _precision(typed: str) -> list[str]:
     return ["# One typed ONNX model and one engine each: fp32, tf32, fp16, bf16, int8, fp8.", "precision: [fp32, fp16]"]
 
 
-def _benched(inputs: Sequence[Mapping[str, Any]]) -> str:
-    fixed = [t["shape"][0] for t in inputs if t["shape"] and not _moves(t["shape"][0])]
+def _benched(inputs: Sequence[TensorInfo]) -> str:
+    fixed = [t.shape[0] for t in inputs if t.shape and not _moves(t.shape[0])]
     return f"[{fixed[0]}]" if fixed else "[1, 8]"
 
 
-def _open(tensor: Mapping[str, Any]) -> bool:
-    return any(_moves(dim) for dim in tensor["shape"])
+def _open(tensor: TensorInfo) -> bool:
+    return any(_moves(dim) for dim in tensor.shape)
 
 
 def _moves(dim: Any) -> bool:

@@ -1,55 +1,64 @@
-"""Source formats: one file each; which one a path holds is read from the path itself, without its framework."""
+"""Sources: one wing per framework, one row per format; which one a path holds is read from the path itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 from trtconv.core import magic
 from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
-from trtconv.core.names import did_you_mean
-from trtconv.core.records import SourceSpec, TensorInfo
-from trtconv.sources.tensorflow.keras_file import HDF5, keras_generation
-
-if TYPE_CHECKING:  # planning a job imports this module, and need not wait for NumPy
-    import numpy as np
+from trtconv.core.names import choice, did_you_mean
+from trtconv.core.records import SourceSpec
+from trtconv.sources.format import Format, Model
 
 FORMATS: Mapping[str, str] = {
-    "saved_model": "trtconv.sources.tensorflow.saved_model:open_model",
-    "keras": "trtconv.sources.tensorflow.keras_model:open_model",
-    "checkpoint": "trtconv.sources.tensorflow.checkpoint:open_model",
-    "frozen_pb": "trtconv.sources.tensorflow.frozen_pb:open_model",
-    "tflite": "trtconv.sources.tflite.model:open_model",
-    "onnx": "trtconv.sources.onnx.model:open_model",
+    "saved_model": "trtconv.sources.tensorflow.formats:SAVED_MODEL",
+    "keras": "trtconv.sources.tensorflow.formats:KERAS",
+    "tflite": "trtconv.sources.tflite.formats:TFLITE",
+    "onnx": "trtconv.sources.onnx.formats:ONNX",
+    "checkpoint": "trtconv.sources.tensorflow.formats:CHECKPOINT",
+    "frozen_pb": "trtconv.sources.tensorflow.formats:FROZEN_PB",
 }
-"""Row: ``open_model(spec: SourceSpec) -> Model``."""
+"""Rows by name, the most certain first; each row is a ``Format`` in a module that imports nothing heavy."""
+
+PLUGINS = "trtconv.sources"
+"""Entry points of this group are rows of other distributions; they are looked at where no row of ours fits."""
 
 
-CUTTABLE = ("frozen_pb", "checkpoint")
-"""Formats that are graphs of named nodes, which can be cut anywhere."""
+def rows() -> Iterator[Format]:
+    """All formats, those of other distributions last."""
+    for target in FORMATS.values():
+        yield resolve(target)
+    from importlib import metadata  # slow to load, and seldom needed
+
+    for point in metadata.entry_points(group=PLUGINS):
+        yield point.load()
 
 
-class Model(Protocol):
-    """A trained model in its own framework.
+def row(name: str) -> Format:
+    """A format by its name.
 
-    Attributes:
-        inputs: name, dtype and shape of each.
-        outputs: likewise; named as in the ONNX model that it converts to.
+    Raises:
+        UsageError: there is none.
     """
+    if name in FORMATS:
+        known: Format = resolve(FORMATS[name])
+        return known
+    offered = {one.name: one for one in rows()}
+    if name not in offered:
+        raise UsageError(f"there is no source format {name!r}", hint=choice(name, offered))
+    return offered[name]
 
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for one batch."""
+def of(spec: SourceSpec) -> Format:
+    """The format of a source: the one that was named, or what its files say.
 
-    def freeze(self) -> Any:
-        """The same function as a ``trtconv.adapters.frozen.FrozenGraph``."""
-
-    def framework(self) -> str:
-        """What runs it, with its version."""
+    Raises:
+        SourceError: nothing there, or nothing that is a model.
+    """
+    return row(spec.format) if spec.format != "auto" else detect(spec.path)
 
 
 def open_model(spec: SourceSpec) -> Model:
@@ -59,87 +68,66 @@ def open_model(spec: SourceSpec) -> Model:
         SourceError: damaged, foreign, or of a format that cannot be converted.
         MissingPackage: its framework is not installed.
     """
-    name = spec.format if spec.format != "auto" else detect(spec.path)
-    require_fitting(spec, name)
-    model: Model = resolve(FORMATS[name])(spec)
-    return model
+    found = of(spec)
+    require_fitting(spec, found)
+    return found.open_model(spec)
 
 
-def require_fitting(spec: SourceSpec, name: str) -> None:
+_KEYS = {
+    "cuts": "register_input is",
+    "constants": "constants are",
+    "signature": "a signature is",
+    "tags": "tags are",
+    "weights": "weights are",
+}
+
+
+def require_fitting(spec: SourceSpec, found: Format) -> None:
     """Fail on what is said of a source and means nothing for its format.
 
     Raises:
-        UsageError: cuts or constants without nodes, signature or tags of what is no SavedModel.
+        UsageError: cuts or constants without nodes, weights for what has its own, signature or tags of what is no
+            SavedModel.
     """
-    if spec.cuts and name not in CUTTABLE:
-        raise UsageError(
-            f"{spec.path}: register_input is for frozen graphs and checkpoints, this is {name}",
-            hint="freeze it first: trtconv freeze",
-        )
-    if spec.constants and name not in (*CUTTABLE, "saved_model"):
-        raise UsageError(
-            f"{spec.path}: constants are for frozen graphs, checkpoints and SavedModels, this is {name}",
-            hint="leave them out",
-        )
-    if (spec.signature or spec.tags) and name != "saved_model":
-        raise UsageError(f"{spec.path}: signature and tags are for SavedModels, this is {name}", hint="leave them out")
+    for field, said in _KEYS.items():
+        if getattr(spec, field) and field not in found.takes:
+            *others, last = [one.plural for one in rows() if field in one.takes][::-1] or ["other sources"]
+            fitting = " and ".join(filter(None, (", ".join(others), last)))
+            hint = "freeze it first: trtconv freeze" if field == "cuts" and found.freezes else "leave it out"
+            raise UsageError(f"{spec.path}: {said} for {fitting}, this is {found.name}", hint=hint)
 
 
-def detect(path: Path) -> str:
+def beside(path: Path, found: Format) -> dict[str, Path]:
+    """Files besides a model's own, by path from its folder: what a run has to look at to see that it changed."""
+    files = [] if path.is_dir() else found.beside(path)
+    return {os.path.relpath(file, path.parent): file for file in files if file.is_file()}
+
+
+def detect(path: Path) -> Format:
     """The format of a model, by looking at the files.
-
-    Returns:
-        A row of FORMATS.
 
     Raises:
         SourceError: nothing there, or nothing that is a model; the message says what it seems to be.
     """
+    start = magic.head(path) if path.is_file() else b""
+    for one in rows():
+        if one.recognises(path, start):
+            return one
     if not path.exists():
-        return _absent(path)
-    return _folder(path) if path.is_dir() else _file(path)
-
-
-def _absent(path: Path) -> str:
-    """A TF1 checkpoint is named by the common start of its files' names; other absent paths are errors."""
-    if path.with_name(path.name + ".index").exists():
-        return "checkpoint"
-    there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise SourceError(f"{path}: no such file or folder", hint=did_you_mean(path.name, there) or "check source.path")
-
-
-def _folder(path: Path) -> str:
-    if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
-        return "saved_model"
-    if any(path.glob("*.onnx")):
-        return "onnx"
-    if (path / "checkpoint").exists() or any(path.glob("*.meta")):
-        return "checkpoint"
-    names = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise SourceError(f"{path}: no such file or folder", hint=did_you_mean(path.name, there) or "check source.path")
+    if path.is_dir():
+        names = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
+        raise SourceError(
+            f"{path}: no model in this folder; it holds {names}",
+            hint="a SavedModel has a saved_model.pb; name a file, or the folder that holds it",
+        )
     raise SourceError(
-        f"{path}: no model in this folder; it holds {names}",
-        hint="a SavedModel has a saved_model.pb; name a file, or the folder that holds it",
-    )
-
-
-def _file(path: Path) -> str:
-    start = magic.head(path)
-    if start.startswith(HDF5) or (start.startswith(b"PK\x03\x04") and keras_generation(path)):
-        return "keras"
-    if start[4:8] == b"TFL3":
-        return "tflite"
-    if path.suffix in (".meta", ".index"):
-        return "checkpoint"
-    if magic.is_onnx(start):
-        return "onnx"
-    if magic.is_graph_def(start) or magic.is_graph_text(start):
-        return "frozen_pb"
-    raise _not_a_model(path, start)
-
-
-def _not_a_model(path: Path, start: bytes) -> SourceError:
-    if magic.is_saved_model(start):
-        return SourceError(f"{path}: part of a SavedModel", hint=f"give the folder: {path.parent}")
-    return SourceError(
         f"{path}: not a model that trtconv knows; it looks like {magic.describe(path)}",
-        hint="give a SavedModel folder, a .keras file, a frozen .pb or an .onnx file",
+        hint=f"give {', '.join(one.title for one in rows())}",
     )
+
+
+def seems(start: bytes) -> str:
+    """What the first bytes of a file are, if they are those of a model, such as ``an ONNX model``; else empty."""
+    return next(filter(None, (one.looks(start) for one in rows())), "")

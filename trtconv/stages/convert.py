@@ -1,12 +1,11 @@
-"""convert: a frozen graph, a TensorFlow Lite or an ONNX file becomes a checked, cleaned FP32 ONNX model."""
+"""convert: a source becomes a checked, cleaned FP32 ONNX model."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from trtconv import __version__
 from trtconv.core import errors
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
+from trtconv.core.lazy import resolve
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
+from trtconv.sources.format import Converted, Wanted
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ConvertRequest:
     """What to convert.
 
     Attributes:
-        source: a frozen .pb (with the sidecar that freeze writes, if there is one) or an .onnx or .tflite file.
+        source: a model of a format that needs no freezing, or what freeze made of one.
         model: the ONNX file to write.
         inputs: shapes and layouts asked for; empty keeps the source's.
         outputs: outputs to keep, by name; empty keeps all.
@@ -81,29 +82,6 @@ class ConvertResult:
     refused: tuple[str, ...] = ()
 
 
-@dataclass
-class _Work:
-    """What a source became, and what its check needs.
-
-    Attributes:
-        model: the ONNX model as converted.
-        source: the source as something that runs; None: it cannot, or its outputs are known.
-        sample: inputs and outputs of the source, from when it was frozen.
-        first: inputs that the model takes channels first.
-        unchecked: why the two cannot be compared.
-        quantized: whether the source computes in integers what the model computes in floating point.
-        nodes: operators of the source's nodes, by name.
-    """
-
-    model: Any
-    source: Any = None
-    sample: Any = None
-    first: frozenset[str] = frozenset()
-    unchecked: str = ""
-    quantized: bool = False
-    nodes: Mapping[str, str] = field(default_factory=dict)
-
-
 _QUANTIZED = 0.05
 """Difference allowed where the source rounds to integers and the model does not."""
 
@@ -126,8 +104,7 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     from trtconv.core import memory
     from trtconv.graph import check, clean, layout, model_io, reshape
 
-    makers = {"onnx": _from_onnx, "frozen_pb": _from_frozen, "tflite": _from_lite}
-    work = makers[_format(request)](request, emit)
+    work = _from_source(request, emit)
     model = work.model
     memory.give_back()
     reshape.name_dims(model)
@@ -170,16 +147,24 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     )
 
 
-def _format(request: ConvertRequest) -> str:
+def _from_source(request: ConvertRequest, emit: Emit) -> Converted:
     from trtconv import sources
 
-    name = request.source.format if request.source.format != "auto" else sources.detect(request.source.path)
-    if name not in ("onnx", "frozen_pb", "tflite"):
+    found = sources.of(request.source)
+    if found.frozen_first:
         raise UsageError(
-            f"{request.source.path}: {name} is frozen first, then converted",
+            f"{request.source.path}: {found.name} is frozen first, then converted",
             hint="trtconv freeze makes a frozen graph of it",
         )
-    return name
+    wanted = Wanted(
+        source=request.source,
+        inputs=request.inputs,
+        outputs=request.outputs,
+        opset=request.opset,
+        scratch=_folder(request),
+    )
+    made: Converted = resolve(found.to_onnx)(wanted, emit)
+    return made
 
 
 def _folder(request: ConvertRequest) -> Path:
@@ -188,122 +173,8 @@ def _folder(request: ConvertRequest) -> Path:
     return request.model.parent
 
 
-def _first(request: ConvertRequest) -> frozenset[str]:
-    return frozenset(spec.name for spec in request.inputs if spec.layout == "nchw")
-
-
-def _from_onnx(request: ConvertRequest, emit: Emit) -> _Work:
-    from dataclasses import replace
-
-    from trtconv import sources
-    from trtconv.graph import check, clean, editing, layout, model_io, reshape
-
-    model = model_io.load(request.source.path)
-    clean.prepare(model)
-    check.require_onnx(model, plugins=True)
-    check.require_tensors(model)
-    check.require_whole(model)
-    plugins = sorted({node.op_type for node, _ in check.foreign_nodes(model)})
-    for op in plugins:
-        emit(Message(f"operator {op} is not of ONNX: TensorRT needs a plugin for it", "warning"))
-    was = editing.opset(model)
-    editing.require_opset(model, request.opset)
-    if was != editing.opset(model):
-        emit(Message(f"opset {was} -> {editing.opset(model)}"))
-        clean.prepare(model)  # the version converter makes Constant nodes and unnamed ones
-    layout.inputs_first(model, _first(request))
-    reshape.set_shapes(model, request.inputs)
-    reshape.keep_outputs(model, request.outputs)
-    source = replace(request.source, path=model_io.file_of(request.source.path))
-    unchecked = f"{', '.join(plugins)} run as TensorRT plugins only" if plugins else ""
-    return _Work(model, lambda: sources.open_model(source), first=_first(request), unchecked=unchecked)
-
-
-def _from_frozen(request: ConvertRequest, emit: Emit) -> _Work:
-    from dataclasses import replace
-
-    from trtconv.adapters import tf2onnx
-    from trtconv.graph import check, clean, layout, reshape
-    from trtconv.sources.tensorflow import frozen_graph as frozen_files
-    from trtconv.sources.tensorflow import frozen_pb, graph_edits, graphdef, to_onnx
-    from trtconv.sources.tensorflow.framework import GraphNetwork
-
-    emit(Message("importing TensorFlow"))
-    frozen = frozen_pb.read(replace(request.source, outputs=request.outputs))
-    frozen = replace(frozen, inputs=graphdef.with_shapes(frozen.graph, frozen.inputs, request.inputs))
-    first = _first(request)
-    for endpoint in frozen.inputs:
-        if endpoint.name in first:
-            layout.require_channels(endpoint.name, len(endpoint.shape or ()))
-    emit(Message(f"converting {len(frozen.graph.node)} TensorFlow nodes with tf2onnx {tf2onnx.version()}"))
-    model = to_onnx.to_onnx(frozen, request.opset, _folder(request), first)
-    check.require_onnx(model)
-    clean.prepare(model)
-    shapes = {e.name: e.shape or () for e in frozen.inputs}
-    shapes |= {
-        name: tuple(shape[axis] for axis in layout.to_first(len(shape)))
-        for name, shape in shapes.items()
-        if name in first
-    }
-    reshape.set_shapes(model, tuple(InputSpec(name, shape) for name, shape in shapes.items()))
-    if request.source.channels_first:
-        check.infer_shapes(model)
-        layout.outputs_first(model)
-    reshape.remember_names(model, {e.name: e.tensor for e in (*frozen.inputs, *frozen.outputs)})
-    random = graph_edits.random_nodes(frozen.graph)
-    if random:
-        emit(
-            Message(
-                f"node {random[0]!r} draws random numbers: dropout that is still on? "
-                "source.constants: {keep_prob: 1.0} switches it off",
-                "warning",
-            )
-        )
-    sample = None if request.source.cuts or request.source.constants else frozen_files.sample(request.source.path)
-    return _Work(
-        model,
-        lambda: GraphNetwork(frozen),
-        sample,
-        first,
-        "it draws random numbers" if random else "",
-        nodes={node.name: node.op for node in frozen.graph.node},
-    )
-
-
-def _from_lite(request: ConvertRequest, emit: Emit) -> _Work:
-    from trtconv import sources
-    from trtconv.graph import check, clean, layout, reshape
-    from trtconv.sources.tflite import file
-    from trtconv.sources.tflite import quantization as lite_graph
-    from trtconv.sources.tflite import to_onnx as lite_converter
-
-    emit(Message("importing TensorFlow"))
-    lite = file.read(request.source.path)
-    if lite.quantized:
-        emit(
-            Message(
-                "the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it "
-                "again",
-                "warning",
-            )
-        )
-    model = lite_converter.to_onnx(
-        request.source.path, lite.tensors, request.opset, _folder(request), dequantize=lite.quantized
-    )
-    check.require_onnx(model)
-    clean.prepare(model)
-    if lite.quantized:
-        lite_graph.finish_dequantizing(model)
-    reshape.set_shapes(model, tuple(InputSpec(info.name, info.shape) for info in lite.inputs))
-    layout.inputs_first(model, _first(request))
-    reshape.set_shapes(model, request.inputs)
-    reshape.keep_outputs(model, request.outputs)
-    reshape.remember_names(model, lite.tensors)
-    return _Work(model, lambda: sources.open_model(request.source), first=_first(request), quantized=lite.quantized)
-
-
 def _checked(
-    request: ConvertRequest, work: _Work, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit
+    request: ConvertRequest, work: Converted, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit
 ) -> tuple[Comparison, ...]:
     """Compare the file with its source; says why where that cannot be."""
     from trtconv.data import conversion_check
@@ -322,7 +193,7 @@ def _checked(
     return found
 
 
-def _observed(request: ConvertRequest, work: _Work, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any]:
+def _observed(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any]:
     """Inputs and the source's outputs on them, by name; ``work.unchecked`` is set when it does not run."""
     import numpy as np
 
@@ -351,7 +222,7 @@ def _observed(request: ConvertRequest, work: _Work, inputs: tuple[TensorInfo, ..
     return given, {name: a for name, a in wanted.items() if not keep or name in keep}
 
 
-def _fit(given: Any, work: _Work, inputs: tuple[TensorInfo, ...]) -> bool:
+def _fit(given: Any, work: Converted, inputs: tuple[TensorInfo, ...]) -> bool:
     """Whether stored inputs have the shapes that the model takes now."""
     from trtconv.data import conversion_check
 
@@ -364,7 +235,7 @@ def _fit(given: Any, work: _Work, inputs: tuple[TensorInfo, ...]) -> bool:
     return True
 
 
-def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tuple[str, tuple[str, ...]]:
+def _asked(request: ConvertRequest, work: Converted, made: Path, emit: Emit) -> tuple[str, tuple[str, ...]]:
     """What the installed TensorRT says of every node."""
     from trtconv.engines.build import support
 
@@ -372,8 +243,7 @@ def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tupl
         return "", ()
     verdict = support.verdict(made, made.with_name("parser.log"))
     refused = tuple(
-        f"{refusal.why}{_origin(refusal.node, refusal.op, work.nodes)}; {refusal.remedy}"
-        for refusal in verdict.refusals
+        f"{refusal.why}{_origin(refusal.node, refusal.op, work)}; {refusal.remedy}" for refusal in verdict.refusals
     )
     for text in refused:
         emit(Message(f"{verdict.asked} will not build this: {text}", "warning"))
@@ -382,19 +252,20 @@ def _asked(request: ConvertRequest, work: _Work, made: Path, emit: Emit) -> tupl
     return verdict.asked, refused
 
 
-def _origin(node: str, op: str, nodes: Mapping[str, str]) -> str:
-    """The TensorFlow node that an ONNX node was made from.
+def _origin(node: str, op: str, work: Converted) -> str:
+    """The source's node that an ONNX node was made from.
 
     tf2onnx appends ``__12`` or a part of its own to the name; a node that it calls after its operator only is the one
     of that operator (NonMaxSuppression of NonMaxSuppressionV3), if there is one.
     """
     name = re.sub(r"__\d+$", "", node)
+    nodes = work.nodes
     while name and name not in nodes:
         name = name.rpartition("/")[0]
     alike = [name for name, kind in nodes.items() if op and kind.startswith(op)]
     if not name and len(alike) == 1:
         name = alike[0]
-    return f" (from TensorFlow's {name!r})" if name and name != node else ""
+    return f" (from {work.nodes_of}'s {name!r})" if name and name != node else ""
 
 
 def _cleaned(before: Counter[str], after: Counter[str]) -> str:

@@ -116,6 +116,9 @@ _LAYOUT = _row(
 )
 _NAMED = _row("--output-name", "convert.outputs", "Output to keep (default: all).", multiple=True, metavar="NAME")
 _FORMAT = _row("--format", "source.format", "Source format (default: look at the file).")
+_WEIGHTS = _row(
+    "--weights", "source.weights", "Weights of a model whose own file has none, such as a prototxt.", type=_FILE
+)
 _SIGNATURE = _row("--signature", "source.signature", "SavedModel signature.")
 _TAG = _row("--tag", "source.tags", "SavedModel tags (default: serve).", multiple=True, metavar="TAG")
 _CONSTANT = _row(
@@ -229,7 +232,7 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     """
 
 
-@_stage("onnx", _INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
+@_stage("onnx", _INPUT, _NAMED, _FORMAT, _WEIGHTS, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
 def convert(model: Path, given: dict[str, Any]) -> None:
     """Convert MODEL (a job file or any source) to checked, cleaned FP32 ONNX.
 

@@ -132,13 +132,14 @@ def _preprocessed(source: Path, script: Path, target: Path, *, quiet: bool) -> P
 
 def _request(source: Path, output: Path, options: dict[str, Any]) -> Any:
     from trtconv.core.records import InputSpec, SourceSpec
+    from trtconv.sources.tensorflow.formats import FROZEN_PB
     from trtconv.stages.convert import ConvertRequest
 
     constants = _constants(options["constants"])
     cuts = tuple(_cut(text) for text in options["inputs"]) or _placeholders(source, options["outputs"], constants)
     first = options["input_order"] == "nchw"
     names = [cut.name or cut.node.partition(":")[0] for cut in cuts if len(cut.shape or ()) == 4]
-    spec = SourceSpec(source, "frozen_pb", constants=tuple(constants.items()), cuts=cuts, channels_first=first)
+    spec = SourceSpec(source, FROZEN_PB.name, constants=tuple(constants.items()), cuts=cuts, channels_first=first)
     turned = tuple(InputSpec(name, layout="nchw") for name in names if first)
     outputs = tuple(name.removesuffix(":0") for name in options["outputs"])
     return ConvertRequest(spec, output, turned, outputs, support=options["debug"])

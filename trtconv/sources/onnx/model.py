@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from trtconv.adapters import onnxruntime
-from trtconv.core.errors import UsageError
 from trtconv.core.records import SourceSpec
 
 
@@ -27,14 +26,6 @@ class OnnxModel:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch."""
         return self._session.run(feeds)
-
-    def freeze(self) -> None:
-        """Not for ONNX.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("an ONNX model needs no freezing", hint="convert it")
 
     def framework(self) -> str:
         """ONNX Runtime and its version."""

@@ -11,7 +11,7 @@ from trtconv.core.errors import ConversionError, SourceError, UsageError
 from trtconv.core.names import choice
 from trtconv.core.records import Dim, InputSpec
 from trtconv.core.weights import Weight
-from trtconv.sources.tensorflow import graph_reader
+from trtconv.sources.tensorflow import formats, graph_reader
 from trtconv.sources.tensorflow.frozen_graph import Endpoint, public_dims
 from trtconv.sources.tensorflow.graph_reader import Node, dtype_name
 
@@ -33,10 +33,10 @@ def parse(path: Path) -> tuple[Any, dict[str, Weight]]:
         raise SourceError(f"{path}: no such file", hint="check source.path")
     start = magic.head(path)
     try:
-        if magic.is_graph_def(start):
+        if formats.is_graph_def(start):
             light, weights = graph_reader.split(path)
             graph.ParseFromString(light)
-        elif magic.is_graph_text(start):
+        elif formats.is_graph_text(start):
             weights = {}
             text_format.Parse(path.read_text(), graph)
         else:

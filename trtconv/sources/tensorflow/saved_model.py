@@ -7,8 +7,8 @@ from pathlib import Path
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
-from trtconv.sources import Model
-from trtconv.sources.tensorflow import framework
+from trtconv.sources.format import Model
+from trtconv.sources.tensorflow import formats, framework
 from trtconv.sources.tensorflow.constant_inputs import FixedInputs
 
 
@@ -31,7 +31,7 @@ def _look(path: Path) -> None:
         return
     if not path.is_dir() or not graph.exists():
         raise SourceError(f"{path}: not a SavedModel folder: no saved_model.pb in it", hint="check source.path")
-    if not magic.is_saved_model(magic.head(graph)):
+    if not formats.is_saved_model(magic.head(graph)):
         raise SourceError(
             f"{graph}: not a SavedModel; it looks like {magic.describe(graph)}", hint="copy the whole folder again"
         )

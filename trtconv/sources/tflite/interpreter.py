@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trtconv.adapters import tensorflow
-from trtconv.core.errors import SourceError, UsageError
+from trtconv.core.errors import SourceError
 from trtconv.sources.tflite import file
 
 
@@ -48,14 +48,6 @@ class LiteNetwork:
         self._interpreter.invoke()
         places = {d["name"]: d["index"] for d in self._interpreter.get_output_details()}
         return {info.name: self._interpreter.get_tensor(places[self._tensors[info.name]]) for info in self.outputs}
-
-    def freeze(self) -> None:
-        """Not for TensorFlow Lite.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("a TensorFlow Lite model needs no freezing", hint="convert it")
 
     def framework(self) -> str:
         """TensorFlow Lite and its version."""

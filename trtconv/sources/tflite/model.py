@@ -5,6 +5,7 @@ from __future__ import annotations
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
+from trtconv.sources.tflite import formats
 from trtconv.sources.tflite.interpreter import LiteNetwork
 
 
@@ -16,7 +17,7 @@ def open_model(spec: SourceSpec) -> LiteNetwork:
     """
     if not spec.path.is_file():
         raise SourceError(f"{spec.path}: no such file", hint="check source.path")
-    if magic.head(spec.path)[4:8] != b"TFL3":
+    if not formats.begins(magic.head(spec.path)):
         raise SourceError(
             f"{spec.path}: not a TensorFlow Lite model; it looks like {magic.describe(spec.path)}",
             hint="give a .tflite file",

@@ -1,0 +1,209 @@
+"""What a source format answers, so that nothing outside its wing asks which format it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trtconv.core.lazy import resolve
+from trtconv.core.records import InputSpec, SourceSpec, TensorInfo
+
+if TYPE_CHECKING:  # planning a job imports this module, and need not wait for NumPy
+    import numpy as np
+
+
+class Model(Protocol):
+    """A trained model in its own framework.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: likewise; named as in the ONNX model that it converts to.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch."""
+
+    def framework(self) -> str:
+        """What runs it, with its version."""
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Inputs and outputs that belong together.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: likewise.
+        signature: by which name they are chosen; empty: the only ones.
+        caption: above them in a text.
+        outputs_are: what to call an output, such as ``candidate`` where nothing says which are meant.
+    """
+
+    inputs: Sequence[TensorInfo]
+    outputs: Sequence[TensorInfo]
+    signature: str = ""
+    caption: str = ""
+    outputs_are: str = "output"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model holds, read without its framework.
+
+    Attributes:
+        title: such as ``ONNX, IR 8, opset ai.onnx 17``.
+        counts: operators, or layers, by kind.
+        facts: JSON-like values that only this format has.
+        tensors: inputs and outputs; empty where they cannot be told.
+        counted: what ``counts`` counts.
+    """
+
+    title: str
+    counts: Counter[str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Sequence[Tensors] = ()
+    counted: str = "nodes"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The ONNX model that is asked for.
+
+    Attributes:
+        source: the model.
+        inputs: shapes and layouts; empty keeps the source's.
+        outputs: outputs to keep, by name; empty keeps all.
+        opset: of the standard operators.
+        scratch: a folder with room for the weights.
+    """
+
+    source: SourceSpec
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    scratch: Path
+
+    @property
+    def first(self) -> frozenset[str]:
+        """Inputs that the model takes channels first although the source does not."""
+        return frozenset(spec.name for spec in self.inputs if spec.layout == "nchw")
+
+
+@dataclass
+class Converted:
+    """What a source became, and what its check needs.
+
+    Attributes:
+        model: the ONNX model as converted, every node named and every operator of ONNX or of a plugin.
+        source: opens the source as something that runs.
+        sample: .npz with inputs (``in.NAME``) and the source's outputs (``out.NAME``), where they are known already.
+        first: inputs that the model takes channels first.
+        unchecked: why the two cannot be compared.
+        quantized: whether the source computes in integers what the model computes in floating point.
+        nodes: operators of the source's nodes, by name.
+        nodes_of: whose nodes those are, such as ``TensorFlow``.
+    """
+
+    model: Any
+    source: Callable[[], Model]
+    sample: Path | None = None
+    first: frozenset[str] = frozenset()
+    unchecked: str = ""
+    quantized: bool = False
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    nodes_of: str = ""
+
+
+@dataclass(frozen=True)
+class FreezeRequest:
+    """What to freeze.
+
+    Attributes:
+        source: the model.
+        frozen: the .pb to write; ``<frozen>.json`` beside it maps public input and output names to graph tensors.
+        inputs: overrides of shapes; empty keeps the source's.
+        outputs: outputs to keep, by name; empty keeps all.
+        sample: whether to run the model on a few random inputs, for convert to compare with; the file
+            ``<frozen>.check.npz`` is written either way, and empty when the model was not run.
+    """
+
+    source: SourceSpec
+    frozen: Path
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[str, ...] = ()
+    sample: bool = True
+
+
+@dataclass(frozen=True)
+class FreezeResult:
+    """What was frozen: the graph's inputs and outputs and its number of nodes."""
+
+    frozen: Path
+    format: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    nodes: int
+
+
+def _nothing(_: Path) -> list[Path]:
+    return []
+
+
+def _unknown(_: bytes) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of ``sources.FORMATS``. Functions that need a framework or NumPy are named, ``module:function``.
+
+    Attributes:
+        name: in job files, such as ``saved_model``.
+        title: in sentences, such as ``a TensorFlow SavedModel``.
+        plural: likewise, ``SavedModels``.
+        recognises: whether a path is of this format, told from the path and its first bytes; these are empty for a
+            folder and for a path that is not there. Raises SourceError for a part of a model that stands for the whole.
+        beside: files besides the one that names a model which belong to it; a folder holds all of its model.
+        looks: what bytes seem to be that begin like a file of this format, such as ``an ONNX model``; empty: not so.
+        takes: fields of ``SourceSpec`` that mean something for this format, of those that most do not have.
+        describe: (path) -> Description; empty: nothing can be told without the framework.
+        opens: (SourceSpec) -> Model, which runs as the reference.
+        to_onnx: (Wanted, Emit) -> Converted; empty: it is frozen first.
+        freezes: (FreezeRequest, Emit) -> FreezeResult, where freezing means something.
+        frozen_as: the format that freezing makes.
+        companions: endings of the files that are written beside a file of this format.
+        packages: distributions whose versions change what the model becomes.
+        is_onnx: whether it is what others are converted to: it may be built as it is, and is its own reference.
+    """
+
+    name: str
+    title: str
+    plural: str
+    recognises: Callable[[Path, bytes], bool]
+    opens: str
+    describe: str = ""
+    to_onnx: str = ""
+    freezes: str = ""
+    frozen_as: str = ""
+    beside: Callable[[Path], list[Path]] = _nothing
+    looks: Callable[[bytes], str] = _unknown
+    takes: frozenset[str] = frozenset()
+    companions: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    is_onnx: bool = False
+
+    @property
+    def frozen_first(self) -> bool:
+        """Whether it does not convert as it is."""
+        return not self.to_onnx
+
+    def open_model(self, spec: SourceSpec) -> Model:
+        """The model with its framework."""
+        model: Model = resolve(self.opens)(spec)
+        return model

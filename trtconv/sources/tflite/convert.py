@@ -1,0 +1,38 @@
+"""A TensorFlow Lite file becomes the ONNX model that is wanted."""
+
+from __future__ import annotations
+
+from trtconv.core.events import Emit, Message
+from trtconv.core.records import InputSpec
+from trtconv.graph import check, clean, layout, reshape
+from trtconv.sources.format import Converted, Wanted
+from trtconv.sources.tflite import file, quantization
+from trtconv.sources.tflite.model import open_model
+from trtconv.sources.tflite.to_onnx import to_onnx
+
+_QUANTIZED = "the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it again"
+
+
+def convert(wanted: Wanted, emit: Emit) -> Converted:
+    """The model with the shapes, layouts and outputs that are wanted; quantized arithmetic becomes floating point.
+
+    Raises:
+        SourceError: a damaged file.
+        ConversionError: an operator that has no form in ONNX.
+        MissingPackage: TensorFlow or tf2onnx is not installed.
+    """
+    emit(Message("importing TensorFlow"))
+    lite = file.read(wanted.source.path)
+    if lite.quantized:
+        emit(Message(_QUANTIZED, "warning"))
+    model = to_onnx(wanted.source.path, lite.tensors, wanted.opset, wanted.scratch, dequantize=lite.quantized)
+    check.require_onnx(model)
+    clean.prepare(model)
+    if lite.quantized:
+        quantization.finish_dequantizing(model)
+    reshape.set_shapes(model, tuple(InputSpec(info.name, info.shape) for info in lite.inputs))
+    layout.inputs_first(model, wanted.first)
+    reshape.set_shapes(model, wanted.inputs)
+    reshape.keep_outputs(model, wanted.outputs)
+    reshape.remember_names(model, lite.tensors)
+    return Converted(model, lambda: open_model(wanted.source), first=wanted.first, quantized=lite.quantized)
