@@ -18,7 +18,7 @@ from tests.engines.models import conv_net, images
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Event, Progress, ignore
 from trtconv.core.records import FeedSpec
-from trtconv.stages.bench import BenchRequest, Measurement, bench, work
+from trtconv.stages.bench import BenchRequest, Measurement, bench, figures, work
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def test_ctrl_c_keeps_what_was_measured_before(model: Path, moment: float, whole
 
 
 def test_ctrl_c_after_a_measurement_ended_loses_nothing_of_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    summed_up = work._measurement
+    summed_up = figures.measurement
 
     def interrupted(*arguments: Any, **options: Any) -> Measurement:
         signal.raise_signal(signal.SIGINT)
         return summed_up(*arguments, **options)
 
-    monkeypatch.setattr(work, "_measurement", interrupted)
+    monkeypatch.setattr(figures, "measurement", interrupted)
     result = bench(BenchRequest(model, batches=(1, 2), warmup=0.0, duration=0.05, repeats=3), ignore)
     assert [(m.batch, m.partial, len(m.repeats)) for m in result.measurements] == [(1, False, 1)]
     assert result.partial

@@ -103,10 +103,10 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Gpu:
     raw = ctypes.create_string_buffer(16)
     uuid = "" if driver.cuDeviceGetUuid(raw, device) else f"GPU-{UUID(bytes=raw.raw)}"
     return Gpu(
-        index,
-        name.value.decode(errors="replace"),
-        (attribute(_CC_MAJOR), attribute(_CC_MINOR)),
-        memory.value,
-        bool(attribute(_INTEGRATED)),
-        uuid,
+        index=index,
+        name=name.value.decode(errors="replace"),
+        capability=(attribute(_CC_MAJOR), attribute(_CC_MINOR)),
+        memory=memory.value,
+        integrated=bool(attribute(_INTEGRATED)),
+        uuid=uuid,
     )

@@ -73,12 +73,12 @@ class Gpu:
         nvml, handle = self._nvml, self._handle
         energy = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
         return Reading(
-            self._power(),
-            None if energy is None else energy / 1e3,
-            self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
-            self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
-            self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
-            int(self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0),
+            power=self._power(),
+            energy=None if energy is None else energy / 1e3,
+            sm_clock=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+            memory_clock=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
+            temperature=self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+            throttles=int(self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0),
         )
 
     def process_memory(self) -> int | None:

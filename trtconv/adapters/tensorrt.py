@@ -51,14 +51,14 @@ class Flavor:
 
 FLAVORS: Mapping[str, Flavor] = {
     "tensorrt": Flavor(
-        "tensorrt",
-        "TensorRT",
-        "tensorrt",
-        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
-        "tensorrt",
-        (10, 12),
-        (12,),
-        Capabilities(
+        name="tensorrt",
+        title="TensorRT",
+        module="tensorrt",
+        distributions=("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings"),
+        extra="tensorrt",
+        since=(10, 12),
+        before=(12,),
+        can=Capabilities(
             builds_without_gpu=False,
             timing_cache=True,
             tactics=True,
@@ -70,14 +70,14 @@ FLAVORS: Mapping[str, Flavor] = {
         ),
     ),
     "rtx": Flavor(
-        "rtx",
-        "TensorRT-RTX",
-        "tensorrt_rtx",
-        ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
-        "rtx",
-        (1, 4),
-        (1, 8),
-        Capabilities(
+        name="rtx",
+        title="TensorRT-RTX",
+        module="tensorrt_rtx",
+        distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        extra="rtx",
+        since=(1, 4),
+        before=(1, 8),
+        can=Capabilities(
             builds_without_gpu=True,
             timing_cache=False,
             tactics=False,

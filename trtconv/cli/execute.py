@@ -95,6 +95,11 @@ class Output:
     junit: Path | None = None
     github: bool = False
 
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Output:
+        """From a command's options, of which it takes its own."""
+        return cls(*(options.pop(name) for name in ("as_json", "log_json", "quiet")))
+
 
 def report(
     name: str, job: Any, steps: Any, layout: Any, settings: Any, output: Output, *, passing: Path | None = None

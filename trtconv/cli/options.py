@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,73 @@ import click
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.writable import told
+
+FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(1)
+
+
+def row(spelling: str, text: str, default: Any = None, *, short: str = "", **settings: Any) -> Any:
+    """A field of a record that ``takes`` reads from the command line.
+
+    Args:
+        spelling: such as ``--max-rel``; the parameter is named like the field.
+        text: for ``--help``.
+        default: where it is not given.
+        short: a second spelling, such as ``-o``.
+        settings: for ``click.option``.
+    """
+    if settings.get("multiple"):
+        default = ()
+    shown = {"show_default": True} if default not in (None, "", (), False) else {}
+    settings = {"default": default, "help": text, **shown, **settings}
+    return dataclasses.field(
+        default=default, metadata={"spellings": [*filter(None, [short]), spelling], "settings": settings}
+    )
+
+
+def takes(record: type[Any], name: str = "asked") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option for each field of a dataclass; the command gets them as one record.
+
+    Args:
+        record: whose fields are made by ``row``.
+        name: the command's parameter for it.
+    """
+    fields = dataclasses.fields(record)
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*arguments: Any, **options: Any) -> Any:
+            asked = record(**{field.name: options.pop(field.name) for field in fields})
+            return command(*arguments, **{name: asked}, **options)
+
+        whole: Callable[..., Any] = run
+        for field in reversed(fields):
+            whole = click.option(*field.metadata["spellings"], field.name, **field.metadata["settings"])(whole)
+        return whole
+
+    return add
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """What runs a model, and how.
+
+    Attributes:
+        backend: ``auto``, or the library that must run it.
+        fallback: ONNX to run where the engine cannot.
+        device_api: door to the GPU.
+    """
+
+    backend: str = row(
+        "--backend",
+        "auto: the engine where a GPU can run it, else its typed ONNX on ONNX Runtime.",
+        "auto",
+        type=click.Choice(["auto", "tensorrt", "rtx", "onnxruntime"]),
+    )
+    fallback: Path | None = row(
+        "--fallback", "ONNX to run where the engine cannot (default: the one beside it).", type=FILE
+    )
+    device_api: str = row("--device-api", "Door to the GPU.", "auto", type=click.Choice(["auto", "cuda", "pycuda"]))
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,35 +127,6 @@ def gate_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="MEASURE<=VALUE",
         help="Bound a measure, as in 'latency_p99<=2ms', 'throughput[fp16]>=1000', 'energy<=20mJ'; exit 6 or 7.",
     )(command)
-
-
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--backend``, ``--fallback`` and ``--device-api``: what runs a model, and how."""
-    for option in reversed(
-        [
-            click.option(
-                "--backend",
-                default="auto",
-                show_default=True,
-                type=click.Choice(["auto", "tensorrt", "rtx", "onnxruntime"]),
-                help="auto: the engine where a GPU can run it, else its typed ONNX on ONNX Runtime.",
-            ),
-            click.option(
-                "--fallback",
-                type=click.Path(path_type=Path),
-                help="ONNX to run where the engine cannot (default: the one beside it).",
-            ),
-            click.option(
-                "--device-api",
-                default="auto",
-                type=click.Choice(["auto", "cuda", "pycuda"]),
-                show_default=True,
-                help="Door to the GPU.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
 
 
 def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:

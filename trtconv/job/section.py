@@ -61,7 +61,7 @@ def key(
         pattern: regular expression that text must match.
         least: items that a list must have.
     """
-    return Key(default, description, gt, ge, lt, le, pattern, least)
+    return Key(default=default, description=description, gt=gt, ge=ge, lt=lt, le=le, pattern=pattern, least=least)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,7 @@ class _Line:
             job["bench"] = self.bench(shapes)
         samples, exports = self.samples(), self.exports("bench" in job)
         fail(self.problems)
-        return Translation(job, tuple(self.notes), samples, shapes, exports)
+        return Translation(job=job, notes=tuple(self.notes), samples=samples, shapes=shapes, exports=exports)
 
     def has(self, flag: str) -> bool:
         return flag in self.given

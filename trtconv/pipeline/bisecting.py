@@ -41,15 +41,15 @@ def _request(job: Job, layout: Layout, precision: str, gates: Mapping[str, float
     given = calibration.cache if calibration else None
     drop = gates["max_accuracy_drop"]
     return BisectRequest(
-        layout.onnx,
-        sections.feed(job.verify.data),
-        precision,
-        given or (layout.cache if calibration else None),
-        job.lower.base,
-        sections.keep(job.lower.keep),
-        sections.keep(job.lower.exclude),
-        job.verify.batch,
-        gates["max_rel"] or job.verify.tolerance.get(precision, TOLERANCE.get(precision)),
-        job.verify.max_accuracy_drop if drop is None else drop,
-        gates["min_snr_db"],
+        model=layout.onnx,
+        data=sections.feed(job.verify.data),
+        precision=precision,
+        cache=given or (layout.cache if calibration else None),
+        base=job.lower.base,
+        keep=sections.keep(job.lower.keep),
+        exclude=sections.keep(job.lower.exclude),
+        batch=job.verify.batch,
+        max_rel=gates["max_rel"] or job.verify.tolerance.get(precision, TOLERANCE.get(precision)),
+        max_accuracy_drop=job.verify.max_accuracy_drop if drop is None else drop,
+        min_snr_db=gates["min_snr_db"],
     )

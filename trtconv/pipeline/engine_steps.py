@@ -74,19 +74,19 @@ class EngineSteps:
         def request(history: History) -> BuildRequest:
             interface = self.interface(history)
             return BuildRequest(
-                self.model,
-                engine,
-                cell.precision,
-                section.backend,
-                sections.ranges(cell.profiles(interface), interface),
-                section.workspace,
-                tuple(section.targets),
-                {"job": sections.plain(cell.job), "digests": self.chain(history)},
-                section.timing_cache,
-                section.optimization_level,
-                section.hardware_compatibility,
-                section.layer_details,
-                sections.values(cell.job),
+                model=self.model,
+                engine=engine,
+                precision=cell.precision,
+                backend=section.backend,
+                profiles=sections.ranges(cell.profiles(interface), interface),
+                workspace=section.workspace,
+                targets=tuple(section.targets),
+                provenance={"job": sections.plain(cell.job), "digests": self.chain(history)},
+                timing_cache=section.timing_cache,
+                level=section.optimization_level,
+                hardware=section.hardware_compatibility,
+                verbosity=section.layer_details,
+                values=sections.values(cell.job),
             )
 
         model = {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
@@ -144,13 +144,13 @@ class EngineSteps:
 
         def request(history: History) -> VerifyRequest:
             return VerifyRequest(
-                self.layout.reference if self.has_reference else base,
-                history.results["reference"].framework if self.has_reference else _FP32_LABEL,
-                {_FP32_LABEL: base, **candidates} if self.has_reference else candidates,
-                sections.feed(section.data),
-                section.batch,
-                limits,
-                section.max_accuracy_drop,
+                reference=self.layout.reference if self.has_reference else base,
+                reference_label=history.results["reference"].framework if self.has_reference else _FP32_LABEL,
+                candidates={_FP32_LABEL: base, **candidates} if self.has_reference else candidates,
+                data=sections.feed(section.data),
+                batch=section.batch,
+                max_rel=limits,
+                max_accuracy_drop=section.max_accuracy_drop,
             )
 
         models = () if self.typed else (f"lower[{precision}]", "convert")
@@ -170,17 +170,17 @@ class EngineSteps:
         assert section is not None
         output = self.layout.results(self.cell.label, section.format)
         request = InferRequest(
-            self.engine,
-            sections.feed(section.data),
-            output,
-            self.model,
-            section.backend,
-            section.batch,
-            tuple(section.postprocess),
-            section.device_api,
-            section.contexts,
-            section.strict,
-            self.source.allow_code,
+            model=self.engine,
+            data=sections.feed(section.data),
+            output=output,
+            fallback=self.model,
+            backend=section.backend,
+            batch=section.batch,
+            postprocess=tuple(section.postprocess),
+            device_api=section.device_api,
+            contexts=section.contexts,
+            strict=section.strict,
+            allow_code=self.source.allow_code,
         )
         named = [
             options["labels"]
@@ -205,26 +205,31 @@ class EngineSteps:
         section = self.cell.job.bench
         assert section is not None
         request = BenchRequest(
-            self.engine,
-            self.model,
-            section.backend,
-            tuple(section.batch),
-            section.semantics,
-            section.warmup,
-            section.duration,
-            section.iterations,
-            tuple(section.percentiles),
-            section.streams,
-            None if section.data is None else sections.feed(section.data),
-            section.device_api,
-            {"transfers": section.transfers, "spin": section.spin, "graph": section.cuda_graph, "depth": section.depth},
-            section.repeats,
-            section.rate,
-            section.layers,
-            section.tune,
-            section.max_latency,
-            tuple(section.against),
-            self.source.allow_code,
+            model=self.engine,
+            fallback=self.model,
+            backend=section.backend,
+            batches=tuple(section.batch),
+            semantics=section.semantics,
+            warmup=section.warmup,
+            duration=section.duration,
+            iterations=section.iterations,
+            percentiles=tuple(section.percentiles),
+            streams=section.streams,
+            data=None if section.data is None else sections.feed(section.data),
+            device_api=section.device_api,
+            rules={
+                "transfers": section.transfers,
+                "spin": section.spin,
+                "graph": section.cuda_graph,
+                "depth": section.depth,
+            },
+            repeats=section.repeats,
+            rate=section.rate,
+            layers=section.layers,
+            tune=section.tune,
+            max_latency=section.max_latency,
+            against=tuple(section.against),
+            allow_code=self.source.allow_code,
         )
         inputs = {} if section.data is None else sections.files(section.data)
         inputs |= sections.code(name.partition(":")[2] for name in section.against)

@@ -26,11 +26,11 @@ def recorded(steps: Sequence[Node], layout: Layout) -> list[Step]:
     why = {row.name: row.why for row in forecast(steps, layout) if row.will_run}
     found = [
         Step(
-            node,
-            why.get(node.name, "up to date"),
-            record.seconds,
-            record.peak_memory,
-            restore(node.stage, record.result),
+            node=node,
+            status=why.get(node.name, "up to date"),
+            seconds=record.seconds,
+            peak_memory=record.peak_memory,
+            result=restore(node.stage, record.result),
         )
         for node in steps
         if (record := state.records.get(node.name)) is not None

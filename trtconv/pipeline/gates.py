@@ -135,11 +135,11 @@ def of_proof(proof: Proof, label: str, limit: float = 0.0) -> Verdict:
     listed += f"\n  and {more} more (see --json)" if more > 0 else ""
     said += f"allowed is at most {text(measure, limit)} ({proof.by}){listed}"
     return Verdict(
-        name,
-        proof.wider_share <= limit,
-        said,
-        6,
-        "give these operators the type that they run in (lower.keep, lower.exclude), or allow it: "
+        name=name,
+        passed=proof.wider_share <= limit,
+        said=said,
+        exit_code=6,
+        hint="give these operators the type that they run in (lower.keep, lower.exclude), or allow it: "
         f"gates: [{{measure: wider_share, max: {_up(proof.wider_share)}}}]",
     )
 

@@ -44,7 +44,7 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     steps += [shared.reference()] if reference else []
     steps += [] if typed else [shared.lower(p) for p in dict.fromkeys(cell.precision for cell in all_cells)]
     for cell in all_cells:
-        steps += EngineSteps(cell, layout, source, typed, reference).nodes()
+        steps += EngineSteps(cell=cell, layout=layout, source=source, typed=typed, has_reference=reference).nodes()
     return _together(steps)
 
 
@@ -96,7 +96,9 @@ class _SharedSteps:
         return Node(
             "freeze",
             "freeze",
-            lambda _: FreezeRequest(self.source, frozen, sections.inputs(self.job), outputs, sample),
+            lambda _: FreezeRequest(
+                source=self.source, frozen=frozen, inputs=sections.inputs(self.job), outputs=outputs, sample=sample
+            ),
             tuple(frozen.with_name(frozen.name + ending) for ending in ("", *self.converts.companions)),
             inputs=self.files,
             packages=self.format.packages,
@@ -156,7 +158,14 @@ class _SharedSteps:
         feed = FeedSpec(call=section.call, allow_code=self.source.allow_code)
         if section.data is not None:
             feed = sections.feed(section.data)
-        request = CalibrateRequest(self.layout.onnx, feed, cache, section.method, section.batch, section.seed)
+        request = CalibrateRequest(
+            model=self.layout.onnx,
+            data=feed,
+            cache=cache,
+            method=section.method,
+            batch=section.batch,
+            seed=section.seed,
+        )
         return Node(
             "calibrate",
             "calibrate",
@@ -174,7 +183,14 @@ class _SharedSteps:
         assert section is not None
         wanted = sections.outputs(self.job)
         first = tuple(spec.name for spec in sections.inputs(self.job) if spec.layout == "nchw")
-        request = ReferenceRequest(self.source, sections.feed(section.data), output, wanted, section.batch, first)
+        request = ReferenceRequest(
+            source=self.source,
+            data=sections.feed(section.data),
+            output=output,
+            outputs=wanted,
+            batch=section.batch,
+            first=first,
+        )
         return Node(
             "reference",
             "reference",
@@ -198,15 +214,15 @@ class _SharedSteps:
 
         def request(_: History) -> LowerRequest:
             return LowerRequest(
-                self.layout.onnx,
-                typed,
-                precision,
-                cache,
-                section.base,
-                sections.keep(section.keep),
-                sections.keep(section.exclude),
-                section.io_types,
-                self.job.calibrate.coverage if self.job.calibrate else 1.0,
+                model=self.layout.onnx,
+                typed=typed,
+                precision=precision,
+                cache=cache,
+                base=section.base,
+                keep=sections.keep(section.keep),
+                exclude=sections.keep(section.exclude),
+                io_types=section.io_types,
+                coverage=self.job.calibrate.coverage if self.job.calibrate else 1.0,
             )
 
         return Node(

@@ -50,7 +50,16 @@ def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -
         why = _why(node, state, running, force)
         if why:
             running.add(node.name)
-        rows.append(Forecast(node.name, bool(why), why, node.needs, tuple(node.inputs.values()), node.files))
+        rows.append(
+            Forecast(
+                name=node.name,
+                will_run=bool(why),
+                why=why,
+                needs=node.needs,
+                inputs=tuple(node.inputs.values()),
+                outputs=node.files,
+            )
+        )
     return rows
 
 

@@ -101,7 +101,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         if lock is not None and settings.locked:
             _refuse(lock, "would change", lock.would_change(steps, state))
         state.forget(node.name for node in steps if settings.forces(node))
-        done = _Runner(layout, state, emit, store, settings).run(steps)
+        done = _Runner(layout=layout, state=state, emit=emit, store=store, settings=settings).run(steps)
         whole = [step.node for step in done if step.result is not None]
         if lock is not None and settings.locked:
             _refuse(lock, "does not hold", lock.came_out_differently(whole, state))
@@ -185,7 +185,15 @@ class _Runner:
         if not self.state.why_stale(node, key):
             record = self.state.records[node.name]
             result = restore(node.stage, record.result)
-            self.end(Step(node, "up to date", record.seconds, record.peak_memory, result))
+            self.end(
+                Step(
+                    node=node,
+                    status="up to date",
+                    seconds=record.seconds,
+                    peak_memory=record.peak_memory,
+                    result=result,
+                )
+            )
             return True
         self.emit(NodeStarted(node.name))
         began = time.perf_counter()
@@ -232,7 +240,9 @@ class _Runner:
             result = plain(outcome.value)
             self.state.keep(node, key, result, seconds, outcome.peak_memory)
             self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
-            self.end(Step(node, "done", seconds, outcome.peak_memory, outcome.value))
+            self.end(
+                Step(node=node, status="done", seconds=seconds, peak_memory=outcome.peak_memory, result=outcome.value)
+            )
 
     def failure(self, node: Node, seconds: float, error: TrtconvError) -> Step:
         """A step whose model this machine can only build is skipped, unless the job demands the runtime it lacks."""
@@ -275,7 +285,15 @@ class _Runner:
             _restamp(path, request)
         self.state.keep(node, key, result, record["seconds"], record["peak_memory"])
         restored = restore(node.stage, result)
-        self.end(Step(node, "from cache", record["seconds"], record["peak_memory"], restored))
+        self.end(
+            Step(
+                node=node,
+                status="from cache",
+                seconds=record["seconds"],
+                peak_memory=record["peak_memory"],
+                result=restored,
+            )
+        )
         return True
 
     def offer(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:

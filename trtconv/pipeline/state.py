@@ -142,7 +142,9 @@ class State:
         """Remember a finished step and save."""
         outputs = {str(path): self.digest(path) for path in node.files}
         contents = [outputs[str(path)] for path in node.outputs]
-        self.records[node.name] = Record(dict(key), outputs, contents, dict(result), seconds, memory)
+        self.records[node.name] = Record(
+            key=dict(key), outputs=outputs, contents=contents, result=dict(result), seconds=seconds, peak_memory=memory
+        )
         self.save()
 
     def forget(self, names: Iterable[str]) -> None:

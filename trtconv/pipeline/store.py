@@ -127,7 +127,13 @@ class Store:
             try:
                 raw = json.loads(path.read_text())
                 size = sum(file.stat().st_size for file in path.parent.iterdir())
-                yield Entry(path.parent, raw["stage"], tuple(raw["names"]), size, path.parent.stat().st_mtime)
+                yield Entry(
+                    folder=path.parent,
+                    stage=raw["stage"],
+                    names=tuple(raw["names"]),
+                    sizes=size,
+                    used=path.parent.stat().st_mtime,
+                )
             except (OSError, ValueError, KeyError):  # taken away meanwhile, or foreign
                 continue
 

@@ -234,7 +234,9 @@ def _distribution(step: StepView) -> Lines:
         f"batch {m.batch}": [(at, m.latency_ms[key], "") for at, key in enumerate(keys) if key in m.latency_ms]
         for m in measurements
     }
-    return Lines(f"{step.precision}: distribution of latencies", "percentile", "ms", series, keys)
+    return Lines(
+        title=f"{step.precision}: distribution of latencies", x="percentile", y="ms", series=series, ticks=keys
+    )
 
 
 def _measurement(precision: str, m: Any) -> list[str]:

@@ -137,16 +137,16 @@ def build(request: BuildRequest, emit: Emit) -> BuildResult:
     files.write_bytes(request.engine, plan.data)
     emit(Progress("asking the engine for its types", 0, None))
     result = BuildResult(
-        request.engine,
-        facts,
-        loaded.flavor.name,
-        loaded.version,
-        len(plan.data),
-        plan.layers,
-        inputs,
-        outputs,
-        warnings,
-        proof.of_engine(request.engine, operators),
+        engine=request.engine,
+        sidecar=facts,
+        flavor=loaded.flavor.name,
+        version=loaded.version,
+        size=len(plan.data),
+        layers=plan.layers,
+        inputs=inputs,
+        outputs=outputs,
+        warnings=warnings,
+        proof=proof.of_engine(request.engine, operators),
     )
     _describe(request, loaded, shapes, result, operators, time.monotonic() - started)
     return result

@@ -133,17 +133,17 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         asked, refused = _asked(request, work, made, emit)
         model_io.move(made, request.model)
     return ConvertResult(
-        request.model,
-        inputs,
-        outputs,
-        version,
-        before.total(),
-        after.total(),
-        transposes,
-        checked,
-        work.unchecked,
-        asked,
-        refused,
+        model=request.model,
+        inputs=inputs,
+        outputs=outputs,
+        opset=version,
+        nodes_before=before.total(),
+        nodes_after=after.total(),
+        transposes=transposes,
+        checked=checked,
+        unchecked=work.unchecked,
+        asked=asked,
+        refused=refused,
     )
 
 

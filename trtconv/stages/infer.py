@@ -160,18 +160,18 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
     scaled_on = ("GPU" if work.made else "CPU") if readers else ""
     return InferResult(
-        request.output,
-        runner.describe(),
-        fell_back,
-        results.samples,
-        done - ready,
-        accuracy,
-        tuple(work.skipped),
-        team.contexts,
-        ready - begun,
-        len(team.runners),
-        readers,
-        scaled_on,
+        output=request.output,
+        runner=runner.describe(),
+        fell_back=fell_back,
+        samples=results.samples,
+        seconds=done - ready,
+        accuracy=accuracy,
+        skipped=tuple(work.skipped),
+        contexts=team.contexts,
+        preparing=ready - begun,
+        threads=len(team.runners),
+        decoders=readers,
+        scaled_on=scaled_on,
     )
 
 

@@ -95,7 +95,14 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
     model_io.save(model, request.typed)
     left_out = tuple((name, reason) for name, reason in done.left_out if name in known)
     pairs = len(done.plan.tensors) if done.plan else 0
-    result = LowerResult(request.typed, request.precision, weighted, pairs, done.casts, left_out)
+    result = LowerResult(
+        typed=request.typed,
+        precision=request.precision,
+        weighted=weighted,
+        qdq_pairs=pairs,
+        casts=done.casts,
+        left_out=left_out,
+    )
     emit(Message(_summary(result)))
     return result
 

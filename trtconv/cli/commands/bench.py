@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trtconv.cli.options import (
-    engine_options,
+    COUNT,
+    FILE,
+    EngineOptions,
     existing,
     existing_or_glob,
     gate_option,
@@ -19,70 +22,61 @@ from trtconv.cli.options import (
     only_model,
     output_options,
     parse_profile,
+    row,
+    takes,
 )
 from trtconv.core.errors import Interrupted, UsageError
 from trtconv.core.records import FeedSpec, ShapeRange
 
 
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure, and how; texts as they were typed."""
+
+    batch: str | None = row(
+        "--batch", "Batch sizes, one measurement each (default: the profile's opt).", metavar="N,N,..."
+    )
+    data: Path | None = row("--data", "Samples: .npz, .npy, a folder or a glob (default: random values).", type=FILE)
+    semantics: str = row(
+        "--semantics",
+        "What the numbers mean, see docs/bench.md.",
+        "trtexec11",
+        type=click.Choice(["trtexec10", "trtexec11", "app", "pipelined"]),
+    )
+    warmup: str = row("--warmup", "Time before queries count.", "200ms")
+    duration: str = row("--duration", "Time that counts, at least.", "3s")
+    iterations: int = row("--iterations", "Queries that count, at least.", 10)
+    streams: int = row("--streams", "Execution contexts, each with its own streams.", 1)
+    save_baseline: Path | None = row("--save-baseline", "Keep the best of several measurements, for gates.", type=FILE)
+    repeats: int | None = row("--repeats", "Measurements of each batch (default: 1; a baseline: 3).", type=COUNT)
+    depth: int | None = row("--depth", "Queries in flight on each context (default: semantics).", type=COUNT)
+    rate: float | None = row("--rate", "Queries per second at random times, for --semantics app.", type=float)
+    layers: bool = row("--layers", "Measure every layer too, in a run of its own.", default=False, is_flag=True)
+    tune: bool = row(
+        "--tune",
+        "Search contexts, depth and graph for the most throughput; prints the YAML.",
+        default=False,
+        is_flag=True,
+    )
+    max_latency: str | None = row(
+        "--max-latency", "99th percentile that --tune may not exceed, such as 5ms.", metavar="TIME"
+    )
+    against: tuple[str, ...] = row(
+        "--against", "Compare: onnxruntime, pytorch:module:function.", multiple=True, metavar="RIVAL"
+    )
+    values: tuple[str, ...] = row(
+        "--values", "Values that decide shapes, as in build.", multiple=True, metavar="NAME=MINxOPTxMAX"
+    )
+
+
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--batch", metavar="N,N,...", help="Batch sizes, one measurement each (default: the profile's opt).")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob (default: random values)."
-)
-@click.option(
-    "--semantics",
-    default="trtexec11",
-    show_default=True,
-    type=click.Choice(["trtexec10", "trtexec11", "app", "pipelined"]),
-    help="What the numbers mean, see docs/bench.md.",
-)
-@click.option("--warmup", default="200ms", show_default=True, help="Time before queries count.")
-@click.option("--duration", default="3s", show_default=True, help="Time that counts, at least.")
-@click.option("--iterations", default=10, show_default=True, help="Queries that count, at least.")
-@click.option("--streams", default=1, show_default=True, help="Execution contexts, each with its own streams.")
-@click.option(
-    "--save-baseline", type=click.Path(path_type=Path), help="Keep the best of several measurements, for gates."
-)
-@click.option("--repeats", type=click.IntRange(1), help="Measurements of each batch (default: 1; a baseline: 3).")
-@click.option("--depth", type=click.IntRange(1), help="Queries in flight on each context (default: semantics).")
-@click.option("--rate", type=float, help="Queries per second at random times, for --semantics app.")
-@click.option("--layers", is_flag=True, help="Measure every layer too, in a run of its own.")
-@click.option("--tune", is_flag=True, help="Search contexts, depth and graph for the most throughput; prints the YAML.")
-@click.option("--max-latency", metavar="TIME", help="99th percentile that --tune may not exceed, such as 5ms.")
-@click.option("--against", multiple=True, metavar="RIVAL", help="Compare: onnxruntime, pytorch:module:function.")
-@click.option("--values", multiple=True, metavar="NAME=MINxOPTxMAX", help="Values that decide shapes, as in build.")
+@click.argument("model", type=FILE)
+@takes(BenchOptions)
 @gate_option
-@engine_options
+@takes(EngineOptions, name="engine")
 @job_options
 @output_options
-def bench(
-    model: Path,
-    batch: str | None,
-    data: Path | None,
-    semantics: str,
-    warmup: str,
-    duration: str,
-    iterations: int,
-    streams: int,
-    backend: str,
-    fallback: Path | None,
-    device_api: str,
-    save_baseline: Path | None,
-    repeats: int | None,
-    depth: int | None,
-    rate: float | None,
-    layers: bool,
-    tune: bool,
-    max_latency: str | None,
-    against: tuple[str, ...],
-    values: tuple[str, ...],
-    bounds: tuple[str, ...],
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def bench(model: Path, asked: BenchOptions, engine: EngineOptions, bounds: tuple[str, ...], **options: Any) -> None:
     """Measure MODEL: a job file, an .engine or an .onnx.
 
     \b
@@ -90,49 +84,62 @@ def bench(
     trtconv bench model.engine --batch 1,8,32 --semantics trtexec11 --json
     trtconv bench model.onnx --gate 'latency_p99<=50ms'
     """
+    if is_job(model):
+        _on_job(model, asked, bounds, options)
+    else:
+        only_model("save_baseline")
+        gates = [_gate(text) for text in bounds]
+        _on_model(model, _request(model, asked, engine, allow_code=options["allow_code"]), gates, options)
+
+
+def _on_job(job: Path, asked: BenchOptions, bounds: tuple[str, ...], options: dict[str, Any]) -> None:
     from trtconv.cli import execute
-    from trtconv.report.summary import bench_text
+
+    shown = execute.Output.of(options)
+    if asked.save_baseline is None:
+        only_job("bounds")
+        execute.run_job(job, stage="bench", output=shown, bounds=bounds, **options)
+    else:
+        only_job("save_baseline", "repeats")
+        _save_baseline(job, asked.save_baseline, asked.repeats or 3, shown, options)
+
+
+def _request(model: Path, asked: BenchOptions, engine: EngineOptions, *, allow_code: bool) -> Any:
     from trtconv.stages.bench import BenchRequest
 
-    if is_job(model):
-        shown = execute.Output(as_json, log_json, quiet)
-        if save_baseline is None:
-            only_job("bounds")
-            execute.run_job(model, stage="bench", output=shown, bounds=bounds, **options)
-        else:
-            only_job("save_baseline", "repeats")
-            _save_baseline(model, save_baseline, repeats or 3, shown, options)
-        return
-    only_model("save_baseline")
-    gates = [_gate(text) for text in bounds]
-    request = BenchRequest(
-        existing(model),
-        fallback,
-        backend,
-        _sizes(batch),
-        semantics,
-        _seconds("--warmup", warmup),
-        _seconds("--duration", duration),
-        iterations,
-        streams=streams,
-        data=None if data is None else FeedSpec(existing_or_glob(data)),
-        device_api=device_api,
-        rules={"depth": depth},
-        repeats=repeats or 1,
-        rate=rate,
-        layers=layers,
-        tune=tune,
-        max_latency=None if max_latency is None else _seconds("--max-latency", max_latency),
-        against=against,
-        allow_code=options["allow_code"],
-        values=dict(map(_range, values)),
+    return BenchRequest(
+        model=existing(model),
+        fallback=engine.fallback,
+        backend=engine.backend,
+        batches=_sizes(asked.batch),
+        semantics=asked.semantics,
+        warmup=_seconds("--warmup", asked.warmup),
+        duration=_seconds("--duration", asked.duration),
+        iterations=asked.iterations,
+        streams=asked.streams,
+        data=None if asked.data is None else FeedSpec(existing_or_glob(asked.data)),
+        device_api=engine.device_api,
+        rules={"depth": asked.depth},
+        repeats=asked.repeats or 1,
+        rate=asked.rate,
+        layers=asked.layers,
+        tune=asked.tune,
+        max_latency=None if asked.max_latency is None else _seconds("--max-latency", asked.max_latency),
+        against=asked.against,
+        allow_code=allow_code,
+        values=dict(map(_range, asked.values)),
     )
 
+
+def _on_model(model: Path, request: Any, gates: Sequence[Any], options: Mapping[str, Any]) -> None:
+    from trtconv.cli import execute
+    from trtconv.report.summary import bench_text
+
     def measured() -> Any:
-        return execute.call_stage("bench", request, log_json=log_json, quiet=quiet)
+        return execute.call_stage("bench", request, log_json=options["log_json"], quiet=options["quiet"])
 
     result = measured()
-    execute.print_result("bench", result, bench_text(result, model.name), as_json)
+    execute.print_result("bench", result, bench_text(result, model.name), options["as_json"])
     if result.partial:
         stop = Interrupted("interrupted: the numbers are partial")
         stop.reported = True

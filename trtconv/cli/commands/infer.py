@@ -7,13 +7,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trtconv.cli.options import (
-    engine_options,
+    COUNT,
+    FILE,
+    EngineOptions,
     existing,
     existing_or_glob,
     is_job,
@@ -21,46 +24,40 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    row,
+    takes,
 )
 from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec
 
 
+@dataclass(frozen=True)
+class InferOptions:
+    """What to run, and what becomes of it."""
+
+    inputs: tuple[str, ...] = row("--input", "Samples of one input (.npy).", multiple=True, metavar="NAME=FILE")
+    data: Path | None = row("--data", "Samples of all inputs: .npz, .npy, a folder or a glob.", type=FILE)
+    labels: str = row(
+        "--labels", "Key of the labels in the .npz, or a .npy file: prints the share that is right.", default=""
+    )
+    output: Path | None = row("--output", ".npz, .npy, .json, .jsonl or .csv to write.", short="-o", type=FILE)
+    batch: int | None = row("--batch", "Samples per run (default: the profile's opt).", type=COUNT)
+    posts: tuple[str, ...] = row("--post", "Postprocessing, as in --post argmax.", multiple=True, metavar="NAME")
+    contexts: int | None = row(
+        "--contexts", "Execution contexts at work at the same time; without a GPU, threads.", type=COUNT
+    )
+    strict: bool = row(
+        "--strict", "A bad file or sample ends the run, instead of being left out.", default=False, is_flag=True
+    )
+
+
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="Samples of one input (.npy).")
-@click.option("--data", type=click.Path(path_type=Path), help="Samples of all inputs: .npz, .npy, a folder or a glob.")
-@click.option(
-    "--labels", default="", help="Key of the labels in the .npz, or a .npy file: prints the share that is right."
-)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help=".npz, .npy, .json, .jsonl or .csv to write.")
-@click.option("--batch", type=click.IntRange(1), help="Samples per run (default: the profile's opt).")
-@click.option("--post", "posts", multiple=True, metavar="NAME", help="Postprocessing, as in --post argmax.")
-@click.option(
-    "--contexts", type=click.IntRange(1), help="Execution contexts at work at the same time; without a GPU, threads."
-)
-@click.option("--strict", is_flag=True, help="A bad file or sample ends the run, instead of being left out.")
-@engine_options
+@click.argument("model", type=FILE)
+@takes(InferOptions)
+@takes(EngineOptions, name="engine")
 @job_options
 @output_options
-def infer(
-    model: Path,
-    inputs: tuple[str, ...],
-    data: Path | None,
-    labels: str,
-    output: Path | None,
-    batch: int | None,
-    posts: tuple[str, ...],
-    contexts: int | None,
-    strict: bool,
-    backend: str,
-    fallback: Path | None,
-    device_api: str,
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def infer(model: Path, asked: InferOptions, engine: EngineOptions, **options: Any) -> None:
     """Run samples through MODEL: a job file, an .engine or an .onnx.
 
     \b
@@ -69,43 +66,53 @@ def infer(
     trtconv infer model.onnx --input image=images.npy -o results.npz
     """
     from trtconv.cli import execute
-    from trtconv.core.units import format_seconds
-    from trtconv.stages.infer import InferRequest
 
     if is_job(model):
         only_job()
-        execute.run_job(model, stage="infer", output=execute.Output(as_json, log_json, quiet), **options)
+        execute.run_job(model, stage="infer", output=execute.Output.of(options), **options)
         return
     only_model()
-    if output is None or (data is None) == (not inputs):
+    if asked.output is None or (asked.data is None) == (not asked.inputs):
         raise UsageError(
             "infer of a model needs -o FILE and either --data FILE or --input NAME=FILE",
             hint=f"trtconv infer {model} --data samples.npz -o results.npz",
         )
-    with _samples(data) as path:
-        feed = FeedSpec(path, labels, names=_named(inputs))
-        request = InferRequest(
-            existing(model),
-            feed,
-            output,
-            fallback,
-            backend,
-            batch,
-            tuple({name: {}} for name in posts),
-            device_api,
-            contexts,
-            strict,
-            options["allow_code"],
-        )
-        result = execute.call_stage("infer", request, log_json=log_json, quiet=quiet)
-    lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
-    lines += (
-        [f"{result.decoders} processes decoded images, the {result.scaled_on} scaled them"] if result.decoders else []
+    with _samples(asked.data) as path:
+        feed = FeedSpec(path, asked.labels, names=_named(asked.inputs))
+        request = _request(model, feed, asked.output, asked, engine, allow_code=options["allow_code"])
+        result = execute.call_stage("infer", request, log_json=options["log_json"], quiet=options["quiet"])
+    execute.print_result("infer", result, _told(result), options["as_json"])
+
+
+def _request(
+    model: Path, feed: FeedSpec, output: Path, asked: InferOptions, engine: EngineOptions, *, allow_code: bool
+) -> Any:
+    from trtconv.stages.infer import InferRequest
+
+    return InferRequest(
+        model=existing(model),
+        data=feed,
+        output=output,
+        fallback=engine.fallback,
+        backend=engine.backend,
+        batch=asked.batch,
+        postprocess=tuple({name: {}} for name in asked.posts),
+        device_api=engine.device_api,
+        contexts=asked.contexts,
+        strict=asked.strict,
+        allow_code=allow_code,
     )
+
+
+def _told(result: Any) -> str:
+    from trtconv.core.units import format_seconds
+
+    lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
+    if result.decoders:
+        lines.append(f"{result.decoders} processes decoded images, the {result.scaled_on} scaled them")
     lines += [f"the engine did not run: {result.fell_back}"] if result.fell_back else []
     lines += [f"{result.accuracy:.2f} % right"] if result.accuracy is not None else []
-    lines += [f"left out: {reason}" for reason in result.skipped]
-    execute.print_result("infer", result, "\n".join(lines), as_json)
+    return "\n".join([*lines, *(f"left out: {reason}" for reason in result.skipped)])
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def run(
         assignments=assignments,
         force=force,
         allow_code=allow_code,
-        output=Output(as_json, log_json, quiet, junit, github),
+        output=Output(as_json=as_json, log_json=log_json, quiet=quiet, junit=junit, github=github),
         locked=locked,
         jobs=max(jobs, 1),
         bounds=bounds,

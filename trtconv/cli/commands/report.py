@@ -60,7 +60,14 @@ def _page(path: Path, assignments: tuple[str, ...], allow_code: bool) -> Any:
     steps = recorded(line(job, layout, allow_code=allow_code), layout)
     views = [
         StepView(
-            s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files, s.result
+            name=s.node.name,
+            stage=s.node.stage,
+            precision=s.node.precision,
+            status=s.status,
+            seconds=s.seconds,
+            peak_memory=s.peak_memory,
+            outputs=s.node.files,
+            result=s.result,
         )
         for s in steps
     ]

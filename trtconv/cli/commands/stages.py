@@ -210,7 +210,7 @@ def _keys(rows: tuple[_Option, ...], given: Mapping[str, Any]) -> dict[str, tupl
 def _on_job(stage: str, job: Path, options: dict[str, Any]) -> None:
     from trtconv.cli import execute
 
-    shown = execute.Output(*(options.pop(name) for name in ("as_json", "log_json", "quiet")))
+    shown = execute.Output.of(options)
     execute.run_job(job, stage=stage, output=shown, **options)
 
 

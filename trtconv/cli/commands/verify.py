@@ -5,47 +5,65 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trtconv.cli.options import existing, existing_or_glob, is_job, job_options, only_job, only_model, output_options
+from trtconv.cli.options import (
+    COUNT,
+    FILE,
+    existing,
+    existing_or_glob,
+    is_job,
+    job_options,
+    only_job,
+    only_model,
+    output_options,
+    row,
+    takes,
+)
 from trtconv.core.errors import AccuracyGateError, UsageError
 from trtconv.core.records import FeedSpec
 
 
+@dataclass(frozen=True)
+class VerifyOptions:
+    """What to compare on, and what is allowed."""
+
+    data: Path | None = row("--data", "Samples: .npz, .npy, a folder or a glob.", type=FILE)
+    labels: str = row("--labels", "Key of the labels in the .npz, or a .npy file.", default="")
+    batch: int = row("--batch", "Samples per run.", 32, type=COUNT)
+    max_rel: float | None = row("--max-rel", "Largest relative difference allowed; more is exit 6.", type=float)
+    max_accuracy_drop: float | None = row(
+        "--max-accuracy-drop", "Points of top-1 that may be lost; more is exit 6.", type=float
+    )
+    per_layer: bool = row(
+        "--per-layer", "Compare every tensor of typed models too, worst first.", default=False, is_flag=True
+    )
+    bisect: bool = row(
+        "--bisect",
+        "Find the fewest nodes to keep in a higher precision to meet the gates.",
+        default=False,
+        is_flag=True,
+    )
+    precision: str | None = row("--precision", "For --bisect on models: what the typed model was lowered to.")
+    cache: Path | None = row("--cache", "For --bisect: the calibration cache, as for lower.", type=FILE)
+    min_snr: float | None = row("--min-snr", "For --bisect: a gate on every output's SNR.", type=float, metavar="DB")
+
+    @property
+    def gates(self) -> dict[str, float | None]:
+        """Bounds by their names in a job."""
+        return {"max_rel": self.max_rel, "max_accuracy_drop": self.max_accuracy_drop, "min_snr_db": self.min_snr}
+
+
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Samples: .npz, .npy, a folder or a glob.")
-@click.option("--labels", default="", help="Key of the labels in the .npz, or a .npy file.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Samples per run.")
-@click.option("--max-rel", type=float, help="Largest relative difference allowed; more is exit 6.")
-@click.option("--max-accuracy-drop", type=float, help="Points of top-1 that may be lost; more is exit 6.")
-@click.option("--per-layer", is_flag=True, help="Compare every tensor of typed models too, worst first.")
-@click.option("--bisect", is_flag=True, help="Find the fewest nodes to keep in a higher precision to meet the gates.")
-@click.option("--precision", help="For --bisect on models: what the typed model was lowered to.")
-@click.option("--cache", type=click.Path(path_type=Path), help="For --bisect: the calibration cache, as for lower.")
-@click.option("--min-snr", type=float, metavar="DB", help="For --bisect: a gate on every output's SNR.")
+@click.argument("models", nargs=-1, required=True, type=FILE)
+@takes(VerifyOptions)
 @job_options
 @output_options
-def verify(
-    models: tuple[Path, ...],
-    data: Path | None,
-    labels: str,
-    batch: int,
-    max_rel: float | None,
-    max_accuracy_drop: float | None,
-    per_layer: bool,
-    bisect: bool,
-    precision: str | None,
-    cache: Path | None,
-    min_snr: float | None,
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def verify(models: tuple[Path, ...], asked: VerifyOptions, **options: Any) -> None:
     """Compare models: the first is the reference (an .onnx, an .engine, or an .npz of its outputs).
 
     \b
@@ -54,49 +72,56 @@ def verify(
     trtconv verify model.onnx model.fp16.onnx --data heldout.npz --per-layer
     trtconv verify model.onnx --data heldout.npz --bisect --precision fp16 --max-rel 0.01
     """
+    if is_job(models[0]):
+        _on_job(models, asked, options)
+        return
+    only_model()
+    if asked.bisect:
+        if asked.per_layer:
+            raise UsageError("--per-layer and --bisect exclude each other", hint="bisect tells the worst nodes itself")
+        _bisect([_bisect_models(models, asked)], options)
+        return
+    if asked.precision or asked.cache or asked.min_snr is not None:
+        raise UsageError("--precision, --cache and --min-snr belong to --bisect", hint="add --bisect")
+    _on_models(models, asked, options)
+
+
+def _on_job(models: tuple[Path, ...], asked: VerifyOptions, options: dict[str, Any]) -> None:
+    from trtconv.cli import execute
+
+    only_job(*(["bisect", "max_rel", "max_accuracy_drop", "min_snr"] if asked.bisect else []))
+    if len(models) > 1:
+        raise UsageError("a job file goes alone: it names its models itself", hint="trtconv verify JOB")
+    if asked.bisect:
+        _bisect(_bisect_job(models[0], asked.gates, options), options)
+    else:
+        execute.run_job(models[0], stage="verify", output=execute.Output.of(options), **options)
+
+
+def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[str, Any]) -> None:
     from trtconv.cli import execute
     from trtconv.report.verify import verify_text
     from trtconv.stages.verify import VerifyRequest
 
-    gates = {"max_rel": max_rel, "max_accuracy_drop": max_accuracy_drop, "min_snr_db": min_snr}
-    if is_job(models[0]):
-        only_job(*(["bisect", "max_rel", "max_accuracy_drop", "min_snr"] if bisect else []))
-        if len(models) > 1:
-            raise UsageError("a job file goes alone: it names its models itself", hint="trtconv verify JOB")
-        if bisect:
-            _bisect(_bisect_job(models[0], gates, options, quiet), as_json=as_json, log_json=log_json, quiet=quiet)
-            return
-        execute.run_job(models[0], stage="verify", output=execute.Output(as_json, log_json, quiet), **options)
-        return
-    only_model()
-    if bisect:
-        if per_layer:
-            raise UsageError("--per-layer and --bisect exclude each other", hint="bisect tells the worst nodes itself")
-        request = _bisect_models(models, data, labels, batch, precision, cache, gates)
-        _bisect([request], as_json=as_json, log_json=log_json, quiet=quiet)
-        return
-    if precision or cache or min_snr is not None:
-        raise UsageError("--precision, --cache and --min-snr belong to --bisect", hint="add --bisect")
-    if len(models) < 2 or data is None:
+    if len(models) < 2 or asked.data is None:
         raise UsageError(
             "verify needs two models or more, and --data FILE",
             hint="trtconv verify model.onnx model.fp16.onnx --data samples.npz",
         )
     reference, *others = [existing(model) for model in models]
-    limits = {} if max_rel is None else {str(path): max_rel for path in others}
     request = VerifyRequest(
-        reference,
-        str(reference),
-        {str(path): path for path in others},
-        FeedSpec(existing_or_glob(data), labels),
-        batch,
-        limits,
-        max_accuracy_drop,
+        reference=reference,
+        reference_label=str(reference),
+        candidates={str(path): path for path in others},
+        data=FeedSpec(existing_or_glob(asked.data), asked.labels),
+        batch=asked.batch,
+        max_rel={} if asked.max_rel is None else {str(path): asked.max_rel for path in others},
+        max_accuracy_drop=asked.max_accuracy_drop,
         tolerate_missing_gpu=False,
-        per_layer=per_layer,
+        per_layer=asked.per_layer,
     )
-    result = execute.call_stage("verify", request, log_json=log_json, quiet=quiet)
-    execute.print_result("verify", result, verify_text(result), as_json)
+    result = execute.call_stage("verify", request, log_json=options["log_json"], quiet=options["quiet"])
+    execute.print_result("verify", result, verify_text(result), options["as_json"])
     if result.violations:
         error = AccuracyGateError(
             "\n".join(["accuracy gate missed", *result.violations]),
@@ -106,36 +131,27 @@ def verify(
         raise error
 
 
-def _bisect_models(
-    models: tuple[Path, ...],
-    data: Path | None,
-    labels: str,
-    batch: int,
-    precision: str | None,
-    cache: Path | None,
-    gates: dict[str, float | None],
-) -> Any:
+def _bisect_models(models: tuple[Path, ...], asked: VerifyOptions) -> Any:
     from trtconv.stages.verify.bisect import BisectRequest
 
-    if data is None or precision is None or len(models) != 1:
+    if asked.data is None or asked.precision is None or len(models) != 1:
         raise UsageError(
             "bisect needs one FP32 ONNX model, --data FILE and --precision",
             hint="trtconv verify model.onnx --bisect --precision fp16 --data samples.npz --max-rel 0.01",
         )
-    feed = FeedSpec(existing_or_glob(data), labels)
     return BisectRequest(
-        existing(models[0]),
-        feed,
-        precision,
-        cache and existing(cache),
-        batch=batch,
-        max_rel=gates["max_rel"],
-        max_accuracy_drop=gates["max_accuracy_drop"],
-        min_snr_db=gates["min_snr_db"],
+        model=existing(models[0]),
+        data=FeedSpec(existing_or_glob(asked.data), asked.labels),
+        precision=asked.precision,
+        cache=asked.cache and existing(asked.cache),
+        batch=asked.batch,
+        max_rel=asked.max_rel,
+        max_accuracy_drop=asked.max_accuracy_drop,
+        min_snr_db=asked.min_snr,
     )
 
 
-def _bisect_job(path: Path, gates: dict[str, float | None], options: Mapping[str, Any], quiet: bool) -> list[Any]:
+def _bisect_job(path: Path, gates: Mapping[str, float | None], options: Mapping[str, Any]) -> list[Any]:
     """One request per precision of the job that has anything to bisect, after its models are made."""
     from trtconv.cli import execute
     from trtconv.cli.console import listening
@@ -147,7 +163,7 @@ def _bisect_job(path: Path, gates: dict[str, float | None], options: Mapping[str
     job = load_job(path, options["assignments"])
     layout = execute.layout_of(job)
     steps = upto(line(job, layout, allow_code=options["allow_code"]), "lower")
-    with listening(quiet=quiet, log_json=False) as emit:
+    with listening(quiet=options["quiet"], log_json=False) as emit:
         done = run(steps, layout, emit, Settings(options["force"]))
     for step in done:
         if step.error is not None:
@@ -155,15 +171,13 @@ def _bisect_job(path: Path, gates: dict[str, float | None], options: Mapping[str
     return bisecting.requests(job, layout, gates)
 
 
-def _bisect(requests: list[Any], *, as_json: bool, log_json: bool, quiet: bool) -> None:
+def _bisect(requests: list[Any], options: Mapping[str, Any]) -> None:
     from trtconv.cli import execute
     from trtconv.report.verify import bisect_text
 
-    results = [
-        execute.call_function("trtconv.stages.verify.bisect:bisect", request, log_json=log_json, quiet=quiet)
-        for request in requests
-    ]
-    if as_json:
+    shown = {"log_json": options["log_json"], "quiet": options["quiet"]}
+    results = [execute.call_function("trtconv.stages.verify.bisect:bisect", each, **shown) for each in requests]
+    if options["as_json"]:
         click.echo(json.dumps({"schema": 1, "bisect": [dataclasses.asdict(r) for r in results]}, indent=2))
         return
     click.echo("\n\n".join(bisect_text(result) for result in results))

@@ -88,11 +88,29 @@ class _Flight:
         """Times of the query that just ended."""
         start, compute = self.start.since(origin), self.end.since(self.start)
         if not rules.transfers:
-            return Query(start, start + compute, compute, None, compute, None, self.enqueue, start)
+            return Query(
+                start=start,
+                end=start + compute,
+                latency=compute,
+                h2d=None,
+                compute=compute,
+                d2h=None,
+                enqueue=self.enqueue,
+                compute_start=start,
+            )
         h2d, d2h = self.in_end.since(self.in_start), self.out_end.since(self.out_start)
         first, last = self.in_start.since(origin), self.out_end.since(origin)
         latency = h2d + compute + d2h if rules.together else last - first
-        return Query(first, last, latency, h2d, compute, d2h, self.enqueue, start)
+        return Query(
+            start=first,
+            end=last,
+            latency=latency,
+            h2d=h2d,
+            compute=compute,
+            d2h=d2h,
+            enqueue=self.enqueue,
+            compute_start=start,
+        )
 
     def close(self) -> None:
         for event in self.events:

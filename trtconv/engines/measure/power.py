@@ -101,14 +101,16 @@ class Watch:
             bits |= reading.throttles
         first, last = readings[0].energy, readings[-1].energy
         return Drawn(
-            seconds,
-            joules / seconds,
-            None if first is None or last is None else last - first,
-            joules,
-            _range([reading.sm_clock for reading in readings]),
-            _range([reading.memory_clock for reading in readings]),
-            max((reading.temperature for reading in readings if reading.temperature is not None), default=None),
-            tuple(text for bit, text in nvml.THROTTLES.items() if bits & bit),
+            seconds=seconds,
+            watts=joules / seconds,
+            joules=None if first is None or last is None else last - first,
+            joules_integrated=joules,
+            sm_mhz=_range([reading.sm_clock for reading in readings]),
+            memory_mhz=_range([reading.memory_clock for reading in readings]),
+            temperature=max(
+                (reading.temperature for reading in readings if reading.temperature is not None), default=None
+            ),
+            throttles=tuple(text for bit, text in nvml.THROTTLES.items() if bits & bit),
         )
 
     def _work(self, gpu: nvml.Gpu) -> None:

@@ -120,10 +120,10 @@ def _try(
     queries = recorded.queries
     wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
     return Trial(
-        batch,
-        streams,
-        depth,
-        recorded.graph,
-        batch * len(queries) / wall,
-        percentile(sorted(query.latency for query in queries), 99),
+        batch=batch,
+        streams=streams,
+        depth=depth,
+        graph=recorded.graph,
+        throughput=batch * len(queries) / wall,
+        p99_ms=percentile(sorted(query.latency for query in queries), 99),
     )

@@ -80,11 +80,18 @@ def _parse(start: bytes, size: int) -> Header:
     numbers = tuple(start[24:28])
     version = ".".join(map(str, numbers)) if any(numbers) else ""
     if flavor != "rtx":
-        return Header(flavor, version, None, size, (), None)
+        return Header(flavor=flavor, version=version, stated_size=None, size=size, targets=(), weights=None)
     (stated,), (mask,), (weights,) = (
         struct.unpack_from(f, start, at) for f, at in (("<Q", 16), ("<I", 32), ("<Q", 56))
     )
-    return Header(flavor, version, stated, size, tuple(name for bit, name in _TARGETS if mask & bit), weights)
+    return Header(
+        flavor=flavor,
+        version=version,
+        stated_size=stated,
+        size=size,
+        targets=tuple(name for bit, name in _TARGETS if mask & bit),
+        weights=weights,
+    )
 
 
 def _not_a_plan(path: Path) -> SourceError:

@@ -121,7 +121,11 @@ def _layer(row: Any) -> Layer:
     name = str(row.get("Name", ""))
     inputs = tuple(kind for part in row.get("Inputs", ()) if (kind := _type(part)))
     return Layer(
-        name, str(row.get("LayerType", "")), _nodes(name, str(row.get("Metadata", ""))), inputs, tuple(_constants(row))
+        name=name,
+        kind=str(row.get("LayerType", "")),
+        nodes=_nodes(name, str(row.get("Metadata", ""))),
+        inputs=inputs,
+        constants=tuple(_constants(row)),
     )
 
 

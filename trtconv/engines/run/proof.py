@@ -124,7 +124,9 @@ def by_layers(found: Sequence[Operator], layers: Sequence[Layer], teller: str) -
         return by_model(found, f"the {teller} tells no types of the operators' layers")
     whole = sum(one.products for one in found)
     wider = [
-        Wider(one.node, one.op, one.kind, place.kind, one.products / whole, place.layer)
+        Wider(
+            node=one.node, op=one.op, promised=one.kind, found=place.kind, share=one.products / whole, layer=place.layer
+        )
         for one, place in zip(found, places, strict=True)
         if place.bits > one.bits > 0
     ]
@@ -207,7 +209,12 @@ class _Inside:
                 operands = _name(self.types.get(node.input[0]) or self.types.get(node.input[1]))
                 name = node.name or f"node_of_{node.output[0]}"  # as TensorRT's parser calls it
                 yield Operator(
-                    name, node.op_type, self.compute_type(node), operands, weights, self.products(node) or weights or 1
+                    node=name,
+                    op=node.op_type,
+                    kind=self.compute_type(node),
+                    operands=operands,
+                    weights=weights,
+                    products=self.products(node) or weights or 1,
                 )
 
     def compute_type(self, node: onnx.NodeProto) -> str:

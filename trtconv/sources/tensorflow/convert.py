@@ -46,11 +46,11 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     if random:
         emit(Message(_RANDOM.format(random[0]), "warning"))
     return Converted(
-        model,
-        lambda: GraphNetwork(frozen),
-        None if source.cuts or source.constants else frozen_graph.sample(source.path),
-        wanted.first,
-        "it draws random numbers" if random else "",
+        model=model,
+        source=lambda: GraphNetwork(frozen),
+        sample=None if source.cuts or source.constants else frozen_graph.sample(source.path),
+        first=wanted.first,
+        unchecked="it draws random numbers" if random else "",
         nodes={node.name: node.op for node in frozen.graph.node},
         nodes_of="TensorFlow",
     )

@@ -74,7 +74,14 @@ class Network:
         graph, weights = freezing.frozen(self._function)
         graphdef.refuse_state(graph, {e.node for e in self._inputs})
         graph = graphdef.prune(graph, self._inputs, self._outputs)
-        return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature, weights)
+        return FrozenGraph(
+            graph=graph,
+            inputs=self._inputs,
+            outputs=self._outputs,
+            format=self._format,
+            signature=self._signature,
+            weights=weights,
+        )
 
 
 class GraphNetwork:

@@ -44,7 +44,13 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
     observed = _observed(model, infos, tuple(e.name for e in outputs), emit) if request.sample else {}
     files.write_npz(frozen_graph.sample(request.frozen), observed)
     emit(Message(f"frozen: {len(graph.node)} nodes"))
-    return FreezeResult(request.frozen, source.format, infos, tuple(e.info for e in outputs), len(graph.node))
+    return FreezeResult(
+        frozen=request.frozen,
+        format=source.format,
+        inputs=infos,
+        outputs=tuple(e.info for e in outputs),
+        nodes=len(graph.node),
+    )
 
 
 def _observed(model: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[str, ...], emit: Emit) -> dict[str, Any]:

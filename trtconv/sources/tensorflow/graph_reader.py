@@ -357,7 +357,7 @@ def _node(data: memoryview, part: Field) -> Node:
                 shape = next(
                     (_shape(data, f) for f in wire.fields(data, value.start, value.end) if f.number == 7), None
                 )
-    return Node(name, op, tuple(inputs), dtype, shape)
+    return Node(name=name, op=op, inputs=tuple(inputs), dtype=dtype, shape=shape)
 
 
 def _type(data: memoryview, value: Field) -> str:

@@ -72,7 +72,9 @@ class SessionNetwork:
         graph_edits.drop_idle_dropout(graph)
         graph = graphdef.prune(graph, self._inputs, self._outputs)
         graphdef.refuse_state(graph, {e.node for e in self._inputs})
-        return FrozenGraph(graph, self._inputs, self._outputs, self._format, self._signature)
+        return FrozenGraph(
+            graph=graph, inputs=self._inputs, outputs=self._outputs, format=self._format, signature=self._signature
+        )
 
 
 def _inlined(native: Any, graph_def: Any, kept: Sequence[str]) -> Any:

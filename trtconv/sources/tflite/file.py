@@ -128,7 +128,14 @@ def _read(model: _Table) -> LiteModel:
         sides.append(tuple(infos))
     ops = Counter(codes[node.number(0, "I")] for graph in graphs for node in graph.tables(3))
     quantized = any(_TYPES[tensor.number(1, "b")] in _QUANTIZED and _has_scale(tensor) for tensor in tensors)
-    return LiteModel(sides[0], sides[1], renamed, ops, quantized, tuple(s.text(2) for s in signatures))
+    return LiteModel(
+        inputs=sides[0],
+        outputs=sides[1],
+        tensors=renamed,
+        ops=ops,
+        quantized=quantized,
+        signatures=tuple(s.text(2) for s in signatures),
+    )
 
 
 def _operator(code: _Table) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.stages.bench import BenchRequest, BenchResult, Measurement, Rival
+from trtconv.stages.bench import BenchRequest, BenchResult, Measurement, Rival, figures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trtconv.engines.measure.semantics import Limits, Query, Rules
     from trtconv.engines.measure.tune import Trial
     from trtconv.engines.run.runner import EngineRunner, Runner
-
-PARTS = ("h2d", "compute", "d2h", "enqueue")
 
 
 class Bench:
@@ -68,18 +66,18 @@ class Bench:
             self.export(next(iter(feeds.values())))
         name = next(iter(plan.values()))[0].name if self.request.tune else self.rules.name
         return BenchResult(
-            runner.describe(),
-            fell_back,
-            name,
-            measured,
-            self.memory,
-            self.conditions(plan),
-            tuple(self.notes),
-            self.parts,
-            compared,
-            tuned,
-            tuple(dataclasses.asdict(trial) for trial in self.trials),
-            partial,
+            runner=runner.describe(),
+            fell_back=fell_back,
+            semantics=name,
+            measurements=measured,
+            memory=self.memory,
+            conditions=self.conditions(plan),
+            notes=tuple(self.notes),
+            memory_parts=self.parts,
+            rivals=compared,
+            tuned=tuned,
+            trials=tuple(dataclasses.asdict(trial) for trial in self.trials),
+            partial=partial,
         )
 
     def exportable(self, fell_back: str) -> None:
@@ -252,7 +250,7 @@ class Bench:
             return None
         self.counted = self.counted or queries
         self.doubt(batch, queries, streams)
-        measured = _measurement(batch, queries, request.percentiles, graph)
+        measured = figures.measurement(batch, queries, request.percentiles, graph=graph)
         depth = 1 if rules.wall_clock or self.on_cpu else rules.depth
         return dataclasses.replace(
             measured, power=self.power(watch, measured), streams=streams, depth=depth, partial=partial
@@ -344,20 +342,28 @@ class Bench:
         for batch, feed in feeds.items():
             for name, runner in [("this", self.runner), *rivals] if rivals else []:
                 queries, _ = closed_loop.measure(runner, feed, limits, 1, lambda seconds: None)
-                measured = _measurement(batch, queries, (50,), graph=False)
-                found.append(Rival(name, runner.describe(), batch, measured.throughput, measured.latency_ms["p50"]))
+                measured = figures.measurement(batch, queries, (50,), graph=False)
+                found.append(
+                    Rival(
+                        name=name,
+                        runner=runner.describe(),
+                        batch=batch,
+                        throughput=measured.throughput,
+                        p50_ms=measured.latency_ms["p50"],
+                    )
+                )
         return tuple(found)
 
     def doubt(self, batch: int, queries: Sequence[Query], streams: int) -> None:
         """The warnings that trtexec gives, by its own thresholds."""
         from trtconv.engines.measure.statistics import variation
 
-        compute = _median(queries, "compute")
+        compute = figures.median(queries, "compute")
         if compute is None:
             return
-        if (_median(queries, "enqueue") or 0.0) > 0.8 * compute:
+        if (figures.median(queries, "enqueue") or 0.0) > 0.8 * compute:
             self.notes[f"batch {batch}: enqueueing takes the host nearly as long as the GPU computes"] = None
-        if any((_median(queries, copy) or 0.0) >= compute for copy in ("h2d", "d2h")):
+        if any((figures.median(queries, copy) or 0.0) >= compute for copy in ("h2d", "d2h")):
             self.notes[f"batch {batch}: a copy takes longer than the computation"] = None
         if variation([query.compute or 0.0 for query in queries]) > 2.5:
             self.notes[f"batch {batch}: compute times vary by more than 2.5 %; were the clocks stable?"] = None
@@ -369,39 +375,3 @@ def _engine_runner() -> type[EngineRunner]:
     from trtconv.engines.run.runner import EngineRunner
 
     return EngineRunner
-
-
-def _measurement(batch: int, queries: Sequence[Query], percentiles: Sequence[float], graph: bool) -> Measurement:
-    from trtconv.engines.measure import statistics
-
-    wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
-    latency = [query.latency for query in queries]
-    compute = [query.compute for query in queries if query.compute is not None]
-    return Measurement(
-        batch,
-        len(queries),
-        batch * len(queries) / wall,
-        statistics.summary(latency, percentiles),
-        _median(queries, "h2d"),
-        _median(queries, "compute"),
-        _median(queries, "d2h"),
-        _median(queries, "enqueue"),
-        graph,
-        statistics.variation(compute or latency),
-        wall,
-        _parts(queries, percentiles),
-    )
-
-
-def _parts(queries: Sequence[Query], percentiles: Sequence[float]) -> dict[str, dict[str, float]]:
-    from trtconv.engines.measure import statistics
-
-    values = {part: [v for query in queries if (v := getattr(query, part)) is not None] for part in PARTS}
-    return {part: statistics.summary(times, percentiles) for part, times in values.items() if times}
-
-
-def _median(queries: Sequence[Query], part: str) -> float | None:
-    from trtconv.engines.measure import statistics
-
-    values = sorted(value for query in queries if (value := getattr(query, part)) is not None)
-    return statistics.median(values) if values else None

@@ -1,0 +1,43 @@
+"""Figures of a measurement from its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtconv.engines.measure import statistics
+from trtconv.engines.measure.semantics import Query
+from trtconv.stages.bench import Measurement
+
+PARTS = ("h2d", "compute", "d2h", "enqueue")
+
+
+def measurement(batch: int, queries: Sequence[Query], percentiles: Sequence[float], *, graph: bool) -> Measurement:
+    """Throughput, latencies and their parts of the queries of one batch size; times in milliseconds."""
+    wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
+    latency = [query.latency for query in queries]
+    compute = [query.compute for query in queries if query.compute is not None]
+    return Measurement(
+        batch=batch,
+        queries=len(queries),
+        throughput=batch * len(queries) / wall,
+        latency_ms=statistics.summary(latency, percentiles),
+        h2d_ms=median(queries, "h2d"),
+        compute_ms=median(queries, "compute"),
+        d2h_ms=median(queries, "d2h"),
+        enqueue_ms=median(queries, "enqueue"),
+        cuda_graph=graph,
+        variation=statistics.variation(compute or latency),
+        wall=wall,
+        parts_ms=_parts(queries, percentiles),
+    )
+
+
+def _parts(queries: Sequence[Query], percentiles: Sequence[float]) -> dict[str, dict[str, float]]:
+    values = {part: [v for query in queries if (v := getattr(query, part)) is not None] for part in PARTS}
+    return {part: statistics.summary(times, percentiles) for part, times in values.items() if times}
+
+
+def median(queries: Sequence[Query], part: str) -> float | None:
+    """Of one of ``PARTS``, in milliseconds; None where it could not be told apart."""
+    values = sorted(value for query in queries if (value := getattr(query, part)) is not None)
+    return statistics.median(values) if values else None
