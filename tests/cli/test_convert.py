@@ -22,7 +22,7 @@ from trtconv.stages.convert import ConvertRequest, convert
 ONE_OF_EACH = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N, 3, 8, 8] image) => (float[N, M] scores) {
   same = Identity(image)
-  conv = Conv<pads = [1, 1, 1, 1]>(same, w)
+  conv = Conv<auto_pad = "SAME_UPPER">(same, w)
   norm = BatchNormalization(conv, s, b, m, v)
   scaled = Mul(norm, alike)
   again = Mul(scaled, twin)
@@ -52,9 +52,10 @@ def model(tmp_path: Path) -> Path:
 
 
 def outline(path: Path) -> list[str]:
-    """Operators and initializers by name."""
+    """Operators, their attributes and initializers by name."""
     graph = onnx.load(path).graph
-    return sorted([node.op_type for node in graph.node] + [tensor.name for tensor in graph.initializer])
+    attributes = [item.name for node in graph.node for item in node.attribute]
+    return sorted([node.op_type for node in graph.node] + attributes + [tensor.name for tensor in graph.initializer])
 
 
 def test_jobs_can_name_every_pass() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtconv.adapters import tensorflow
+from trtconv.adapters import tensorflow, tf2onnx_operators
 from trtconv.adapters.weight_placeholders import Held, instead
 from trtconv.core.errors import ConversionError, MissingPackage, TrtconvError
 
@@ -103,7 +103,7 @@ def convert(
         graph: of TensorFlow; None where ``options`` name a TensorFlow Lite file.
         opset: of the model.
         held: the weights.
-        handlers: operators besides ``_handlers`` that the converter lacks.
+        handlers: operators besides those of ``tf2onnx_operators`` that the converter lacks.
         options: of the converter's ``process_tf_graph``.
     """
     from tf2onnx import optimizer, tfonnx, utils
@@ -112,35 +112,47 @@ def convert(
 
     def process() -> Any:
         utils.INTERNAL_NAME = 1  # the counter in the names it makes: same names, same bytes
-        with native.Graph().as_default():
+        with (graph or native.Graph()).as_default():  # functions that functions call are looked up in it
             return tfonnx.process_tf_graph(
                 graph,
                 continue_on_error=False,
                 opset=opset,
-                custom_op_handlers={**_handlers(), **(handlers or {})},
+                custom_op_handlers={**tf2onnx_operators.handlers(), **(handlers or {})},
                 **copy.deepcopy(options),
             )
 
     with instead(held):
+        result = process()
         try:
-            result = optimizer.optimize_graph(process(), catch_errors=False)
+            result = optimizer.optimize_graph(result, catch_errors=False)
         except Exception:  # noqa: BLE001 - one of its passes: convert again, with copies of the graph to fall back to
             result = optimizer.optimize_graph(process(), catch_errors=True)
         model: onnx.ModelProto = result.make_model("", graph_name="model")
     del result  # what it holds may be large: strings, and what it has not made by ONNX's helpers
     for tensor in _tensors(model.graph):
         held.join(tensor)
+    for node in _nodes(model.graph):
+        if (node.domain, node.op_type) == ("com.microsoft", "Range"):  # the same as ONNX's
+            node.domain = ""
     return model
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
     """The constants of a graph and of the graphs inside it."""
-    yield from graph.initializer
+    for part in _graphs(graph):
+        yield from part.initializer
+        yield from (item.t for node in part.node for item in node.attribute if item.HasField("t"))
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    return (node for part in _graphs(graph) for node in part.node)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        if attribute.HasField("t"):
-            yield attribute.t
         for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _tensors(body)
+            yield from _graphs(body)
 
 
 class _OrderedSet(MutableSet[Any]):
@@ -194,10 +206,10 @@ def _sets_with_order() -> Iterator[None]:
     The order of a builtin set changes from process to process (hash seed, addresses), and with it the names that
     survive when equal nodes are merged.
     """
-    from tf2onnx import graph
+    from tf2onnx import graph, tf_loader
     from tf2onnx.optimizer import back_to_back_optimizer, transpose_optimizer
 
-    modules: tuple[Any, ...] = (graph, back_to_back_optimizer, transpose_optimizer)
+    modules: tuple[Any, ...] = (graph, tf_loader, back_to_back_optimizer, transpose_optimizer)
     for module in modules:
         module.set = _OrderedSet  # hides the builtin in that module only
     try:
@@ -218,46 +230,3 @@ def _product_of_numpy_1() -> Iterator[None]:
         yield
     finally:
         del np.product  # type: ignore[attr-defined]
-
-
-def _handlers() -> Mapping[str, Any]:
-    """Operators that tf2onnx lacks, in its own form of an extension."""
-    return {"Erfc": (_erfc, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []), "L2Loss": (_l2_loss, [])}
-
-
-def _erfc(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    """1 - Erf(x); Keras writes the exact GELU with it."""
-    _replace(graph, node, lambda x, one: [("Erf", [x]), ("Sub", [one, None])])
-
-
-def _log1p(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    _replace(graph, node, lambda x, one: [("Add", [x, one]), ("Log", [None])])
-
-
-def _expm1(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    _replace(graph, node, lambda x, one: [("Exp", [x]), ("Sub", [None, one])])
-
-
-def _l2_loss(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    _replace(graph, node, lambda x, one: [("ReduceSumSquare", [x]), ("Mul", [None, one])], 0.5, keepdims=0)
-
-
-def _replace(graph: Any, node: Any, steps: Any, constant: float = 1.0, **first: int) -> None:
-    """Put a chain of two ONNX nodes in a node's place; None in the second's inputs stands for the first's output."""
-    from tf2onnx import utils
-
-    value, result = node.input[0], node.output[0]
-    dtype, shape = graph.get_dtype(result), graph.get_shape(result)
-    numpy_dtype = utils.map_onnx_to_numpy_type(dtype)
-    number = graph.make_const(utils.make_name(node.name), np.array(constant, numpy_dtype)).output[0]
-    (op, names), (last_op, last_names) = steps(value, number)
-    graph.remove_node(node.name)
-    between = graph.make_node(op, names, attr=first, name=utils.make_name(node.name))
-    graph.make_node(
-        last_op,
-        [name or between.output[0] for name in last_names],
-        name=node.name,
-        outputs=[result],
-        shapes=[shape],
-        dtypes=[dtype],
-    )

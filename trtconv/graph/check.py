@@ -69,10 +69,13 @@ def require_onnx(model: onnx.ModelProto, *, plugins: bool = False) -> None:
     )
 
 
-_REMEDIES = dict.fromkeys(
-    ("PyFunc", "EagerPyFunc", "PyFuncStateless"),
-    "it calls Python code that is not part of the model: write it with TensorFlow's own operators",
-)
+_REMEDIES = {
+    **dict.fromkeys(
+        ("PyFunc", "EagerPyFunc", "PyFuncStateless"),
+        "it calls Python code that is not part of the model: write it with TensorFlow's own operators",
+    ),
+    **dict.fromkeys(("Case", "StatelessCase"), "write tf.case or tf.cond in the place of tf.switch_case"),
+}
 
 
 def require_tensors(model: onnx.ModelProto) -> None:
@@ -176,8 +179,11 @@ def validate(model: onnx.ModelProto) -> None:
         ConversionError: what was found.
     """
     _refuse_impossible_reshapes(model)
+    light = editing.skeleton(model)
+    for value in light.graph.output:
+        value.type.tensor_type.shape.SetInParent()  # ONNX's format may leave it out, and its checker does not know that
     try:
-        onnx.checker.check_model(editing.skeleton(model), full_check=False)
+        onnx.checker.check_model(light, full_check=False)
     except Exception as error:
         raise ConversionError(f"not a valid ONNX model: {_first_line(error)}", hint="export the model again") from error
 

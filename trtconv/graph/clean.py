@@ -16,7 +16,7 @@ import onnx
 import onnx.inliner  # onnx itself does not load it
 from onnx import helper, numpy_helper
 
-from trtconv.graph import check, editing, fold, layout, symbolic
+from trtconv.graph import check, editing, fold, layout, padding, symbolic
 
 MINIMUM_IR = 8
 """The IR version of opset 15: the oldest that every TensorRT since 8 writes about."""
@@ -282,6 +282,7 @@ PASSES: Mapping[str, Callable[[onnx.ModelProto], bool]] = {
     "batch_norm": fold_batch_norm,
     "transposes": layout.join_transposes,
     "reshapes": symbolic.simplify_reshapes,
+    "pads": padding.say_pads,
     "unused": drop_unused,
     "duplicates": share_duplicates,
 }

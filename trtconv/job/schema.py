@@ -111,9 +111,9 @@ class Convert(Section):
     opset: int = key(17, ge=13, le=18, description="ONNX opset")
     outputs: Names = key([], description="outputs to keep, by name (default: all)")
     clean: bool = key(True, description="fold constants and drop what computes nothing")
-    skip: list[Literal["identities", "constants", "batch_norm", "transposes", "reshapes", "unused", "duplicates"]] = (
-        key([], description="cleaning passes to leave out")
-    )
+    skip: list[
+        Literal["identities", "constants", "batch_norm", "transposes", "reshapes", "pads", "unused", "duplicates"]
+    ] = key([], description="cleaning passes to leave out")
     check: bool = key(True, description="run source and result on the same inputs and compare all outputs")
     check_data: InputPath | None = key(None, description=".npz with the inputs to compare on (default: random ones)")
     tolerance: float = key(1e-4, gt=0, description="difference allowed, over the largest value of the output")

@@ -51,12 +51,22 @@ def _unmark(*described: Any) -> None:
     for item in described:
         for mark in ("_XlaMustCompile", "_noinline"):
             item.attr.pop(mark, None)
+        if getattr(item, "op", "") in ("Case", "StatelessCase"):  # an operator that has a name in messages
+            item.attr["_lower_using_switch_merge"].b = False
 
 
 class _Later(np.ndarray):
-    """Stands for a large variable while the graph is made: its type, no contents."""
+    """Stands for a large variable while the graph is made: one number, which says that it has the variable's shape.
 
-    variable: Any
+    The shape goes into the types of the loops that the variable is handed to.
+    """
+
+    variable: Any = None
+
+    @property  # type: ignore[misc]
+    def shape(self) -> tuple[int, ...]:
+        """That of the variable; of what NumPy makes from this array its own."""
+        return super().shape if self.variable is None else tuple(self.variable.shape.as_list())
 
 
 def _frozen_lightly(function: Any, converter: Any) -> tuple[Any, dict[str, Weight]]:

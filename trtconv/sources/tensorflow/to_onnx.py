@@ -14,9 +14,6 @@ from trtconv.core.errors import ConversionError
 from trtconv.core.weights import large
 from trtconv.sources.tensorflow.frozen_graph import FrozenGraph
 
-_WRONG = {"ResizeArea": "resizing by area would become another interpolation"}
-"""Operators that the converter maps to something that computes other numbers."""
-
 _BFLOAT16 = 14
 """TensorFlow's DT_BFLOAT16, which the converter takes for float16."""
 
@@ -38,9 +35,6 @@ def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iter
     """
     tf2onnx.require_opset(opset)
     for node in frozen.graph.node:
-        if node.op in _WRONG:
-            raise ConversionError(f"node {node.name!r} ({node.op}): {_WRONG[node.op]}",
-                                  hint="replace it in the model, by a bilinear resize for example")  # fmt: skip
         if any(value.type == _BFLOAT16 for value in node.attr.values()):
             raise ConversionError(f"node {node.name!r} ({node.op}): tf2onnx has no bfloat16",
                                   hint="export the model in float32, and choose precision: bf16")  # fmt: skip

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Every TensorFlow operator that tf2onnx knows: right, replaced or refused, by trtconv and by tf2onnx alone.
+
+Each case of ``operator_cases.py`` is traced, saved, and converted twice: by trtconv's freeze and convert, and by
+tf2onnx without anything around it. Both results run in ONNX Runtime on several draws of inputs over the whole range of
+what may go in, and are compared with what TensorFlow computed: integers and truth values exactly, other numbers to 1e-4
+of the largest value. What trtconv's own check of a conversion says is part of the table, and not its measure.
+
+    python scripts/operator_table.py [OPERATOR ...] [--wrong] [--markdown FILE]
+
+It leaves with 1 if a result is wrong and nobody said so, or if trtconv refuses what tf2onnx alone converts rightly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from operator_cases import CASES, Case
+
+from trtconv.core.records import SourceSpec
+from trtconv.report.tables import table
+
+OPSET = 17
+TOLERANCE = {"float16": 5e-3}
+SILENT = ("WRONG", "REFUSED WRONGLY")
+"""Verdicts that nobody may get."""
+
+
+def judge(case: Case, folder: Path) -> dict[str, str]:
+    """What becomes of a case: ``ours`` and ``bare``, each ``right``, ``wrong: ...`` or ``refused: ...``."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(given.shape, given.dtype, name) for name, given in case.inputs.items()]
+    function = tf.function(lambda *tensors: _named(case.call(tf, *tensors)), input_signature=signature)
+    draws, wanted = _computed(function, case.draws())
+    if not draws:
+        return {"ours": "unknown: TensorFlow runs none of the draws", "bare": "unknown"}
+    module = tf.Module()
+    module.call = function
+    with contextlib.redirect_stdout(io.StringIO()):
+        tf.saved_model.save(module, str(folder / "model"), signatures=function)
+    return {"ours": _ours(case, folder, draws, wanted), "bare": _bare(case, function, signature, folder, draws, wanted)}
+
+
+def _named(outputs: Any) -> dict[str, Any]:
+    flat = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return {f"out{position}": tensor for position, tensor in enumerate(flat)}
+
+
+def _computed(function: Any, draws: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
+    """The draws that TensorFlow takes, and what it makes of them."""
+    import tensorflow as tf
+
+    taken, wanted = [], []
+    for draw in draws:
+        try:
+            made = function(*(tf.constant(array) for array in draw.values()))
+        except tf.errors.OpError:
+            continue
+        taken.append(draw)
+        wanted.append({name: tensor.numpy() for name, tensor in made.items()})
+    return taken, wanted
+
+
+def _ours(case: Case, folder: Path, draws: list[Any], wanted: list[Any]) -> str:
+    from trtconv.core.errors import TrtconvError
+    from trtconv.stages.convert import ConvertRequest, convert
+    from trtconv.stages.freeze import FreezeRequest, freeze
+
+    frozen, model = folder / "ours.pb", folder / "ours.onnx"
+    try:
+        freeze(FreezeRequest(SourceSpec(folder / "model"), frozen), lambda _: None)
+        request = ConvertRequest(SourceSpec(frozen), model, support=False, origin=folder / "model", opset=OPSET)
+        result = convert(request, lambda _: None)
+    except TrtconvError as error:
+        said = f"{error.message.partition(': ')[2] or error.message} | {error.hint}"
+        return f"{'told' if error.exit_code == 6 else 'refused'}: {' '.join(said.split())}"
+    except Exception as error:  # noqa: BLE001 - a fault to be shown in the table
+        return f"crash: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    found = _compared(case, model, draws, wanted)
+    return (
+        found if not result.unchecked or found == "right" else f"{found} (said: not compared, {result.unchecked[:80]})"
+    )
+
+
+def _bare(case: Case, function: Any, signature: Any, folder: Path, draws: list[Any], wanted: list[Any]) -> str:
+    import tf2onnx
+
+    model = folder / "bare.onnx"
+    try:
+        tf2onnx.convert.from_function(function, signature, opset=OPSET, output_path=str(model))
+    except BaseException as error:  # noqa: BLE001 - it ends the process for some failures
+        return f"refused: {' '.join(str(error).split())[:120] or type(error).__name__}"
+    return _compared(case, model, draws, wanted, by_order=True)
+
+
+def _compared(case: Case, model: Path, draws: list[Any], wanted: list[Any], *, by_order: bool = False) -> str:
+    """Run a model in ONNX Runtime on all draws."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its own kinds of error, which share no base class
+        return f"unloadable: {' '.join(str(error).split())[:160]}"
+    names = {value.name.partition(":")[0]: value.name for value in session.get_inputs()}
+    outputs = [value.name for value in session.get_outputs()]
+    for number, (draw, reference) in enumerate(zip(draws, wanted, strict=True)):
+        try:
+            made = session.run(outputs, {names[name]: array for name, array in draw.items() if name in names})
+        except Exception as error:  # noqa: BLE001
+            return f"fails: draw {number}: {' '.join(str(error).split())[-160:]}"
+        got = dict(zip(sorted(reference) if by_order else outputs, made, strict=True))
+        for name, array in reference.items():
+            if said := difference(array, got[name], shapes_only=case.random):
+                return f"wrong: draw {number}, {name}: {said}"
+    return "right"
+
+
+def difference(wanted: np.ndarray, got: np.ndarray, *, shapes_only: bool = False) -> str:
+    """How a result differs; empty when it does not."""
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return f"{got.dtype} {list(got.shape)} instead of {wanted.dtype} {list(wanted.shape)}"
+    if shapes_only or not wanted.size:
+        return ""
+    if wanted.dtype.kind in "iub":
+        wrong = np.flatnonzero(wanted != got)
+        return f"{got.flat[wrong[0]]} instead of {wanted.flat[wrong[0]]}" if wrong.size else ""
+    infinite = np.isinf(wanted)
+    if np.any(infinite & (got != wanted)):
+        return f"{got[infinite & (got != wanted)].flat[0]} instead of infinity"
+    finite = np.isfinite(wanted)
+    if not np.isfinite(got[finite]).all():
+        return "not finite"
+    if not finite.any():
+        return ""
+    peak = np.abs(wanted[finite].astype(np.float64)).max()
+    largest = np.abs(got[finite].astype(np.float64) - wanted[finite]).max()
+    return "" if largest <= TOLERANCE.get(str(wanted.dtype), 1e-4) * peak else f"off by {largest / (peak or 1):.2g}"
+
+
+def verdict(row: dict[str, str]) -> str:
+    """One word for a row."""
+    ours, bare = (row[key].partition(":")[0] for key in ("ours", "bare"))
+    if ours == "right":
+        return "right" if bare == "right" else "replaced"
+    if ours in ("refused", "crash", "told"):
+        return "REFUSED WRONGLY" if bare == "right" or ours == "crash" else "refused" if ours == "refused" else "told"
+    if ours == "unknown":
+        return "unknown"
+    return "not compared" if "said: not compared" in row["ours"] else "WRONG"
+
+
+def work() -> None:
+    """A worker: reads names of cases, writes rows; it dies with an operator that crashes."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", CUDA_VISIBLE_DEVICES="-1")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from trtconv.adapters import tensorflow as framework
+
+    framework.load()
+    table_of = {case.name: case for case in CASES}
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                row = judge(table_of[line.strip()], Path(folder))
+            except Exception as error:  # noqa: BLE001 - the case itself is at fault
+                row = {"ours": f"unknown: {type(error).__name__}: {str(error)[:200]}", "bare": "unknown"}
+        print(json.dumps(row), file=answers, flush=True)
+
+
+def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
+    """Rows of all cases, from workers that are replaced when they die."""
+    worker = None
+    for position, case in enumerate(cases):
+        if worker is not None and position % 60 == 0:  # memory of TensorFlow's graphs piles up
+            worker.stdin.close()
+            worker.wait()
+            worker = None
+        if worker is None:
+            worker = subprocess.Popen([sys.executable, __file__, "--work"], stdin=subprocess.PIPE, text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+        worker.stdin.write(case.name + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+        if not line:
+            worker.wait()
+            yield case, {"ours": f"crash: the process ended with {worker.returncode}", "bare": "unknown"}
+            worker = None
+            continue
+        yield case, json.loads(line)
+    if worker is not None:
+        worker.stdin.close()
+        worker.wait()
+
+
+def main() -> None:
+    """Judge the cases, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("operators", nargs="*", metavar="OPERATOR", help="of TensorFlow, or a case (default: all)")
+    parser.add_argument("--wrong", action="store_true", help="print only what is not right")
+    parser.add_argument("--markdown", type=Path, help="write the table there too")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work()
+        return
+    wanted = [c for c in CASES if not options.operators or {c.op, c.name} & set(options.operators)]
+    rows = []
+    for case, row in judged(wanted):
+        word = verdict(row)
+        rows.append([case.name, word, row["ours"], row["bare"]])
+        if not (options.wrong and word in ("right", "replaced")):
+            print(f"{case.name}: {word}: {row['ours'][:300]} || {row['bare'][:200]}", flush=True)
+    header = ["operator", "verdict", "trtconv", "tf2onnx alone"]
+    if options.markdown:
+        lines = [header, ["---"] * 4, *rows]
+        options.markdown.write_text("".join(f"| {' | '.join(cell.replace('|', '/') for cell in r)} |\n" for r in lines))
+    count = Counter(row[1] for row in rows)
+    print(table(["verdict", "cases"], [[word, str(number)] for word, number in count.most_common()], "lr"))
+    sys.exit(any(count[word] for word in SILENT))
+
+
+if __name__ == "__main__":
+    main()
