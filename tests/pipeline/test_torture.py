@@ -161,3 +161,16 @@ def test_the_lock_holds_and_refuses(tmp_path):
     assert process.returncode == 2
     assert "calibrate: input changed: data" in stderr
     assert "lower[fp16]" not in stderr  # what comes before the change is judged by the lock, not guessed
+
+
+def test_the_same_bytes_wherever_the_job_lies(tmp_path):
+    """TensorRT orders work by memory address, and the lengths of paths move addresses."""
+    found = []
+    for length in (3, 9, 50):
+        work = tmp_path / ("f" * length)
+        work.mkdir()
+        prepare(work)
+        (work / "job.yaml").write_text("version: 1\noutput: out\nsource: {path: model.onnx}\nprecision: fp16\n")
+        finished(start(work))
+        found.append(made(work))
+    assert found[0] == found[1] == found[2]

@@ -31,6 +31,7 @@ LOG_TAIL_LINES = 15
 KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "VIRTUAL_ENV", "CUDA", "NVIDIA")
 """Beginnings of the names of variables that reach a process with the same addresses every time."""
 
+_PACKAGES = str(Path(__file__).resolve().parents[2]) + os.pathsep
 _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
 _ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
@@ -77,7 +78,7 @@ def call(
         env: variables to add to the environment.
         same_addresses: give the function the same memory addresses every time, as far as the system allows: TensorRT
             orders some of its work by address, and would make other bytes from the same model. The environment is cut
-            down to KEPT, because its size moves addresses too.
+            down to KEPT, because its size moves addresses too, and it runs in the folder of the log.
         patience: seconds that the function gets after Ctrl-C, which it hears as KeyboardInterrupt, to return what it
             has by then; a second Ctrl-C ends it at once.
 
@@ -96,6 +97,7 @@ def call(
             stderr=subprocess.STDOUT,
             pass_fds=[write_fd],
             start_new_session=True,
+            cwd=log.parent if same_addresses else None,  # its length moves addresses too
             env={**_environment(same_addresses), **NOISE, **(env or {})},
         )
         os.close(write_fd)
@@ -116,7 +118,10 @@ def call(
 
 
 def _environment(kept_only: bool) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not kept_only or name.startswith(KEPT)}
+    if not kept_only:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
+    return {**kept, "PYTHONPATH": _PACKAGES + kept.get("PYTHONPATH", "")}  # this trtconv, also beside the folder
 
 
 def stop_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,24 @@ def is_glob(path: Path) -> bool:
 
 
 def files_under(path: Path) -> list[Path]:
-    """All files below a folder, sorted by name; a file stands for itself."""
+    """All files below a folder, sorted by name; a file stands for itself. Links are followed, also those to folders.
+
+    Raises:
+        OSError: a folder that may not be read: what lies in it would be missing in silence.
+    """
     if path.is_file():
         return [path]
-    return sorted(p for p in path.rglob("*") if p.is_file())
+    return sorted(_below(path, frozenset()))
+
+
+def _below(folder: Path, above: frozenset[str]) -> list[Path]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder that it lies in
+        return []
+    found = []
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            found += _below(Path(entry.path), above | {real})
+        elif entry.is_file():
+            found.append(Path(entry.path))
+    return found

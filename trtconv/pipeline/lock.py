@@ -37,10 +37,10 @@ class Lock:
             UsageError: not a lock file, or of another schema.
         """
         try:
-            raw = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except FileNotFoundError:
             return cls(path)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, UnicodeDecodeError):
             raw = None
         if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
             raise UsageError(f"{path}: not a lock file of this trtconv", hint="remove it and run the job again")
@@ -66,15 +66,21 @@ class Lock:
             f"{node.name}: {path.name} has other bytes"
             for node in steps
             if STAGES[node.stage].shared
-            for path, digest in zip(node.outputs, self.steps[node.name]["outputs"].values(), strict=True)
-            if state.records[node.name].outputs[str(path)] != digest
+            for (path, made), digest in zip(
+                state.made(node).items(), self.steps[node.name]["outputs"].values(), strict=True
+            )
+            if made != digest
         ]
+
+    def differs(self, steps: Sequence[Node], state: State) -> bool:
+        """Whether it does not say what came of some steps."""
+        return any(self.steps.get(node.name) != _entry(node, state) for node in steps)
 
     def write(self, steps: Sequence[Node], state: State) -> None:
         """Replace the steps that ran, keep the others; the file is left alone when nothing changed."""
         fresh = {node.name: _entry(node, state) for node in steps}
         text = _HEAD + yaml.safe_dump({"schema": _SCHEMA, "steps": {**self.steps, **fresh}}, sort_keys=False, width=120)
-        if not self.path.exists() or self.path.read_text() != text:
+        if not self.path.exists() or self.path.read_text(encoding="utf-8") != text:
             write_text(self.path, text)
 
 
@@ -82,15 +88,14 @@ def locked_key(key: Mapping[str, Any]) -> dict[str, Any]:
     """A key as the lock keeps it: parts that name what changed, digests for what would be long."""
     return {
         "trtconv": key["trtconv"],
-        "versions": dict(key["versions"]),
+        "versions": dict(sorted(key["versions"].items())),
         "options": of_value(key["options"]),
-        "inputs": dict(key["inputs"]),
+        "inputs": dict(sorted(key["inputs"].items())),
         "upstream": of_value(key["upstream"]),
     }
 
 
 def _entry(node: Node, state: State) -> dict[str, Any]:
-    record = state.records[node.name]
-    made = record.outputs if STAGES[node.stage].shared else {}  # measurements differ from run to run
-    outputs = {path.name: made[str(path)] for path in node.outputs if str(path) in made}
-    return {"key": locked_key(record.key), "outputs": outputs}
+    made = state.made(node) if STAGES[node.stage].shared else {}  # measurements differ from run to run
+    outputs = {path.name: digest for path, digest in made.items()}
+    return {"key": locked_key(state.records[node.name].key), "outputs": outputs}

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +105,10 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         whole = [step.node for step in done if step.result is not None]
         if lock is not None and settings.locked:
             _refuse(lock, "does not hold", lock.came_out_differently(whole, state))
-        elif lock is not None and (not lock.steps or any(step.status != "up to date" for step in done)):
+        elif lock is not None and lock.differs(whole, state):
             lock.write(whole, state)
+        if state.unsaved:
+            state.save()
     if store is not None and any(step.status == "done" for step in done):
         store.collect(store_limit())
     return done
@@ -238,11 +240,23 @@ class _Runner:
                 self.end(self.failure(node, seconds, error))
                 continue
             result = plain(outcome.value)
+            if changed := self.changed(node, key):
+                key = {**key, "inputs": {**key["inputs"], **dict.fromkeys(changed, "changed while it was read")}}
             self.state.keep(node, key, result, seconds, outcome.peak_memory)
-            self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
+            if not changed:
+                self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
             self.end(
                 Step(node=node, status="done", seconds=seconds, peak_memory=outcome.peak_memory, result=outcome.value)
             )
+
+    def changed(self, node: Node, key: Mapping[str, Any]) -> list[str]:
+        """Inputs that somebody changed while the step ran: nobody knows which content it read, so it will run again."""
+        now = self.state.key(node)["inputs"]
+        found = [label for label, digest in key["inputs"].items() if now.get(label) != digest]
+        if found:
+            text = f"{node.name}: {', '.join(found)} changed while it ran; it will run again the next time"
+            self.emit(Message(text, "warning"))
+        return found
 
     def failure(self, node: Node, seconds: float, error: TrtconvError) -> Step:
         """A step whose model this machine can only build is skipped, unless the job demands the runtime it lacks."""

@@ -14,8 +14,6 @@ from trtconv.job.section import Section
 from trtconv.sources import require_fitting
 from trtconv.sources.format import Format
 
-_PATHS = ("path", "weights", "cache", "data", "timing_cache")
-
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
     """Shapes and layouts that the job asks for."""
@@ -75,10 +73,27 @@ def shapes(job: Job) -> dict[str, Any]:
 
 
 def options(section: Section) -> dict[str, Any]:
-    """A section without its paths: files enter a key by their contents, wherever they lie."""
-    data = getattr(section, "data", None)
-    values = {name: value for name, value in plain(section).items() if name not in _PATHS}
-    return values if data is None else {**values, "data": options(data)}
+    """A section without its paths: files enter a key by their contents, wherever they lie.
+
+    Of samples the kind of file stays: the same bytes mean something else under another suffix.
+    """
+    kind = {"kind": section.path.suffix.lower()} if isinstance(section, Data) else {}
+    return {**_without_paths(dict(section.items())), **kind}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Section):
+        return options(value)
+    if isinstance(value, Mapping):
+        return {key: _without_paths(part) for key, part in value.items() if not _is_path(key, part)}
+    if isinstance(value, list):
+        return [_without_paths(part) for part in value]
+    return value
+
+
+def _is_path(key: str, value: Any) -> bool:
+    """Labels are a key of the samples, or the path of a file."""
+    return isinstance(value, Path) or (key == "labels" and isinstance(value, str) and Path(value).is_absolute())
 
 
 def plain(section: Section | None) -> dict[str, Any]:

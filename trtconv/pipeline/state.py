@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trtconv import __version__
 from trtconv.core import digests, versions
-from trtconv.core.files import data_of, write_json
+from trtconv.core.files import data_of, write_text
 from trtconv.pipeline import machine
 from trtconv.pipeline.steps import STAGES, Node
 
-_SCHEMA = 1
+_SCHEMA = 2
+_SECOND = 10**9  # in nanoseconds
+_SETTLED = 50_000_000  # nanoseconds: the clock of a file system ticks every 4 to 10 ms
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Record:
     Attributes:
         key: everything that decides the outcome, as plain values: versions, options, digests of inputs and of the
             files of the steps before.
-        outputs: SHA-256 per file made, by path.
+        outputs: SHA-256 per file made, by its path from the job's folder.
         contents: SHA-256 of the files that later steps read, in the step's own order: the same wherever they lie.
         result: the stage's result as plain values.
         seconds: wall time it took.
@@ -45,27 +49,44 @@ class State:
 
     folder: Path
     records: dict[str, Record] = field(default_factory=dict)
+    unsaved: bool = False
     _known: dict[str, list[Any]] = field(default_factory=dict)
     _versions: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> State:
-        """Read the state of a folder; a missing, foreign or older one counts as empty."""
+        """Read the state of a folder; a missing, foreign or older one counts as empty. It may have been moved here."""
         try:
-            raw = json.loads((folder / "state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return cls(folder)
-        if raw.get("schema") != _SCHEMA:
+        if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
             return cls(folder)
-        return cls(folder, {name: Record(**record) for name, record in raw["records"].items()}, raw["digests"])
+        state = cls(folder, {name: Record(**record) for name, record in raw["records"].items()}, False, raw["digests"])
+        if raw["made_in"] != str(state.made_in):
+            state._moved(raw["made_in"])
+        return state
+
+    @property
+    def made_in(self) -> Path:
+        """The folder of all files that the job makes."""
+        return self.folder.parent.parent
+
+    def _moved(self, origin: str) -> None:
+        """The whole folder came here from another place: results tell of files here."""
+        for name, record in self.records.items():
+            result = _relocated(record.result, f"{origin}/", f"{self.made_in}/")
+            self.records[name] = replace(record, result=result)
 
     def save(self) -> None:
         """Write the state, atomically."""
         records = {name: vars(record) for name, record in self.records.items()}
-        write_json(self.folder / "state.json", {"schema": _SCHEMA, "records": records, "digests": self._known})
+        content = {"schema": _SCHEMA, "made_in": str(self.made_in), "records": records, "digests": self._known}
+        write_text(self.folder / "state.json", json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+        self.unsaved = False
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file or folder; a file whose size, mtime and inode did not change is not read.
+        """SHA-256 of a file or folder; a file that the system says nobody touched is not read again (see ``_mark``).
 
         An ONNX model with its large tensors in a file beside it counts as one with that file.
         """
@@ -77,22 +98,23 @@ class State:
 
     def _given(self, folder: Path) -> list[Path]:
         """The files of a folder that somebody gave: lock files and what the job makes may lie in it too."""
-        made = self.folder.parent.parent
-        inside = made != folder and made.is_relative_to(folder)
+        inside = self.made_in != folder and self.made_in.is_relative_to(folder)
         return [
             file
             for file in digests.files_under(folder)
-            if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(made))
+            if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(self.made_in))
         ]
 
     def _file(self, path: Path) -> str:
-        stat = path.stat()
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        mark = _mark(path)
         known = self._known.get(str(path))
-        if known is None or known[:3] != mark:
-            known = [*mark, digests.of_file(path)]
-            self._known[str(path)] = known
-        return str(known[3])
+        if known is not None and mark is not None and known[:-1] == mark:
+            return str(known[-1])
+        digest = digests.of_file(path)
+        if mark is not None and _mark(path) == mark:
+            self._known[str(path)] = [*mark, digest]
+            self.unsaved = True
+        return digest
 
     def key(self, node: Node, contents: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
         """Everything that decides what a step makes.
@@ -119,7 +141,7 @@ class State:
 
     def _input(self, path: Path) -> str:
         if digests.is_glob(path):
-            return digests.of_value([[str(p), self.digest(p)] for p in sorted(path.parent.glob(path.name))])
+            return digests.of_value([[p.name, self.digest(p)] for p in sorted(path.parent.glob(path.name))])
         return self.digest(path)
 
     def why_stale(self, node: Node, key: Mapping[str, Any]) -> str:
@@ -129,28 +151,58 @@ class State:
             return "never ran"
         if changed := difference(record.key, key):
             return changed
-        if set(record.outputs) != {str(path) for path in node.files}:
+        if set(record.outputs) != {self._name(path) for path in node.files}:
             return "files go elsewhere"
         for path in node.files:
             if not path.exists():
                 return f"{path.name} is missing"
-            if self.digest(path) != record.outputs.get(str(path)):
+            if self.digest(path) != record.outputs.get(self._name(path)):
                 return f"{path.name} was changed by hand"
         return ""
 
     def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int) -> None:
         """Remember a finished step and save."""
-        outputs = {str(path): self.digest(path) for path in node.files}
-        contents = [outputs[str(path)] for path in node.outputs]
+        outputs = {self._name(path): self.digest(path) for path in node.files}
+        contents = [outputs[self._name(path)] for path in node.outputs]
         self.records[node.name] = Record(
             key=dict(key), outputs=outputs, contents=contents, result=dict(result), seconds=seconds, peak_memory=memory
         )
         self.save()
 
+    def made(self, node: Node) -> dict[Path, str]:
+        """SHA-256 of each file that a step made, as recorded."""
+        outputs = self.records[node.name].outputs
+        return {path: outputs[self._name(path)] for path in node.outputs if self._name(path) in outputs}
+
+    def _name(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.made_in)).as_posix()
+
     def forget(self, names: Iterable[str]) -> None:
         """Drop the records of steps, so that they run again."""
         for name in names:
             self.records.pop(name, None)
+
+
+def _mark(path: Path) -> list[int] | None:
+    """What changes whenever a file's content does; None where that is in doubt, and only its content tells.
+
+    Nobody can set the time of the last change of an inode (ctime), as ``cp -p`` and ``touch`` set that of its content.
+    It says nothing where a file system keeps whole seconds only, or where the last change is so young, by any clock,
+    that another one may get the same time.
+    """
+    found = path.stat()
+    changed = found.st_ctime_ns
+    if not changed % _SECOND or time.time_ns() - changed < _SETTLED:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino, changed]
+
+
+def _relocated(value: Any, origin: str, here: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _relocated(part, origin, here) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_relocated(part, origin, here) for part in value]
+    return value.replace(origin, here) if isinstance(value, str) else value
 
 
 _WORDS = {

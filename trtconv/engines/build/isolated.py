@@ -8,6 +8,7 @@ nothing but what decides the plan.
 from __future__ import annotations
 
 import mmap
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
     with tempfile.TemporaryDirectory(prefix="trtconv-") as name:
         folder = Path(name)
         link, plan = folder / "model.onnx", folder / "plan"
-        link.symlink_to(model.absolute())
+        shutil.copyfile(model, link)  # through a link, the length of the model's own path would move addresses
         for file in beside:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).symlink_to(model.absolute().parent / file)
