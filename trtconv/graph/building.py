@@ -25,9 +25,11 @@ class Builder:
 
     Args:
         opset: version of the standard operators.
+        weights: whether large constants are kept; without them the graph is an outline, which has shapes and no model.
     """
 
-    def __init__(self, opset: int) -> None:
+    def __init__(self, opset: int, *, weights: bool = True) -> None:
+        self._weights = weights
         self._opsets = [helper.make_opsetid("", opset)]
         self._names, self._labels = editing.Names(), editing.Names()
         self._nodes: list[Any] = []
@@ -54,6 +56,9 @@ class Builder:
         if not isinstance(values, (np.ndarray, np.generic)):
             array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
         name = self._names.fresh(wish)
+        if not self._weights and array.nbytes > editing.SMALL:
+            self._types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            return name
         tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
         self._constants[name] = tensor
         self._types[name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
@@ -63,18 +68,20 @@ class Builder:
         """The array of a constant; None for a tensor that is none."""
         return editing.array(self._constants[name]) if name in self._constants else None
 
-    def add(self, op: str, inputs: Sequence[str], wish: str, **attributes: Any) -> str:
-        """Add a node with one output, and return that one's name; the node is called the same."""
-        return self.several(op, inputs, [wish], **attributes)[0]
+    def add(self, op: str, inputs: Sequence[str], wish: str, label: str = "", **attributes: Any) -> str:
+        """Add a node with one output, and return that one's name; the node is called ``label`` or the same."""
+        return self.several(op, inputs, [wish], label, **attributes)[0]
 
-    def several(self, op: str, inputs: Sequence[str], wishes: Sequence[str], **attributes: Any) -> list[str]:
+    def several(
+        self, op: str, inputs: Sequence[str], wishes: Sequence[str], label: str = "", **attributes: Any
+    ) -> list[str]:
         """Add a node with several outputs, and return their names.
 
         Raises:
             ConversionError: the operator does not take such inputs.
         """
         outputs = [self._names.fresh(wish) for wish in wishes]
-        node = helper.make_node(op, list(inputs), outputs, self._labels.fresh(wishes[0]), **attributes)
+        node = helper.make_node(op, list(inputs), outputs, self._labels.fresh(label or wishes[0]), **attributes)
         self._nodes.append(node)
         self._types |= self._inferred(node)
         return outputs
@@ -106,7 +113,7 @@ class Builder:
         if kind is None or not kind.HasField("shape"):
             raise ConversionError(f"the number of dimensions of {name!r} is not known",
                                   hint="give every input a full shape")  # fmt: skip
-        return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim)
+        return tuple(_dim(dim) for dim in kind.shape.dim)
 
     def dtype(self, name: str) -> int:
         """ONNX element type of a tensor."""
@@ -119,9 +126,17 @@ class Builder:
             value = onnx.ValueInfoProto(name=output)
             value.type.CopyFrom(self._types[output])
             values.append(value)
-        graph = helper.make_graph(self._nodes, name or "graph", self._inputs, values)
-        for tensor in list(self._constants):
-            graph.initializer.append(self._constants.pop(tensor))
-        model = onnx.ModelProto(ir_version=8, graph=None, opset_import=self._opsets)
-        model.graph.CopyFrom(graph)
+        model = onnx.ModelProto(ir_version=8, opset_import=self._opsets)
+        model.graph.name = name or "graph"
+        model.graph.node.extend(self._nodes)
+        model.graph.input.extend(self._inputs)
+        model.graph.output.extend(values)
+        for tensor in list(self._constants):  # weights are held once
+            model.graph.initializer.append(self._constants.pop(tensor))
         return model
+
+
+def _dim(dim: Any) -> Dim | None:
+    """``unk__7`` says no more than no name."""
+    named = "" if dim.dim_param.startswith("unk__") else dim.dim_param
+    return dim.dim_value if dim.HasField("dim_value") else named or None

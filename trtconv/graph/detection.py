@@ -161,10 +161,17 @@ def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, depth: int, wi
               b.constant(np.float32(max(rule.score, _LOWEST)), f"{wish}/score")]  # fmt: skip
     chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/nms")
     found = b.add("GatherND", [scores, chosen], f"{wish}/nms_scores")
-    size = b.add("Shape", [scores], f"{wish}/nms_shape")
-    blank = b.several("ConstantOfShape", [size], [f"{wish}/blank"],
-                      value=_tensor(least))[0]  # fmt: skip
+    blank = _filled(b, scores, least, wish)
     return b.add("ScatterND", [blank, chosen, found], f"{wish}/kept"), least
+
+
+def _filled(b: Builder, like: str, value: float, wish: str) -> str:
+    """A tensor of one number, as large as another."""
+    dims = b.shape(like)
+    if all(isinstance(dim, int) for dim in dims):
+        return b.constant(np.full([dim for dim in dims if isinstance(dim, int)], value, np.float32), f"{wish}/blank")
+    size = b.add("Shape", [like], f"{wish}/nms_shape")
+    return b.add("ConstantOfShape", [size], f"{wish}/blank", value=_tensor(value))
 
 
 def _tensor(value: float) -> TensorProto:

@@ -76,6 +76,7 @@ def starter(model: Path, folder: Path) -> str:
         "",
         "source:",
         f"  path: {_scalar(os.path.relpath(model.absolute(), folder.absolute()))}",
+        *_weights(model, found, folder),
         *signature,
         "",
         *_inputs(inputs, keeps=found.is_onnx),
@@ -85,6 +86,16 @@ def starter(model: Path, folder: Path) -> str:
         "",
     ]
     return "\n".join(head) + "\n" + _SECTIONS.replace("BENCHED", _benched(inputs))
+
+
+def _weights(model: Path, found: Format, folder: Path) -> list[str]:
+    """The file of the weights, where the model's own may have none."""
+    if "weights" not in found.takes:
+        return []
+    file = found.finds_weights(model)
+    if file is None:
+        return ["  #weights: FILE  # of this model, if it holds none itself"]
+    return [f"  weights: {_scalar(os.path.relpath(file.absolute(), folder.absolute()))}"]
 
 
 def _interface(model: Path, found: Format) -> tuple[Sequence[TensorInfo], Sequence[TensorInfo], list[str]]:

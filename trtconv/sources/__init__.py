@@ -18,6 +18,7 @@ FORMATS: Mapping[str, str] = {
     "keras": "trtconv.sources.tensorflow.formats:KERAS",
     "tflite": "trtconv.sources.tflite.formats:TFLITE",
     "onnx": "trtconv.sources.onnx.formats:ONNX",
+    "caffe": "trtconv.sources.caffe.formats:CAFFE",
     "checkpoint": "trtconv.sources.tensorflow.formats:CHECKPOINT",
     "frozen_pb": "trtconv.sources.tensorflow.formats:FROZEN_PB",
 }
@@ -91,7 +92,7 @@ def require_fitting(spec: SourceSpec, found: Format) -> None:
     """
     for field, said in _KEYS.items():
         if getattr(spec, field) and field not in found.takes:
-            *others, last = [one.plural for one in rows() if field in one.takes][::-1] or ["other sources"]
+            *others, last = [one.plural for one in rows() if field in one.takes][::-1]
             fitting = " and ".join(filter(None, (", ".join(others), last)))
             hint = "freeze it first: trtconv freeze" if field == "cuts" and found.freezes else "leave it out"
             raise UsageError(f"{spec.path}: {said} for {fitting}, this is {found.name}", hint=hint)

@@ -155,6 +155,10 @@ def _nothing(_: Path) -> list[Path]:
     return []
 
 
+def _nowhere(_: Path) -> Path | None:
+    return None
+
+
 def _unknown(_: bytes) -> str:
     return ""
 
@@ -169,6 +173,7 @@ class Format:
         plural: likewise, ``SavedModels``.
         recognises: whether a path is of this format, told from the path and its first bytes; these are empty for a
             folder and for a path that is not there. Raises SourceError for a part of a model that stands for the whole.
+        finds_weights: (path) -> the file that seems to hold its weights, for ``SourceSpec.weights``.
         beside: files besides the one that names a model which belong to it; a folder holds all of its model.
         looks: what bytes seem to be that begin like a file of this format, such as ``an ONNX model``; empty: not so.
         takes: fields of ``SourceSpec`` that mean something for this format, of those that most do not have.
@@ -191,6 +196,7 @@ class Format:
     to_onnx: str = ""
     freezes: str = ""
     frozen_as: str = ""
+    finds_weights: Callable[[Path], Path | None] = _nowhere
     beside: Callable[[Path], list[Path]] = _nothing
     looks: Callable[[bytes], str] = _unknown
     takes: frozenset[str] = frozenset()

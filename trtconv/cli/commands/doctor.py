@@ -20,6 +20,7 @@ EXTRAS = {
     "tensorrt": (("tensorrt",),),
     "cuda": (("cuda-bindings",), ("nvidia-ml-py",)),
     "pycuda": (("pycuda",),),
+    "caffe": (("opencv-python-headless", "opencv-python"),),
     "images": (("pillow",),),
 }
 """Per extra, the distributions it brings; alternatives of one are grouped."""
@@ -30,6 +31,7 @@ _GIVES = {
     "tensorrt": "TensorRT proper, needs a GPU",
     "cuda": "running engines, power and clocks",
     "pycuda": "running engines through PyCUDA",
+    "caffe": "comparing Caffe sources (they convert without)",
     "images": "png and jpg feeds",
 }
 _BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")

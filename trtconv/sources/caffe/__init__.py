@@ -1,0 +1,1 @@
+"""Caffe networks: a prototxt and its caffemodel, read without Caffe and without its schema."""

@@ -1,0 +1,165 @@
+"""What the conversion of one layer has at hand: its parameters, its blobs, and the graph that it adds to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trtconv.core.errors import ConversionError
+from trtconv.graph.building import Builder, Shape
+from trtconv.sources.caffe.net import Layer
+from trtconv.sources.caffe.text import Message
+from trtconv.sources.caffe.weights import Blob
+
+
+@dataclass
+class Findings:
+    """What is told when all layers have been looked at.
+
+    Attributes:
+        misfits: blobs whose shape is not what the prototxt says.
+        notes: sentences on what a user should know.
+        arrays: shapes of the arrays that layers should have.
+    """
+
+    misfits: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    arrays: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+
+
+@dataclass
+class LayerContext:
+    """A layer, and what it becomes.
+
+    Attributes:
+        b: the graph.
+        layer: the layer.
+        inputs: tensors of its bottoms.
+        outputs: names that the tensors of its tops should have.
+        blobs: its arrays; None where there is an outline only, and arrays are zeros.
+        findings: what is told at the end.
+    """
+
+    b: Builder
+    layer: Layer
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    blobs: Sequence[Blob] | None
+    findings: Findings
+
+    @property
+    def x(self) -> str:
+        """The tensor of the first bottom.
+
+        Raises:
+            ConversionError: there is none.
+        """
+        if not self.inputs:
+            raise self.refusal("reads nothing", "give it a bottom")
+        return self.inputs[0]
+
+    def parameters(self, key: str) -> Message:
+        """The message with the parameters of this type of layer."""
+        return self.layer.message.message(key)
+
+    def refusal(self, what: str, hint: str) -> ConversionError:
+        """An error that names the layer."""
+        return ConversionError(f"layer {self.layer.name!r} ({self.layer.type}) {what}", hint=hint)
+
+    def add(self, op: str, inputs: Sequence[str], part: str = "", **attributes: Any) -> str:
+        """Add a node: ``part`` names one on the way, without it the tensor is the layer's first top."""
+        wish = f"{self.layer.name}/{part}" if part else self.outputs[0]
+        return self.b.add(op, inputs, wish, label=wish if part else self.layer.name, **attributes)
+
+    def constant(self, values: Any, part: str) -> str:
+        """Add a constant."""
+        return self.b.constant(values, f"{self.layer.name}/{part}")
+
+    def shape(self, place: int = 0) -> Shape:
+        """Dimensions of a bottom."""
+        return self.b.shape(self.inputs[place])
+
+    def sizes(self, dims: Shape, what: str) -> list[int]:
+        """Dimensions as numbers.
+
+        Raises:
+            ConversionError: one is dynamic.
+        """
+        if not all(isinstance(dim, int) for dim in dims):
+            raise self.refusal(f"needs {what} of a fixed size, not {list(dims)}", "give the inputs fixed sizes there")
+        return [dim for dim in dims if isinstance(dim, int)]
+
+    def axis(self, value: int, rank: int, most: int | None = None) -> int:
+        """An axis that may count from the end, as one from the start.
+
+        Raises:
+            ConversionError: there is no such axis.
+        """
+        place = value + rank if value < 0 else value
+        if not 0 <= place <= (rank - 1 if most is None else most):
+            raise self.refusal(f"has axis {value}, and its bottom has {rank} dimensions", "correct the axis")
+        return place
+
+    def target(self, dims: Shape, part: str, source: Shape) -> str:
+        """Sizes for Reshape: 0 copies a dynamic dimension that stays where it was, -1 is the one that does not.
+
+        Raises:
+            ConversionError: more than one would have to be -1.
+        """
+        given = [
+            dim if isinstance(dim, int) else 0 if place < len(source) and source[place] == dim and dim else -1
+            for place, dim in enumerate(dims)
+        ]
+        if given.count(-1) > 1:
+            raise self.refusal(f"would make {list(dims)}, of which only one size may be unknown",
+                               "give the inputs fixed sizes")  # fmt: skip
+        return self.constant(np.array(given, np.int64), part)
+
+    def array(self, place: int, shape: Sequence[int], what: str) -> Any:
+        """A blob with the shape that the prototxt says; zeros where it has another, which ``findings`` tell.
+
+        Old files have four sizes for every array: sizes of one do not count.
+        """
+        self.findings.arrays.setdefault(self.layer.name, []).append(tuple(shape))
+        if self.blobs is None:
+            return np.broadcast_to(np.float32(0), shape)
+        if place >= len(self.blobs):
+            self.findings.misfits.append(f"layer {self.layer.name!r} ({self.layer.type}) has {len(self.blobs)} arrays, "
+                                         f"and the prototxt needs its {what} {list(shape)} too")  # fmt: skip
+            return np.zeros(shape, np.float32)
+        blob = self.blobs[place]
+        same = _told(blob.shape) == _told(shape) and blob.size == math.prod(shape)
+        if not same:
+            amount = "" if blob.size == math.prod(blob.shape) else f" with {blob.size} elements"
+            self.findings.misfits.append(f"layer {self.layer.name!r} ({self.layer.type}) has {what} "
+                                         f"{list(blob.shape)}{amount}, the prototxt needs {list(shape)}")  # fmt: skip
+            return np.zeros(shape, np.float32)
+        return blob.array().reshape(shape)
+
+
+def _told(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def per_axis(at: LayerContext, given: Message, name: str, default: int | None, count: int = 2) -> list[int]:
+    """A parameter such as stride: one value, one per axis, or ``_h`` and ``_w``.
+
+    Raises:
+        ConversionError: another number of values, none where there is no default, or a negative one.
+    """
+    stem = name.removesuffix("_size")
+    values = given.integers(name) or ([] if default is None else [default])
+    if f"{stem}_h" in given or f"{stem}_w" in given:
+        fallback = default or 0
+        values = [given.integer(f"{stem}_h", fallback), given.integer(f"{stem}_w", fallback)]
+    if len(values) == 1:
+        values *= count
+    least = 0 if default == 0 else 1
+    if len(values) != count or min(values) < least:
+        raise at.refusal(f"has {name} {values or 'missing'}; one number, or {count}, of at least {least} are needed",
+                         "correct the prototxt")  # fmt: skip
+    return values

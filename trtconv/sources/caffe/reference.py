@@ -1,0 +1,132 @@
+"""A Caffe network run by OpenCV, and which of its outputs OpenCV computes as Caffe does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trtconv.core.errors import MissingPackage, UsageError
+from trtconv.core.records import SourceSpec, TensorInfo
+from trtconv.sources.caffe import importer, net, opencv, opencv_text
+from trtconv.sources.caffe.importer import Imported
+
+WHY = "running a Caffe network"
+
+
+def missing() -> str:
+    """Why nothing can be compared here; empty where OpenCV is installed."""
+    return opencv.problem()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What OpenCV is asked for.
+
+    Attributes:
+        outputs: names of outputs that it computes as Caffe does.
+        notes: sentences on the others.
+        unchecked: why there is none.
+    """
+
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    unchecked: str = ""
+
+
+def plan(made: Imported) -> Plan:
+    """Sort the outputs of a network."""
+    doubts: dict[str, str] = {}
+    for layer in made.layers:
+        own = opencv_text.doubt(layer)
+        inherited = next((doubts[bottom] for bottom in layer.bottoms if bottom in doubts), "")
+        reason = f"layer {layer.name!r} ({layer.type}), {own}" if own else inherited
+        for top in layer.tops:
+            doubts[top] = reason
+        if not reason:
+            for top in layer.tops:
+                del doubts[top]
+    left = {name: doubts[blob] for name, blob in made.blobs.items() if blob in doubts}
+    kept = tuple(name for name in made.blobs if name not in left)
+    if not kept:
+        return Plan((), (), f"OpenCV is no reference for {next(iter(left.values()))}")
+    return Plan(
+        kept, tuple(f"output {name!r} is not compared: OpenCV is no reference for {why}" for name, why in left.items())
+    )
+
+
+class CaffeNetwork:
+    """A network that OpenCV runs.
+
+    Args:
+        spec: prototxt and weights.
+        outputs: blobs that are outputs; empty: those that no layer reads.
+
+    Attributes:
+        inputs: name, dtype and shape of each; no shape where the prototxt says none.
+        outputs: likewise; only those that OpenCV computes as Caffe does, where shapes are known before it runs.
+    """
+
+    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = ()) -> None:
+        self.spec, self.wanted = spec, tuple(outputs)
+        network = net.read(spec.path)
+        self.inputs = tuple(TensorInfo(one.name, "float", one.shape or ()) for one in network.inputs)
+        self.outputs = tuple(TensorInfo(name, "float", ()) for name in outputs or network.outputs)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch; those that OpenCV computes otherwise than Caffe are left out.
+
+        Raises:
+            SourceError: OpenCV cannot run it.
+            UsageError: none of the outputs is computed as Caffe does.
+        """
+        shapes = {name: tuple(array.shape) for name, array in feeds.items()}
+        made = self._outlined(shapes)
+        chosen = plan(made)
+        if chosen.unchecked:
+            raise UsageError(
+                f"OpenCV is no reference here: {chosen.unchecked}", hint="choose other outputs: convert.outputs"
+            )
+        text, places = opencv_text.write(made, [made.blobs[name] for name in chosen.outputs])
+        found = opencv.forward(text, self.spec.weights, feeds, list(places.values()))
+        arrays = dict(zip(places, found, strict=True))
+        return {name: _shaped(arrays[made.blobs[name]], made, name) for name in chosen.outputs}
+
+    def _outlined(self, shapes: Mapping[str, tuple[int, ...]]) -> Imported:
+        return importer.outline(net.read(self.spec.path, shapes), self.wanted)
+
+    def framework(self) -> str:
+        """OpenCV and its version."""
+        return f"OpenCV {opencv.version()}"
+
+
+def _shaped(array: np.ndarray, made: Imported, name: str) -> np.ndarray:
+    """An output with the shape that Caffe gives it: OpenCV has no scalars, and as many detections as it finds."""
+    shape = [dim if isinstance(dim, int) else -1 for dim in made.outputs[name]]
+    layer = next(layer for layer in reversed(made.layers) if made.blobs[name] in layer.tops)
+    if layer.type == "DetectionOutput" and -1 not in shape:
+        return _rows(array.reshape(-1, 7), shape, int(str(made.shapes[layer.name][0][0])))
+    return array.reshape(shape) if -1 not in shape and array.size == np.prod(shape) else array
+
+
+def _rows(found: np.ndarray, shape: Sequence[int], images: int) -> np.ndarray:
+    """As many rows per image as there may be, those without a detection filled with -1."""
+    table = np.full((images, shape[2] // images, 7), -1, np.float32)
+    for image in range(images):
+        rows = found[(found[:, 0] == image) & (found[:, 1:].any(1)) & (found[:, 1] >= 0)]
+        table[image, : len(rows)] = rows[np.lexsort((-rows[:, 2], rows[:, 1]))]
+    return table.reshape(shape)
+
+
+def open_model(spec: SourceSpec, outputs: Sequence[str] = ()) -> CaffeNetwork:
+    """The network, ready to run.
+
+    Raises:
+        SourceError: damaged or foreign files.
+        MissingPackage: OpenCV is not installed, or too new.
+    """
+    network = CaffeNetwork(spec, outputs or spec.outputs)
+    if opencv.problem():
+        raise MissingPackage("cv2", "caffe", WHY)
+    return network
