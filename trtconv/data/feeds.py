@@ -164,7 +164,8 @@ class Feed:
                 hint="give one class number per sample",
             )
         values = array.rows(np.arange(len(self))).reshape(-1)
-        if values.dtype.kind not in "iufb" or (values != np.rint(values)).any():
+        whole = values.dtype.kind in "iufb" and bool(((values == np.rint(values)) & (np.abs(values) < 2.0**53)).all())
+        if not whole:
             raise UsageError(
                 f"{array.label}: labels are not whole numbers (dtype {values.dtype})",
                 hint="give one class number per sample",

@@ -17,6 +17,7 @@ from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import images
 from trtconv.data.arrays import Array, open_npy, open_npz_member
+from trtconv.data.casting import cast, is_float, may_hold
 from trtconv.data.decoding import BadImage, Decoders
 from trtconv.data.preprocess import Chain
 
@@ -130,10 +131,7 @@ class Column:
             if part.dtype == self.dtype:
                 part.read_into(rows, out)
             else:
-                values = part.rows(rows)
-                with np.errstate(over="ignore", invalid="ignore"):
-                    out[...] = values.astype(self.dtype)
-                    lossless = is_float(part.dtype) or bool((out.astype(part.dtype) == values).all())
+                out[...], lossless = cast(part.rows(rows), self.dtype)
         except BadSample as error:
             raise error.at(begin + int(rows[0]) if error.row < 0 else begin + error.row) from None
         if is_float(self.dtype) and not _finite(out):
@@ -169,7 +167,7 @@ class Column:
                 f"[{', '.join(str(d) for d in wanted)}]",
                 hint="the first dimension counts samples; the others must be the input's",
             )
-        if not _convertible(part.dtype, self.dtype):
+        if not may_hold(part.dtype, self.dtype):
             raise UsageError(
                 f"{part.label}: {part.dtype} values for input {self.info.name!r}, which takes {self.dtype}",
                 hint=f"store the samples as {self.dtype}",
@@ -232,11 +230,6 @@ def dtype_of(info: TensorInfo) -> np.dtype:
             hint="TensorRT has no such type either: let the model begin behind it",
         ) from None
     return found
-
-
-def is_float(dtype: np.dtype) -> bool:
-    """Whether a type holds fractions."""
-    return dtype.kind == "f" or dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)
 
 
 def files(path: Path) -> list[Path]:
@@ -405,11 +398,3 @@ def _finite(values: np.ndarray) -> bool:
         if values.dtype in (np.float32, np.float64) and np.isfinite(values.sum()):
             return True
     return bool(np.isfinite(values).all())
-
-
-def _convertible(have: np.dtype, want: np.dtype) -> bool:
-    """Whether a conversion is meant or can be lossless (values decide later); never from fractions to whole numbers."""
-    if have == want:
-        return True
-    numeric = have.kind in "iufb" or is_float(have)
-    return numeric and (is_float(want) or (not is_float(have) and want.kind != "b"))

@@ -11,6 +11,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import sample_files
 from trtconv.data.arrays import Array, npz_keys
+from trtconv.data.casting import cast, is_float, may_hold
 
 Held = Mapping[str, Array]
 """Arrays that a function returned, by input."""
@@ -85,7 +86,7 @@ def _fitting(given: Array, info: TensorInfo) -> np.ndarray:
             f"array of shape {list(array.shape)}",
             hint="give the values of one run",
         )
-    if not _convertible(array, kind):
+    if not _holds(kind, array):
         raise UsageError(
             f"{given.label}: {array.dtype} values for input {info.name!r}, which takes {info.dtype}",
             hint=f"store them as {info.dtype}",
@@ -93,14 +94,12 @@ def _fitting(given: Array, info: TensorInfo) -> np.ndarray:
     return np.array(array, kind).reshape([int(dim) for dim in info.shape])
 
 
-def _convertible(array: np.ndarray, kind: np.dtype) -> bool:
+def _holds(kind: np.dtype, array: np.ndarray) -> bool:
     """Whether a type holds the values: whole numbers exactly, fractions as far as they are finite."""
-    if sample_files.is_float(kind):
-        with np.errstate(over="ignore"):
-            return array.dtype.kind in "iuf" and bool(np.isfinite(array.astype(kind)).all())
-    if kind.kind == "b":
-        return array.dtype.kind == "b"
-    return array.dtype.kind in "iu" and bool((array.astype(kind) == array).all())
+    if not may_hold(array.dtype, kind):
+        return False
+    made, exact = cast(array, kind)
+    return exact and (not is_float(kind) or bool(np.isfinite(made).all()))
 
 
 def _default(spec: FeedSpec, info: TensorInfo) -> np.ndarray:
@@ -110,4 +109,10 @@ def _default(spec: FeedSpec, info: TensorInfo) -> np.ndarray:
             f"no values for input {info.name!r} of shape {shape}, which holds no samples",
             hint=f"give them once: an array {info.name!r} in the .npz, or a file of its own for every input",
         )
-    return np.array(spec.values[info.name], sample_files.dtype_of(info)).reshape([int(dim) for dim in info.shape])
+    values, kind = np.array(spec.values[info.name], np.int64), sample_files.dtype_of(info)
+    if not _holds(kind, values):
+        raise UsageError(
+            f"input {info.name!r} holds {values.tolist()} where nothing is given, which {info.dtype} cannot hold",
+            hint=f"correct inputs.{info.name}.values",
+        )
+    return values.astype(kind).reshape([int(dim) for dim in info.shape])

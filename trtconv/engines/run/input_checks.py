@@ -9,6 +9,7 @@ import numpy as np
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import TensorInfo
+from trtconv.data.casting import cast, is_float
 from trtconv.engines.build import profiles
 from trtconv.engines.build.profiles import Profile
 from trtconv.engines.plan import dtypes
@@ -64,4 +65,14 @@ def _fitting(array: np.ndarray, info: TensorInfo) -> np.ndarray:
             f"input {info.name!r} has shape {list(array.shape)}, expected [{', '.join(map(str, info.shape))}]",
             hint="reshape the samples",
         )
-    return array.astype(wanted, copy=False)
+    return array if array.dtype == wanted else _converted(array, wanted, info)
+
+
+def _converted(array: np.ndarray, wanted: np.dtype, info: TensorInfo) -> np.ndarray:
+    made, exact = cast(array, wanted)
+    if not exact or (is_float(wanted) and bool((np.isfinite(array) & ~np.isfinite(made)).any())):
+        raise UsageError(
+            f"input {info.name!r} takes {info.dtype}, which cannot hold all of these {array.dtype} values",
+            hint=f"give values that {info.dtype} holds",
+        )
+    return made
