@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import trtconv
+from trtconv.core.interpreter import Needs
 from trtconv.core.lazy import resolve
 from trtconv.sources.format import Format
 
@@ -38,4 +39,4 @@ def test_the_search_sees_the_tables() -> None:
 @pytest.mark.parametrize("row", rows())
 def test_row_resolves(row: str) -> None:
     resolved = resolve(row)
-    assert callable(resolved) or isinstance(resolved, Format)
+    assert callable(resolved) or isinstance(resolved, Format | Needs)

@@ -11,8 +11,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
+from trtconv.core.interpreter import Needs
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+
+NEEDS = Needs(
+    framework="TensorFlow",
+    packages={
+        "tensorflow": "tensorflow-cpu>=2.21,<2.22",
+        "tf2onnx": "tf2onnx==1.17.*",
+        "onnx": "onnx>=1.19,<1.24",
+        "numpy": "numpy>=1.26,<3",
+    },
+    extra="tf",
+    python=(3, 11),
+)
+"""In an interpreter that a job names, the wings' own code runs: hence numpy, onnx and a Python that trtconv knows."""
 
 
 def load() -> Any:

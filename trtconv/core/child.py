@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import guest, memory, writable
+from trtconv.core import guest, guests, writable
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
@@ -264,7 +264,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def peak_memory() -> int:
     """Peak resident memory of this process and of the largest that it had in another interpreter, in bytes."""
-    return guest.peak_memory() + memory.of_guests()
+    return guest.peak_memory() + guests.peak_memory()
 
 
 def main() -> None:
@@ -309,7 +309,7 @@ class _Answer:
     def to(self, target: str, request: Any) -> None:
         """Make the call and send what came of it."""
         try:
-            with writable.told():
+            with guests.closed(), writable.told():
                 value = resolve(target)(request, self.emit)
         except TrtconvError as error:
             self.send("error", error)

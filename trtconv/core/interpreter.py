@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import child, errors, guest, memory, versions
+from trtconv.core import child, errors, guest, guests, versions
 from trtconv.core.errors import EnvironmentProblem, Interrupted, MissingPackage, TrtconvError
 from trtconv.core.events import Emit, Message, Progress
 
@@ -45,14 +45,12 @@ class Needs:
     Attributes:
         framework: as messages call it, such as ``PyTorch``.
         packages: import name -> what pip installs for it, such as ``torch==2.13.*``.
-        distributions: whose versions decide what comes out; several may be alternatives.
         extra: of trtconv, which installs the same in its own environment; empty: it cannot be there.
         python: the oldest version that will do.
     """
 
     framework: str
     packages: Mapping[str, str]
-    distributions: tuple[str, ...] = ()
     extra: str = ""
     python: tuple[int, int] = (3, 8)
 
@@ -175,12 +173,16 @@ def environment() -> dict[str, str]:
 class Guest:
     """A process of another interpreter that answers calls of one small module; a context manager.
 
+    A stage may leave it open: it ends with the stage. Ctrl-C reaches a stage as SIGTERM, which while a guest is open
+    raises KeyboardInterrupt instead, so that no folder stays behind.
+
     Args:
         interpreter: from ``find``.
         module: the small module, such as ``trtconv.sources.pytorch.exporter``; only its file is loaded there.
         needs: what it imports.
         emit: gets what its functions tell.
         log: file for its standard output and error; None: they go to this process's standard error, at the end.
+        folder: where the folder for files is made; None: where temporary files go.
 
     Attributes:
         folder: for files that go to and fro; gone when the guest is closed.
@@ -188,44 +190,37 @@ class Guest:
     """
 
     def __init__(
-        self, interpreter: Interpreter, module: str, needs: Needs, emit: Emit, log: Path | None = None
+        self,
+        interpreter: Interpreter,
+        module: str,
+        needs: Needs,
+        emit: Emit,
+        log: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.interpreter, self._needs, self._passed_on = interpreter, needs, log is None
-        self.folder = Path(tempfile.mkdtemp(prefix="trtconv-"))
         self.peak_memory = 0
-        self._restore: Any = None
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self.folder = Path(tempfile.mkdtemp(prefix=".trtconv-", dir=folder))
         self._log = log or self.folder / "log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         read_fd, write_fd = os.pipe()
         self._messages: IO[bytes] = os.fdopen(read_fd, "rb")
-        root = Path(guest.__file__).parents[2]
-        try:
-            with self._log.open("wb") as noise:
-                self._process = subprocess.Popen(
-                    [interpreter.path, guest.__file__, str(write_fd), _file(module), str(root)],
-                    stdin=subprocess.PIPE,
-                    stdout=noise,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[write_fd],
-                    start_new_session=True,
-                    env={**environment(), **child.NOISE},
-                )
-        finally:
-            os.close(write_fd)
+        self._process = _started(interpreter.path, _file(module), write_fd, self._log)
         child.LIVE[self._process] = 0.0
+        guests.OPEN.append(self)
         hint = "" if self._passed_on else None
         self._talk = child.Talk(self._process, self._messages, emit, self._log, self._heard, hint)
 
     def __enter__(self) -> Guest:
-        """Ctrl-C reaches a stage as SIGTERM, which would leave ``folder`` behind."""
-        if threading.current_thread() is threading.main_thread():
-            self._restore = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        """It is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close it."""
         self.close()
-        if self._restore is not None:
-            signal.signal(signal.SIGTERM, self._restore)
 
     def call(self, function: str, request: Mapping[str, Any]) -> Any:
         """``function(request, host)`` there.
@@ -251,23 +246,27 @@ class Guest:
             self._process.kill()
             raise Interrupted(f"interrupted during {function}") from None
         self.peak_memory = max(self.peak_memory, outcome.peak_memory)
-        memory.count_guest(self.peak_memory)
+        guests.count_memory(self.peak_memory)
         return outcome.value
 
     def close(self) -> None:
         """End the process and remove its folder."""
-        if self._process in child.LIVE:
-            child.LIVE.pop(self._process)
-            self._process.kill()
-            self._process.wait()
-            self._talk.close()
-            self._messages.close()
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-            if self._passed_on:
-                sys.stderr.write(self._log.read_text(errors="replace"))
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self not in guests.OPEN:
+            return
+        guests.OPEN.remove(self)
+        child.LIVE.pop(self._process)
+        self._process.kill()
+        self._process.wait()
+        self._talk.close()
+        self._messages.close()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._passed_on:
+            sys.stderr.write(self._log.read_text(errors="replace"))
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     def _heard(self, messages: IO[bytes]) -> tuple[str, Any] | None:
         """The next message as ``child.Talk`` knows them; None when the other end has closed."""
@@ -292,6 +291,23 @@ class Guest:
         if told.get("missing") in self._needs.packages:
             return "error", self._needs.missing(self.interpreter.path, [told["missing"]])
         return "crash", f"{told['traceback']}{child.log_tail(self._log)}"
+
+
+def _started(python: Path, module: str, answers: int, log: Path) -> subprocess.Popen[bytes]:
+    """The process; it alone keeps the file descriptor of the answers."""
+    try:
+        with log.open("wb") as noise:
+            return subprocess.Popen(
+                [python, guest.__file__, str(answers), module, str(Path(guest.__file__).parents[2])],
+                stdin=subprocess.PIPE,
+                stdout=noise,
+                stderr=subprocess.STDOUT,
+                pass_fds=[answers],
+                start_new_session=True,
+                env={**environment(), **child.NOISE},
+            )
+    finally:
+        os.close(answers)
 
 
 def _file(module: str) -> str:

@@ -1,4 +1,4 @@
-"""Memory that was freed: given back, or kept; memory of processes that work for this one."""
+"""Memory that was freed: given back, or kept."""
 
 from __future__ import annotations
 
@@ -26,16 +26,3 @@ def keep() -> None:
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3)
-
-
-_guests = [0]
-
-
-def count_guest(peak: int) -> None:
-    """Count in the peak memory, in bytes, of a process of another interpreter."""
-    _guests[0] = max(_guests[0], peak)
-
-
-def of_guests() -> int:
-    """Peak memory of the largest such process, in bytes; 0 without one."""
-    return _guests[0]

@@ -63,6 +63,7 @@ class SourceSpec:
         channels_first: four-dimensional inputs of ``cuts`` and all four-dimensional outputs are NCHW outside and NHWC
             in the graph, as the UFF parser had it.
         weights: file of the weights, where ``path`` has none.
+        python: interpreter that has the framework; None: trtconv's own.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class SourceSpec:
     outputs: tuple[str, ...] = ()
     channels_first: bool = False
     weights: Path | None = None
+    python: Path | None = None
 
 
 @dataclass(frozen=True)

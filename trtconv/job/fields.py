@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,6 +35,13 @@ def _existing_model(path: Path, base: Path) -> Path:
     full = _absolute(path, base)
     index = full.with_name(f"{full.name}.index")
     return index if index.is_file() and not full.exists() else _existing(path, base)
+
+
+def _program(path: Path, base: Path) -> Path:
+    """A bare name is looked for where the shell does; links stay, for they tell a virtual environment."""
+    full = _absolute(path, base)
+    found = shutil.which(path) if len(path.parts) == 1 and not full.exists() else None
+    return full if found is None else Path(found).absolute()
 
 
 def _existing_or_glob(path: Path, base: Path) -> Path:
@@ -113,6 +121,7 @@ def _integers(value: Any) -> Any:
 OutputPath = Annotated[Path, After(_absolute)]
 InputPath = Annotated[Path, After(_existing)]
 ModelPath = Annotated[Path, After(_existing_model)]
+Program = Annotated[Path, After(_program)]
 DataPath = Annotated[Path, After(_existing_or_glob)]
 Labels = Annotated[str, After(_labels)]
 Postprocess = Annotated[list[dict[str, Any]], After(_rows)]

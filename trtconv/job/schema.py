@@ -19,6 +19,7 @@ from trtconv.job.fields import (
     Postprocess,
     Precision,
     Precisions,
+    Program,
     Seconds,
     Shape,
     Sizes,
@@ -44,6 +45,9 @@ class Source(Section):
     format: SourceFormat = key("auto", description="what it is; auto looks at the file itself")
     weights: InputPath | None = key(
         None, description="file of the weights, where the model's own has none: Caffe, network scripts, PyTorch"
+    )
+    python: Program | None = key(
+        None, description="interpreter, or virtual environment, that has the framework (default: trtconv's own)"
     )
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")

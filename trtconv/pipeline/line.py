@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     Raises:
         SourceError: the source is of no known kind.
         UsageError: the job asks for a combination that cannot be, or for what its targets cannot do.
-        EnvironmentProblem: it asks for what the TensorRT installed here cannot do.
+        EnvironmentProblem: it asks for what the TensorRT installed here cannot do, or for an interpreter that is
+            missing or lacks the source's framework.
     """
     found = sources.row(job.source.format) if job.source.format != "auto" else sources.detect(job.source.path)
     source = sections.source(job, found, allow_code=allow_code)
@@ -38,7 +40,7 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
             f"precision typed builds an ONNX file as it is, but {job.source.path} is {found.name}",
             hint="name a precision, such as fp16",
         )
-    shared = _SharedSteps(job, layout, source, found)
+    shared = _SharedSteps(job, layout, source, found, found.versions(source))
     steps = [] if typed else shared.to_onnx()
     reference = not found.is_onnx and job.verify is not None
     steps += [shared.reference()] if reference else []
@@ -61,12 +63,21 @@ def _together(steps: list[Node]) -> list[Node]:
 
 @dataclass(frozen=True)
 class _SharedSteps:
-    """The steps that all engines of a job share, and one lowering per precision."""
+    """The steps that all engines of a job share, and one lowering per precision.
+
+    Attributes:
+        job: the whole.
+        layout: of its files.
+        source: its model.
+        format: of that.
+        versions: of the interpreter that has the source's framework; empty: trtconv's own.
+    """
 
     job: Job
     layout: Layout
     source: SourceSpec
     format: Format
+    versions: Mapping[str, str]
 
     def to_onnx(self) -> list[Node]:
         calibration = self.job.calibrate
@@ -109,6 +120,7 @@ class _SharedSteps:
                 "sample": sample,
                 "allow_code": self.source.allow_code,
             },
+            versions=self.versions,
         )
 
     def convert(self) -> Node:
@@ -117,7 +129,12 @@ class _SharedSteps:
         section = self.job.convert
         source = self.source
         if self.freezes:  # it is cut and its constants are set already
-            source = SourceSpec(self.layout.frozen, self.converts.name, channels_first=self.source.channels_first)
+            source = SourceSpec(
+                self.layout.frozen,
+                self.converts.name,
+                channels_first=self.source.channels_first,
+                python=self.source.python,
+            )
         request = ConvertRequest(
             source=source,
             model=self.layout.onnx,
@@ -148,6 +165,7 @@ class _SharedSteps:
                 "source": sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
             },
+            versions=self.versions,
         )
 
     def calibrate(self) -> Node:
@@ -204,6 +222,7 @@ class _SharedSteps:
                 "outputs": list(wanted),
                 "allow_code": self.source.allow_code,
             },
+            versions=self.versions,
         )
 
     def lower(self, precision: str) -> Node:

@@ -1,59 +1,17 @@
-"""Results of stages as JSON-like values, and back. Types come from the fields of the result's own class."""
+"""Results of stages as JSON-like values, and back."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import types
-import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from trtconv.core.lazy import resolve
+from trtconv.core.plain import plain, restored
 from trtconv.pipeline.steps import STAGES
 
-
-def plain(value: Any) -> Any:
-    """A result, or a part of one, as dicts, lists, texts and numbers.
-
-    Raises:
-        TypeError: something in it is none of these, such as a NumPy number.
-    """
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"{value!r} cannot be part of a result")
+__all__ = ["plain", "restore"]
 
 
 def restore(stage: str, values: Mapping[str, Any]) -> Any:
     """A stage's result from what ``plain`` made of it, through JSON or not."""
-    return _restored(resolve(STAGES[stage].result), values)
-
-
-def _restored(kind: Any, value: Any) -> Any:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        structured = [part for part in parts if part is not types.NoneType]
-        return value if value is None or len(structured) > 1 else _restored(structured[0], value)
-    if origin in (tuple, list):
-        kinds = parts if origin is tuple and parts[-1] is not ... else [parts[0]] * len(value)
-        return origin(_restored(each, part) for each, part in zip(kinds, value, strict=True))
-    if origin is dict or origin is Mapping:
-        return {name: _restored(parts[1], part) for name, part in value.items()}
-    if hints := _fields(kind):
-        return kind(**{name: _restored(hints[name], part) for name, part in value.items()})
-    return Path(value) if kind is Path else value
-
-
-@functools.cache
-def _fields(kind: Any) -> Mapping[str, Any]:
-    """Types of a dataclass's fields; empty for what is none."""
-    return typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+    return restored(resolve(STAGES[stage].result), values)

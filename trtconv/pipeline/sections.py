@@ -57,6 +57,7 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         outputs=outputs(job),
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
         weights=section.weights,
+        python=section.python,
     )
     require_fitting(spec, found)
     return spec

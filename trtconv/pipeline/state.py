@@ -127,7 +127,7 @@ class State:
         stage = STAGES[node.stage]
         return {
             "trtconv": __version__,
-            "versions": self._packages((*stage.packages, *node.packages)),
+            "versions": {**self._packages((*stage.packages, *node.packages)), **node.versions},
             "machine": machine.fingerprint() if stage.measures else "",
             "options": json.loads(json.dumps(dict(node.options), default=str)),
             "inputs": {label: self._input(path) for label, path in node.inputs.items()},

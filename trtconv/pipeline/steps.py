@@ -91,6 +91,7 @@ class Node:
         needs: names of the steps it depends on.
         inputs: files from outside that it reads, by what they are.
         options: everything else that changes the outcome; plain values.
+        versions: of what runs the step elsewhere than in trtconv's own interpreter, by distribution.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Node:
     options: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:

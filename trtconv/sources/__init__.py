@@ -80,6 +80,7 @@ _KEYS = {
     "signature": "a signature is",
     "tags": "tags are",
     "weights": "weights are",
+    "python": "an interpreter of its framework is",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trtconv.core.events import Emit
 from trtconv.core.lazy import resolve
 from trtconv.core.records import InputSpec, SourceSpec, TensorInfo
 
@@ -184,6 +185,9 @@ class Format:
         frozen_as: the format that freezing makes.
         companions: endings of the files that are written beside a file of this format.
         packages: distributions whose versions change what the model becomes.
+        needs: ``module:NAME`` of the ``interpreter.Needs`` of its framework, for formats that take ``python``.
+        own_code_elsewhere: whether all that the row names can run in the interpreter that a source names, by way of
+            ``guest_wing``; else the wing's functions heed ``SourceSpec.python`` themselves.
         is_onnx: whether it is what others are converted to: it may be built as it is, and is its own reference.
     """
 
@@ -202,6 +206,8 @@ class Format:
     takes: frozenset[str] = frozenset()
     companions: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    needs: str = ""
+    own_code_elsewhere: bool = False
     is_onnx: bool = False
 
     @property
@@ -211,5 +217,48 @@ class Format:
 
     def open_model(self, spec: SourceSpec) -> Model:
         """The model with its framework."""
+        if self._elsewhere(spec):
+            from trtconv.adapters import guest_model
+
+            return guest_model.open_model(spec, resolve(self.needs))
         model: Model = resolve(self.opens)(spec)
         return model
+
+    def convert(self, wanted: Wanted, emit: Emit) -> Converted:
+        """The ONNX model that is wanted, of a format that needs no freezing."""
+        if self._elsewhere(wanted.source):
+            from trtconv.adapters import guest_model
+            from trtconv.graph import model_io
+
+            told = guest_model.to_onnx(self.to_onnx, wanted, resolve(self.needs), emit)
+            sample = told["sample"] and Path(told["sample"])
+            return Converted(
+                **{**told, "model": model_io.load(told["model"]), "sample": sample, "first": frozenset(told["first"])}
+            )
+        made: Converted = resolve(self.to_onnx)(wanted, emit)
+        return made
+
+    def freeze(self, request: FreezeRequest, emit: Emit) -> FreezeResult:
+        """The frozen graph, of a format for which that means something."""
+        if self._elsewhere(request.source):
+            from trtconv.adapters import guest_model
+
+            told: FreezeResult = guest_model.freeze(self.freezes, request, FreezeResult, resolve(self.needs), emit)
+            return told
+        result: FreezeResult = resolve(self.freezes)(request, emit)
+        return result
+
+    def versions(self, spec: SourceSpec) -> dict[str, str]:
+        """Of the interpreter that a source names and of ``packages`` there; empty: trtconv's own runs it.
+
+        Raises:
+            EnvironmentProblem: it is missing, or lacks a package.
+        """
+        if spec.python is None:
+            return {}
+        from trtconv.core import interpreter
+
+        return interpreter.find(spec.python, resolve(self.needs)).versions(self.packages)
+
+    def _elsewhere(self, spec: SourceSpec) -> bool:
+        return self.own_code_elsewhere and spec.python is not None

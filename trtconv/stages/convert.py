@@ -13,7 +13,6 @@ from trtconv import __version__
 from trtconv.core import errors
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
-from trtconv.core.lazy import resolve
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
 from trtconv.sources.format import Converted, Wanted
 
@@ -94,7 +93,8 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
         ConversionError: an operator or a shape that ONNX cannot express; it names the node.
         UsageError: inputs that do not fit the model.
         AccuracyGateError: the model computes something else than its source.
-        MissingPackage: TensorFlow or tf2onnx is needed and not installed.
+        MissingPackage: a framework is needed and not installed.
+        EnvironmentProblem: the interpreter that the source names is missing, or lacks it.
     """
     with errors.about(request.origin or request.source.path):
         return _converted(request, emit)
@@ -163,8 +163,7 @@ def _from_source(request: ConvertRequest, emit: Emit) -> Converted:
         opset=request.opset,
         scratch=_folder(request),
     )
-    made: Converted = resolve(found.to_onnx)(wanted, emit)
-    return made
+    return found.convert(wanted, emit)
 
 
 def _folder(request: ConvertRequest) -> Path:

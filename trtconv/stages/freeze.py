@@ -7,7 +7,6 @@ from dataclasses import replace
 from trtconv.core import errors
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit
-from trtconv.core.lazy import resolve
 from trtconv.sources.format import FreezeRequest, FreezeResult
 
 __all__ = ["FreezeRequest", "FreezeResult", "freeze"]
@@ -20,6 +19,7 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
         SourceError: damaged or foreign files, unknown signature or output, a model that keeps state.
         UsageError: shapes that do not fit the inputs, a format that needs no freezing.
         MissingPackage: its framework is not installed.
+        EnvironmentProblem: the interpreter that the source names is missing, or lacks it.
     """
     from trtconv import sources
 
@@ -28,7 +28,4 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
         if not found.freezes:
             raise UsageError(f"{found.title} needs no freezing", hint="convert it: trtconv convert")
         sources.require_fitting(request.source, found)
-        result: FreezeResult = resolve(found.freezes)(
-            replace(request, source=replace(request.source, format=found.name)), emit
-        )
-        return result
+        return found.freeze(replace(request, source=replace(request.source, format=found.name)), emit)

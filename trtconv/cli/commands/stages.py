@@ -119,6 +119,7 @@ _FORMAT = _row("--format", "source.format", "Source format (default: look at the
 _WEIGHTS = _row(
     "--weights", "source.weights", "Weights of a model whose own file has none, such as a prototxt.", type=_FILE
 )
+_PYTHON = _row("--python", "source.python", "Interpreter, or virtual environment, that has the framework.", type=_FILE)
 _SIGNATURE = _row("--signature", "source.signature", "SavedModel signature.")
 _TAG = _row("--tag", "source.tags", "SavedModel tags (default: serve).", multiple=True, metavar="TAG")
 _CONSTANT = _row(
@@ -223,7 +224,7 @@ def _on_model(
     execute.make_one(stage, kind, output, {"source.path": ("MODEL", str(existing(model))), **keys}, **shown)
 
 
-@_stage("frozen", _INPUT, _NAMED, _FORMAT, _SIGNATURE, _TAG, _CONSTANT)
+@_stage("frozen", _INPUT, _NAMED, _FORMAT, _PYTHON, _SIGNATURE, _TAG, _CONSTANT)
 def freeze(model: Path, given: dict[str, Any]) -> None:
     """Freeze MODEL (a job file, a SavedModel or a Keras file): variables become constants of one graph.
 
@@ -232,7 +233,7 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     """
 
 
-@_stage("onnx", _INPUT, _NAMED, _FORMAT, _WEIGHTS, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
+@_stage("onnx", _INPUT, _NAMED, _FORMAT, _WEIGHTS, _PYTHON, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
 def convert(model: Path, given: dict[str, Any]) -> None:
     """Convert MODEL (a job file or any source) to checked, cleaned FP32 ONNX.
 

@@ -81,8 +81,10 @@ SAVED_MODEL = Format(
     opens="trtconv.sources.tensorflow.saved_model:open_model",
     freezes=_FREEZE,
     frozen_as="frozen_pb",
-    takes=frozenset({"constants", "signature", "tags"}),
+    takes=frozenset({"constants", "signature", "tags", "python"}),
     packages=_PACKAGES,
+    needs="trtconv.adapters.tensorflow:NEEDS",
+    own_code_elsewhere=True,
 )
 KERAS = Format(
     name="keras",
@@ -91,9 +93,12 @@ KERAS = Format(
     recognises=_keras,
     describe="trtconv.sources.tensorflow.describe:keras",
     opens="trtconv.sources.tensorflow.keras_model:open_model",
+    takes=frozenset({"python"}),
     freezes=_FREEZE,
     frozen_as="frozen_pb",
     packages=_PACKAGES,
+    needs="trtconv.adapters.tensorflow:NEEDS",
+    own_code_elsewhere=True,
 )
 CHECKPOINT = Format(
     name="checkpoint",
@@ -104,8 +109,10 @@ CHECKPOINT = Format(
     opens="trtconv.sources.tensorflow.checkpoint:open_model",
     freezes=_FREEZE,
     frozen_as="frozen_pb",
-    takes=frozenset({"cuts", "constants"}),
+    takes=frozenset({"cuts", "constants", "python"}),
     packages=_PACKAGES,
+    needs="trtconv.adapters.tensorflow:NEEDS",
+    own_code_elsewhere=True,
 )
 FROZEN_PB = Format(
     name="frozen_pb",
@@ -118,7 +125,9 @@ FROZEN_PB = Format(
     opens="trtconv.sources.tensorflow.frozen_pb:open_model",
     to_onnx="trtconv.sources.tensorflow.convert:convert",
     freezes=_FREEZE,
-    takes=frozenset({"cuts", "constants"}),
+    takes=frozenset({"cuts", "constants", "python"}),
     companions=_COMPANIONS,
     packages=_PACKAGES,
+    needs="trtconv.adapters.tensorflow:NEEDS",
+    own_code_elsewhere=True,
 )

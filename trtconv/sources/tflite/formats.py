@@ -19,5 +19,8 @@ TFLITE = Format(
     describe="trtconv.sources.tflite.describe:describe",
     opens="trtconv.sources.tflite.model:open_model",
     to_onnx="trtconv.sources.tflite.convert:convert",
+    takes=frozenset({"python"}),
+    needs="trtconv.adapters.tensorflow:NEEDS",
+    own_code_elsewhere=True,
     packages=("tensorflow-cpu", "tensorflow", "tf-keras", "keras", "tf2onnx", "onnx"),
 )
