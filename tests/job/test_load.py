@@ -247,6 +247,17 @@ def test_extends_merges_mappings_and_keeps_paths_relative_to_their_file(folder):
     assert job.calibrate.data.labels == "labels"
 
 
+def test_an_interpreter_of_an_extended_file_is_a_path_there_or_a_program(folder, monkeypatch):
+    (folder / "shared/env/bin").mkdir(parents=True)
+    (folder / "shared/env/bin/python3.99").write_text("")
+    (folder / "shared/env/bin/python3.99").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder / "shared/env/bin"))
+    for said, meant in (("./env", "env"), ("no/env", "no/env"), ("python3.99", "env/bin/python3.99")):
+        (folder / "shared/base.yaml").write_text(f"source: {{python: {said}}}\n")
+        job = load(folder, "extends: shared/base.yaml\nsource: {path: model.onnx}\nversion: 1\n")
+        assert job.source.python == folder / "shared" / meant
+
+
 def test_problems_of_extended_files_point_there(folder):
     (folder / "base.yaml").write_text("version: 1\nbuild: {workspace: big}\nprecison: fp16\n")
     assert problems(folder, "extends: base.yaml\nsource: {path: model.onnx}\nbench: {batch: x}\n") == [

@@ -37,11 +37,9 @@ def _existing_model(path: Path, base: Path) -> Path:
     return index if index.is_file() and not full.exists() else _existing(path, base)
 
 
-def _program(path: Path, base: Path) -> Path:
-    """A bare name is looked for where the shell does; links stay, for they tell a virtual environment."""
-    full = _absolute(path, base)
-    found = shutil.which(path) if len(path.parts) == 1 and not full.exists() else None
-    return full if found is None else Path(found).absolute()
+def _program(value: Any) -> Any:
+    """A name without a slash is looked for where the shell does."""
+    return (shutil.which(value) if isinstance(value, str) and "/" not in value else None) or value
 
 
 def _existing_or_glob(path: Path, base: Path) -> Path:
@@ -121,7 +119,7 @@ def _integers(value: Any) -> Any:
 OutputPath = Annotated[Path, After(_absolute)]
 InputPath = Annotated[Path, After(_existing)]
 ModelPath = Annotated[Path, After(_existing_model)]
-Program = Annotated[Path, After(_program)]
+Program = Annotated[Path, Before(_program), After(_absolute)]
 DataPath = Annotated[Path, After(_existing_or_glob)]
 Labels = Annotated[str, After(_labels)]
 Postprocess = Annotated[list[dict[str, Any]], After(_rows)]

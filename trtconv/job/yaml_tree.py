@@ -55,7 +55,7 @@ class Tree:
         return kept
 
 
-PATH_KEYS = ("path", "weights", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
+PATH_KEYS = ("path", "weights", "python", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 
 EXTENDS = {"type": "string", "description": "another job file, whose keys this one adds to and replaces"}
@@ -126,10 +126,17 @@ def _rebase(value: Any, folder: Path) -> None:
     if not isinstance(value, dict):
         return
     for key, part in value.items():
-        is_path = key in PATH_KEYS and isinstance(part, str) and (key != "labels" or part.endswith(".npy"))
-        if is_path and not part.startswith(("/", "~")):
+        if key in PATH_KEYS and isinstance(part, str) and _is_relative(key, part):
             value[key] = str(folder / part)
         _rebase(part, folder)
+
+
+def _is_relative(key: str, text: str) -> bool:
+    if key == "labels" and not text.endswith(".npy"):  # the key of an array
+        return False
+    if key == "python" and "/" not in text:  # a program that the shell would find
+        return False
+    return not text.startswith(("/", "~"))
 
 
 def _read_one(path: Path) -> Tree:
