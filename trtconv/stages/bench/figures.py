@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trtconv.engines.measure import statistics
 from trtconv.engines.measure.semantics import Query
-from trtconv.stages.bench import Measurement
+from trtconv.stages.bench.records import Measurement
 
 PARTS = ("h2d", "compute", "d2h", "enqueue")
 

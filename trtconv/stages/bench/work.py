@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.stages.bench import BenchRequest, BenchResult, Measurement, Rival, figures
+from trtconv.stages.bench import figures
+from trtconv.stages.bench.records import BenchRequest, BenchResult, Measurement, Rival
 
 if TYPE_CHECKING:
     import numpy as np
