@@ -30,7 +30,7 @@ def folder(tmp_path):
 def test_hidden_overflow_misses_the_gate(folder):
     done = trtconv("verify", "model.onnx", "half.onnx", "--data", "x.npy", "--per-layer", folder=folder)
     assert done.returncode == 6
-    assert "overflows in half precision at 'squares' (Mul 'square')" in done.stderr
+    assert "output 'y' holds NaN or infinity; half precision overflows at 'squares' (Mul 'square')" in done.stderr
     assert "half.onnx, tensors by error:" in done.stdout
     assert "infinite" in done.stdout
 
@@ -50,7 +50,7 @@ def test_bisect_prints_the_yaml(folder):
         (("--bisect",), "bisect needs one FP32 ONNX model, --data FILE and --precision"),
         (("--bisect", "--data", "x.npy", "--precision", "fp16"), "bisect needs a gate"),
         (("--bisect", "--data", "x.npy", "--precision", "int8", "--max-rel", "1"), "needs the calibration cache"),
-        (("--min-snr", "3"), "belong to --bisect"),
+        (("--precision", "fp16"), "belong to --bisect"),
     ],
 )
 def test_what_bisect_needs(folder, arguments, message):

@@ -61,9 +61,7 @@ def test_truth_is_a_number_and_numbers_are_no_truth() -> None:
         ("float", np.array([[1, 2, 3, 2**24 + 1]], np.int32), 2),
     ],
 )
-def test_samples_that_the_input_cannot_hold(
-    trtconv: Cli, tmp_path, kind: str, values: np.ndarray, code: int
-) -> None:
+def test_samples_that_the_input_cannot_hold(trtconv: Cli, tmp_path, kind: str, values: np.ndarray, code: int) -> None:
     one_op(tmp_path / "m.onnx", "Cast", kind)
     np.save(tmp_path / "x.npy", values)
     done = trtconv("infer", "m.onnx", "--data", "x.npy", "-o", "y.npy", "--quiet")

@@ -39,11 +39,51 @@ def test_equal_zero_and_broken_outputs():
     assert not broken.comparison().finite
 
 
-def test_infinity_in_both_is_no_difference():
+def test_the_same_infinity_in_both_is_no_difference():
     meter = OutputMeter("y")
-    meter.add(np.array([np.inf, 1.0]), np.array([np.inf, 1.0]))
+    meter.add(np.array([np.inf, 1.0, 2.0]), np.array([np.inf, 1.0, 2.0]))
     assert meter.comparison().finite
     assert meter.comparison().max_abs == 0
+    assert meter.comparison().trouble == ""
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "trouble"),
+    [
+        ([NAN, 1, 2], [NAN, 1, 2], "the reference holds NaN in 1 of 3 values"),
+        ([NAN, NAN], [0, 0], "the reference holds NaN in 2 of 2 values"),
+        ([INF, INF], [INF, INF], "the reference holds infinity only"),
+        ([INF, 1, 2], [65504, 1, 2], "it holds something else in 1 of 1 places where the reference is infinite"),
+        ([INF, 1, 2], [-INF, 1, 2], "it holds something else in 1 of 1 places"),
+        ([], [], "the reference is empty"),
+        ([1, 2, 3], [0, 0, 0], "it is 0 everywhere, and the reference is not"),
+        ([3, 3, 3], [3, 3, 3], "the reference is 3 everywhere: such samples tell nothing"),
+        ([1, 2, 3], [1, 2, 3], ""),
+        ([5], [5], ""),
+    ],
+)
+def test_what_is_never_agreement(reference, candidate, trouble):
+    meter = OutputMeter("y")
+    meter.add(np.array(reference, np.float32), np.array(candidate, np.float32))
+    found = meter.comparison().trouble
+    assert found.startswith(trouble)
+    assert bool(found) == bool(trouble)
+
+
+def test_batches_that_are_constant_each_are_not_constant_together():
+    meter = OutputMeter("y")
+    for value in (1.0, 2.0):
+        meter.add(np.full(3, value), np.full(3, value))
+    assert meter.comparison().trouble == ""
+
+
+def test_the_same_number_everywhere_is_a_count_where_it_is_whole():
+    meter = OutputMeter("y")
+    meter.add(np.full(3, 100), np.full(3, 100))
+    assert meter.comparison().trouble == ""
 
 
 @pytest.mark.parametrize(

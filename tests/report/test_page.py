@@ -54,7 +54,15 @@ def example() -> Page:
         )
         same = Comparison("logits", 0.25, 0.01, 0.9999, 40.0)
         verdicts = (
-            Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (same,), top1, 99.5),
+            Verdict(
+                "typed ONNX",
+                "ONNX Runtime 1.31, strict, on CPU",
+                (same,),
+                top1,
+                99.5,
+                basis="strict",
+                bound="SNR at least 10 dB",
+            ),
             Verdict("engine", "", skipped="out/x cannot run here: no <GPU> | driver"),
         )
         layers = (("conv_1", 0.25), ("conv_2", 0.5), ("conv_1", 0.125)) if precision == "int8" else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -22,7 +23,15 @@ _VERIFY = VerifyResult(
     98.75,
     (
         Verdict("FP32 ONNX", "ONNX Runtime 1.31 on CPU", (Comparison("y", 1e-6, 1e-7, 1.0, 130.0),), 98.75, 100.0),
-        Verdict("typed ONNX", "ONNX Runtime 1.31 on CPU", (Comparison("y", 0.25, 0.01, 0.9999, 40.0),), 98.5, 99.5),
+        Verdict(
+            "typed ONNX",
+            "ONNX Runtime 1.31, strict, on CPU",
+            (Comparison("y", 0.25, 0.01, 0.9999, 40.0),),
+            98.5,
+            99.5,
+            basis="strict",
+            bound="SNR at least 10 dB",
+        ),
         Verdict("engine", "", skipped="no NVIDIA driver"),
     ),
 )
@@ -75,7 +84,23 @@ def test_document_is_json_with_every_figure():
 def test_verify_text_names_what_was_skipped():
     lines = verify_text(_VERIFY).splitlines()
     assert lines[0] == "360 samples against TensorFlow 2.21.0 (top-1 98.75 %)"
-    assert lines[-1].endswith("skipped: no NVIDIA driver")
+    (row,) = [line for line in lines if line.startswith("engine ")]
+    assert " not compared " in row
+    assert row.endswith("skipped: no NVIDIA driver")
+
+
+def test_verify_text_says_what_it_rests_on_and_within_tolerance_of_a_tolerance_only():
+    text = verify_text(_VERIFY)
+    (row,) = [line for line in text.splitlines() if line.startswith("typed ONNX ")]
+    assert " strict " in row
+    assert "typed ONNX: kept (SNR at least 10 dB)" in text
+    assert "within tolerance" not in text
+    verdict = dataclasses.replace(_VERIFY.verdicts[1], bound="relative difference at most 0.01")
+    assert "typed ONNX: within tolerance (relative difference at most 0.01)" in verify_text(
+        dataclasses.replace(_VERIFY, verdicts=(verdict,))
+    )
+    missed = dataclasses.replace(_VERIFY, violations=("typed ONNX: output 'y' holds NaN or infinity",))
+    assert "typed ONNX: MISSED" in verify_text(missed)
 
 
 def test_pareto_front_by_its_definition():

@@ -155,6 +155,8 @@ class Comparison:
         cosine: cosine similarity of the flattened outputs, 1.0 for equal.
         snr_db: 10 log10(signal power / error power); infinity for equal.
         finite: False when the candidate holds NaN or infinity where the reference does not.
+        trouble: why the figures say nothing: the reference holds NaN, nothing to compare, or one value everywhere; or
+            the candidate holds one value everywhere where the reference does not. Empty when there is none.
     """
 
     output: str
@@ -163,6 +165,7 @@ class Comparison:
     cosine: float
     snr_db: float
     finite: bool = True
+    trouble: str = ""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,24 @@ def _is_low(node: Any) -> bool:
                for a in node.attribute)  # fmt: skip
 
 
+def precision(model: Any) -> str:
+    """The word for jobs that a model's types amount to: ``fp8``, ``int8``, ``bf16``, ``fp16`` or ``fp32``.
+
+    Args:
+        model: ONNX; the contents of its weights are not looked at.
+    """
+    nodes = [node for body in (model.graph, *model.functions) for _, node in editing.walk(body)]
+    kinds = {item.i for node in nodes for item in node.attribute if item.name in _TYPE_ATTRIBUTES}
+    for graph in editing.graphs(model.graph):
+        kinds |= {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)}
+        kinds |= {tensor.data_type for tensor in graph.initializer}
+    if not kinds.isdisjoint(_FLOAT8):
+        return "fp8"
+    if any(node.op_type in _QUANTIZING for node in nodes):
+        return "int8"
+    return "bf16" if _P.BFLOAT16 in kinds else "fp16" if _P.FLOAT16 in kinds else "fp32"
+
+
 def run(model: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
     """Outputs of a typed model by name, in the types that it declares (``ml_dtypes`` for bfloat16 and float8).
 

@@ -201,7 +201,15 @@ class Verify(Section):
     tolerance: dict[str, Annotated[float, key(gt=0)]] = key(
         {},
         description="largest relative difference allowed, per precision "
-        "(default: fp32 1e-4, its engine 2e-3; tf32 1e-2, fp16 1e-2, bf16 5e-2; int8 and fp8: not gated)",
+        "(default: fp32 1e-4, its engine 2e-3; tf32 1e-2, fp16 1e-2, bf16 5e-2; int8 and fp8: none)",
+    )
+    min_snr_db: float | None = key(
+        None,
+        description="least signal-to-noise ratio of every output, in dB (default, where neither this, min_cosine, a "
+        "tolerance nor max_accuracy_drop is given: fp32, tf32, fp16 30, bf16 20, int8 and fp8 10)",
+    )
+    min_cosine: float | None = key(
+        None, le=1, description="least cosine of every output (default, likewise: 0.999, bf16 0.99, int8 and fp8 0.95)"
     )
     max_accuracy_drop: float | None = key(None, ge=0, description="points of top-1 that may be lost")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from trtconv.core.errors import UsageError
 from trtconv.job.schema import Job
 from trtconv.pipeline import sections
-from trtconv.pipeline.engine_steps import TOLERANCE
 from trtconv.pipeline.layout import Layout
+from trtconv.stages.verify.bounds import TOLERANCE
 
 if TYPE_CHECKING:
     from trtconv.stages.verify.bisect import BisectRequest
 
-_ON_A_CPU = ("fp16", "int8", "fp8")
+_ON_A_CPU = ("fp16", "bf16", "int8", "fp8")
 
 
 def requests(job: Job, layout: Layout, gates: Mapping[str, float | None]) -> list[BisectRequest]:

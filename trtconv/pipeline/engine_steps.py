@@ -8,17 +8,13 @@ from typing import Any
 
 from trtconv import sources
 from trtconv.core.records import SourceSpec, TensorInfo
+from trtconv.job.schema import Verify
 from trtconv.pipeline import sections
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell
 from trtconv.pipeline.steps import History, Node
-
-TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
-"""Largest relative difference from the reference, where the job says nothing. INT8 and FP8 are judged by accuracy."""
-
-ENGINE_TOLERANCE = {**TOLERANCE, "fp32": 2e-3}
-"""The same for the engine. TensorRT-RTX 1.5 was seen to compute FP32 convolutions in TF32 on compute capability 9.0,
-although the flag was off (relative error 5e-4)."""
+from trtconv.stages.verify import bounds
+from trtconv.stages.verify.bounds import Bound
 
 _FP32_LABEL, _TYPED_LABEL, _ENGINE_LABEL = "FP32 ONNX", "typed ONNX", "engine"
 
@@ -136,10 +132,11 @@ class EngineSteps:
         section, precision = self.cell.job.verify, self.cell.precision
         assert section is not None
         base = self.model if self.typed else self.layout.onnx
-        tolerance = section.tolerance.get(precision, TOLERANCE.get(precision))
-        of_engine = section.tolerance.get(precision, ENGINE_TOLERANCE.get(precision))
-        limits = {_FP32_LABEL: section.tolerance.get("fp32", TOLERANCE["fp32"])}
-        limits |= {} if tolerance is None or of_engine is None else {_TYPED_LABEL: tolerance, _ENGINE_LABEL: of_engine}
+        limits = {
+            _FP32_LABEL: _bound(section, "fp32"),
+            _TYPED_LABEL: _bound(section, precision),
+            _ENGINE_LABEL: _bound(section, precision, engine=True),
+        }
         candidates = {_TYPED_LABEL: self.model, _ENGINE_LABEL: self.engine}
 
         def request(history: History) -> VerifyRequest:
@@ -149,7 +146,7 @@ class EngineSteps:
                 candidates={_FP32_LABEL: base, **candidates} if self.has_reference else candidates,
                 data=sections.feed(section.data),
                 batch=section.batch,
-                max_rel=limits,
+                bounds=limits,
                 max_accuracy_drop=section.max_accuracy_drop,
             )
 
@@ -159,7 +156,7 @@ class EngineSteps:
             request=request,
             needs=(f"build[{self.cell.label}]", *models, *(("reference",) if self.has_reference else ())),
             inputs=sections.files(section.data),
-            options={**sections.options(section), "limits": limits},
+            options={**sections.options(section), "limits": {label: str(bound) for label, bound in limits.items()}},
         )
 
     def infer(self) -> Node:
@@ -234,3 +231,14 @@ class EngineSteps:
         inputs = {} if section.data is None else sections.files(section.data)
         inputs |= sections.code(name.partition(":")[2] for name in section.against)
         return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))
+
+
+def _bound(section: Verify, precision: str, *, engine: bool = False) -> Bound:
+    """What the job says replaces the defaults; a gate on accuracy replaces the floors."""
+    if precision in section.tolerance:
+        return Bound(section.tolerance[precision], section.min_snr_db, section.min_cosine)
+    usual = bounds.default(precision, engine=engine)
+    own = (section.min_snr_db, section.min_cosine, section.max_accuracy_drop)
+    if any(value is not None for value in own):
+        return Bound(usual.max_rel, section.min_snr_db, section.min_cosine)
+    return usual

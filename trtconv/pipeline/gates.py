@@ -89,9 +89,13 @@ def _of_verify(steps: Sequence[Step]) -> Iterator[Verdict]:
 
 
 def _compared(verdicts: Sequence[Any]) -> str:
-    kept = ", ".join(v.label for v in verdicts if not v.skipped)
+    """Who kept which bound, what that rests on, and who was not compared."""
+    parts = []
+    for words in dict.fromkeys(v.bound for v in verdicts if not v.skipped):
+        kept = ", ".join(f"{v.label} ({v.basis})" for v in verdicts if not v.skipped and v.bound == words)
+        parts.append(f"{kept} {'within tolerance' if 'relative' in words else 'compared'}: {words}")
     left = ", ".join(v.label for v in verdicts if v.skipped)
-    return f"within tolerance: {kept or 'nothing'}" + (f"; not compared: {left}" if left else "")
+    return "; ".join([*(parts or ["nothing was compared"]), *([f"not compared: {left}"] if left else [])])
 
 
 def _of_gate(gate: Gate, steps: Sequence[Step], remeasure: Remeasure | None) -> Iterator[Verdict]:

@@ -168,13 +168,16 @@ def _accuracy(steps: Sequence[StepView]) -> Iterator[str | Table | Plot]:
             head = [step.precision, verdict.label]
             tail = [_number(verdict.top1, "{:.2f} %"), _number(verdict.agreement, "{:.2f} %")]
             rows += [
-                [*head, c.output, f"{c.max_abs:.3g}", f"{c.max_rel:.3g}", f"{c.snr_db:.1f}", *tail, verdict.runner]
+                [
+                    *(*head, c.output, f"{c.max_abs:.3g}", f"{c.max_rel:.3g}", f"{c.snr_db:.1f}", *tail),
+                    *(verdict.basis, verdict.bound, verdict.runner),
+                ]
                 for c in verdict.outputs
             ]
             if verdict.skipped:
-                rows.append([*head, "-", "-", "-", "-", "-", "-", f"skipped: {_why(verdict.skipped)}"])
-    header = ["precision", "model", "output", "max abs", "max rel", "SNR dB", "top-1", "same class", "ran on"]
-    yield Table(header, rows, "lllrrrrrl")
+                rows.append([*head, *["-"] * 6, verdict.basis, "-", f"skipped: {_why(verdict.skipped)}"])
+    header = ["precision", "model", "output", "max abs", "max rel", "SNR dB", "top-1", "same class"]
+    yield Table([*header, "rests on", "allowed", "ran on"], rows, "lllrrrrrlll")
 
 
 def _why(reason: str) -> str:

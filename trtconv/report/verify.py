@@ -26,20 +26,28 @@ def verify_text(result: Any) -> str:
                 f"{c.snr_db:.1f}",
                 accuracy,
                 same,
+                verdict.basis,
                 verdict.runner,
             ]
             for c in verdict.outputs
         ]
-        rows += (
-            [[verdict.label, "-", "-", "-", "-", "-", "-", "-", f"skipped: {verdict.skipped}"]]
-            if verdict.skipped
-            else []
-        )
-    header = ["model", "output", "max abs", "max rel", "cosine", "SNR dB", "top-1", "same class", "ran on"]
-    parts = [f"{head}\n{table(header, rows, 'llrrrrrrl')}"]
+        if verdict.skipped:
+            rows.append([verdict.label, *["-"] * 7, verdict.basis, f"skipped: {verdict.skipped}"])
+    header = ["model", "output", "max abs", "max rel", "cosine", "SNR dB", "top-1", "same class", "rests on", "ran on"]
+    parts = [f"{head}\n{table(header, rows, 'llrrrrrrll')}", bounds_text(result)]
     parts += [_overflows(verdict) for verdict in result.verdicts if verdict.overflows]
     parts += [layers_text(verdict) for verdict in result.verdicts if verdict.layers]
     return "\n\n".join(parts)
+
+
+def bounds_text(result: Any) -> str:
+    """What was asked of every candidate, and whether it was kept."""
+    lines = []
+    for verdict in (v for v in result.verdicts if not v.skipped):
+        missed = [text for text in result.violations if text.startswith(f"{verdict.label}: ")]
+        word = "MISSED" if missed else "within tolerance" if "relative" in verdict.bound else "kept"
+        lines.append(f"{verdict.label}: {word} ({verdict.bound})")
+    return "\n".join(lines)
 
 
 def _overflows(verdict: Any) -> str:

@@ -67,7 +67,8 @@ class InferResult:
 
     Attributes:
         output: the file written.
-        runner: what ran it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200`` or ``ONNX Runtime 1.31.1 on CPU``.
+        runner: what ran it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200`` or ``ONNX Runtime 1.31.1 on CPU``;
+            ``strict`` in it: a typed model computed as its types say.
         fell_back: why the engine did not run; empty when it did or was not asked for.
         samples: in order.
         seconds: from first sample read to last result written; contexts are ready by then.

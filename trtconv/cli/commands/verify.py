@@ -35,7 +35,13 @@ class VerifyOptions:
     data: Path | None = row("--data", "Samples: .npz, .npy, a folder or a glob.", type=FILE)
     labels: str = row("--labels", "Key of the labels in the .npz, or a .npy file.", default="")
     batch: int = row("--batch", "Samples per run.", 32, type=COUNT)
-    max_rel: float | None = row("--max-rel", "Largest relative difference allowed; more is exit 6.", type=float)
+    max_rel: float | None = row(
+        "--tolerance",
+        "Largest difference allowed, over the largest value; more is exit 6. Default: by precision, as in a job.",
+        short="--max-rel",
+        type=float,
+        metavar="SHARE",
+    )
     max_accuracy_drop: float | None = row(
         "--max-accuracy-drop", "Points of top-1 that may be lost; more is exit 6.", type=float
     )
@@ -50,7 +56,10 @@ class VerifyOptions:
     )
     precision: str | None = row("--precision", "For --bisect on models: what the typed model was lowered to.")
     cache: Path | None = row("--cache", "For --bisect: the calibration cache, as for lower.", type=FILE)
-    min_snr: float | None = row("--min-snr", "For --bisect: a gate on every output's SNR.", type=float, metavar="DB")
+    min_snr: float | None = row(
+        "--min-snr", "Least signal-to-noise ratio of every output; less is exit 6.", type=float, metavar="DB"
+    )
+    min_cosine: float | None = row("--min-cosine", "Least cosine of every output; less is exit 6.", type=float)
 
     @property
     def gates(self) -> dict[str, float | None]:
@@ -66,10 +75,13 @@ class VerifyOptions:
 def verify(models: tuple[Path, ...], asked: VerifyOptions, **options: Any) -> None:
     """Compare models: the first is the reference (an .onnx, an .engine, or an .npz of its outputs).
 
+    Exit 0 means that a bound was kept by every output: the one given here, else that of the model's precision (fp16:
+    1 % of the largest value and 30 dB). Typed models are computed as their types say, which onnxruntime alone does not.
+
     \b
     trtconv verify JOB
     trtconv verify model.onnx model.int8.onnx --data heldout.npz --labels labels --max-accuracy-drop 1
-    trtconv verify model.onnx model.fp16.onnx --data heldout.npz --per-layer
+    trtconv verify model.onnx model.fp16.onnx --data heldout.npz --tolerance 0.02 --per-layer
     trtconv verify model.onnx --data heldout.npz --bisect --precision fp16 --max-rel 0.01
     """
     if is_job(models[0]):
@@ -81,8 +93,8 @@ def verify(models: tuple[Path, ...], asked: VerifyOptions, **options: Any) -> No
             raise UsageError("--per-layer and --bisect exclude each other", hint="bisect tells the worst nodes itself")
         _bisect([_bisect_models(models, asked)], options)
         return
-    if asked.precision or asked.cache or asked.min_snr is not None:
-        raise UsageError("--precision, --cache and --min-snr belong to --bisect", hint="add --bisect")
+    if asked.precision or asked.cache:
+        raise UsageError("--precision and --cache belong to --bisect", hint="add --bisect")
     _on_models(models, asked, options)
 
 
@@ -102,6 +114,7 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
     from trtconv.cli import execute
     from trtconv.report.verify import verify_text
     from trtconv.stages.verify import VerifyRequest
+    from trtconv.stages.verify.bounds import Bound
 
     if len(models) < 2 or asked.data is None:
         raise UsageError(
@@ -109,13 +122,14 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
             hint="trtconv verify model.onnx model.fp16.onnx --data samples.npz",
         )
     reference, *others = [existing(model) for model in models]
+    own = Bound(asked.max_rel, asked.min_snr, asked.min_cosine)
     request = VerifyRequest(
         reference=reference,
         reference_label=str(reference),
         candidates={str(path): path for path in others},
         data=FeedSpec(existing_or_glob(asked.data), asked.labels),
         batch=asked.batch,
-        max_rel={} if asked.max_rel is None else {str(path): asked.max_rel for path in others},
+        bounds={} if own == Bound() else {str(path): own for path in others},
         max_accuracy_drop=asked.max_accuracy_drop,
         tolerate_missing_gpu=False,
         per_layer=asked.per_layer,

@@ -85,7 +85,7 @@ def open_rival(name: str, like: Runner, onnx: Path | None, *, allow_code: bool) 
                 "--against onnxruntime needs the ONNX model of the engine, and there is none beside it",
                 hint="name it: --fallback model.onnx",
             )
-        return open_onnx(onnx, like.profiles, like.values)
+        return open_onnx(onnx, like.profiles, like.values, exact=False)
     if kind != "pytorch" or target.count(":") != 1:
         raise UsageError(f"--against {name}: expected one of {', '.join(KINDS)}", hint=did_you_mean(kind, KINDS))
     if not allow_code:

@@ -23,6 +23,7 @@ from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Form, Shapes, Tray
 from trtconv.engines.run.input_checks import Fill
+from trtconv.graph import strict
 
 CPU = "onnxruntime"
 _SHAPES = 8  # that get a context of their own
@@ -79,10 +80,18 @@ class Runner(Protocol):
 
 
 class OnnxRunner:
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU.
 
-    def __init__(self, session: Session, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> None:
+    Attributes:
+        basis: what its numbers rest on: ``strict`` (a typed model, computed as its types say) or ``ONNX Runtime`` (one
+            whose types leave nothing to round).
+    """
+
+    def __init__(
+        self, session: Session | strict.Session, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()
+    ) -> None:
         self._session = session
+        self.basis = "strict" if isinstance(session, strict.Session) else "ONNX Runtime"
         self.inputs, self.outputs, self.profiles, self.values = session.inputs, session.outputs, allowed, values
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,7 +108,7 @@ class OnnxRunner:
 
     def describe(self) -> str:
         """See ``Runner.describe``."""
-        return f"ONNX Runtime {onnxruntime.version()} on CPU"
+        return f"ONNX Runtime {onnxruntime.version()}{', strict,' if self.basis == 'strict' else ''} on CPU"
 
     def memory(self) -> None:
         """It has none on a GPU."""
@@ -128,6 +137,9 @@ class EngineRunner:
         owner: whether closing the runner closes the engine and leaves the device.
         graph: whether to replay.
     """
+
+    basis = "engine"
+    """What its numbers rest on."""
 
     def __init__(self, model: Engine, *, owner: bool = True, graph: bool = True) -> None:
         self.engine = model
@@ -232,18 +244,22 @@ class EngineRunner:
         return self._shared
 
 
-def open_onnx(model: Path, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = ()) -> OnnxRunner:
+def open_onnx(
+    model: Path, allowed: tuple[Profile, ...] = (), values: tuple[Profile, ...] = (), *, exact: bool = True
+) -> OnnxRunner:
     """An ONNX file on ONNX Runtime.
 
     Args:
         model: the file.
         allowed: ranges of shapes to hold it to, as the engine that it stands for would.
         values: likewise, of the values of inputs that decide shapes.
+        exact: whether a typed model is computed strictly, as its types say; off, ONNX Runtime does as fast as it can.
 
     Raises:
         SourceError: it cannot be loaded.
     """
-    return OnnxRunner(onnxruntime.session(model), allowed, values)
+    session = strict.open_file(model) if exact else onnxruntime.session(model)
+    return OnnxRunner(session, allowed, values)
 
 
 def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore) -> EngineRunner:
@@ -257,7 +273,13 @@ def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", em
 
 
 def open_runner(
-    model: Path, backend: str = "auto", fallback: Path | None = None, device_api: str = "auto", emit: Emit = ignore
+    model: Path,
+    backend: str = "auto",
+    fallback: Path | None = None,
+    device_api: str = "auto",
+    emit: Emit = ignore,
+    *,
+    exact: bool = True,
 ) -> tuple[Runner, str]:
     """What runs a model, and why that is not the engine that was asked for.
 
@@ -268,6 +290,7 @@ def open_runner(
         fallback: typed ONNX that stands for the engine; None: the one that its sidecar names.
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         emit: gets warnings.
+        exact: as for ``open_onnx``.
 
     Returns:
         The runner, and the reason for a fallback (empty without one).
@@ -283,19 +306,19 @@ def open_runner(
                 f"{model}: backend {backend} runs engines, and this is an ONNX model",
                 hint=f"trtconv build {model} makes an engine of it",
             )
-        return open_onnx(model), ""
+        return open_onnx(model, exact=exact), ""
     header.read(model)  # a damaged engine is an error, never a reason to run something else
     if backend == CPU:
-        return _stand_in(model, fallback, ""), ""
+        return _stand_in(model, fallback, "", exact), ""
     try:
         return open_engine(model, backend, device_api, emit), ""
     except EnvironmentProblem as problem:
         if backend != "auto":
             raise
-        return _stand_in(model, fallback, problem.message), problem.message
+        return _stand_in(model, fallback, problem.message, exact), problem.message
 
 
-def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
+def _stand_in(model: Path, fallback: Path | None, reason: str, exact: bool) -> OnnxRunner:
     facts = sidecar.read(model)
     typed = fallback or (facts.model if facts else None)
     if typed is None:
@@ -303,4 +326,4 @@ def _stand_in(model: Path, fallback: Path | None, reason: str) -> OnnxRunner:
             f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
             hint="give the typed .onnx file that it was built from",
         )
-    return open_onnx(typed, facts.profiles, facts.values) if facts else open_onnx(typed)
+    return open_onnx(typed, *((facts.profiles, facts.values) if facts else ()), exact=exact)

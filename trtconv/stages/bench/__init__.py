@@ -38,7 +38,10 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     if request.rate is not None and request.semantics != "app":
         raise UsageError("a rate of arrivals belongs to the semantics app", hint="semantics: app")
     with CtrlC() as ctrl_c:
-        runner, fell_back = open_runner(request.model, request.backend, request.fallback, request.device_api, emit)
+        exact = request.data is not None and request.model.suffix.lower() != ".onnx"  # real samples, for the engine
+        runner, fell_back = open_runner(
+            request.model, request.backend, request.fallback, request.device_api, emit, exact=exact
+        )
         with contextlib.closing(runner):
             if fell_back:
                 emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))

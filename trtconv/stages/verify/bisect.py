@@ -20,7 +20,7 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.records import FeedSpec, KeepRules
 from trtconv.data.compare import OutputMeter, classes, require_classes
 from trtconv.data.feeds import open_feed
-from trtconv.graph import editing, lowering, model_io, types
+from trtconv.graph import editing, lowering, model_io, strict, types
 from trtconv.stages.verify.tensors import overflows_of
 
 
@@ -31,7 +31,7 @@ class BisectRequest:
     Attributes:
         model: FP32 ONNX.
         data: samples, with labels where accuracy is gated; few are enough, each trial runs them all.
-        precision: fp16, int8 or fp8 (bf16 cannot run on a CPU).
+        precision: fp16, bf16, int8 or fp8.
         cache: calibration cache, as for ``lower``.
         base: as for ``lower``.
         keep: the rules that hold already.
@@ -82,12 +82,13 @@ def bisect(request: BisectRequest, emit: Emit) -> BisectResult:
 
     Raises:
         UsageError: no gate, a precision without anything to bisect, or gates that FP32 itself misses.
-        NoKernel: the runtime cannot run the precision.
+        NoKernel: the runtime cannot run one of the model's operators.
     """
     trial = _Trial(request, emit)
     before = trial.why_not("", ())
     if not before:
         return BisectResult(request.precision, "", (), trial.count, "", "")
+    before = trial.overflow() or before
     section, nodes = _search(trial, emit)
     return BisectResult(request.precision, section, tuple(nodes), trial.count, before, as_yaml(section, nodes))
 
@@ -142,7 +143,7 @@ class _Trial:
         if request.precision in lowering.PLAIN:
             raise UsageError(
                 f"{request.precision} keeps every node in FP32: there is nothing to bisect",
-                hint="bisect fp16, int8 or fp8",
+                hint="bisect fp16, bf16, int8 or fp8",
             )
         if request.max_rel is None and request.max_accuracy_drop is None and request.min_snr_db is None:
             raise UsageError(
@@ -178,8 +179,7 @@ class _Trial:
         rules = {"keep": request.keep, "exclude": request.exclude}
         if section:
             rules[section] = replace(rules[section], names=(*rules[section].names, *extra))
-        model = type(self.model)()
-        model.CopyFrom(self.model)
+        model = self._copied()
         recipe = lowering.Recipe(request.precision, request.base, rules["keep"], rules["exclude"])
         return model, lowering.apply(model, recipe, self.amax, self.ranges)
 
@@ -198,11 +198,20 @@ class _Trial:
             self.emit(Message(f"trial {self.count}: {len(nodes)} nodes in {section or 'no rule'}: {outcome}"))
         return self._known[key]
 
+    def overflow(self) -> str:
+        """Where the model, without further rules, leaves the range of its type."""
+        model, _ = self._lowered("", ())
+        found = overflows_of(model, self.request.data, self.request.batch, self._copied())
+        return f"{found[0].tensor!r} overflows" if found else ""
+
+    def _copied(self) -> Any:
+        model = type(self.model)()
+        model.CopyFrom(self.model)
+        return model
+
     def _judge(self, model: Any) -> str:
-        found = overflows_of(model, self.request.data, self.request.batch)
-        if found:
-            return f"{found[0].tensor!r} overflows"
-        outputs = self._outputs(model)
+        session = strict.session(model)
+        outputs = [session.run(feeds) for feeds in self.batches]
         return self._difference(outputs) or self._drop(outputs)
 
     def _outputs(self, model: Any) -> list[Mapping[str, Any]]:
@@ -218,6 +227,8 @@ class _Trial:
             figures = meter.comparison()
             if not figures.finite:
                 return f"output {name!r} holds NaN or infinity"
+            if figures.trouble:
+                return f"output {name!r} cannot be judged: {figures.trouble}"
             if request.max_rel is not None and figures.max_rel > request.max_rel:
                 return f"output {name!r} differs by {figures.max_rel:.3g} of its largest value"
             if request.min_snr_db is not None and figures.snr_db < request.min_snr_db:

@@ -1,7 +1,6 @@
 """Inside a typed ONNX model: which half-precision tensors overflow, and how far each tensor is from its FP32 self.
 
-ONNX Runtime's CPU computes half-precision operators in FP32 and drops the casts between them, so outputs look right
-where a GPU gives infinity. It cannot do so with a tensor that somebody reads: every tensor is made an output here.
+Typed models are computed strictly, see ``graph.strict``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from trtconv.core.events import Emit, Progress, ignore
 from trtconv.core.records import FeedSpec
 from trtconv.data.compare import OutputMeter
 from trtconv.data.feeds import Feed, open_feed
-from trtconv.graph import editing, model_io, observe, types
+from trtconv.graph import editing, model_io, observe, strict, types
 from trtconv.stages.verify import Layer, Overflow
 
 MEMORY = 256 * 2**20
@@ -53,8 +52,12 @@ class Inside:
         Raises:
             NoKernel: the runtime cannot run the model's types.
         """
-        serialized = observe.observed(self.model, self.names)
-        self._run = onnxruntime.session(serialized, optimize=self._optimize).run_reusing
+        if strict.needed(self.model):
+            model = onnx.load_from_string(observe.observed(self.model, self.names))
+            self._run = strict.session(model).run_reusing
+        else:
+            serialized = observe.observed(self.model, self.names)
+            self._run = onnxruntime.session(serialized, optimize=self._optimize).run_reusing
 
     def room(self, data: FeedSpec) -> int:
         """How many samples may run at a time; at least one."""
@@ -75,31 +78,56 @@ class Inside:
         return open_feed(data, model_io.interface(self.model)[0])
 
 
-def overflows(path: Path, data: FeedSpec, batch: int, emit: Emit = ignore) -> tuple[Overflow, ...]:
+def overflows(
+    path: Path, data: FeedSpec, batch: int, fp32: Path | None = None, emit: Emit = ignore
+) -> tuple[Overflow, ...]:
     """Where a typed model leaves the range of its 16-bit type on the data, in graph order.
 
+    Args:
+        path: typed ONNX.
+        data: samples.
+        batch: samples per run.
+        fp32: the model that it was made from: what is not finite there is no overflow.
+        emit: gets progress.
+
     Raises:
-        NoKernel: the runtime cannot run the model's types.
+        NoKernel: the runtime cannot run one of the operators.
     """
-    return overflows_of(model_io.load(path), data, batch, emit)
+    return overflows_of(model_io.load(path), data, batch, fp32 and model_io.load(fp32), emit)
 
 
-def overflows_of(model: Any, data: FeedSpec, batch: int, emit: Emit = ignore) -> tuple[Overflow, ...]:
-    """The same of a model in memory."""
+def overflows_of(model: Any, data: FeedSpec, batch: int, fp32: Any = None, emit: Emit = ignore) -> tuple[Overflow, ...]:
+    """The same of models in memory."""
     inside = Inside(model, _FLOATS)
     if not any(inside.scope[name] in _HALF for name in inside.names):
         return ()
-    inside.open()
     meant = {name for name, tensor in editing.initializers(model.graph).items() if not _finite(tensor)}
-    broken = set(meant)
-    for arrays in inside.runs(data, min(batch, inside.room(data)), emit, "looking for overflow"):
-        broken |= {name for name, array in arrays.items() if array.dtype.kind in "fV" and not np.isfinite(array).all()}
-    origins = [name for name in inside.names if name in broken and not _reads(inside.makers[name], broken)]
+    infinite = _not_finite(inside, data, batch, emit)
+    if fp32 is not None and infinite:
+        twin = Inside(fp32, frozenset({onnx.TensorProto.FLOAT}), frozenset(inside.names))
+        there = _not_finite(twin, data, batch, ignore)
+        infinite -= {name for name in there if name in infinite}
+        meant |= there
+    for name in inside.names:  # a Cast that the typed model has alone
+        if name in infinite and fp32 is not None and name not in twin.names and _reads(inside.makers[name], meant):
+            infinite.discard(name)
+            meant.add(name)
+    broken = infinite | meant
+    origins = [name for name in inside.names if name in infinite and not _reads(inside.makers[name], broken)]
     return tuple(
         Overflow(name, editing.label(inside.makers[name]), inside.makers[name].op_type)
         for name in origins
         if inside.scope[name] in _HALF
     )
+
+
+def _not_finite(inside: Inside, data: FeedSpec, batch: int, emit: Emit) -> set[str]:
+    """Tensors that hold NaN or infinity."""
+    inside.open()
+    found: set[str] = set()
+    for arrays in inside.runs(data, min(batch, inside.room(data)), emit, "looking for overflow"):
+        found |= {name for name, array in arrays.items() if array.dtype.kind in "fV" and not np.isfinite(array).all()}
+    return found
 
 
 def _reads(node: Any, names: set[str]) -> bool:
