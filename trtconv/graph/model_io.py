@@ -125,7 +125,7 @@ def interface(model: onnx.ModelProto) -> tuple[tuple[TensorInfo, ...], tuple[Ten
     """The inputs (initializers left out) and outputs of a model."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = (value for value in model.graph.input if value.name not in constants)
-    return _infos(inputs), _infos(model.graph.output)
+    return infos(inputs), infos(model.graph.output)
 
 
 def dtype_name(elem_type: int) -> str:
@@ -134,7 +134,8 @@ def dtype_name(elem_type: int) -> str:
     return name.lower()
 
 
-def _infos(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+def infos(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+    """Name, type and shape of each."""
     return tuple(TensorInfo(value.name, dtype_name(value.type.tensor_type.elem_type), _dims(value)) for value in values)
 
 

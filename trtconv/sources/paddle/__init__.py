@@ -1,0 +1,1 @@
+"""Paddle: programs of three generations (``__model__``, ``.pdmodel``, ``.json``) and their parameters."""

@@ -1,0 +1,31 @@
+"""How Paddle models are recognised, and what else the line asks of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trtconv.sources.format import Format
+from trtconv.sources.paddle import files, pir, program
+
+
+def _recognises(path: Path, start: bytes) -> bool:
+    return files.looks_like(path) if path.is_dir() else program.looks_like(start) or pir.looks_like(start)
+
+
+def _looks(start: bytes) -> str:
+    return "a Paddle program" if program.looks_like(start) or pir.looks_like(start) else ""
+
+
+PADDLE = Format(
+    name="paddle",
+    title="a Paddle program",
+    plural="Paddle programs",
+    recognises=_recognises,
+    looks=_looks,
+    beside=files.beside,
+    takes=frozenset({"weights", "python"}),
+    describe="trtconv.sources.paddle.describe:describe",
+    opens="trtconv.sources.paddle.reference:open_model",
+    to_onnx="trtconv.sources.paddle.to_onnx:to_onnx",
+    packages=("paddle2onnx",),
+)

@@ -1,0 +1,110 @@
+"""Paddle's own executor, in the interpreter that has Paddle: what a conversion is compared with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trtconv.core import interpreter
+from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.events import ignore
+from trtconv.core.records import SourceSpec
+from trtconv.sources.paddle import converters, cutting, files, network, paddle3
+from trtconv.sources.paddle.network import Network
+
+
+class PaddleModel:
+    """A part of a network, run by Paddle.
+
+    Args:
+        found: the network.
+        outputs: variables to give.
+        python: interpreter that has Paddle; None: trtconv's own.
+        padded: outputs that get a fixed number of rows per image, -1 where Paddle finds none: how many.
+    """
+
+    def __init__(
+        self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, int] | None = None
+    ) -> None:
+        self._network, self._python, self._padded = found, python, padded or {}
+        self._part = cutting.cut(found.program, outputs)
+        self.inputs, self.outputs = found.info(self._part.feeds()), found.info(outputs)
+        self._interpreter = interpreter.find(python, paddle3.RUNS)
+
+    def framework(self) -> str:
+        """Paddle with its version."""
+        versions = self._interpreter.versions(paddle3.RUNS.distributions)
+        number = next((versions[name] for name in paddle3.RUNS.distributions if versions.get(name)), "")
+        return f"Paddle {number}".strip()
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch.
+
+        Raises:
+            SourceError: Paddle does not load or does not run it.
+        """
+        ending = ".pdmodel" if self._network.document is None else ".json"
+        with interpreter.Guest(self._interpreter, paddle3.MODULE, paddle3.RUNS, ignore, self._log()) as guest:
+            path = guest.folder / f"part{ending}"
+            path.write_bytes(self._network.bytes_of_part(self._part))
+            weights = converters.weights_file(self._network.tensors(), self._part, self._network, guest.folder)
+            if weights is not None and weights.parent != guest.folder:
+                path.with_suffix(".pdiparams").symlink_to(weights.resolve())
+            elif weights is None:
+                path.with_suffix(".pdiparams").write_bytes(b"")
+            guest.call("load", {"program": path})
+            given, found = guest.folder / "inputs.npz", guest.folder / "outputs.npz"
+            np.savez(given, **{name: feeds[name] for name in self._part.feeds()})  # type: ignore[arg-type]
+            rows = guest.call("run", {"inputs": given, "outputs": found})["rows"]
+            with np.load(found) as stored:
+                arrays = [stored[str(place)] for place in range(len(self.outputs))]
+        images = len(next(iter(feeds.values())))
+        return {
+            info.name: self._filled(info.name, array, rows[place], images)
+            for place, (info, array) in enumerate(zip(self.outputs, arrays, strict=True))
+        }
+
+    def _log(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"trtconv-paddle-{id(self)}.log"
+
+    def _filled(self, name: str, array: np.ndarray, lengths: Sequence[int], images: int) -> np.ndarray:
+        """An output with as many rows for every image as the converted model has."""
+        if name not in self._padded:
+            return array
+        count = self._padded[name]
+        lengths = list(lengths) or [len(array)] * (images == 1)
+        table = np.full((len(lengths), count, *array.shape[1:]), -1, array.dtype)
+        start = 0
+        for image, length in enumerate(lengths):
+            table[image, : min(length, count)] = array[start : start + min(length, count)]
+            start += length
+        return table.reshape(-1, *array.shape[1:])
+
+
+def open_model(spec: SourceSpec) -> PaddleModel:
+    """The model, ready to run.
+
+    Raises:
+        SourceError: damaged or foreign.
+        EnvironmentProblem: Paddle is not there.
+    """
+    found = network.read(files.find(spec.path, spec.weights))
+    return PaddleModel(found, spec.outputs or found.program.fetches(), spec.python)
+
+
+def absent(python: Path | None) -> str:
+    """Why a model cannot be compared; empty: it can.
+
+    Raises:
+        EnvironmentProblem: an interpreter was named, and it or Paddle is not there.
+    """
+    try:
+        interpreter.find(python, paddle3.RUNS)
+    except EnvironmentProblem:
+        if python is not None:
+            raise
+        return "Paddle is not installed here; source.python names an interpreter that has it"
+    return ""

@@ -1,0 +1,201 @@
+"""Operators that paddle2onnx does not convert, or converts to something else, in ONNX operators of our own.
+
+A rule gets a ``Call`` and returns what the operator's outputs become: parameter -> tensor, or tensors where a parameter
+has several. Outputs that a rule does not make must not be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trtconv.core.errors import ConversionError
+from trtconv.core.lazy import resolve
+from trtconv.graph.building import Builder
+from trtconv.sources.paddle.program import Operator
+
+Made = Mapping[str, str | Sequence[str]]
+
+_DETECTION = "trtconv.sources.paddle.rules_detection"
+
+RULES: Mapping[str, str] = {
+    "lrn": "trtconv.sources.paddle.rules:lrn",
+    "softplus": "trtconv.sources.paddle.rules:softplus",
+    "hardtanh": "trtconv.sources.paddle.rules:hardtanh",
+    "shuffle_channel": "trtconv.sources.paddle.rules:shuffle_channel",
+    "pad2d": "trtconv.sources.paddle.rules:pad2d",
+    "maxout": "trtconv.sources.paddle.rules:maxout",
+    "prior_box": f"{_DETECTION}:prior_box",
+    "density_prior_box": f"{_DETECTION}:density_prior_box",
+    "anchor_generator": f"{_DETECTION}:anchor_generator",
+    "box_coder": f"{_DETECTION}:box_coder",
+    "box_clip": f"{_DETECTION}:box_clip",
+    "multiclass_nms": f"{_DETECTION}:multiclass_nms",
+    "multiclass_nms2": f"{_DETECTION}:multiclass_nms",
+    "multiclass_nms3": f"{_DETECTION}:multiclass_nms",
+    "generate_proposals": f"{_DETECTION}:generate_proposals",
+    "generate_proposals_v2": f"{_DETECTION}:generate_proposals",
+    "distribute_fpn_proposals": f"{_DETECTION}:distribute_fpn_proposals",
+    "collect_fpn_proposals": f"{_DETECTION}:collect_fpn_proposals",
+    "roi_align": f"{_DETECTION}:roi_align",
+    "roi_pool": f"{_DETECTION}:roi_pool",
+}
+"""Rows: (Call) -> Made. They come before what paddle2onnx has of the same name: its hardtanh computes something else,
+its softplus knows one beta, its suppression makes outputs of unknown size."""
+
+
+class Refused(ConversionError):
+    """An operator that a rule cannot express.
+
+    Attributes:
+        makes: its first output.
+    """
+
+    def __init__(self, op: Operator, why: str, hint: str = "") -> None:
+        self.makes = next(iter(op.makes()), "")
+        super().__init__(
+            f"operator {op.type} that makes {self.makes!r}: {why}",
+            hint=hint or "end the model before it: convert.outputs",
+        )
+
+
+@dataclass
+class Call:
+    """An operator that is being lowered.
+
+    Attributes:
+        b: where its nodes go.
+        op: the operator.
+        tensors: tensor of each variable that it reads.
+        name: what names of its nodes begin with.
+        padded: how many rows per image an output has from now on, of which Paddle gives only as many as it finds.
+    """
+
+    b: Builder
+    op: Operator
+    tensors: Mapping[str, str]
+    name: str
+    padded: dict[str, int] = field(default_factory=dict)
+
+    def inputs(self, parameter: str) -> list[str]:
+        """The tensors of a parameter; none where it is left out."""
+        return [self.tensors[name] for name in self.op.inputs.get(parameter, ()) if name in self.tensors]
+
+    def input(self, parameter: str) -> str:
+        """The tensor of a parameter that must be there.
+
+        Raises:
+            ConversionError: it is not.
+        """
+        found = self.inputs(parameter)
+        if not found:
+            raise self.refusal(f"it has no {parameter}")
+        return found[0]
+
+    def get(self, name: str, default: Any) -> Any:
+        """The value of an attribute."""
+        return self.op.get(name, default)
+
+    def constant(self, values: Any, wish: str) -> str:
+        """A constant under a name of this operator."""
+        return self.b.constant(values, f"{self.name}/{wish}")
+
+    def add(self, onnx_op: str, inputs: Sequence[str], wish: str, **attributes: Any) -> str:
+        """A node under a name of this operator."""
+        return self.b.add(onnx_op, inputs, f"{self.name}/{wish}", **attributes)
+
+    def sizes(self, tensor: str, what: str, axes: Sequence[int]) -> list[int]:
+        """Sizes of a tensor that must be known.
+
+        Raises:
+            ConversionError: one is not.
+        """
+        shape = self.b.shape(tensor)
+        found = [shape[axis] for axis in axes if axis < len(shape)]
+        if len(found) < len(axes) or not all(isinstance(size, int) for size in found):
+            raise self.refusal(
+                f"the size of {what} is not known ({list(shape)})",
+                "give the inputs fixed shapes: --input NAME:N,C,H,W, inputs.NAME.shape",
+            )
+        return [int(size or 0) for size in found]
+
+    def refusal(self, why: str, hint: str = "") -> Refused:
+        """An error about this operator."""
+        return Refused(self.op, why, hint)
+
+
+def apply(call: Call) -> dict[str, str]:
+    """Run the rule of an operator; which tensor each variable becomes."""
+    made: Made = resolve(RULES[call.op.type])(call)
+    found: dict[str, str] = {}
+    for parameter, tensors in made.items():
+        given = [tensors] if isinstance(tensors, str) else list(tensors)
+        found |= dict(zip(call.op.outputs.get(parameter, ()), given, strict=False))
+    return found
+
+
+def lrn(call: Call) -> Made:
+    """Divide by its neighbours: x / (k + alpha sum over n neighbouring channels of x^2)^beta: ONNX divides alpha by n, Paddle does not."""
+    size = call.get("n", 5)
+    return {
+        "Out": call.add(
+            "LRN",
+            [call.input("X")],
+            "lrn",
+            size=size,
+            alpha=call.get("alpha", 1e-4) * size,
+            beta=call.get("beta", 0.75),
+            bias=call.get("k", 1.0),
+        )
+    }
+
+
+def softplus(call: Call) -> Made:
+    """log(1 + exp(beta x)) / beta, and x where beta x is above the threshold."""
+    x, beta = call.input("X"), float(call.get("beta", 1.0))
+    scaled = call.add("Mul", [x, call.constant(beta, "beta")], "scaled")
+    curve = call.add("Div", [call.add("Softplus", [scaled], "curve"), call.constant(beta, "beta")], "softplus")
+    above = call.add("Greater", [scaled, call.constant(float(call.get("threshold", 20.0)), "threshold")], "above")
+    return {"Out": call.add("Where", [above, x, curve], "out")}
+
+
+def hardtanh(call: Call) -> Made:
+    """Within two bounds."""
+    bounds = [
+        call.constant(np.float32(call.get(name, default)), name) for name, default in (("t_min", -1.0), ("t_max", 1.0))
+    ]
+    return {"Out": call.add("Clip", [call.input("X"), *bounds], "out")}
+
+
+def shuffle_channel(call: Call) -> Made:
+    """Channels of groups in turns."""
+    x, groups = call.input("X"), int(call.get("group", 1))
+    channels, height, width = call.sizes(x, "its input", (1, 2, 3))
+    apart = call.constant([-1, groups, channels // groups, height, width], "apart")
+    turned = call.add("Transpose", [call.add("Reshape", [x, apart], "groups")], "turned", perm=[0, 2, 1, 3, 4])
+    return {"Out": call.add("Reshape", [turned, call.constant([-1, channels, height, width], "shape")], "out")}
+
+
+def pad2d(call: Call) -> Made:
+    """Borders of height and width: top, bottom, left, right."""
+    if call.inputs("Paddings") or call.get("data_format", "NCHW") != "NCHW":
+        raise call.refusal("its borders are computed, or channels stand last")
+    top, bottom, left, right = call.get("paddings", (0, 0, 0, 0))
+    pads = call.constant([0, 0, top, left, 0, 0, bottom, right], "pads")
+    mode = call.get("mode", "constant")
+    value = [call.constant(float(call.get("pad_value", 0.0)), "value")] if mode == "constant" else []
+    return {"Out": call.add("Pad", [call.input("X"), pads, *value], "out", mode=mode)}
+
+
+def maxout(call: Call) -> Made:
+    """The largest of each group of neighbouring channels."""
+    x, groups, axis = call.input("X"), int(call.get("groups", 2)), int(call.get("axis", 1))
+    shape = call.sizes(x, "its input", range(1, len(call.b.shape(x))))
+    axis += len(shape) + 1 if axis < 0 else 0
+    apart = [-1, *shape]
+    apart[axis : axis + 1] = [shape[axis - 1] // groups, groups]
+    split = call.add("Reshape", [x, call.constant(apart, "apart")], "groups")
+    return {"Out": call.add("ReduceMax", [split], "out", axes=[axis + 1], keepdims=0)}

@@ -1,0 +1,111 @@
+"""Paddle programs to ONNX: cut where an operator cannot be had, converted elsewhere, completed by our own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+
+from trtconv.core.events import Emit, Message
+from trtconv.graph import check, clean, editing, layout, reshape
+from trtconv.sources.format import Converted, Wanted
+from trtconv.sources.paddle import cutting, files, lowering, network, reference, rules
+from trtconv.sources.paddle.converters import Converter, NewConverter, OldConverter
+from trtconv.sources.paddle.cutting import Cut
+from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.parameters import Tensor
+from trtconv.sources.paddle.program import Operator, Program
+
+
+def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
+    """Convert a model.
+
+    Raises:
+        SourceError: damaged or foreign files; no such output.
+        ConversionError: nothing is left without operators that cannot be had, or the converter failed.
+        MissingPackage: the converter is not installed.
+        EnvironmentProblem: the interpreter for Paddle 3 is not there, or lacks a package.
+    """
+    spec = wanted.source
+    found = network.read(files.find(spec.path, spec.weights))
+    outputs = wanted.outputs or tuple(found.program.fetches())
+    cutting.require_outputs(found.program, outputs)
+    unchecked = reference.absent(spec.python)
+    weights = found.tensors()
+    made: Converter = (
+        OldConverter(found, weights, wanted.scratch, emit)
+        if found.document is None
+        else NewConverter(found, weights, wanted.scratch, emit, spec.python)
+    )
+    with made as converter:
+        work = _Work(found, weights, converter, wanted, emit)
+        model, kept = work.done(cutting.cut(found.program, outputs))
+    return Converted(
+        model,
+        lambda: reference.PaddleModel(found, kept, spec.python, work.padded),
+        first=wanted.first,
+        unchecked=unchecked,
+    )
+
+
+class _Work:
+    """One conversion.
+
+    Attributes:
+        padded: outputs with a fixed number of rows per image: how many.
+    """
+
+    def __init__(
+        self, found: Network, weights: Mapping[str, Tensor], converter: Converter, wanted: Wanted, emit: Emit
+    ) -> None:
+        self._network, self._weights, self._converter = found, weights, converter
+        self._wanted, self._emit = wanted, emit
+        self._refused: set[str] = set()
+        self.padded: dict[str, int] = {}
+
+    def done(self, asked: Program) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+        """The model and its outputs; where a rule refuses an operator, the model ends before it."""
+        while True:
+            part = self._converter.prepared(asked)
+            cut = self._cut(part)
+            if cut.left:
+                part = cutting.cut(part, cut.outputs)
+            try:
+                return self._model(part), cut.outputs
+            except rules.Refused as refused:
+                self._emit(Message(f"{refused.message}: the model ends before it", "warning"))
+                self._refused.add(refused.makes)
+
+    def _takes(self, op: Operator) -> bool:
+        if self._refused.intersection(op.makes()):
+            return False
+        return op.type in rules.RULES or self._converter.takes(op)
+
+    def _cut(self, part: Program) -> Cut:
+        cut = cutting.frontier(part, self._takes)
+        if cut.left:
+            more = f" and {cut.after} operators behind them" if cut.after else ""
+            self._emit(
+                Message(
+                    f"the model is not whole: left out are {', '.join(cut.left)}{more}; its outputs are now "
+                    f"{', '.join(cut.outputs)}",
+                    "warning",
+                )
+            )
+        return cut
+
+    def _model(self, part: Program) -> onnx.ModelProto:
+        plan = lowering.plan(part, rules.RULES.keys())
+        count = len(part.main.operators) - len(part.feeds()) - len(part.fetches()) - len(plan.ruled)
+        self._emit(Message(f"converting {count} operators of a {self._network.form()} with {self._converter.name}"))
+        model = lowering.empty(self._wanted.opset)
+        if plan.rest is not None:
+            model = self._converter.convert(plan.rest, self._wanted.opset)
+        clean.prepare(model)
+        editing.require_opset(model, self._wanted.opset)
+        check.require_onnx(model)
+        plain = [spec for spec in self._wanted.inputs if spec.name not in self._wanted.first]
+        self.padded = lowering.finish(model, plan, self._network, self._weights, plain)
+        layout.inputs_first(model, self._wanted.first)
+        reshape.set_shapes(model, self._wanted.inputs)
+        return model
