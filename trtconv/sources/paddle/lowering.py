@@ -59,7 +59,7 @@ def empty(opset: int) -> onnx.ModelProto:
 
 def finish(
     model: onnx.ModelProto, chosen: Plan, network: Network, weights: Mapping[str, Tensor], inputs: Sequence[InputSpec]
-) -> dict[str, int]:
+) -> dict[str, rules.Padding]:
     """Put the operators into the model, in place, and give it the inputs and outputs of the whole program.
 
     Args:
@@ -70,14 +70,14 @@ def finish(
         inputs: shapes that are asked for.
 
     Returns:
-        Outputs with a fixed number of rows per image, where Paddle has as many as it finds: how many.
+        Outputs with a fixed number of rows per image, where Paddle has as many as it finds.
 
     Raises:
         ConversionError: an operator cannot be expressed, or a tensor is missing.
     """
     _declare(model, network.info(chosen.whole.feeds()))
     reshape.set_shapes(model, inputs)
-    padded: dict[str, int] = {}
+    padded: dict[str, rules.Padding] = {}
     for op in chosen.ruled:
         _graft(model, op, weights, padded)
     _ends(model, chosen.whole)
@@ -94,7 +94,7 @@ def _declare(model: onnx.ModelProto, infos: Sequence[TensorInfo]) -> None:
     reshape.set_shapes(model, [InputSpec(info.name, info.shape) for info in infos])
 
 
-def _graft(model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], padded: dict[str, int]) -> None:
+def _graft(model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], padded: dict[str, rules.Padding]) -> None:
     infos = _infos(model)
     builder, tensors = Builder(editing.opset(model)), dict[str, str]()
     for name in dict.fromkeys(op.reads()):
@@ -102,9 +102,8 @@ def _graft(model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], 
             tensors[name] = builder.constant(weights[name].array(), name)
         elif name in infos:
             tensors[name] = builder.input(infos[name])
-    call = rules.Call(builder, signatures.named(op), tensors, f"{op.type}/{next(iter(op.makes()), '')}")
+    call = rules.Call(builder, signatures.named(op), tensors, f"{op.type}/{next(iter(op.makes()), '')}", padded)
     made = rules.apply(call)
-    padded |= call.padded
     grafting.graft(model, builder.model(dict.fromkeys(made.values())), made)
     editing.replace_nodes(model.graph, editing.sorted_nodes(model.graph))
     del model.graph.value_info[:]

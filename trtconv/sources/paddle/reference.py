@@ -14,6 +14,7 @@ from trtconv.core.events import ignore
 from trtconv.core.records import SourceSpec
 from trtconv.sources.paddle import converters, cutting, files, network, paddle3
 from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.rules import Padding
 
 
 class PaddleModel:
@@ -23,11 +24,11 @@ class PaddleModel:
         found: the network.
         outputs: variables to give.
         python: interpreter that has Paddle; None: trtconv's own.
-        padded: outputs that get a fixed number of rows per image, -1 where Paddle finds none: how many.
+        padded: outputs that get a fixed number of rows per image, as the converted model has them.
     """
 
     def __init__(
-        self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, int] | None = None
+        self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, Padding] | None = None
     ) -> None:
         self._network, self._python, self._padded = found, python, padded or {}
         self._part = cutting.cut(found.program, outputs)
@@ -74,11 +75,12 @@ class PaddleModel:
         """An output with as many rows for every image as the converted model has."""
         if name not in self._padded:
             return array
-        count = self._padded[name]
+        count, fill = self._padded[name].rows, self._padded[name].fill
         lengths = list(lengths) or [len(array)] * (images == 1)
-        table = np.full((len(lengths), count, *array.shape[1:]), -1, array.dtype)
+        table = np.zeros((len(lengths), count, *array.shape[1:]), array.dtype)
         start = 0
         for image, length in enumerate(lengths):
+            table[image] = fill if fill is not None else array[start : start + 1]
             table[image, : min(length, count)] = array[start : start + min(length, count)]
             start += length
         return table.reshape(-1, *array.shape[1:])

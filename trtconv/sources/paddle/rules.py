@@ -7,7 +7,7 @@ has several. Outputs that a rule does not make must not be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,19 @@ class Refused(ConversionError):
         )
 
 
+@dataclass(frozen=True)
+class Padding:
+    """An output that has the same number of rows for every image, of which Paddle gives only those that it finds.
+
+    Attributes:
+        rows: per image.
+        fill: value of the others; None: they are copies of the image's first.
+    """
+
+    rows: int
+    fill: float | None
+
+
 @dataclass
 class Call:
     """An operator that is being lowered.
@@ -71,14 +84,14 @@ class Call:
         op: the operator.
         tensors: tensor of each variable that it reads.
         name: what names of its nodes begin with.
-        padded: how many rows per image an output has from now on, of which Paddle gives only as many as it finds.
+        padded: variables with a fixed number of rows per image, made by this or earlier operators.
     """
 
     b: Builder
     op: Operator
     tensors: Mapping[str, str]
     name: str
-    padded: dict[str, int] = field(default_factory=dict)
+    padded: dict[str, Padding]
 
     def inputs(self, parameter: str) -> list[str]:
         """The tensors of a parameter; none where it is left out."""
@@ -122,6 +135,22 @@ class Call:
             )
         return [int(size or 0) for size in found]
 
+    def pad(self, parameter: str, padding: Padding) -> None:
+        """Tell how many rows an output has."""
+        self.padded |= dict.fromkeys(self.op.outputs.get(parameter, ()), padding)
+
+    def per_image(self, tensor: str) -> int:
+        """Rows per image of a tensor that holds the regions of all images.
+
+        Raises:
+            ConversionError: not known.
+        """
+        rows = {one.rows for one in self.padded.values() if one.fill is None}
+        first = self.b.shape(tensor)[0]
+        if len(rows) == 1 and not (isinstance(first, int) and first % min(rows)):
+            return rows.pop()
+        return self.sizes(tensor, "the number of regions of one image", (0,))[0]
+
     def refusal(self, why: str, hint: str = "") -> Refused:
         """An error about this operator."""
         return Refused(self.op, why, hint)
@@ -138,7 +167,7 @@ def apply(call: Call) -> dict[str, str]:
 
 
 def lrn(call: Call) -> Made:
-    """Divide by its neighbours: x / (k + alpha sum over n neighbouring channels of x^2)^beta: ONNX divides alpha by n, Paddle does not."""
+    """Divide by (k + alpha sum of x^2 over n neighbouring channels)^beta; ONNX divides alpha by n, Paddle does not."""
     size = call.get("n", 5)
     return {
         "Out": call.add(

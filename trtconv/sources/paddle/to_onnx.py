@@ -52,7 +52,7 @@ class _Work:
     """One conversion.
 
     Attributes:
-        padded: outputs with a fixed number of rows per image: how many.
+        padded: outputs with a fixed number of rows per image.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class _Work:
         self._network, self._weights, self._converter = found, weights, converter
         self._wanted, self._emit = wanted, emit
         self._refused: set[str] = set()
-        self.padded: dict[str, int] = {}
+        self.padded: dict[str, rules.Padding] = {}
 
     def done(self, asked: Program) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         """The model and its outputs; where a rule refuses an operator, the model ends before it."""
