@@ -94,7 +94,9 @@ def _declare(model: onnx.ModelProto, infos: Sequence[TensorInfo]) -> None:
     reshape.set_shapes(model, [InputSpec(info.name, info.shape) for info in infos])
 
 
-def _graft(model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], padded: dict[str, rules.Padding]) -> None:
+def _graft(
+    model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], padded: dict[str, rules.Padding]
+) -> None:
     infos = _infos(model)
     builder, tensors = Builder(editing.opset(model)), dict[str, str]()
     for name in dict.fromkeys(op.reads()):
@@ -113,12 +115,30 @@ def _infos(model: onnx.ModelProto) -> dict[str, TensorInfo]:
     """Type and shape of every tensor that has both."""
     check.infer_shapes(model)
     values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    return {info.name: info for info in model_io.infos(values)}
+    constants = {
+        tensor.name: TensorInfo(tensor.name, model_io.dtype_name(tensor.data_type), tuple(tensor.dims))
+        for tensor in model.graph.initializer
+    }
+    return constants | {info.name: info for info in model_io.infos(values)}
+
+
+def _compute_constants(model: onnx.ModelProto, outputs: Sequence[str]) -> None:
+    """Outputs that are constants, such as priors, are made by a node: an initializer is no output for every program."""
+    names = editing.Names.of(model)
+    for tensor in model.graph.initializer:
+        if tensor.name in outputs:
+            name, tensor.name = tensor.name, names.fresh(f"{tensor.name}/constant")
+            for node in model.graph.node:
+                node.input[:] = [tensor.name if read == name else read for read in node.input]
+            model.graph.node.append(
+                helper.make_node("Identity", [tensor.name], [name], names.fresh(f"Identity_{name}"))
+            )
 
 
 def _ends(model: onnx.ModelProto, whole: Program) -> None:
     """Inputs and outputs in the program's order, and no others."""
     inputs = {value.name: value for value in model.graph.input}
+    _compute_constants(model, whole.fetches())
     made = editing.producers(model.graph)
     lost = [name for name in whole.fetches() if name not in made and name not in inputs]
     if lost:

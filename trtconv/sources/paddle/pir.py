@@ -2,8 +2,8 @@
 
 The document is ``base_code`` (magic, version) and ``program.regions[0].blocks[0].ops``. An operator has a name ``#``
 with a dialect in front (``1.conv2d``; ``p`` is a parameter), attributes ``A``, operands ``I`` and results ``O``,
-which are numbered values ``%`` with a type ``TT``. Values have no names: outputs are called as they are fetched, others after the
-operator that makes them.
+which are numbered values ``%`` with a type ``TT``. Values have no names: outputs are called as they are fetched,
+others after the operator that makes them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,12 @@ from trtconv.core import interpreter
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import ignore
 from trtconv.core.records import SourceSpec
-from trtconv.sources.paddle import converters, cutting, files, network, paddle3
+from trtconv.sources.paddle import converters, cutting, files, network, paddle3, signatures, upgrade
 from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.program import Program
 from trtconv.sources.paddle.rules import Padding
+
+_COUNTS = ("NmsRoisNum", "RpnRoisNum")
 
 
 class PaddleModel:
@@ -31,7 +34,10 @@ class PaddleModel:
         self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, Padding] | None = None
     ) -> None:
         self._network, self._python, self._padded = found, python, padded or {}
-        self._part = cutting.cut(found.program, outputs)
+        whole = found.program if found.document is not None else upgrade.runnable(found.program)
+        self._counts = _counts(whole, self._padded)
+        extra = [name for name in dict.fromkeys(self._counts.values()) if name not in outputs]
+        self._part = cutting.cut(whole, [*outputs, *extra])
         self.inputs, self.outputs = found.info(self._part.feeds()), found.info(outputs)
         self._interpreter = interpreter.find(python, paddle3.RUNS)
 
@@ -61,29 +67,41 @@ class PaddleModel:
             np.savez(given, **{name: feeds[name] for name in self._part.feeds()})  # type: ignore[arg-type]
             rows = guest.call("run", {"inputs": given, "outputs": found})["rows"]
             with np.load(found) as stored:
-                arrays = [stored[str(place)] for place in range(len(self.outputs))]
-        images = len(next(iter(feeds.values())))
-        return {
-            info.name: self._filled(info.name, array, rows[place], images)
-            for place, (info, array) in enumerate(zip(self.outputs, arrays, strict=True))
-        }
+                arrays = [stored[str(place)] for place in range(len(rows))]
+        lengths = dict(zip(self._part.fetches(), rows, strict=True))
+        made = dict(zip(self._part.fetches(), arrays, strict=True))
+        lengths |= {name: made[count].ravel().tolist() for name, count in self._counts.items()}
+        return {info.name: self._filled(info.name, made[info.name], lengths[info.name]) for info in self.outputs}
 
     def _log(self) -> Path:
         return Path(tempfile.gettempdir()) / f"trtconv-paddle-{id(self)}.log"
 
-    def _filled(self, name: str, array: np.ndarray, lengths: Sequence[int], images: int) -> np.ndarray:
+    def _filled(self, name: str, array: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         """An output with as many rows for every image as the converted model has."""
         if name not in self._padded:
             return array
         count, fill = self._padded[name].rows, self._padded[name].fill
-        lengths = list(lengths) or [len(array)] * (images == 1)
-        table = np.zeros((len(lengths), count, *array.shape[1:]), array.dtype)
+        width = max(self._network.program.main.variables[name].shape[-1], 1)
+        if array.shape[1:] != (width,):  # Paddle 1 says so that it found nothing
+            array = np.zeros((0, width), array.dtype)
+        table = np.zeros((max(len(lengths), 1), count, width), array.dtype)
         start = 0
-        for image, length in enumerate(lengths):
-            table[image] = fill if fill is not None else array[start : start + 1]
-            table[image, : min(length, count)] = array[start : start + min(length, count)]
+        for image, length in enumerate(lengths or [len(array)]):
+            rows = array[start : start + length][:count]
+            table[image] = fill if fill is not None else rows[:1] if len(rows) else 0
+            table[image, : len(rows)] = rows
             start += length
-        return table.reshape(-1, *array.shape[1:])
+        return table.reshape(-1, width)
+
+
+def _counts(program: Program, padded: Collection[str]) -> dict[str, str]:
+    """The variable that counts the rows of each image, for outputs that have one; older ones count them themselves."""
+    found: dict[str, str] = {}
+    for op in map(signatures.named, program.main.operators):
+        counts = [name for parameter in _COUNTS for name in op.outputs.get(parameter, ())]
+        if counts:
+            found |= {name: counts[0] for name in op.makes() if name in padded}
+    return found
 
 
 def open_model(spec: SourceSpec) -> PaddleModel:

@@ -29,7 +29,6 @@ RULES: Mapping[str, str] = {
     "pad2d": "trtconv.sources.paddle.rules:pad2d",
     "maxout": "trtconv.sources.paddle.rules:maxout",
     "prior_box": f"{_DETECTION}:prior_box",
-    "density_prior_box": f"{_DETECTION}:density_prior_box",
     "anchor_generator": f"{_DETECTION}:anchor_generator",
     "box_coder": f"{_DETECTION}:box_coder",
     "box_clip": f"{_DETECTION}:box_clip",
@@ -39,7 +38,6 @@ RULES: Mapping[str, str] = {
     "generate_proposals": f"{_DETECTION}:generate_proposals",
     "generate_proposals_v2": f"{_DETECTION}:generate_proposals",
     "distribute_fpn_proposals": f"{_DETECTION}:distribute_fpn_proposals",
-    "collect_fpn_proposals": f"{_DETECTION}:collect_fpn_proposals",
     "roi_align": f"{_DETECTION}:roi_align",
     "roi_pool": f"{_DETECTION}:roi_pool",
 }

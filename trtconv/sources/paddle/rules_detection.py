@@ -71,28 +71,7 @@ def _around(centers: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
 
 def _priors(call: Call, boxes: np.ndarray, output: str = "Boxes") -> Made:
     variances = np.broadcast_to(np.array(call.get("variances", (0.1, 0.1, 0.2, 0.2)), np.float32), boxes.shape)
-    if call.get("flatten_to_2d", False):
-        boxes, variances = boxes.reshape(-1, 4), variances.reshape(-1, 4)
     return {output: call.constant(boxes, "boxes"), "Variances": call.constant(np.ascontiguousarray(variances), "var")}
-
-
-def density_prior_box(call: Call) -> Made:
-    """Boxes of fixed sizes, several around a cell (arXiv 1708.05234), as constants."""
-    height, width = call.sizes(call.input("Input"), "the feature map", (2, 3))
-    size = np.array(call.sizes(call.input("Image"), "the image", (3, 2)), np.float32)
-    steps = _steps(call, size, (width, height))
-    step = int((steps[0] + steps[1]) * 0.5)
-    shifts, halves = [], []
-    for fixed, density in zip(call.get("fixed_sizes", ()), call.get("densities", ()), strict=True):
-        shift = step // density
-        for ratio in call.get("fixed_ratios", ()):
-            for row in range(density):
-                for column in range(density):
-                    shifts.append([shift / 2 - step / 2 + place * shift for place in (column, row)])
-                    halves.append([fixed * math.sqrt(ratio) / 2, fixed / math.sqrt(ratio) / 2])
-    centers = _centers(steps, (width, height), float(call.get("offset", 0.5))) + np.array(shifts, np.float32)
-    half = np.array(halves, np.float32)
-    return _priors(call, np.clip(_around(centers, half, half) / np.tile(size, 2), 0, 1))
 
 
 def anchor_generator(call: Call) -> Made:
@@ -167,6 +146,8 @@ def multiclass_nms(call: Call) -> Made:
         offset=0.0 if call.get("normalized", True) else 1.0,
     )
     found = detection.suppress(call.b, boxes, scores, rule, call.name)
+    if len(call.b.shape(call.input("Scores"))) == 2:
+        found = _by_place(call, found, priors, count)
     table = detection.rows(call.b, found, [found.classes, found.scores], f"{call.name}/rows")
     rows = call.add("Reshape", [table, call.constant([-1, 6], "flat")], "out")
     call.pad("Out", Padding(found.rows, -1.0))
@@ -189,6 +170,32 @@ def _candidates(call: Call) -> tuple[str, str]:
     return (
         call.add("Transpose", [shaped], "class_boxes", perm=[0, 2, 1, 3]),
         call.add("Transpose", [apart], "class_scores", perm=[0, 2, 1]),
+    )
+
+
+def _by_place(call: Call, found: Detections, priors: int, count: int) -> Detections:
+    """Rows by class and then by region, as Paddle has them where every class has boxes of its own."""
+    b = call.b
+    group = call.add("Mul", [found.classes, call.constant(priors, "stride")], "class_start")
+    key = call.add("Add", [group, found.priors], "place_key")
+    last = call.add("Where", [found.valid, key, call.constant(priors * count, "end")], "place_or_end")
+    amount = call.constant([found.rows], "all_rows")
+    names = [f"{call.name}/places", f"{call.name}/order"]
+    order = b.several("TopK", [last, amount], names, axis=1, largest=0)[1]
+    index = call.add("Unsqueeze", [order, call.constant([2], "order_axis")], "order_index")
+
+    def sorted_(tensor: str, wish: str) -> str:
+        return call.add("GatherND", [tensor, index], wish, batch_dims=1)
+
+    whole = call.add("Cast", [found.valid], "valid_number", to=TensorProto.INT64)
+    valid = call.add("Cast", [sorted_(whole, "valid_sorted")], "valid", to=TensorProto.BOOL)
+    return Detections(
+        sorted_(found.scores, "scores_sorted"),
+        sorted_(found.classes, "classes_sorted"),
+        sorted_(found.boxes, "boxes_sorted"),
+        sorted_(found.priors, "priors_sorted"),
+        valid,
+        found.rows,
     )
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trtconv.sources.paddle.program import BOOLEAN, FLOAT, INT, INTS, STRING, Attribute, Block, Operator, Program
+from trtconv.sources.paddle.program import (
+    BOOLEAN,
+    FLOAT,
+    INT,
+    INTS,
+    STRING,
+    Attribute,
+    Block,
+    Operator,
+    Program,
+    Variable,
+)
 
 _SUCCESSORS = {
     "flatten": "flatten2",
@@ -82,10 +93,25 @@ def upgrade(program: Program) -> Program:
     operators = [_defaults(_RULES.get(op.type, _renamed)(op)) for op in program.main.operators]
     main = program.main
     return Program(
-        [Block(main.index, main.parent, main.variables, operators, main.rest), *program.blocks[1:]],
+        [Block(main.index, main.parent, dict(main.variables), operators, main.rest), *program.blocks[1:]],
         program.version,
         program.rest,
     )
+
+
+def runnable(program: Program) -> Program:
+    """The program with operators that Paddle 3 still runs; it computes the same."""
+    whole = upgrade(program)
+    for place, op in enumerate(whole.main.operators):
+        if op.type in ("multiclass_nms", "multiclass_nms2"):
+            outputs = dict(op.outputs)
+            for parameter in ("Index", "NmsRoisNum"):
+                name = f"{op.makes()[0]}.{parameter}"
+                if parameter not in outputs:
+                    outputs[parameter] = [name]
+                    whole.main.variables[name] = Variable(name, dtype=2, shape=(-1, 1))
+            whole.main.operators[place] = Operator("multiclass_nms3", op.inputs, outputs, op.attributes)
+    return whole
 
 
 def add(program: Program, op_type: str, name: str) -> bool:
