@@ -30,7 +30,8 @@ SHOWN = (
     "cuda-bindings",
     "pycuda",
 )
-PACKAGES = {"tf": ("tensorflow", "tf2onnx"), "rtx": ("tensorrt_rtx",)}  # marker (and extra) -> import names
+# marker (and extra) -> import names
+PACKAGES = {"tf": ("tensorflow", "tf2onnx"), "rtx": ("tensorrt_rtx",), "paddle": ("paddle2onnx",)}
 FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,6 +19,7 @@ FORMATS: Mapping[str, str] = {
     "tflite": "trtconv.sources.tflite.formats:TFLITE",
     "onnx": "trtconv.sources.onnx.formats:ONNX",
     "caffe": "trtconv.sources.caffe.formats:CAFFE",
+    "paddle": "trtconv.sources.paddle.formats:PADDLE",
     "checkpoint": "trtconv.sources.tensorflow.formats:CHECKPOINT",
     "frozen_pb": "trtconv.sources.tensorflow.formats:FROZEN_PB",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,37 @@ def perceptron(folder: Path, form: str = "separate", version: int = 0) -> Path:
     hidden = net.one("elementwise_add", {"X": hidden, "Y": "fc_1.b_0"}, "fc_1.tmp_1", (-1, 5), axis=1)
     net.fetch(net.one("softmax", {"X": hidden}, "prob", (-1, 5)))
     return net.save(folder, form)
+
+
+def pir_perceptron(folder: Path) -> Path:
+    """flatten, matmul, add, tanh in the form of Paddle 3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    weights = {"linear_0.w_0": random.standard_normal((36, 5)), "linear_0.b_0": random.standard_normal(5)}
+
+    def result(value: int, shape: list[int]) -> dict[str, Any]:
+        return {"%": value, "TT": {"#": "0.t_dtensor", "D": [{"#": "0.t_f32"}, shape, "NCHW", [], 0]}}
+
+    def entry(kind: str, operands: list[int], out: dict[str, Any], **attributes: tuple[str, Any]) -> dict[str, Any]:
+        listed = [{"AT": {"#": form, "D": value}, "N": name} for name, (form, value) in attributes.items()]
+        stop = {"AT": {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": False}]}, "N": "stop_gradient"}
+        return {"#": kind, "A": listed, "I": [{"%": value} for value in operands], "O": [out], "OA": [stop]}
+
+    operations = [
+        {"#": "p", "A": [0, 1, 1, "linear_0.b_0"], "DA": [], "O": result(1, [5]), "OA": [1, 0, 1], "QA": []},
+        {"#": "p", "A": [0, 1, 1, "linear_0.w_0"], "DA": [], "O": result(2, [36, 5]), "OA": [1, 0, 1], "QA": []},
+        entry("1.data", [], result(3, [-1, 1, 6, 6]), name=("0.a_str", "image"),
+              shape=("1.a_intarray", [-1, 1, 6, 6]), dtype=("1.a_dtype", "float32"), place=("1.a_place", [0, 0, ""])),
+        entry("1.flatten", [3], result(4, [-1, 36]), start_axis=("0.a_i32", 1), stop_axis=("0.a_i32", 3)),
+        entry("1.matmul", [4, 2], result(5, [-1, 5]), transpose_x=("0.a_bool", False), transpose_y=("0.a_bool", False)),
+        entry("1.add", [5, 1], result(6, [-1, 5])),
+        entry("1.tanh", [6], result(7, [-1, 5])),
+        entry("1.fetch", [7], result(8, [-1, 5]), name=("0.a_str", "fetch_name_0"), col=("0.a_i32", 0)),
+    ]  # fmt: skip
+    operations[-1]["OA"].insert(0, {"AT": {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}]}, "N": "persistable"})
+    region = {"#": "region_0", "blocks": [{"#": "block_0", "args": [], "ops": operations}]}
+    document = {"base_code": {"magic": "pir", "trainable": False, "version": 3}, "program": {"regions": [region]}}
+    (folder / "model.json").write_text(json.dumps(document, separators=(",", ":")))
+    records = [parameters.record(weights[name].astype(np.float32)) for name in sorted(weights)]
+    (folder / "model.pdiparams").write_bytes(b"".join(records))
+    return folder / "model.json"

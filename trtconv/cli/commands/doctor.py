@@ -16,6 +16,7 @@ from trtconv.report.tables import table
 
 EXTRAS = {
     "tf": (("tensorflow-cpu", "tensorflow"), ("tf2onnx",), ("tf-keras",)),
+    "paddle": (("paddle2onnx",),),
     "rtx": (("tensorrt-rtx",),),
     "tensorrt": (("tensorrt",),),
     "cuda": (("cuda-bindings",), ("nvidia-ml-py",)),
@@ -27,6 +28,7 @@ EXTRAS = {
 
 _GIVES = {
     "tf": "TensorFlow sources",
+    "paddle": "Paddle sources before Paddle 3",
     "rtx": "engines without a GPU (TensorRT-RTX)",
     "tensorrt": "TensorRT proper, needs a GPU",
     "cuda": "running engines, power and clocks",

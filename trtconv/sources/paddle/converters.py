@@ -17,7 +17,7 @@ import onnx
 
 from trtconv.core import child, interpreter
 from trtconv.core.child import ChildCrash
-from trtconv.core.errors import ConversionError
+from trtconv.core.errors import ConversionError, EnvironmentProblem
 from trtconv.core.events import Emit
 from trtconv.graph import model_io
 from trtconv.sources.paddle import extension, paddle3, parameters, program, upgrade
@@ -126,7 +126,7 @@ class NewConverter:
     def __init__(
         self, network: Network, weights: Mapping[str, Tensor], scratch: Path, emit: Emit, python: Path | None
     ) -> None:
-        found = interpreter.find(python, paddle3.CONVERTS)
+        found = _interpreter(python)
         versions = found.versions(paddle3.CONVERTS.distributions)
         self.name = f"paddle2onnx {versions.get('paddle2onnx', '2')} of {found.path}"
         self._network, self._weights = network, weights
@@ -170,6 +170,20 @@ class NewConverter:
         model = model_io.load(made)
         _rename_outputs(model, part.fetches())
         return model
+
+
+def _interpreter(python: Path | None) -> interpreter.Interpreter:
+    """The named one, or trtconv's own where it has what is needed."""
+    try:
+        return interpreter.find(python, paddle3.CONVERTS)
+    except EnvironmentProblem as error:
+        if python is not None:
+            raise
+        folder = Path("paddle-env")
+        raise EnvironmentProblem(
+            "programs of Paddle 3 are converted by Paddle itself, which cannot share trtconv's environment",
+            hint=f"{paddle3.CONVERTS.lines(folder)}; then source.python: {folder} (--python {folder})",
+        ) from error
 
 
 def _rename_outputs(model: onnx.ModelProto, names: list[str]) -> None:

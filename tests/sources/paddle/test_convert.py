@@ -1,0 +1,144 @@
+"""Paddle models through the front door: converted, cut, refused, and compared where Paddle is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tests.sources.paddle.programs import Writer, perceptron, pir_perceptron
+from trtconv.sources.paddle import parameters, upgrade
+
+PYTHON = os.environ.get("TRTCONV_TEST_PADDLE", "")
+
+
+def run(model: Path, image: Any) -> Any:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: image})[0]
+
+
+def computed(folder: Path, image: Any) -> Any:
+    """The perceptron in NumPy, from its parameter files."""
+    w0, b0, w1, b1 = (parameters.tensors_of(folder / f"fc_{layer}.{kind}_0")[0].array().astype(np.float64)
+                      for layer, kind in ((0, "w"), (0, "b"), (1, "w"), (1, "b")))  # fmt: skip
+    logits = np.tanh(image.reshape(len(image), -1) @ w0 + b0) @ w1 + b1
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+@pytest.mark.paddle
+@pytest.mark.parametrize("form", ["separate", "combined", "pdmodel"])
+def test_a_program_of_paddle_1(form: str, tmp_path: Path, trtconv: Any) -> None:
+    perceptron(tmp_path / "separate")
+    path = perceptron(tmp_path / form, form)
+    done = trtconv("convert", path.parent, "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    image = np.random.default_rng(1).standard_normal((3, 1, 6, 6)).astype(np.float32)
+    assert np.abs(run(tmp_path / "net.onnx", image) - computed(tmp_path / "separate", image)).max() < 1e-6
+    if not PYTHON:
+        assert "not compared with the source: Paddle is not installed" in done.stderr
+    model = onnx.load(tmp_path / "net.onnx")
+    assert ([value.name for value in model.graph.input], [value.name for value in model.graph.output]) == (
+        ["image"],
+        ["prob"],
+    )
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+@pytest.mark.paddle
+def test_weights_elsewhere_and_an_output_inside(tmp_path: Path, trtconv: Any) -> None:
+    perceptron(tmp_path / "separate")
+    path = perceptron(tmp_path / "net", "pdmodel")
+    path.with_suffix(".pdiparams").rename(tmp_path / "weights.bin")
+    done = trtconv("convert", path, "--weights", "weights.bin", "--output-name", "fc_0.tmp_2", "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    image = np.random.default_rng(1).standard_normal((3, 1, 6, 6)).astype(np.float32)
+    separate = tmp_path / "separate"
+    w0, b0 = (parameters.tensors_of(separate / f"fc_0.{kind}_0")[0].array() for kind in "wb")
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", image), np.tanh(image.reshape(3, -1) @ w0 + b0), atol=1e-5)
+    assert len(onnx.load(tmp_path / "net.onnx").graph.initializer) <= 8  # those of the second layer are gone
+    wrong = trtconv("convert", path, "--weights", "weights.bin", "--output-name", "fc_0.tmp_9", "-o", "net.onnx")
+    assert wrong.returncode == 3
+    assert "no output or variable 'fc_0.tmp_9'" in wrong.stderr
+    assert "next: did you mean 'fc_0.tmp_" in wrong.stderr
+
+
+@pytest.mark.paddle
+def test_an_operator_that_nobody_has(tmp_path: Path, trtconv: Any) -> None:
+    net = Writer()
+    net.feed("x", (-1, 3))
+    net.one("tanh", {"X": "x"}, "a", (-1, 3))
+    net.one("strange", {"X": "a"}, "b", (-1, 3))
+    net.one("relu", {"X": "b"}, "c", (-1, 3))
+    net.fetch("c")
+    path = net.save(tmp_path / "net")
+    done = trtconv("convert", path, "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "left out are strange (1) and 1 operators behind them; its outputs are now a" in done.stderr
+    assert [value.name for value in onnx.load(tmp_path / "net.onnx").graph.output] == ["a"]
+    only = Writer()
+    only.feed("x", (-1, 3))
+    only.fetch(only.one("strange", {"X": "x"}, "b", (-1, 3)))
+    nothing = trtconv("convert", only.save(tmp_path / "only"), "-o", "only.onnx")
+    assert nothing.returncode == 3
+    assert "nothing is left without strange" in nothing.stderr
+    assert "Traceback" not in nothing.stderr
+
+
+@pytest.mark.paddle
+def test_an_attribute_that_is_younger_than_the_program(tmp_path: Path, trtconv: Any, monkeypatch: Any) -> None:
+    net = Writer()
+    net.feed("x", (-1, 2, 4, 4))
+    net.fetch(net.one("pool2d", {"X": "x"}, "y", (-1, 2, 2, 2), pooling_type="avg", ksize=[2, 2], strides=[2, 2],
+                      paddings=[0, 0], global_pooling=False))  # fmt: skip
+    done = trtconv("convert", net.save(tmp_path / "net"), "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    x = np.random.default_rng(0).standard_normal((2, 2, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", x), x.reshape(2, 2, 2, 2, 2, 2).mean((3, 5)), atol=1e-6)
+    assert not upgrade.add(net.program, "pool2d", "no_such_attribute")
+
+
+@pytest.mark.paddle
+def test_what_makes_the_converter_abort(tmp_path: Path, trtconv: Any) -> None:
+    net = Writer()
+    net.feed("x", (-1, 2, 4, 4))
+    net.fetch(net.one("pool2d", {"X": "x"}, "y", (-1, 2, 2, 2), pooling_type="avg"))
+    done = trtconv("convert", net.save(tmp_path / "net"), "-o", "net.onnx")
+    assert done.returncode == 3
+    assert "paddle2onnx 1.2.11 cannot convert it" in done.stderr
+    assert "next: end the model earlier" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "net.onnx").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "says"),
+    [
+        (lambda path: path.with_suffix(".pdiparams").unlink(), 3, "the program has no parameters"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), 3, "a damaged Paddle program"),
+        (lambda path: path.with_suffix(".pdiparams").write_bytes(b"\x89PNG\r\n\x1a\n"), 3, "not a file of Paddle's"),
+    ],
+)
+def test_bad_files(spoil: Any, code: int, says: str, tmp_path: Path, trtconv: Any) -> None:
+    path = perceptron(tmp_path / "net", "pdmodel")
+    spoil(path)
+    done = trtconv("convert", path, "-o", "net.onnx")
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "next: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(bool(PYTHON), reason="Paddle is here")
+def test_a_program_of_paddle_3_without_paddle(tmp_path: Path, trtconv: Any) -> None:
+    done = trtconv("convert", pir_perceptron(tmp_path / "net"), "-o", "net.onnx")
+    assert done.returncode == 5
+    assert "programs of Paddle 3 are converted by Paddle" in done.stderr
+    assert "next: python3 -m venv paddle-env && paddle-env/bin/pip install paddlepaddle==3.2.2" in done.stderr
+    assert "source.python: paddle-env" in done.stderr

@@ -1,0 +1,98 @@
+"""Operators with rules of our own, against what Paddle 3.2.2 computed (``cases.py`` records it)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.sources.paddle.cases import CASES, RECORDED
+from tests.sources.paddle.programs import Writer
+from trtconv.core.events import Message
+from trtconv.core.records import InputSpec, SourceSpec
+from trtconv.graph import check, clean
+from trtconv.sources.format import Wanted
+from trtconv.sources.paddle import cutting, files, lowering, network, rules, to_onnx
+
+WITH_CONVERTER = {name for name in CASES if name.startswith(("multiclass", "generate", "two-stages"))}
+"""Cases with operators that paddle2onnx converts."""
+
+
+def ran(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    clean.clean(model)
+    check.validate(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, given), strict=True))
+
+
+def lowered(net: Writer, folder: Path) -> Any:
+    """The model of a program of which rules make everything."""
+    found = network.read(files.find(net.save(folder)))
+    plan = lowering.plan(cutting.cut(found.program, found.program.fetches()), rules.RULES.keys())
+    assert plan.rest is None
+    model = lowering.empty(17)
+    lowering.finish(model, plan, found, found.tensors(), [])
+    return model
+
+
+def recorded(name: str, side: str) -> dict[str, Any]:
+    with np.load(RECORDED / f"{name}.npz") as stored:
+        return {key.partition(".")[2]: stored[key] for key in stored if key.startswith(f"{side}.")}
+
+
+def same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype), name
+        largest = max(np.abs(array).max(), 1e-9)
+        assert np.abs(found[name].astype(float) - array).max() <= 1e-6 * largest, name
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - WITH_CONVERTER))
+def test_an_operator_as_paddle_computes_it(name: str, tmp_path: Path) -> None:
+    same(ran(lowered(CASES[name](), tmp_path), recorded(name, "in")), recorded(name, "out"))
+
+
+@pytest.mark.paddle
+@pytest.mark.parametrize("name", sorted(WITH_CONVERTER))
+def test_a_detector_as_paddle_computes_it(name: str, tmp_path: Path) -> None:
+    path = CASES[name]().save(tmp_path)
+    told: list[Any] = []
+    made = to_onnx.to_onnx(Wanted(SourceSpec(path), (), (), 17, tmp_path), told.append)
+    assert not [event for event in told if isinstance(event, Message) and event.level == "warning"]
+    same(ran(made.model, recorded(name, "in")), recorded(name, "out"))
+    assert {file.name for file in tmp_path.iterdir()} <= {"model.pdiparams", "model.pdmodel"}
+
+
+def test_padding_as_numpy_computes_it(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    for mode, how in (("constant", {"constant_values": 1.5}), ("edge", {}), ("reflect", {})):
+        net = Writer()
+        net.feed("x", (-1, 3, 4, 5))
+        net.fetch(net.one("pad2d", {"X": "x"}, "y", (-1, 3, 7, 8), paddings=[1, 2, 0, 3], mode=mode, pad_value=1.5))
+        wanted = np.pad(x, [(0, 0), (0, 0), (1, 2), (0, 3)], mode=mode, **how)  # type: ignore[call-overload]
+        same(ran(lowered(net, tmp_path / mode), {"x": x}), {"y": wanted})
+
+
+def test_a_rule_that_needs_a_size_is_told_it_by_the_job(tmp_path: Path) -> None:
+    net = Writer()
+    net.feed("x", (-1, 8, -1, -1)), net.feed("image", (-1, 3, -1, -1))
+    net.variable("boxes", (-1, -1, 1, 4)), net.variable("var", (-1, -1, 1, 4))
+    net.op("prior_box", {"Input": "x", "Image": "image"}, {"Boxes": "boxes", "Variances": "var"}, min_sizes=[4.0],
+           aspect_ratios=[1.0], variances=[0.1, 0.1, 0.2, 0.2], step_w=0.0, step_h=0.0, offset=0.5)  # fmt: skip
+    net.fetch("boxes")
+    found = network.read(files.find(net.save(tmp_path)))
+    plan = lowering.plan(cutting.cut(found.program, ["boxes"]), rules.RULES.keys())
+    with pytest.raises(rules.Refused, match="the size of the feature map is not known") as caught:
+        lowering.finish(lowering.empty(17), plan, found, {}, [])
+    assert "--input" in caught.value.hint
+    model = lowering.empty(17)
+    shapes = [InputSpec("x", ("batch", 8, 2, 3)), InputSpec("image", ("batch", 3, 20, 30))]
+    lowering.finish(model, plan, found, {}, shapes)
+    boxes = ran(model, {"x": np.zeros((1, 8, 2, 3), "f"), "image": np.zeros((1, 3, 20, 30), "f")})["boxes"]
+    assert boxes.shape == (2, 3, 1, 4)
+    np.testing.assert_allclose(boxes[1, 2, 0], [23 / 30, 13 / 20, 27 / 30, 17 / 20], rtol=1e-6)
