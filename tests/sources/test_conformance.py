@@ -14,7 +14,7 @@ from trtconv import sources
 from trtconv.core import child
 
 HEAVY = ("tensorflow", "tf2onnx", "tf_keras", "keras", "onnxruntime", "torch", "paddle", "paddle2onnx", "cv2")
-NEEDS = {"tensorflow": "tensorflow", "tflite": "tensorflow"}  # wing -> what its models are made with
+NEEDS = {"tensorflow": "tensorflow", "tflite": "tensorflow", "paddle": "paddle2onnx"}  # wing -> what it needs here
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def model(name: str, made: dict[str, Path]) -> Path:
     if name not in made:
-        pytest.skip(f"{NEEDS[wing_of(name)]} not installed: pip install 'trtconv[tf]'")
+        pytest.skip(f"{NEEDS[wing_of(name)]} is not installed: trtconv doctor says how to")
     return made[name]
 
 

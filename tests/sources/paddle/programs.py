@@ -133,7 +133,7 @@ def pir_perceptron(folder: Path) -> Path:
     ]  # fmt: skip
     operations[-1]["OA"].insert(0, {"AT": {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}]}, "N": "persistable"})
     region = {"#": "region_0", "blocks": [{"#": "block_0", "args": [], "ops": operations}]}
-    document = {"base_code": {"magic": "pir", "trainable": False, "version": 3}, "program": {"regions": [region]}}
+    document = {"base_code": {"magic": "pir", "trainable": True, "version": 3}, "program": {"regions": [region]}}
     (folder / "model.json").write_text(json.dumps(document, separators=(",", ":")))
     records = [parameters.record(weights[name].astype(np.float32)) for name in sorted(weights)]
     (folder / "model.pdiparams").write_bytes(b"".join(records))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from tests.sources.paddle.programs import Writer, perceptron, pir_perceptron
 from trtconv.sources.paddle import parameters, upgrade
 
 PYTHON = os.environ.get("TRTCONV_TEST_PADDLE", "")
+
+
+with_paddle = pytest.mark.skipif(
+    not PYTHON, reason="TRTCONV_TEST_PADDLE names no Python with paddlepaddle==3.2.2 paddle2onnx==2.1.0 packaging"
+)
 
 
 def run(model: Path, image: Any) -> Any:
@@ -142,3 +149,27 @@ def test_a_program_of_paddle_3_without_paddle(tmp_path: Path, trtconv: Any) -> N
     assert "programs of Paddle 3 are converted by Paddle" in done.stderr
     assert "next: python3 -m venv paddle-env && paddle-env/bin/pip install paddlepaddle==3.2.2" in done.stderr
     assert "source.python: paddle-env" in done.stderr
+
+
+JOB = {"version": 1, "output": "out", "precision": ["fp32"], "build": {"backend": "rtx"}}
+
+
+def test_an_interpreter_that_is_not_there_or_has_no_paddle(tmp_path: Path, trtconv: Any) -> None:
+    path = pir_perceptron(tmp_path / "net")
+    for python, says in (("none", "no such file"), (sys.executable, "has no paddle")):
+        job = {**JOB, "source": {"path": str(path), "python": python}}
+        (tmp_path / "job.yaml").write_text(json.dumps(job))
+        done = trtconv("run", "job.yaml")
+        assert done.returncode in (2, 5), done.stderr
+        assert says in done.stderr
+        assert "paddlepaddle==3.2.2" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@with_paddle
+@pytest.mark.parametrize("make", [perceptron, pir_perceptron])
+def test_compared_with_paddle(make: Any, tmp_path: Path, trtconv: Any) -> None:
+    path = make(tmp_path / "net")
+    done = trtconv("convert", path, "--python", PYTHON, "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "compared with the source: 1 outputs" in done.stderr

@@ -182,7 +182,7 @@ def test_pir_of_another_version_and_a_damaged_one(tmp_path: Path) -> None:
     ("spoil", "says"),
     [
         ("gone", "no such file, so the program has no parameters"),
-        ("truncated", "damaged or truncated at byte"),
+        ("truncated", "parameters are damaged or truncated at byte"),
         ("foreign", "not a file of Paddle's parameters"),
         ("another", "it holds 2 parameters, the program has 4; none for fc_1.b_0, fc_1.w_0"),
         ("shapes", r"parameters of another network: fc_0.b_0 is float \[15\], the program has float \[16\]"),

@@ -127,7 +127,7 @@ class NewConverter:
         self, network: Network, weights: Mapping[str, Tensor], scratch: Path, emit: Emit, python: Path | None
     ) -> None:
         found = _interpreter(python)
-        versions = found.versions(paddle3.CONVERTS.distributions)
+        versions = found.versions(["paddle2onnx"])
         self.name = f"paddle2onnx {versions.get('paddle2onnx', '2')} of {found.path}"
         self._network, self._weights = network, weights
         self._folder = Path(tempfile.mkdtemp(prefix=".paddle-", dir=scratch))

@@ -70,6 +70,12 @@ def _beside(path: Path) -> Path:
     return next((file for file in candidates if file.is_file()), path.parent if path.name == _WHOLE else candidates[0])
 
 
+def weights_of(path: Path) -> Path | None:
+    """The combined file of parameters that belongs to a program, where there is one."""
+    weights = find(path).weights
+    return weights if weights.is_file() else None
+
+
 def beside(path: Path) -> list[Path]:
     """Files that hold the parameters of a program, as far as they are there.
 

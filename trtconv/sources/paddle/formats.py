@@ -27,5 +27,7 @@ PADDLE = Format(
     describe="trtconv.sources.paddle.describe:describe",
     opens="trtconv.sources.paddle.reference:open_model",
     to_onnx="trtconv.sources.paddle.to_onnx:to_onnx",
-    packages=("paddle2onnx",),
+    finds_weights=files.weights_of,
+    packages=("paddle2onnx", "paddlepaddle", "paddlepaddle-gpu"),
+    needs="trtconv.sources.paddle.paddle3:RUNS",
 )

@@ -8,14 +8,14 @@ from pathlib import Path
 from trtconv.core.interpreter import Guest, Needs
 from trtconv.sources.paddle.program import Operator
 
-RUNS = Needs("Paddle", {"paddle": "paddlepaddle==3.2.2"}, ("paddlepaddle", "paddlepaddle-gpu"), python=(3, 8))
+PADDLE = ("paddlepaddle", "paddlepaddle-gpu")
+"""Distributions of Paddle."""
+
+RUNS = Needs("Paddle", {"paddle": "paddlepaddle==3.2.2"})
 """To run a program."""
 
 CONVERTS = Needs(
-    "Paddle",
-    {"paddle": "paddlepaddle==3.2.2", "paddle2onnx": "paddle2onnx==2.1.0", "packaging": "packaging"},
-    ("paddlepaddle", "paddlepaddle-gpu", "paddle2onnx"),
-    python=(3, 8),
+    "Paddle", {"paddle": "paddlepaddle==3.2.2", "paddle2onnx": "paddle2onnx==2.1.0", "packaging": "packaging"}
 )
 """To convert one: paddle2onnx 2 imports ``packaging`` without asking pip for it."""
 

@@ -177,7 +177,7 @@ def _damaged(path: Path, at: int, before: int) -> SourceError:
             hint="name the right one: source.weights, --weights",
         )
     return SourceError(
-        f"{path}: damaged or truncated at byte {at}, after {before} parameters",
+        f"{path}: Paddle's parameters are damaged or truncated at byte {at}, after {before} of them",
         hint="copy it again from where it was saved",
     )
 

@@ -43,8 +43,8 @@ class PaddleModel:
 
     def framework(self) -> str:
         """Paddle with its version."""
-        versions = self._interpreter.versions(paddle3.RUNS.distributions)
-        number = next((versions[name] for name in paddle3.RUNS.distributions if versions.get(name)), "")
+        versions = self._interpreter.versions(paddle3.PADDLE)
+        number = next((versions[name] for name in paddle3.PADDLE if versions.get(name)), "")
         return f"Paddle {number}".strip()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
