@@ -101,8 +101,8 @@ def test_measured_ranges_find_an_overflow_that_onnxruntime_hides():
     network, feeds = squares(), {"x": np.float32([[60, 70, 80, 90]])}
     wanted = run(network, feeds)["y"]
     blind, report = lowered(network)
-    assert report.kept == ()
-    assert not np.isfinite(true_half(blind, feeds)[0]).all()  # 90^3 = 729,000
+    assert "may reach" in dict(report.kept)["Mul_cube"]  # without samples, what may overflow stays FP32
+    assert decibels(wanted, true_half(blind, feeds)[0]) > 55
     guarded, report = lowered(network, ranges=magnitudes(network, feeds))
     assert dict(report.kept) == {
         "Mul_cube": "'cube' reaches 7.29e+05, above 3.275e+04",
@@ -136,8 +136,8 @@ def test_static_rules_where_nothing_was_measured():
     nodes = [node("Exp", "x", "e"), node("ReduceSum", "e axes", "s"), node("Div", "e s", "y")]
     network = model(nodes, [value("x", ["n", 4])], [value("y", ["n", 4])], {"axes": np.int64([1])})
     _, report = lowered(network)
-    assert [name for name, _ in report.kept] == ["Exp_e", "ReduceSum_s"]
-    assert all("was not measured" in reason for _, reason in report.kept)
+    assert [name for name, _ in report.kept] == ["Exp_e", "ReduceSum_s", "Div_y"]
+    assert all("'e' may reach any value (not measured)" in reason for _, reason in report.kept[:2])
     _, report = lowered(network, ranges={"x": 3.0, "e": 20.1, "s": 60.0, "y": 1.0})
     assert report.kept == ()
 
@@ -207,7 +207,10 @@ def test_constants_beyond_half_that_are_no_masks_keep_their_node():
         {"huge": np.float32(1e6), "small": np.float32(1e-2)},
     )
     half, report = lowered(network)
-    assert report.kept == (("Mul_y", "its constant 'huge' holds 1e+06, beyond float16"),)
+    assert report.kept == (
+        ("Mul_y", "'huge' reaches 1e+06, above 3.275e+04"),
+        ("Mul_z", "'y' may reach 1.6e+07 (not measured), above 3.275e+04"),
+    )
     np.testing.assert_allclose(true_half(half, {"x": np.float32([1e-3, 1e-2])})[0], [10, 100], rtol=2e-3)
 
 
@@ -236,7 +239,7 @@ def test_shape_arithmetic_and_resize_scales_stay_float():
     constants = {"w": np.ones((1, 1, 3, 3), np.float32), "two": np.float32([2]), "ones": np.float32([1, 1])}
     network = model(nodes, [value("x", [1, 1, "h", "w"])], [value("y", [1, 1, "oh", "ow"])], constants)
     half, report = lowered(network)
-    assert {reason for _, reason in report.kept} == {"it computes a shape"}
+    assert {name for name, _ in report.kept} == {"Cast_float_shape", "Mul_doubled", "Div_ratio", "Concat_scales"}
     by_op = {one.op_type: one for one in half.graph.node}
     scope = types.infer(half)
     assert scope[by_op["Resize"].input[0]] == HALF
@@ -288,7 +291,8 @@ def test_integers_beyond_exactness_are_cast_to_float_not_half():
     nodes = [node("Cast", "position", "p", to=FLOAT), node("Mul", "p small", "angle"), node("Sin", "angle", "y")]
     network = model(nodes, [value("position", [3], TensorProto.INT64)], [value("y", [3])], {"small": np.float32(0.001)})
     _, report = lowered(network, ranges={"p": 4000.0, "angle": 4.0, "y": 1.0})
-    assert report.kept == (("Cast_p", "integers above 2048 are not exact in float16"),)
+    reason = "'p' holds integers up to 4000; above 2048 float16 is not exact"
+    assert report.kept == (("Cast_p", reason), ("Mul_angle", reason))
     _, report = lowered(network, ranges={"p": 1000.0, "angle": 1.0, "y": 1.0})
     assert report.kept == ()
 
@@ -336,7 +340,7 @@ def conditional():
 def test_branches_compute_in_half_and_give_back_float(condition):
     network = conditional()
     half, report = lowered(network)
-    assert [name for name, _ in report.kept] == ["else_branch_Exp"]
+    assert report.kept == ()  # the exponent is a Tanh times at most 3
     inside = [one for graph, one in editing.walk(half.graph) if graph is not half.graph and one.op_type == "Mul"]
     assert len(inside) == 2
     feeds = {"x": np.float32([[0.1, 0.2, 0.3]]), "condition": np.array(condition)}

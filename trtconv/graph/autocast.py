@@ -11,8 +11,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from trtconv.core.records import KeepRules
-from trtconv.graph import editing, types
-from trtconv.graph.half import HALVES, MASK_VALUE, Decision, Half, decide
+from trtconv.graph import dataflow, editing, types
+from trtconv.graph.half import HALVES, Decision, Half, Saturation, decide, takes
 
 _FLOAT = onnx.TensorProto.FLOAT
 _INDIFFERENT = frozenset({"Shape", "Size"})
@@ -57,7 +57,7 @@ def lower(
     editing.name_nodes(model, editing.Names.of(model))
     decision = decide(model, half, ranges, keep or KeepRules())
     run = _Run(model, half, decision)
-    _Graph(run, model.graph, None, _FLOAT if io_types == "keep" else half.element).convert()
+    _Graph(run, model.graph, None, "", _FLOAT if io_types == "keep" else half.element).convert()
     return Lowered(run.casts, tuple((name, why) for name, why in decision.kept.items() if why), decision.idle)
 
 
@@ -79,23 +79,16 @@ class _Run:
 
     def _wishes(self, node: Any) -> list[int]:
         """The types in which a node reads its FP32 inputs."""
-        ins, _ = types.formals(node, self.version)
-        if not ins or editing.bodies(node) or node.name in self.decision.kept:
+        if editing.bodies(node) or node.name in self.decision.kept:
             return [_FLOAT] * len(node.input)
-        admitted = types.allowed(node.op_type, node.domain, self.version)
-        half = f"tensor({self.half.name})"
-        takes = (
-            half in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi") for one in ins
-        )
-        return [self.half.element if yes else _FLOAT for yes in takes]
+        return [self.half.element if yes else _FLOAT for yes in takes(node, self.half, self.version)]
 
-    def converted(self, tensor: Any, element: int, name: str) -> Any:
-        """A constant in another type; masks are clamped to MASK_VALUE, everything else to the largest value."""
+    def converted(self, tensor: Any, element: int, name: str, saturation: Saturation | None = None) -> Any:
+        """A constant in another type; finite values beyond the type, or beyond what is left of masks, are clamped."""
         values = editing.array(tensor)
         if element == _FLOAT:
             return numpy_helper.from_array(values.astype(np.float32), name)
-        share = MASK_VALUE if tensor.name in self.decision.masks else 1.0
-        bound = np.float32(self.half.largest * share)
+        bound = np.float32(self.half.largest if saturation is None else saturation.bound)
         if values.size and max(values.max(), -values.min()) > bound:  # rare, and costs a copy
             values = np.where(np.isfinite(values), np.clip(values, -bound, bound), values)
         return numpy_helper.from_array(values.astype(self.half.dtype), name)
@@ -107,10 +100,11 @@ class _Run:
 class _Graph:
     """One graph on its way: nodes are taken in order and put out again, with the casts that they need before them."""
 
-    def __init__(self, run: _Run, graph: Any, parent: _Graph | None, io: int) -> None:
+    def __init__(self, run: _Run, graph: Any, parent: _Graph | None, path: str, io: int) -> None:
         self.run = run
         self.graph = graph
         self.parent = parent
+        self.path = path
         self.io = io
         self.scope: types.Scope = (
             run.scope if parent is None else types.visit_graph(graph, parent.scope, run.version, False)
@@ -149,15 +143,15 @@ class _Graph:
         wanted = self.run.wanted.get(name, {_FLOAT}) | ({_FLOAT} if name in self.outputs else set())
         self.kinds[name] = _FLOAT if _FLOAT in wanted else self.run.half.element
         if self.kinds[name] != _FLOAT:
-            tensor.CopyFrom(self.run.converted(tensor, self.kinds[name], name))
+            tensor.CopyFrom(self.run.converted(tensor, self.kinds[name], name, self.saturation(name)))
 
     def _node(self, node: Any) -> None:
         given = [self._read(node, position) for position in range(len(node.input))]
         halves = self._half_parameters(node)
         low = node.name not in self.run.decision.kept and not editing.bodies(node)
         _, outs = types.formals(node, self.run.version)
-        for body in editing.bodies(node):
-            _Graph(self.run, body, self, _FLOAT).convert()
+        for number, body in enumerate(editing.bodies(node)):
+            _Graph(self.run, body, self, dataflow.inside(node, number), _FLOAT).convert()
         node.input[:] = given
         if low:
             self._retype(node)
@@ -222,7 +216,8 @@ class _Graph:
             return self._twin(owner.makers[name], kind)
         copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
         self.copies[name, kind] = copy
-        self._cast(name, copy, kind)
+        saturation = owner.saturation(name) if kind != _FLOAT else None
+        self._cast(name if saturation is None else self._clipped(name, saturation), copy, kind)
         return copy
 
     def _can_double(self, name: str, kind: int) -> bool:
@@ -241,9 +236,39 @@ class _Graph:
     def constant_copy(self, name: str, kind: int) -> str:
         """A constant in a second type."""
         copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
-        self.graph.initializer.append(self.run.converted(self.constants[name], kind, copy))
+        tensor = self.run.converted(self.constants[name], kind, copy, self.saturation(name))
+        self.graph.initializer.append(tensor)
         self.copies[name, kind] = copy
         return copy
+
+    def saturation(self, name: str) -> Saturation | None:
+        """How a tensor of this graph becomes 16-bit; None where it fits."""
+        return self.run.decision.saturated.get(dataflow.key(self.path, name))
+
+    def _clipped(self, name: str, saturation: Saturation) -> str:
+        """A tensor without what the type cannot hold; infinities, where there are any, mean what they say and stay."""
+        clipped = self._clip(name, saturation.bound)
+        if saturation.beyond:
+            rest = self._add("Sub", [name, clipped], f"{name}_beyond")
+            scaled = self._add("Mul", [rest, self._bound(saturation.beyond)], f"{name}_scaled")
+            clipped = self._clip(self._add("Add", [clipped, scaled], f"{name}_layered"), self.run.half.largest / 2)
+        if not saturation.infinite:
+            return clipped
+        return self._add("Where", [self._add("IsInf", [name], f"{name}_infinite"), name, clipped], f"{name}_saturated")
+
+    def _clip(self, name: str, bound: float) -> str:
+        return self._add("Clip", [name, self._bound(-bound), self._bound(bound)], f"{name}_clipped")
+
+    def _bound(self, value: float) -> str:
+        """An FP32 constant."""
+        name = self.run.names.fresh("saturation")
+        self.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        return name
+
+    def _add(self, op: str, inputs: list[str], output: str) -> str:
+        name = self.run.names.fresh(output)
+        self.nodes.append(helper.make_node(op, inputs, [name], self.run.names.fresh(f"{name}_{op}")))
+        return name
 
     def _twin(self, maker: Any, kind: int) -> str:
         """A second DequantizeLinear instead of a cast, so that its reader still fuses with it."""

@@ -1,9 +1,10 @@
-"""Which nodes may compute in a 16-bit type: measured ranges where there are any, static rules where there are none."""
+"""Which nodes may compute in a 16-bit type: what is known of values decides, whatever operators they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ml_dtypes
@@ -11,7 +12,9 @@ import numpy as np
 import onnx
 
 from trtconv.core.records import KeepRules
-from trtconv.graph import editing, placement, types
+from trtconv.graph import dataflow, demands, editing, placement, types, values
+from trtconv.graph.dataflow import Flow, Step
+from trtconv.graph.demands import Demands
 from trtconv.graph.node_rules import Matcher
 
 
@@ -62,15 +65,9 @@ HALVES = {
         integers=256,
         opset=22,
         limit=127 * 2.0**120,
-        refused=frozenset({"HardSwish", "ConvTranspose"}),
+        refused=frozenset({"HardSwish", "ConvTranspose", "Mish", "LpPool", "GRU"}),
     ),
 }
-
-MASK = 1e8
-"""Constants of at least this magnitude on the way to a Softmax are masks: any large enough number does their work."""
-
-MASK_VALUE = 0.5
-"""What masks become, as a share of the largest value: adding a score that passed the limit cannot overflow."""
 
 _SQUARING = frozenset(
     {
@@ -86,24 +83,11 @@ _SQUARING = frozenset(
 )
 """Operators that square their input on the way; the square must fit too."""
 
-_RISKY = (
-    frozenset(
-        {
-            "Pow",
-            "Exp",
-            "Log",
-            "ReduceSum",
-            "ReduceProd",
-            "ReduceL1",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "CumSum",
-            "Softplus",
-        }
-    )
-    | _SQUARING
-)
-"""Operators whose results grow beyond their inputs: FP32 unless ranges are known."""
+_SUMMING = frozenset({"ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "CumSum"}) | _SQUARING
+"""Operators that add up an unknown number of values: FP32 unless ranges are known."""
+
+_EXPONENTIAL = frozenset({"Softplus", "ReduceLogSumExp"})
+"""Operators that take exponentials of their input on the way."""
 
 _UNTYPED = frozenset(
     {
@@ -155,23 +139,22 @@ _MOVING = frozenset(
 )
 """Operators that move values without computing much: between FP32 nodes they stay FP32 and save two casts."""
 
-_MASKING = frozenset({"Add", "Sub", "Where", "Mul"})
-_PASSING = frozenset({"Add", "Where", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose", "Slice", "Identity"})
-_CLIPPING = frozenset({"Clip", "Min", "Max"})
-_NORMALISING = frozenset({"Sqrt", "Reciprocal", "Div", "Pow", "Log"})  # what may follow variance + epsilon
-_MEASURING = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Pow", "Abs"})  # what makes variance
-_INTEGERS = frozenset(
-    {
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.INT16,
-        onnx.TensorProto.INT32,
-        onnx.TensorProto.INT64,
-        onnx.TensorProto.UINT8,
-        onnx.TensorProto.UINT16,
-        onnx.TensorProto.UINT32,
-        onnx.TensorProto.UINT64,
-    }
-)
+_MULTIPLYING = frozenset({"Mul", "Div", *demands.CONTRACTING})
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """How a tensor becomes 16-bit whose values may be beyond the type.
+
+    Attributes:
+        bound: the magnitude that is left of them.
+        infinite: whether infinities are to stay infinite.
+        beyond: what is added for each unit beyond the bound: masks of several sizes keep their order.
+    """
+
+    bound: float
+    infinite: bool
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -180,15 +163,24 @@ class Decision:
 
     Attributes:
         kept: node name -> reason; an empty reason for nodes that stay FP32 only because their neighbours do.
-        masks: names of constants to clamp.
+        saturated: key of a tensor (``dataflow.key``) -> how it becomes 16-bit; all others fit.
         idle: rules of the user that matched no node.
         scope: types of the main graph's tensors.
     """
 
     kept: Mapping[str, str]
-    masks: frozenset[str]
+    saturated: Mapping[str, Saturation]
     idle: tuple[str, ...]
     scope: types.Scope
+
+
+def takes(node: Any, half: Half, version: int) -> list[bool]:
+    """Which inputs of a node may be of a 16-bit type; those of unknown operators are not."""
+    ins, _ = types.formals(node, version)
+    admitted = types.allowed(node.op_type, node.domain, version)
+    kind = f"tensor({half.name})"
+    found = [kind in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi") for one in ins]
+    return found or [False] * len(node.input)
 
 
 def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: KeepRules) -> Decision:
@@ -200,81 +192,79 @@ def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: Kee
         ranges: largest magnitude per tensor on real samples; None: not measured.
         keep: the user's rules; ``keep.limit`` replaces ``half.limit``.
     """
-    matcher = Matcher(keep=keep)
-    kept: dict[str, str] = {}
-    masks: set[str] = set()
-    setting = _Setting(half, ranges, keep.limit or half.limit, matcher, editing.opset(model))
-    scope = _decide_graph(model.graph, None, setting, kept, masks)
-    return Decision(kept, frozenset(masks), matcher.idle("keep"), scope)
-
-
-@dataclass(frozen=True)
-class _Setting:
-    half: Half
-    ranges: Mapping[str, float] | None
-    limit: float
-    matcher: Matcher
-    version: int
-
-
-def _decide_graph(
-    graph: Any, outer: types.Scope | None, setting: _Setting, kept: dict[str, str], masks: set[str]
-) -> types.Scope:
-    scope = types.visit_graph(graph, outer, setting.version, check_nodes=False)
-    judge = _Judge(graph, scope, setting, kept)
+    flow = dataflow.flow(model)
+    found = values.analyse(flow, ranges, half.limit)
+    kind = demands.Type(half.name, keep.limit or half.limit, half.normal, half.integers)
+    judge = _Judge(half, flow, Demands(flow, found, kind), Matcher(keep=keep), editing.opset(model), ranges)
     judge.run()
-    masks |= judge.masks
-    for node in graph.node:
-        for body in editing.bodies(node):
-            _decide_graph(body, scope, setting, kept, masks)
-    return scope
+    return Decision(judge.kept, judge.saturated(), judge.matcher.idle("keep"), types.infer(model))
 
 
 @dataclass
 class _Judge:
-    graph: Any
-    scope: types.Scope
-    setting: _Setting
-    kept: dict[str, str]
+    half: Half
+    flow: Flow
+    demands: Demands
+    matcher: Matcher
+    version: int
+    ranges: Mapping[str, float] | None
+    kept: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.producers = editing.producers(self.graph)
-        self.consumers = editing.consumers(self.graph)
-        self.constants = editing.initializers(self.graph)
-        self.outputs = {value.name for value in self.graph.output}
-        self.inputs = {value.name for value in self.graph.input}
-        self.shapes = _shape_arithmetic(self.graph, set(self.constants))
-        self.masks, self.masked = _masks(self.graph, self.setting.half.largest)
+        self.values = self.demands.values
+        self.limit = self.demands.kind.limit
+        self.steps = [step for step in self.flow.steps if step.node is not None and self._concerned(step)]
 
     def run(self) -> None:
-        for node in self.graph.node:
-            if self._concerned(node) and (reason := self._reason(node)):
-                self.kept.setdefault(node.name, reason)
-        for node in self.graph.node:
-            self._keep_normalisation(node)
+        """Fill ``kept``."""
+        for step in self.steps:
+            if reason := self._reason(step):
+                self.kept.setdefault(step.node.name, reason)
         self._keep_readers_of_wide_scales()
         self._keep_quantized_products()
         self._keep_between()
 
-    def _concerned(self, node: Any) -> bool:
-        names = (*node.input, *node.output)
-        return not editing.bodies(node) and any(self.scope.find(n) == onnx.TensorProto.FLOAT for n in names if n)
+    def saturated(self) -> dict[str, Saturation]:
+        """How the tensors become 16-bit that nodes read after they were clipped."""
+        found: dict[str, Saturation] = {}
+        for step in self.steps:
+            if step.node.name not in self.kept:
+                for key in self._read(step):
+                    if (one := self._saturation(step, key)) is not None:
+                        known = found.get(key, one)
+                        found[key] = one if one.bound <= known.bound else known
+        return found
 
-    def _reason(self, node: Any) -> str:
+    def _saturation(self, step: Step, key: str) -> Saturation | None:
+        fact = self.values[key]
+        if not self.demands.saturates(step, key) or (fact.infinite and fact.pure and fact.bound <= self.limit):
+            return None
+        bound = self.half.largest * (1.0 if self.demands.bounds(step, key) else demands.MASK_SHARE)
+        infinite = fact.infinite or fact.given or fact.unknown
+        largest = fact.bound if fact.pure and not fact.unknown else fact.mask
+        if fact.layered and np.isfinite(largest):
+            first = bound * demands.LAYER_SHARE
+            return Saturation(first, infinite, (bound - first) / largest)
+        return Saturation(bound, infinite)
+
+    def _concerned(self, step: Step) -> bool:
+        return any(self.flow.is_float(key) for key in (*step.inputs, *step.outputs))
+
+    def _reason(self, step: Step) -> str:
         return (
-            self.setting.matcher.reason(node)
-            or self._no_form(node)
-            or self._shape_reason(node)
-            or self._constant_reason(node)
-            or self._range_reason(node)
+            self.matcher.reason(step.node)
+            or self._no_form(step)
+            or self._constant_reason(step)
+            or self._value_reason(step)
+            or self._inner_reason(step)
         )
 
-    def _no_form(self, node: Any) -> str:
-        half = self.setting.half
-        table = types.allowed(node.op_type, node.domain, self.setting.version)
-        if types.schema(node.op_type, node.domain, self.setting.version) is None:
+    def _no_form(self, step: Step) -> str:
+        node, half = step.node, self.half
+        table = types.allowed(node.op_type, node.domain, self.version)
+        if types.schema(node.op_type, node.domain, self.version) is None:
             return f"{node.op_type} is not a standard operator"
-        unknown = [name for name in node.input if name and self.scope.find(name) is None]
+        unknown = [key for key in step.inputs if key and key not in self.flow.kinds]
         if unknown:
             return f"the type of {unknown[0]!r} is not known"
         takes = any(f"tensor({half.name})" in one and "tensor(float)" in one for one in table.values())
@@ -282,94 +272,83 @@ class _Judge:
             return f"{node.op_type} has no {half.name} form"
         return ""
 
-    def _shape_reason(self, node: Any) -> str:
-        if node.name in self.shapes:
-            return "it computes a shape"
-        source = self.scope.find(node.input[0]) if node.op_type == "Cast" else None
-        if source in _INTEGERS and self._amax(node.output[0]) > self.setting.half.integers:
-            return f"integers above {self.setting.half.integers} are not exact in {self.setting.half.name}"
-        return ""
-
-    def _amax(self, tensor: str) -> float:
-        """Its measured magnitude; infinity when it was not measured."""
-        ranges = self.setting.ranges
-        return float("inf") if ranges is None else ranges.get(tensor, float("inf"))
-
-    def _constant_reason(self, node: Any) -> str:
-        half = self.setting.half
-        for tensor in self._float_constants(node):
-            peak = _finite_peak(tensor)
-            if peak > half.largest and tensor.name not in self.masks and node.op_type not in _CLIPPING:
-                return f"its constant {tensor.name!r} holds {peak:.4g}, beyond {half.name}"
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and self._wide_scale(node):
+    def _constant_reason(self, step: Step) -> str:
+        half = self.half
+        for key in self.flow.floats(_factors(step)):
+            if key in self.flow.constants and 0 < self.values[key].bound < half.normal:
+                return f"the constant {key!r} is too small for {half.name}"
+        if step.op == "BatchNormalization" and self._least_variance(step) < half.normal:
+            return f"the variance {step.inputs[4]!r} is too small for {half.name}"
+        if step.op in ("QuantizeLinear", "DequantizeLinear") and self._wide_scale(step):
             return f"its scale is outside the normal range of {half.name}"
-        if node.op_type == "ConstantOfShape" and _finite_peak(editing.attribute(node, "value")) > half.largest:
-            return f"its value is beyond {half.name}"
         return ""
 
-    def _float_constants(self, node: Any) -> Iterable[Any]:
-        found = (self.constants.get(name) for name in node.input)
-        return (tensor for tensor in found if tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT)
+    def _least_variance(self, step: Step) -> float:
+        fact = self.values[step.inputs[4]]
+        return fact.low + float(editing.attribute(step.node, "epsilon", 1e-5)) if fact.sure else math.inf
 
-    def _wide_scale(self, node: Any) -> bool:
-        scale = self.constants.get(node.input[1])
-        half = self.setting.half
-        values = None if scale is None else editing.array(scale)
-        return values is not None and bool(((values < half.normal) | (values > half.largest)).any())
+    def _wide_scale(self, step: Step) -> bool:
+        scale = self.flow.constants.get(step.inputs[1])
+        found = None if scale is None else editing.array(scale)
+        return found is not None and bool(((found < self.half.normal) | (found > self.half.largest)).any())
 
-    def _range_reason(self, node: Any) -> str:
-        ranges = self.setting.ranges or {}
-        if node.op_type in _RISKY and not all(name in ranges for name in node.output if self._is_float(name)):
-            return f"{node.op_type} may leave the range of {self.setting.half.name} and was not measured"
-        for name in (*node.input, *node.output):
-            amax = 0.0 if name in self.masked else ranges.get(name, 0.0)
-            if amax > self.setting.limit:
-                return f"{name!r} reaches {amax:.4g}, above {self.setting.limit:.4g}"
-            if node.op_type in _SQUARING and name in node.input and amax * amax > self.setting.limit:
-                return f"the square of {name!r}, which reaches {amax:.4g}, is above {self.setting.limit:.4g}"
+    def _value_reason(self, step: Step) -> str:
+        """Why one of its tensors must not be 16-bit."""
+        for key in self._read(step):
+            why = self.demands.overflowing.get(key, "")
+            if step.op not in demands.CONTRACTING:
+                why = why or self.demands.exact.get(key, "")
+            if why and not (self._makes_data(step) and self.demands.saturates(step, key)):
+                return why
+        outputs = list(self.flow.floats(step.outputs))
+        return next(
+            (
+                why
+                for table in (self.demands.overflowing, self.demands.exact)
+                for key in outputs
+                if (why := table.get(key, ""))
+            ),
+            "",
+        )
+
+    def _read(self, step: Step) -> list[str]:
+        """The FP32 tensors that a step would read as 16-bit."""
+        taken = takes(step.node, self.half, self.version)
+        return [key for key, yes in zip(step.inputs, taken, strict=True) if yes and self.flow.is_float(key)]
+
+    def _makes_data(self, step: Step) -> bool:
+        """Whether data comes of a step, and not another mask."""
+        return any(self.values[key].data for key in self.flow.floats(step.outputs))
+
+    def _inner_reason(self, step: Step) -> str:
+        """Why what an operator computes on its way does not fit."""
+        outputs = list(self.flow.floats(step.outputs))
+        if step.op in _SUMMING | _EXPONENTIAL and not all(self.values[key].measured for key in outputs):
+            return f"{step.op} may leave the range of {self.half.name} and was not measured"
+        for key in self.flow.floats(step.inputs):
+            reach = self.values[key].reach
+            if step.op in _SQUARING and reach * reach > self.limit and key not in self.flow.constants:
+                return f"the square of {key!r}, which reaches {reach:.4g}, is above {self.limit:.4g}"
+            if step.op in _EXPONENTIAL and reach > np.log(self.half.largest):
+                return f"the exponential of {key!r}, which reaches {reach:.4g}, is above {self.half.largest:.4g}"
         return ""
-
-    # Normalisation written out: variance + epsilon, square root, division.
-
-    def _keep_normalisation(self, node: Any) -> None:
-        """Keep what surrounds a constant too small for the type: without it a division by zero is near."""
-        tiny = [tensor for tensor in self._float_constants(node) if _is_tiny(tensor, self.setting.half.normal)]
-        if not tiny or node.op_type not in ("Add", "Max", "Clip", "Sub", "Mul", "Div"):
-            return
-        reason = f"the constant {tiny[0].name!r} is too small for {self.setting.half.name}"
-        self.kept.setdefault(node.name, reason)
-        self._keep_back(node, f"it normalises, and {reason}")
-        self._keep_on(node, f"it normalises, and {reason}")
-
-    def _keep_back(self, node: Any, reason: str) -> None:
-        for name in node.input:
-            maker = self.producers.get(name)
-            square = maker is not None and maker.op_type == "Mul" and maker.input[0] == maker.input[1]
-            if maker is not None and (maker.op_type in _MEASURING or square) and maker.name not in self.kept:
-                self.kept[maker.name] = reason
-                self._keep_back(maker, reason)
-
-    def _keep_on(self, node: Any, reason: str) -> None:
-        for reader in self.consumers.get(node.output[0], []):
-            inverse = node.op_type in ("Reciprocal", "Pow") and reader.op_type == "Mul"
-            if reader.op_type in _NORMALISING or inverse:
-                self.kept.setdefault(reader.name, reason)
-                if reader.op_type in ("Sqrt", "Reciprocal", "Pow"):
-                    self._keep_on(reader, reason)
 
     # What follows from the decisions so far.
 
     def _keep_readers_of_wide_scales(self) -> None:
         """A weighted operator computes in the type of its dequantized operands, without casts between."""
-        for node in self.graph.node:
-            if node.op_type in placement.WEIGHTED:
-                makers = [self.producers.get(name) for name in node.input]
-                wide = [m for m in makers if m is not None and m.op_type == "DequantizeLinear" and m.name in self.kept]
+        for step in self.steps:
+            if step.op in placement.WEIGHTED:
+                wide = [one for one in self._dequantizing(step) if one.node.name in self.kept]
                 if wide:
                     self.kept.setdefault(
-                        node.name,
-                        f"the scale of {wide[0].input[0]!r} is outside the normal range of {self.setting.half.name}",
+                        step.node.name,
+                        f"the scale of {wide[0].inputs[0]!r} is outside the normal range of {self.half.name}",
                     )
+
+    def _dequantizing(self, step: Step) -> list[Step]:
+        makers = (self.flow.maker(key) for key in step.inputs)
+        return [one for one in makers if one is not None and one.op == "DequantizeLinear"]
 
     def _keep_quantized_products(self) -> None:
         """Matrix products of quantized operands give FP32, and only their results become 16-bit.
@@ -377,113 +356,43 @@ class _Judge:
         TensorRT-RTX rounds the sum of the quantized products to the type of the result before it scales it (seen in
         1.5): sums of 256 INT8 or FP8 products leave the range of float16 although the scaled result is small.
         """
-        for node in self.graph.node:
-            makers = [self.producers.get(name) for name in node.input[:2]]
-            found = [m for m in makers if m is not None and m.op_type == "DequantizeLinear"]
-            if node.op_type in ("MatMul", "Gemm") and len(found) == 2:
-                for kept in (node, *found):
-                    self.kept.setdefault(kept.name, "")
+        for step in self.steps:
+            found = self._dequantizing(step)
+            if step.op in ("MatMul", "Gemm") and len(found) == 2:
+                for kept in (step, *found):
+                    self.kept.setdefault(kept.node.name, "")
 
     def _keep_between(self) -> None:
         """Nodes that only move values stay FP32 when everything around them is."""
         changed = True
         while changed:
             changed = False
-            for node in self.graph.node:
-                if node.name not in self.kept and node.op_type in _MOVING and self._surrounded(node):
-                    self.kept[node.name] = ""
+            for step in self.steps:
+                if step.node.name not in self.kept and step.op in _MOVING and self._surrounded(step):
+                    self.kept[step.node.name] = ""
                     changed = True
 
-    def _surrounded(self, node: Any) -> bool:
-        sources = [name for name in node.input if name not in self.constants and self._is_float(name)]
-        readers = [reader for name in node.output for reader in self.consumers.get(name, [])]
-        before = all(name in self.inputs or self._kept_maker(name) for name in sources)
-        return before and all(reader.name in self.kept or editing.bodies(reader) for reader in readers)
+    def _surrounded(self, step: Step) -> bool:
+        sources = (key for key in self.flow.floats(step.inputs) if key not in self.flow.constants)
+        readers = (reader for key in step.outputs for reader in self.flow.readers(key))
+        return all(self._stays(self.flow.maker(key)) for key in sources) and all(self._stays(one) for one in readers)
 
-    def _kept_maker(self, name: str) -> bool:
-        maker = self.producers.get(name)
-        return maker is None or maker.name in self.kept or bool(editing.bodies(maker))
-
-    def _is_float(self, name: str) -> bool:
-        return bool(name) and self.scope.find(name) == onnx.TensorProto.FLOAT
+    def _stays(self, step: Step | None) -> bool:
+        """Whether FP32 is on the other side: an input, what control flow hands on, or a node that is kept."""
+        return step is None or step.node is None or step.node.name in self.kept
 
 
-def _shape_arithmetic(graph: Any, constants: set[str]) -> set[str]:
-    """Names of nodes that compute with shapes only: integers beyond 2048 would be rounded in a 16-bit type."""
-    derived: set[str] = set()
-    found = set()
-    for node in graph.node:
-        if node.op_type in ("Shape", "Size"):
-            derived.update(node.output)
-            continue
-        moving = [name for name in node.input if name and name not in constants]
-        makes_data = node.op_type in ("ConstantOfShape", "Expand", "Tile", "EyeLike")
-        if moving and not makes_data and not editing.bodies(node) and derived.issuperset(moving):
-            derived.update(node.output)
-            found.add(node.name)
-    return found
+def _factors(step: Step) -> tuple[str, ...]:
+    """The operands of which a constant below the normal range is not next to nothing; biases are none."""
+    if step.op not in _MULTIPLYING:
+        return ()
+    return step.inputs[1:3] if step.op in placement.RECURRENT else step.inputs[:2]
 
 
-def masked_tensors(graph: Any) -> set[str]:
-    """Tensors that carry a constant such as -3.4e38 or -infinity to a Softmax, where it means: ignore this."""
-    return _masks(graph, HALVES["fp16"].largest)[1]
-
-
-def _masks(graph: Any, largest: float) -> tuple[set[str], set[str]]:
-    """Constants that only serve to make a Softmax ignore something, and the tensors that carry them there."""
-    constants = editing.initializers(graph)
-    readers = editing.consumers(graph)
-    outputs = {value.name for value in graph.output}
-    masks: set[str] = set()
-    masked: set[str] = set()
-    for node in graph.node:
-        if node.op_type not in _MASKING:
-            continue
-        found = {name for name in node.input if name in constants and _is_mask(constants[name], largest)}
-        if found:
-            carried = _way_to_softmax(node.output[0], readers, outputs)
-            if carried:
-                masks |= found
-                masked |= carried
-    return masks, masked
-
-
-def _way_to_softmax(tensor: str, readers: Mapping[str, list[Any]], outputs: set[str]) -> set[str]:
-    """The tensors between here and Softmax; empty when some way leads elsewhere."""
-    following = readers.get(tensor, [])
-    if not following or tensor in outputs:
-        return set()
-    carried = {tensor}
-    for node in following:
-        if node.op_type != "Softmax":
-            onward = _way_to_softmax(node.output[0], readers, outputs) if node.op_type in _PASSING else set()
-            if not onward:
-                return set()
-            carried |= onward
-    return carried
-
-
-def _finite_peak(tensor: Any) -> float:
-    """Largest finite magnitude of a constant; 0 without any."""
-    if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
-        return 0.0
-    values = editing.array(tensor)
-    high, low = (values.max(), values.min()) if values.size else (0.0, 0.0)
-    if np.isfinite(high) and np.isfinite(low):
-        return float(max(high, -low))
-    finite = values[np.isfinite(values)]
-    return float(np.abs(finite).max()) if finite.size else 0.0
-
-
-def _is_mask(tensor: Any, largest: float) -> bool:
-    if tensor.data_type != onnx.TensorProto.FLOAT:
-        return False
-    magnitudes = np.abs(editing.array(tensor))
-    beyond = magnitudes[magnitudes > largest]
-    return bool(beyond.size and (beyond >= MASK).all())
-
-
-def _is_tiny(tensor: Any, normal: float) -> bool:
-    if int(np.prod(tensor.dims, dtype=np.int64)) != 1:
-        return False
-    return 0 < abs(float(editing.array(tensor).reshape(-1)[0])) < normal
+def masked_tensors(model: Any) -> set[str]:
+    """Tensors of the main graph that carry values such as -3.4e38 or -infinity to a Softmax: ignore this."""
+    half = HALVES["fp16"]
+    flow = dataflow.flow(model)
+    found = values.analyse(flow, None, half.limit)
+    judged = Demands(flow, found, demands.Type(half.name, half.limit, half.normal, half.integers))
+    return {key for key, fact in found.items() if fact.mask and judged.settled(key)}

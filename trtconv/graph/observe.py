@@ -27,7 +27,7 @@ def activations(model: Any) -> list[str]:
     constants = editing.initializers(graph)
     readers = editing.consumers(graph)
     outputs = {value.name for value in graph.output}
-    masked = masked_tensors(graph)
+    masked = masked_tensors(model)
     names = [value.name for value in graph.input] + [name for node in graph.node for name in node.output if name]
     floats = [name for name in names if scope.find(name) == _FLOAT and name not in constants and name not in masked]
     return [name for name in floats if name in outputs or [n.op_type for n in readers.get(name, ())] != ["Relu"]]

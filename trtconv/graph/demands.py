@@ -1,0 +1,308 @@
+"""What a model asks of its tensors: which a 16-bit type may hold, which must stay FP32, which only have to saturate.
+
+Judged are values, wherever they come from. A tensor overflows if what it reaches is beyond the type. It must be exact
+if it holds large integers, is the argument of a periodic function, is divided by (or its root or logarithm is taken)
+where it may be smaller than the type's normal numbers, or nearly cancels out. And it may saturate if its huge values
+only ever say to a Softmax or to a comparison: leave this out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trtconv.graph import value_rules
+from trtconv.graph.dataflow import Flow, Step
+from trtconv.graph.values import Fact, Values
+
+CONTRACTING = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv"}
+)
+"""Operators that sum up many products: their results carry rounding errors in any case."""
+
+_ARITHMETIC = (
+    value_rules.MOVING
+    | value_rules.BLENDING
+    | frozenset(
+        {
+            "Add",
+            "Sub",
+            "Mul",
+            "Div",
+            "Neg",
+            "Abs",
+            "Clip",
+            "Min",
+            "Max",
+            "Sum",
+            "Cast",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Pad",
+            "Mod",
+            "Reciprocal",
+            "Sqrt",
+            "Pow",
+            "Exp",
+            "Log",
+            "ReduceSum",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceSumSquare",
+            "ReduceMax",
+            "ReduceProd",
+            "CumSum",
+            "Range",
+            "ConstantOfShape",
+            "Relu",
+            "Trilu",
+            "OneHot",
+        }
+    )
+)
+"""Operators whose results are as exact as their operands, and so make exactness a demand on them."""
+
+_PERIODIC = {"Sin": 0, "Cos": 0, "Tan": 0}
+_RELATIVE = {"Div": 1, "Sqrt": 0, "Reciprocal": 0, "Log": 0, "Pow": 0}
+"""Operators, and which of their operands' relative precision matters however small it is."""
+
+_SETTLING = frozenset(
+    {
+        "Softmax",
+        "Hardmax",
+        "Sigmoid",
+        "HardSigmoid",
+        "Tanh",
+        "Erf",
+        "Softsign",
+        "Sign",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Equal",
+        "ArgMax",
+        "ArgMin",
+        "IsInf",
+        "IsNaN",
+        "Shape",
+        "Size",
+    }
+)
+"""Operators to which one large value is as good as another."""
+
+_PASSING = value_rules.MOVING - {"ScatterND", "ScatterElements"} | frozenset(
+    {"Add", "Sub", "Sum", "Min", "Max", "Clip", "ReduceMax", "Neg", "Abs", "Relu", "LeakyRelu", "Trilu", "Pad", "Cast"}
+)
+"""Operators that hand large values on, as large as they are or larger."""
+
+MASK_SHARE = 0.5
+"""What masks become, as a share of the largest value: so large that where all of a row is left out, scores up to 8
+vanish beside them in float16 as they vanish in FP32 beside 1e9; and two of them do not overflow."""
+
+LAYER_SHARE = 0.75
+"""The part of that for the smallest of masks of several sizes; the rest keeps the larger ones apart."""
+
+_LEAST_SCALE = 1 / 32
+"""A mask scaled down by no more than this is still beyond every score: exp(-0.5 * 65504 / 32) is 0 in FP32."""
+
+_CANCELLED = 2.0**-4
+"""A sum that is smaller than this share of its operands has lost four bits."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a 16-bit type can do; see ``half.Half``.
+
+    Attributes:
+        name: as ONNX writes it.
+        limit: magnitudes above it stay FP32.
+        normal: its smallest normal value.
+        integers: the largest n such that 0..n are all exact.
+    """
+
+    name: str
+    limit: float
+    normal: float
+    integers: int
+
+    @property
+    def angle(self) -> float:
+        """Largest argument of a sine that is rounded by less than 1/512."""
+        return self.integers / 512
+
+
+class Demands:
+    """The demands of one model.
+
+    Attributes:
+        overflowing: tensor -> why the type cannot hold it.
+        exact: tensor -> why the type would spoil it; what weighted operators read or make excepted.
+    """
+
+    def __init__(self, flow: Flow, values: Values, kind: Type) -> None:
+        self.flow = flow
+        self.values = values
+        self.kind = kind
+        self.overflowing: dict[str, str] = {}
+        self.exact: dict[str, str] = {}
+        self._settled: dict[str, bool] = {}
+        self._find()
+
+    # Masks.
+
+    def saturates(self, step: Step, key: str) -> bool:
+        """Whether a step may read a tensor of huge values, or of values of unknown size, after they were clipped."""
+        fact = self.values[key]
+        beyond = fact.pure and fact.bound > self.kind.limit
+        bound = self.bounds(step, key)
+        return bound or ((beyond or fact.mask > 0 or self._may_mask(step, key)) and self._settles(step, key, set()))
+
+    def _may_mask(self, step: Step, key: str) -> bool:
+        """Whether a tensor that may have any size is put over data: what is no data, or an input never measured."""
+        fact = self.values[key]
+        if not (fact.unknown and not fact.data) and not fact.given:
+            return False
+        if step.op in value_rules.MOVING and len(list(self.flow.floats(step.inputs))) == 1:
+            further = [(one, out) for out in self.flow.floats(step.outputs) for one in self.flow.readers(out)]
+            return bool(further) and all(self._may_mask(one, out) for one, out in further)
+        others = [other for other in self.flow.floats(step.inputs) if other != key]
+        return step.op in ("Add", "Sub", "Sum", "Where", "Max", "Min") and any(self.values[o].data for o in others)
+
+    def settled(self, key: str) -> bool:
+        """Whether every way from a tensor ends where one large value is as good as another."""
+        if key not in self._settled:
+            self._settled[key] = self._ends_well(key, set())
+        return self._settled[key]
+
+    def _ends_well(self, key: str, seen: set[str]) -> bool:
+        if key in seen:
+            return True
+        seen.add(key)
+        readers = self.flow.readers(key)
+        return key not in self.flow.outputs and bool(readers) and all(self._settles(one, key, seen) for one in readers)
+
+    def _settles(self, step: Step, key: str, seen: set[str]) -> bool:
+        if step.op in _SETTLING or self.bounds(step, key):
+            return True
+        if step.op == "Exp":
+            return self.values[key].high <= max(self.kind.limit, 0.0) and self.values[key].mask > 0
+        if step.op in ("Mul", "Div") and not self._scales(step, key):
+            return False
+        if step.op not in _PASSING and step.op not in ("Mul", "Div"):
+            return False
+        outputs = [out for out in step.outputs if self.flow.is_float(out)]
+        return all(self._ends_well(out, seen) for out in outputs)
+
+    def bounds(self, step: Step, key: str) -> bool:
+        """Whether a tensor bounds another one from so far away that it never does."""
+        fact = self.values[key]
+        if fact.bound <= self.kind.limit or fact.data or step.op not in ("Min", "Max", "Clip"):
+            return False
+        upper = step.op == "Min" or (step.op == "Clip" and step.inputs.index(key) == 2)
+        return fact.low >= self.kind.limit if upper else fact.high <= -self.kind.limit
+
+    def _scales(self, step: Step, key: str) -> bool:
+        """Whether a product or quotient only scales a tensor, and not to nothing."""
+        others = [self.values[other] for other in step.inputs if other != key]
+        if len(others) != 1 or others[0].data or not others[0].sure or (key != step.inputs[0] and step.op == "Div"):
+            return False
+        least, most = sorted((abs(others[0].low), abs(others[0].high)))
+        return least >= _LEAST_SCALE if step.op == "Mul" else 0 < most <= 1 / _LEAST_SCALE
+
+    # What must stay FP32.
+
+    def _find(self) -> None:
+        for step in self.flow.steps:
+            for key in self.flow.floats(step.outputs):
+                self._judge(key)
+            self._look_at(step)
+        for key in (*self.flow.inputs, *self.flow.constants):
+            if self.flow.is_float(key):
+                self._judge(key)
+
+    def _judge(self, key: str) -> None:
+        fact = self.values[key]
+        if fact.mask and not fact.pure and not self.settled(key):
+            self.overflowing[key] = f"{key!r} holds {_shown(fact.mask)} that reaches more than a Softmax"
+        elif fact.integer and fact.reach > self.kind.integers and not fact.data and fact.reach <= self.kind.limit:
+            self.exact.setdefault(key, self._integers(key, fact))
+        elif fact.unknown and not fact.data and not (fact.mask and fact.infinite):
+            why = self._integers(key, fact) if fact.integer else f"{key!r} comes from positions or lengths of any size"
+            self.exact.setdefault(key, why)
+        elif 0 < fact.bound < self.kind.normal and key not in self.flow.constants:
+            self.overflowing[key] = (
+                f"{key!r} is no larger than {_shown(fact.bound)}, below the normal range of {self.kind.name}"
+            )
+        elif fact.reach > self.kind.limit:
+            may = f"reaches {_shown(fact.reach)}" if fact.sure else f"may reach {_shown(fact.reach)} (not measured)"
+            self.overflowing[key] = f"{key!r} {may}, above {self.kind.limit:.4g}"
+
+    def _integers(self, key: str, fact: Fact) -> str:
+        reach = f"integers up to {fact.reach:.4g}" if math.isfinite(fact.reach) else "integers of any size"
+        return f"{key!r} holds {reach}; above {self.kind.integers} {self.kind.name} is not exact"
+
+    def _look_at(self, step: Step) -> None:
+        inputs = [key for key in self.flow.floats(step.inputs) if key not in self.flow.constants]
+        if step.op in _PERIODIC and inputs and (reach := self._argument(inputs[0])) > self.kind.angle:
+            why = f"{inputs[0]!r} is the argument of {step.op} and reaches {_shown(reach)}"
+            self._demand(inputs[0], why, lambda key: True)
+        elif step.op in _RELATIVE and self._relative(step):
+            key = step.inputs[_RELATIVE[step.op]]
+            logarithm = step.op == "Log" and self.values[key].low < self.kind.normal
+            if (self._small(key) or logarithm) and key not in self.flow.constants:
+                why = f"{key!r} goes into {step.op} and may be as small as {_shown(max(self.values[key].low, 0.0))}"
+                self._demand(key, why, self._small)
+        elif step.op in ("Add", "Sub"):
+            self._look_at_sum(step, inputs)
+
+    def _argument(self, key: str) -> float:
+        fact = self.values[key]
+        return math.inf if fact.degree > 0 else fact.reach
+
+    def _relative(self, step: Step) -> bool:
+        """Whether small values of the operand make large results; powers of it only if they are roots or inverse."""
+        if step.op != "Pow":
+            return True
+        exponent = self.values[step.inputs[1]]
+        return not exponent.sure or exponent.low < 1
+
+    def _small(self, key: str) -> bool:
+        """Whether a tensor of magnitudes may hold some that are no normal numbers of the type."""
+        fact = self.values[key]
+        return 0 <= fact.low < self.kind.normal and fact.bound > 0 and not fact.integer
+
+    def _look_at_sum(self, step: Step, inputs: list[str]) -> None:
+        result = self.values[step.outputs[0]]
+        most = max((self.values[key].bound for key in self.flow.floats(step.inputs)), default=0.0)
+        if not self.flow.is_float(step.outputs[0]) or result.unknown or math.isinf(most) or result.mask:
+            return
+        if 0 < result.bound < most * _CANCELLED and not self.values[step.inputs[-1]].peak:
+            why = f"of {_shown(most)} only {_shown(result.bound)} is left in {step.outputs[0]!r}"
+            for key in inputs:
+                self._demand(key, why, lambda one: self.values[one].bound > most * _CANCELLED)
+
+    def _demand(self, key: str, why: str, goes_on: Callable[[str], bool]) -> None:
+        """Demand exactness of a tensor and of all that it is computed from, as far as exactness goes."""
+        maker = self.flow.maker(key)
+        if key in self.exact or (maker is not None and not self._keeps(maker, key)):
+            return
+        self.exact[key] = why
+        if maker is None:
+            return
+        for source in self.flow.floats(maker.inputs):
+            if source not in self.flow.constants and goes_on(source):
+                self._demand(source, why, goes_on)
+
+    def _keeps(self, step: Step, key: str) -> bool:
+        """Whether a step's result is as exact as its operands: sums of many products are if none can cancel out."""
+        if step.op not in CONTRACTING:
+            return step.op in _ARITHMETIC
+        operands = [one for one in self.flow.floats(step.inputs) if one not in self.flow.constants]
+        return self.values[key].low >= 0 or not all(self.values[one].data for one in operands)
+
+
+def _shown(value: float) -> str:
+    return "any value" if math.isinf(value) else f"{value:.4g}"
