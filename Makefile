@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo operator-table clean bench-convert onnx-suite
+.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to
 
 operator-table: $(VENV)/.has-demo ## every operator that tf2onnx knows, beside tf2onnx alone: right, replaced or refused; minutes
 	$(BIN)/python scripts/operator_table.py
+
+source-zoo: $(VENV)/.has-demo ## models of Caffe, Paddle, network scripts, PyTorch: cost, error, engines (OPENCV=PYTHON PADDLE=, TORCH=, FILES=)
+	$(BIN)/python scripts/source_zoo.py $(if $(OPENCV),--python opencv=$(OPENCV)) $(if $(PADDLE),--python paddle=$(PADDLE)) \
+		$(if $(TORCH),--python torch=$(TORCH)) $(if $(FILES),--files $(FILES))
 
 bench-convert: $(VENV)/.has-demo ## time and memory of converting 0.1, 0.6 and 2.4 GB of weights, beside bare tf2onnx (8 GB)
 	$(BIN)/python benchmarks/convert.py

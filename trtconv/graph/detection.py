@@ -159,7 +159,7 @@ def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, depth: int, wi
         boxes = b.add("Add", [boxes, b.constant(ends, f"{wish}/ends")], f"{wish}/whole_pixels")
     limits = [b.constant(np.int64(depth), f"{wish}/most"), b.constant(np.float32(rule.overlap), f"{wish}/overlap"),
               b.constant(np.float32(max(rule.score, _LOWEST)), f"{wish}/score")]  # fmt: skip
-    chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/nms")
+    chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/NonMaxSuppression")
     found = b.add("GatherND", [scores, chosen], f"{wish}/nms_scores")
     blank = _filled(b, scores, least, wish)
     return b.add("ScatterND", [blank, chosen, found], f"{wish}/kept"), least

@@ -42,6 +42,11 @@ _DOUBTS: Mapping[str, Callable[[Message], str]] = {
     "PriorBox": _doubt("prior_box_param", _priors_lose_fractions, "whose sizes lose their fractions in Caffe only"),
     "Interp": _doubt("interp_param", _interp_is_more_than_size, "whose shrinking and cropping it does not know"),
     "Scale": _doubt("scale_param", lambda m: m.integer("num_axes", 1) == 0, "whose single factor it does not know"),
+    "Normalize": _doubt("norm_param", lambda m: m.flag("across_spatial", True) and not m.flag("channel_shared", True),
+                        "whose factors per channel it does not take"),
+    "MVN": _doubt("mvn_param", lambda m: m.number("eps", 1e-9) > 1e-6, "whose eps it adds elsewhere"),
+    "DetectionOutput": _doubt("detection_output_param", lambda m: m.flag("variance_encoded_in_target", False),
+                              "whose priors it wants without variances"),
     "Swish": _doubt("swish_param", lambda m: m.number("beta", 1) != 1, "whose beta it ignores"),
     "Log": _doubt("log_param", lambda m: bool(m.values), "whose parameters it ignores"),
 }  # fmt: skip
@@ -75,17 +80,28 @@ def _layer(layer: Layer, bottoms: list[str], tops: list[str], shapes: Sequence[A
     for key, given in (("name", [layer.name]), ("type", [kind]), ("bottom", bottoms), ("top", tops)):
         told.add(key, *given)
     told.values.update(values)
-    if layer.type in _SPELT:
-        key, spell = _SPELT[layer.type]
-        parameters = Message(0, dict(layer.message.message(key).values))
-        spell(parameters, shapes, len(tops))
-        told.values[key] = [parameters]
+    key = _KEYS.get(layer.type, "")
+    if key:
+        told.values[key] = [_spelt(layer, Message(0, dict(layer.message.message(key).values)), shapes, len(tops))]
     return told
 
 
-def _spell_priors(given: Message, _: Sequence[Any], __: int) -> None:
-    given.values["clip"] = [Word(str(given.flag("clip", False)).lower())]
-    given.values.setdefault("variance", [0.1])
+def _spelt(layer: Layer, given: Message, shapes: Sequence[Any], tops: int) -> Message:
+    """Parameters with what Caffe takes where they say nothing, and axes counted from the first."""
+    for name, values in _DEFAULTS.get(layer.type, {}).items():
+        given.values.setdefault(name, list(values))
+    axis = given.integer("axis", 0)
+    if axis < 0 and shapes:
+        given.values["axis"] = [axis + len(shapes[0]) + (layer.type == "Reshape")]
+    if layer.type in _SPELT:
+        _SPELT[layer.type](given, shapes, tops)
+    return given
+
+
+def _spell_detections(given: Message, _: Sequence[Any], __: int) -> None:
+    nms = Message(0, dict(given.message("nms_param").values))
+    nms.values.setdefault("nms_threshold", [0.3])
+    given.values["nms_param"] = [nms]
 
 
 def _spell_pooling(given: Message, _: Sequence[Any], __: int) -> None:
@@ -111,12 +127,34 @@ def _spell_parts(given: Message, shapes: Sequence[Any], count: int) -> None:
         given.values["slice_point"] = [size * place for place in range(1, count)]
 
 
-_SPELT: Mapping[str, tuple[str, Callable[[Message, Sequence[Any], int], None]]] = {
-    "PriorBox": ("prior_box_param", _spell_priors),
-    "Pooling": ("pooling_param", _spell_pooling),
-    "Permute": ("permute_param", _spell_order),
-    "Slice": ("slice_param", _spell_parts),
-    "DepthwiseConvolution": ("convolution_param", _spell_group),
-    "ConvolutionDepthwise": ("convolution_param", _spell_group),
+_KEYS: Mapping[str, str] = {
+    "PriorBox": "prior_box_param", "Pooling": "pooling_param", "Permute": "permute_param", "Slice": "slice_param",
+    "DepthwiseConvolution": "convolution_param", "ConvolutionDepthwise": "convolution_param", "LRN": "lrn_param",
+    "DetectionOutput": "detection_output_param", "Scale": "scale_param", "Reshape": "reshape_param",
+    "InnerProduct": "inner_product_param", "Softmax": "softmax_param", "Concat": "concat_param",
+    "Crop": "crop_param",
+}  # fmt: skip
+"""Where the parameters of layers stand of which more has to be told than the prototxt says."""
+
+_SPELT: Mapping[str, Callable[[Message, Sequence[Any], int], None]] = {
+    "Pooling": _spell_pooling,
+    "Permute": _spell_order,
+    "Slice": _spell_parts,
+    "DepthwiseConvolution": _spell_group,
+    "ConvolutionDepthwise": _spell_group,
+    "DetectionOutput": _spell_detections,
 }
-"""Layers whose defaults differ: key of their parameters, and what spells those out."""
+
+_NO, _YES = Word("false"), Word("true")
+_DEFAULTS: Mapping[str, Mapping[str, Sequence[Any]]] = {
+    "PriorBox": {"clip": [_NO], "variance": [0.1], "flip": [_YES]},
+    "LRN": {"local_size": [5], "alpha": [1.0], "beta": [0.75]},
+    "DetectionOutput": {
+        "share_location": [_YES],
+        "background_label_id": [0],
+        "keep_top_k": [-1],
+        "confidence_threshold": [-3e38],
+        "code_type": [Word("CORNER")],
+    },
+}
+"""Defaults of Caffe where OpenCV has others, or none."""
