@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,17 +103,3 @@ def write_observed(file: Path, inputs: Mapping[str, Any], outputs: Mapping[str, 
     arrays = {f"in.{name}": array for name, array in inputs.items()}
     np.savez(file, **arrays, **{f"out.{name}": array for name, array in outputs.items()})
     return file
-
-
-def call(python: str, script: Path, *arguments: object) -> None:
-    """Run a script in another interpreter, with the checkout on its path.
-
-    Raises:
-        RuntimeError: with the end of what it said.
-    """
-    path = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [python, str(script), *map(str, arguments)], env=path, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{script.name} in {python}: {done.stderr.strip()[-800:]}")

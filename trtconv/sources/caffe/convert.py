@@ -9,7 +9,7 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.names import choice
 from trtconv.core.records import Dim
 from trtconv.graph import check, clean, reshape
-from trtconv.sources.caffe import importer, net, reference
+from trtconv.sources.caffe import importer, net, opencv, reference
 from trtconv.sources.caffe.formats import companion
 from trtconv.sources.caffe.weights import Weights
 from trtconv.sources.format import Converted, Wanted
@@ -41,8 +41,8 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         emit(Message(note, "warning"))
     return Converted(
         made.model,
-        lambda: reference.open_model(wanted.source, wanted.outputs),
-        unchecked=plan.unchecked or reference.missing(),
+        lambda: reference.CaffeNetwork(wanted.source, wanted.outputs, once=True),
+        unchecked=plan.unchecked or opencv.problem(wanted.source.python),
         nodes={layer.name: layer.type for layer in made.layers},
         nodes_of="Caffe",
     )

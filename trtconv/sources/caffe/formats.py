@@ -78,7 +78,8 @@ CAFFE = Format(
     describe="trtconv.sources.caffe.describe:describe",
     opens="trtconv.sources.caffe.reference:open_model",
     to_onnx="trtconv.sources.caffe.convert:convert",
-    takes=frozenset({"weights"}),
+    takes=frozenset({"weights", "python"}),
+    needs="trtconv.sources.caffe.opencv:NEEDS",
     finds_weights=lambda path: companion(path, ".caffemodel"),
     packages=("onnx", *REFERENCES),
 )

@@ -1,66 +1,85 @@
-"""The door to OpenCV, which reads and runs Caffe networks up to version 4."""
+"""The door to OpenCV, which reads and runs Caffe networks up to version 4, in a process of its own."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import versions
-from trtconv.core.errors import SourceError
+import numpy as np
+
+from trtconv.core import interpreter, versions
+from trtconv.core.events import ignore
 from trtconv.core.extras import install_line
+from trtconv.core.interpreter import Guest, Needs
 from trtconv.sources.caffe.formats import REFERENCES
 
+NEEDS = Needs("Caffe", {"cv2": "opencv-python-headless<5", "numpy": "numpy"}, extra="caffe")
 _LAST = 4
 
 
-def version() -> str:
-    """Of the installed package; empty where there is none."""
-    return next(iter(versions.of(REFERENCES).values()), "")
-
-
-def problem() -> str:
-    """Why OpenCV cannot be the reference; empty where it can."""
+def problem(python: Path | None) -> str:
+    """Why there is no OpenCV to be the reference where a source names no interpreter that has it; else empty."""
+    if python is not None:
+        return ""
     if importlib.util.find_spec("cv2") is None:
         return f"OpenCV, which runs Caffe networks, is not installed ({install_line('caffe')})"
-    installed = version()
+    installed = next(iter(versions.of(REFERENCES).values()), "")
     if installed and int(installed.split(".")[0]) > _LAST:
         return f"OpenCV {installed} no longer reads Caffe networks, versions below 5 do ({install_line('caffe')})"
     return ""
 
 
-def forward(
-    prototxt: str, weights: Path | None, feeds: Mapping[str, Any], wanted: Sequence[tuple[str, int]]
-) -> list[Any]:
-    """Run a network once.
+class Session:
+    """OpenCV in its process; a network stays open until another one is asked for.
 
     Args:
-        prototxt: the network.
-        weights: its caffemodel; None: it has none.
-        feeds: arrays by input.
-        wanted: layer, and which of its tops.
+        python: interpreter that has it; None: trtconv's own.
 
     Raises:
-        SourceError: OpenCV cannot read or run it.
+        EnvironmentProblem: it is missing, or lacks OpenCV.
+        MissingPackage: trtconv's own lacks it.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    import cv2
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "net.prototxt"
-        file.write_text(prototxt, encoding="utf-8")
-        try:
-            network = cv2.dnn.readNetFromCaffe(str(file), "" if weights is None else str(weights))
-            for name, array in feeds.items():
-                network.setInput(array, name)
-            layers = list(dict.fromkeys(layer for layer, _ in wanted))
-            made = dict(zip(layers, network.forwardAndRetrieve(layers), strict=True))
-        except cv2.error as error:
-            raise SourceError(
-                f"OpenCV does not run this network: {' '.join(str(error).split())[:300]}",
-                hint="convert.check: false does not compare",
-            ) from None
-    return [made[layer][place] for layer, place in wanted]
+    def __init__(self, python: Path | None) -> None:
+        module = "trtconv.sources.caffe.opencv_guest"
+        self._guest = Guest(interpreter.find(python, NEEDS), module, NEEDS, ignore)
+        self._open = ""
+
+    def version(self) -> str:
+        """Of OpenCV."""
+        return str(self._guest.call("version", {}))
+
+    def run(
+        self, prototxt: str, weights: Path | None, feeds: Mapping[str, Any], wanted: Sequence[tuple[str, int]]
+    ) -> list[Any]:
+        """Run a network once.
+
+        Args:
+            prototxt: the network.
+            weights: its caffemodel; None: it has none.
+            feeds: arrays by input.
+            wanted: layer, and which of its tops.
+
+        Raises:
+            SourceError: OpenCV cannot read or run it.
+        """
+        folder = self._guest.folder
+        if prototxt != self._open:
+            (folder / "net.prototxt").write_text(prototxt, encoding="utf-8")
+            self._guest.call("read", {"prototxt": folder / "net.prototxt", "weights": weights and weights.absolute()})
+            self._open = prototxt
+        arrays: Any = {f"a{number}": array for number, array in enumerate(feeds.values())}
+        np.savez(folder / "feeds.npz", **arrays)
+        layers = list(dict.fromkeys(layer for layer, _ in wanted))
+        request = {"feeds": folder / "feeds.npz", "names": list(feeds), "layers": layers,
+                   "outputs": folder / "outputs.npz"}  # fmt: skip
+        counts = self._guest.call("forward", request)
+        first = dict(zip(layers, np.cumsum([0, *counts]), strict=False))
+        with np.load(folder / "outputs.npz") as stored:
+            return [stored[f"a{first[layer] + place}"] for layer, place in wanted]
+
+    def close(self) -> None:
+        """End the process."""
+        self._guest.close()

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trtconv.core.errors import MissingPackage, UsageError
+from trtconv.core.errors import UsageError
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.sources.caffe import importer, net, opencv, opencv_text
 from trtconv.sources.caffe.importer import Imported
-
-WHY = "running a Caffe network"
-
-
-def missing() -> str:
-    """Why nothing can be compared here; empty where OpenCV is installed."""
-    return opencv.problem()
 
 
 @dataclass(frozen=True)
@@ -62,17 +55,19 @@ class CaffeNetwork:
     Args:
         spec: prototxt and weights.
         outputs: blobs that are outputs; empty: those that no layer reads.
+        once: whether OpenCV's process ends with the first run, and its memory with it.
 
     Attributes:
         inputs: name, dtype and shape of each; no shape where the prototxt says none.
         outputs: likewise; only those that OpenCV computes as Caffe does, where shapes are known before it runs.
     """
 
-    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = ()) -> None:
-        self.spec, self.wanted = spec, tuple(outputs)
+    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = (), once: bool = False) -> None:
+        self.spec, self.wanted, self._once = spec, tuple(outputs), once
         network = net.read(spec.path)
         self.inputs = tuple(TensorInfo(one.name, "float", one.shape or ()) for one in network.inputs)
         self.outputs = tuple(TensorInfo(name, "float", ()) for name in outputs or network.outputs)
+        self._session = opencv.Session(spec.python)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch; those that OpenCV computes otherwise than Caffe are left out.
@@ -89,16 +84,22 @@ class CaffeNetwork:
                 f"OpenCV is no reference here: {chosen.unchecked}", hint="choose other outputs: convert.outputs"
             )
         text, places = opencv_text.write(made, [made.blobs[name] for name in chosen.outputs])
-        found = opencv.forward(text, self.spec.weights, feeds, list(places.values()))
+        found = self._session.run(text, self.spec.weights, feeds, list(places.values()))
+        if self._once:
+            self.close()
         arrays = dict(zip(places, found, strict=True))
         return {name: _shaped(arrays[made.blobs[name]], made, name) for name in chosen.outputs}
 
     def _outlined(self, shapes: Mapping[str, tuple[int, ...]]) -> Imported:
         return importer.outline(net.read(self.spec.path, shapes), self.wanted)
 
+    def close(self) -> None:
+        """End OpenCV's process."""
+        self._session.close()
+
     def framework(self) -> str:
         """OpenCV and its version."""
-        return f"OpenCV {opencv.version()}"
+        return f"OpenCV {self._session.version()}"
 
 
 def _shaped(array: np.ndarray, made: Imported, name: str) -> np.ndarray:
@@ -124,9 +125,7 @@ def open_model(spec: SourceSpec, outputs: Sequence[str] = ()) -> CaffeNetwork:
 
     Raises:
         SourceError: damaged or foreign files.
-        MissingPackage: OpenCV is not installed, or too new.
+        EnvironmentProblem: the interpreter that the source names is missing, or lacks OpenCV.
+        MissingPackage: OpenCV is not installed.
     """
-    network = CaffeNetwork(spec, outputs or spec.outputs)
-    if opencv.problem():
-        raise MissingPackage("cv2", "caffe", WHY)
-    return network
+    return CaffeNetwork(spec, outputs or spec.outputs)
