@@ -19,10 +19,10 @@ def made(*rows: dict[str, Any], sample: Any = PIXELS) -> np.ndarray:
     """The sample after the rows; written to an array of the right form, it is the same."""
     chain = prepare(rows)
     assert chain is not None
+    chain.form(np.asarray(sample).shape, np.asarray(sample).dtype)
     result = chain(sample)
-    shape = np.asarray(sample).shape
-    assert chain.shape(shape) == result.shape
-    assert chain.dtype(np.dtype(np.uint8)) == result.dtype
+    form = chain.form(np.asarray(sample).shape, np.asarray(sample).dtype)
+    assert (form.shape, form.dtype) == (result.shape, result.dtype)
     out = np.full(result.shape, 77, result.dtype)
     chain.into(sample, out)
     assert np.array_equal(out, result)
@@ -82,7 +82,7 @@ def test_channels() -> None:
     luma = np.asarray(Image.fromarray(PIXELS).convert("L")).astype(int)
     assert gray.shape == (90, 120, 1)
     assert np.abs(gray[..., 0] - luma).max() <= 1
-    assert np.array_equal(made({"layout": {"to": "nchw"}}, {"layout": {"to": "nhwc"}}).shape, (3, 90, 120))
+    assert np.array_equal(made({"layout": {"to": "nchw"}}, {"layout": {"to": "nhwc"}}).shape, (90, 120, 3))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_channels() -> None:
         ({"resize": {"size": [1, 1]}, "crop": {"size": [1, 1]}}, "expected one operation, got resize, crop"),
         ({"resize": {}}, r"resize: expected size as \[height, width\]"),
         ({"resize": {"size": [0, 4]}}, r"expected size as \[height, width\]"),
-        ({"resize": {"size": [4, 4], "fit": "longer"}}, "expected fit as one of stretch, shorter, got 'longer'"),
+        ({"resize": {"size": [4, 4], "fit": "longer"}}, "expected fit as one of stretch, shorter, crop, got 'longer'"),
         ({"resize": {"size": [4, 4], "how": 1}}, "resize has no option 'how'"),
         ({"crop": 5}, "expected options of crop as a mapping, got 5"),
         ({"normalize": {"std": [1, 0, 1]}}, "expected std as a number other than 0"),
@@ -105,14 +105,96 @@ def test_mistakes_are_found_before_anything_runs(row: dict[str, Any], says: str)
         prepare((row,))
 
 
-def test_samples_that_do_not_suit() -> None:
-    with pytest.raises(UsageError, match="crop to 91 x 20 of a sample of 90 x 120"):
-        made({"crop": {"size": [91, 20]}})
-    with pytest.raises(UsageError, match="crop to 46 x 20 of a sample of 45 x 60"):
-        made({"resize": {"size": [45, 45], "fit": "shorter"}}, {"crop": {"size": [46, 20]}})
-    with pytest.raises(UsageError, match="resize scales 8-bit samples, not float32"):
-        made({"normalize": {}}, {"resize": {"size": [4, 4]}})
-    chain = prepare(({"crop": {"size": [2, 2]}},))
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"letterbox": {"size": [4, 4], "fill": 300}}, "fill as a whole number from 0 to 255"),
+        ({"letterbox": {"size": [4, 4], "fill": -1}}, "fill as a whole number from 0 to 255"),
+        ({"letterbox": {"size": [4, 4], "fill": 0.5}}, "fill as a whole number from 0 to 255"),
+        ({"letterbox": {"size": [4, 4], "fill": [1, 2, 256]}}, "fill as a whole number from 0 to 255"),
+        ({"letterbox": {"size": [4, 4], "like": "torchvision"}}, "like as one of keras, opencv"),
+        ({"normalize": {"mean": float("nan")}}, "expected mean as a number"),
+        ({"normalize": {"scale": float("inf")}}, "expected scale as a number"),
+        ({"normalize": {"mean": 1e39}}, "expected mean as a number"),
+        ({"normalize": {"scale": 1e30, "std": 1e-30}}, "beyond float32"),
+        ({"normalize": {"std": 1e-60}}, "expected std as a number other than 0"),
+        ({"normalize": {"mean": []}}, "expected mean as a number"),
+        ({"normalize": {"mean": [[1, 2, 3]]}}, "expected mean as a number"),
+        ({"normalize": {"mean": [1, 2], "std": [1, 2, 3]}}, "different lengths"),
+        ({"layout": {"to": "rgb"}}, "expected to as one of nchw, nhwc, got 'rgb'"),
+        ({"channels": {"to": "nchw"}}, "expected to as one of rgb, bgr, gray, got 'nchw'"),
+        ({"resize": {"size": [4, 4], "like": "opencv", "antialias": True}}, "never averages"),
+        ({"resize": {"size": [4, 4], "like": "keras", "fit": "shorter"}}, "no scaling of the shorter side"),
+        ({"resize": {"size": [4, 4], "fit": "crop"}}, "does not cut before it scales"),
+        ({"resize": {"size": [4, 4], "antialias": "yes"}}, "antialias as true or false"),
+        ({"resize": {"size": [10**6, 10**6]}}, "up to 32768"),
+    ],
+)
+def test_values_that_would_give_other_numbers_in_silence(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        prepare((row,))
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "dtype", "says"),
+    [
+        (({"crop": {"size": [91, 20]}},), (90, 120, 3), "uint8", "crop to 91 x 20 of a sample of 90 x 120"),
+        (({"resize": {"size": [4, 4]}}, {"crop": {"size": [5, 4]}}), (9, 9, 3), "uint8", "row 2: crop: crop to 5 x 4"),
+        (({"normalize": {}}, {"resize": {"size": [4, 4]}}), (9, 9, 3), "uint8", "8-bit samples, not float32"),
+        (({"normalize": {}}, {"letterbox": {"size": [4, 4]}}), (9, 9, 3), "uint8", "8-bit samples, not float32"),
+        (({"resize": {"size": [4, 4]}},), (9, 9, 3), "uint16", "8-bit samples, not uint16"),
+        (({"crop": {"size": [2, 2]}},), (4, 5), "uint8", r"\[height, width, channels\], not on \[4, 5\]"),
+        (({"normalize": {"mean": [1, 2, 3, 4]}},), (9, 9, 3), "uint8", "row 1: normalize: mean has 4 .* 3"),
+        (({"channels": {"to": "gray"}}, {"normalize": {"std": [1, 2, 3]}}), (9, 9, 3), "uint8", "row 2: .* 1 channels"),
+        (({"letterbox": {"size": [4, 4], "fill": [1, 2, 3]}},), (9, 9, 1), "uint8", "fill has 3 numbers"),
+        (({"channels": {"to": "bgr"}},), (9, 9, 4), "uint8", "samples of 1 or 3 channels, not 4"),
+        (({"resize": {"size": [4, 4]}},), (3, 224, 224), "uint8", "would have 224 channels"),
+    ],
+)
+def test_a_chain_is_checked_as_a_whole(
+    rows: tuple[dict[str, Any], ...], shape: tuple[int, ...], dtype: str, says: str
+) -> None:
+    chain = prepare(rows)
     assert chain is not None
-    with pytest.raises(UsageError, match=r"works on samples of \[height, width, channels\], not on \[4, 5\]"):
-        chain.shape((4, 5))
+    with pytest.raises(UsageError, match=says):
+        chain.form(shape, np.dtype(dtype))
+
+
+PLANAR, BGR = {"layout": {"to": "nchw"}}, {"channels": {"to": "bgr"}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        BGR,
+        {"channels": {"to": "gray"}},
+        {"normalize": {"mean": [1, 2, 3], "std": [4, 5, 6]}},
+        {"resize": {"size": [20, 33]}},
+        {"crop": {"size": [7, 9]}},
+        {"letterbox": {"size": [20, 33], "fill": [7, 8, 9]}},
+    ],
+)
+def test_a_row_after_the_layout_does_what_it_does_before(row: dict[str, Any]) -> None:
+    assert np.array_equal(made(PLANAR, row), made(row, PLANAR))
+    assert np.array_equal(made(PLANAR, row, {"layout": {"to": "nhwc"}}), made(row))
+
+
+def test_the_order_of_channels_is_known() -> None:
+    assert np.array_equal(made(BGR, {"channels": {"to": "rgb"}}), PIXELS)
+    assert np.array_equal(made(BGR, BGR), PIXELS[..., ::-1])
+    assert np.array_equal(made(BGR, {"channels": {"to": "gray"}}), made({"channels": {"to": "gray"}}))
+    gray = {"channels": {"to": "gray"}}
+    assert np.array_equal(made(gray, {"channels": {"to": "rgb"}}), np.repeat(made(gray), 3, axis=2))
+
+
+def test_whole_numbers_stay_whole_and_of_their_type() -> None:
+    wide = PIXELS.astype(np.int16) * 100
+    luma = np.rint(wide @ np.array([0.299, 0.587, 0.114]))
+    assert np.array_equal(made({"channels": {"to": "gray"}}, sample=wide)[..., 0], luma)
+    assert made({"normalize": {"scale": 2.0}}, sample=PIXELS.astype(np.float64)).dtype == np.float32
+
+
+def test_four_channels_are_no_transparency() -> None:
+    sample = np.concatenate([PIXELS, PIXELS[..., :1] // 2], axis=2)
+    found = made({"resize": {"size": [30, 50]}}, {"crop": {"size": [20, 20]}}, sample=sample)
+    assert np.abs(found[..., :3].astype(int) - by_pillow(50, 30)[5:25, 15:35]).max() <= 1

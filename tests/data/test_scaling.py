@@ -33,6 +33,8 @@ CHAINS: Mapping[str, Sequence[Mapping[str, object]]] = {
     "bgr, then normalize": (*SHORTER, BGR, NORMALIZE, PLANAR),
     "normalize, then bgr": (*SHORTER, NORMALIZE, BGR, PLANAR),
     "bgr twice": (*SHORTER, BGR, NORMALIZE, BGR, {"layout": {"to": "nhwc"}}),
+    "planar first": (*SHORTER, PLANAR, BGR, NORMALIZE),
+    "there and back": (*SHORTER, PLANAR, BGR, {"layout": {"to": "nhwc"}}, RGB, NORMALIZE),
     "one number for all": (*SHORTER, {"normalize": {"scale": 2.0, "mean": 127.5, "std": 58.0}}, RGB),
 }
 SIZES = ((375, 500), (64, 64), (61, 350), (1000, 70), (33, 70), (20, 24), (90, 81))
@@ -54,8 +56,8 @@ def made(chain: preprocess.Chain, pictures: Sequence[Any], capacity: int | None 
     assert contents.samples == len(pictures)
     words = np.full(contents.room // 4, -1, np.int32)
     words[: contents.size // 4] = memory[: contents.size].view(np.int32)
-    shape = chain.shape((None, None, 3))
-    samples = np.empty((len(pictures), *map(int, shape)), chain.dtype(np.dtype(np.uint8)))  # type: ignore[arg-type]
+    form = chain.form((None, None, 3), np.dtype(np.uint8))
+    samples = np.empty((len(pictures), *map(int, form.shape)), form.dtype)  # type: ignore[arg-type]
     kernels.first(words, len(pictures))
     kernels.second(words, samples)
     return samples
@@ -130,7 +132,8 @@ def test_large_samples_have_room() -> None:
 
 
 def test_a_picture_too_small_for_the_crop_is_refused() -> None:
-    recipe = scaling.recipe(preprocess.prepare(({"resize": {"size": [20, 20]}}, {"crop": {"size": [21, 10]}})))
+    chain = preprocess.prepare(({"resize": {"size": [20, 20], "fit": "shorter"}}, {"crop": {"size": [21, 10]}}))
+    recipe = scaling.recipe(chain)
     assert recipe is not None
     with pytest.raises(UsageError, match="crop to 21 x 10 of a sample of 20 x 20"):
         scaling.Parcel(recipe, np.zeros(recipe.capacity, np.uint8), 1).add(picture(50, 50))
@@ -144,10 +147,12 @@ def test_a_picture_too_small_for_the_crop_is_refused() -> None:
         ({"crop": {"size": [8, 8]}}, NORMALIZE),
         ({"resize": {"size": [8, 8], "fit": "shorter"}}, NORMALIZE),  # samples of many sizes
         (*SHORTER, {"channels": {"to": "gray"}}),
-        (*SHORTER, PLANAR, NORMALIZE),
         (*SHORTER, NORMALIZE, NORMALIZE),
         (*SHORTER, {"normalize": {"mean": [1.0, 2.0]}}),
         ({"resize": {"size": [8, 8]}}, {"resize": {"size": [9, 9]}}),
+        ({"resize": {"size": [8, 8], "like": "keras"}}, NORMALIZE),
+        ({"resize": {"size": [8, 8], "antialias": False}}, NORMALIZE),
+        ({"letterbox": {"size": [8, 8], "like": "opencv"}}, NORMALIZE),
     ],
 )
 def test_other_chains_stay_with_the_processor(rows: Sequence[Mapping[str, object]]) -> None:

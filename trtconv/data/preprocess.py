@@ -1,4 +1,4 @@
-"""What happens to a sample before a model gets it: rows of a job, checked before anything runs.
+"""What happens to a sample before a model gets it: rows of a job, checked as a chain before anything runs.
 
     preprocess:
       - resize: {size: [256, 256], fit: shorter}
@@ -6,60 +6,117 @@
       - normalize: {scale: 0.00392156862745098, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
       - layout: {to: nchw}
 
-A sample is [height, width, channels], as images are decoded: uint8, red first.
+A sample begins as [height, width, channels], as images are decoded: uint8, red first. Every row knows where its axes
+are by then: rows after ``layout`` do the same as before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from trtconv.core.errors import UsageError
-from trtconv.core.names import did_you_mean
-from trtconv.data import images
+from trtconv.data import images, preprocess_rows, resampling
+from trtconv.data.casting import is_float
+from trtconv.data.resampling import Placing
 
 Dims = tuple[int | None, ...]
-_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
-_REQUIRED = object()
+Options = Mapping[str, Any]
+_GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+_MOST_CHANNELS = 4  # of an image; what has more has its axes in another order, most likely
 
 
-class Placing(NamedTuple):
-    """What scaling makes of a sample.
+@dataclass(frozen=True)
+class Form:
+    """What is known of a sample at some place of a chain.
 
     Attributes:
-        height: of the whole, scaled.
+        height: None where only the sample itself tells.
         width: likewise.
-        window: the part of it that is computed.
-        top: of this part in the result.
-        left: likewise.
+        channels: how many.
+        dtype: of the values.
+        first: whether the channels are the first axis, not the last.
+        swapped: whether blue comes first.
     """
 
-    height: int
-    width: int
-    window: images.Window
-    top: int = 0
-    left: int = 0
+    height: int | None
+    width: int | None
+    channels: int
+    dtype: np.dtype
+    first: bool = False
+    swapped: bool = False
+
+    @property
+    def shape(self) -> Dims:
+        """Its axes in their order."""
+        size = (self.height, self.width)
+        return (self.channels, *size) if self.first else (*size, self.channels)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One kind of row: its options with their defaults, what it does to a sample, and to a shape and a type.
+    """One kind of row: what it makes of a form, and of a sample [height, width, channels].
 
-    Those that scale take pictures too; ``place`` says what they make of a height and a width.
+    Those that scale take pictures too.
     """
 
-    options: Mapping[str, object]
-    apply: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
-    shape: Callable[[Dims, Mapping[str, Any]], Dims]
-    to_float: bool = False
+    form: Callable[[Form, Options], Form]
+    apply: Callable[[Any, Options], np.ndarray]
     fixes_size: bool = False
-    place: Callable[[int, int, Mapping[str, Any]], Placing] | None = None
+    scales: bool = False
 
 
-Step = tuple[Operation, Mapping[str, Any]]
+@dataclass(frozen=True)
+class Step:
+    """A row ready to be applied.
+
+    Attributes:
+        name: of its operation.
+        options: with defaults filled in.
+        where: the row, for messages.
+        crop: options of the crop right after a resize, which is done as one: only what stays is computed.
+    """
+
+    name: str
+    options: Options
+    where: str
+    crop: Options | None = None
+
+    @property
+    def operation(self) -> Operation:
+        """What it does."""
+        return OPERATIONS[self.name]
+
+    @property
+    def by_pillow(self) -> bool:
+        """Whether it scales a whole picture, as Pillow does."""
+        return self.operation.scales and resampling.antialias(self.options) and self.options["like"] != "keras"
+
+    def place(self, height: int, width: int) -> Placing:
+        """What scaling as Pillow does makes of a height and a width.
+
+        Raises:
+            UsageError: it is too small for the crop.
+        """
+        if self.name == "letterbox":
+            return resampling.place_box(height, width, self.options)
+        high, wide = self.options["size"]
+        if self.options["fit"] == "shorter":
+            high, wide = resampling.covering(height, width, self.options)
+        window = (0, 0, high, wide) if self.crop is None else resampling.middle(high, wide, self.crop)
+        return Placing(high, wide, window)
+
+    def __call__(self, sample: Any) -> np.ndarray:
+        """A sample or a picture after this row."""
+        if self.crop is None:
+            return self.operation.apply(sample if self.operation.scales else images.array(sample), self.options)
+        if not self.by_pillow or images.shape(sample)[2] not in (1, 3):
+            return _crop(resampling.resize(sample, self.options), self.crop)
+        placing = self.place(*images.shape(sample)[:2])
+        return images.resized(sample, placing.height, placing.width, placing.window)
 
 
 class Chain:
@@ -67,48 +124,65 @@ class Chain:
 
     Attributes:
         fixes_size: whether the result has the same height and width for all samples.
-        steps: what is done, a resize and the crop after it as one.
+        steps: what is done to a sample [height, width, channels], a resize and the crop after it as one.
+        first: whether the result has its channels first: an order of axes, which costs nothing before the end.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._rows = steps
-        self.steps = _joined(steps)
-        self.fixes_size = any(step.fixes_size and options.get("fit") != "shorter" for step, options in steps)
+    def __init__(self, rows: Sequence[Step]) -> None:
+        self._rows = _with_orders(rows)
+        self.steps = _joined([row for row in self._rows if row.name != "layout"])
+        self.fixes_size = any(row.operation.fixes_size and row.options.get("fit") != "shorter" for row in rows)
+        self.first = next((row.options["to"] == "nchw" for row in reversed(rows) if row.name == "layout"), False)
 
     def __call__(self, sample: Any) -> np.ndarray:
         """One sample, an array or a picture, after all rows."""
-        return _applied(self.steps, sample)
+        made = _applied(self.steps, sample)
+        return made.transpose(2, 0, 1) if self.first else made
 
     def into(self, sample: Any, out: np.ndarray) -> None:
         """The same, written to an array of the result's shape and type without one in between."""
-        steps, view = self.steps, out
-        if steps[-1][0] is OPERATIONS["layout"]:
-            view = out.transpose(1, 2, 0) if steps[-1][1]["to"] == "nchw" else out
-            steps = steps[:-1]
-        if steps and steps[-1][0] is OPERATIONS["normalize"]:
-            _normalize_into(_applied(steps[:-1], sample), steps[-1][1], view)
+        view = out.transpose(1, 2, 0) if self.first else out
+        if self.steps and self.steps[-1].name == "normalize":
+            _normalize_into(_applied(self.steps[:-1], sample), self.steps[-1].options, view)
         else:
-            view[...] = _applied(steps, sample)
+            view[...] = _applied(self.steps, sample)
 
-    def shape(self, shape: Dims) -> Dims:
+    def form(self, shape: Dims, dtype: np.dtype) -> Form:
         """Of a result; None stands for what is not known.
 
         Raises:
-            UsageError: samples of this shape have no height, width and channels.
+            UsageError: samples of this shape and type cannot go through a row.
         """
-        if len(shape) != 3:
+        *_, (_, last) = self.forms(shape, dtype)
+        return last
+
+    def forms(self, shape: Dims, dtype: np.dtype) -> Iterator[tuple[str, Form]]:
+        """The form of a sample as it comes, then after each row, with the row's name.
+
+        Raises:
+            UsageError: see ``form``.
+        """
+        if len(shape) != 3 or shape[2] is None:
             listed = ", ".join(map(str, shape))
             raise UsageError(
                 f"preprocess works on samples of [height, width, channels], not on [{listed}]",
                 hint="store such samples as the model takes them",
             )
-        for operation, options in self._rows:
-            shape = operation.shape(shape, options)
-        return shape
+        form = Form(shape[0], shape[1], shape[2], dtype)
+        yield "sample", form
+        for row in self._rows:
+            with preprocess_rows.named(row.where, row.name):
+                form = row.operation.form(form, row.options)
+            yield row.name, form
 
-    def dtype(self, dtype: np.dtype) -> np.dtype:
-        """Of a result."""
-        return np.dtype(np.float32) if any(step.to_float for step, _ in self._rows) else dtype
+    def traced(self, sample: Any) -> Iterator[tuple[str, np.ndarray]]:
+        """One sample as it comes, then after each row, as its axes are by then."""
+        made, first = images.array(sample), False
+        yield "sample", made
+        for row in self._rows:
+            made = made if row.name == "layout" else images.array(row(made))
+            first = row.options["to"] == "nchw" if row.name == "layout" else first
+            yield row.name, made.transpose(2, 0, 1) if first else made
 
 
 def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
@@ -119,200 +193,144 @@ def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
     """
     if not rows:
         return None
-    return Chain([_parse(row, f"preprocess row {number + 1}") for number, row in enumerate(rows)])
+    parsed = [(*preprocess_rows.parse(row, where), where) for row, where in preprocess_rows.places(rows)]
+    return Chain([Step(name, options, where) for name, options, where in parsed])
 
 
-def _applied(steps: Sequence[Step], sample: Any) -> np.ndarray:
-    for operation, options in steps:
-        sample = operation.apply(sample if operation.place else images.array(sample), options)
-    return images.array(sample)
-
-
-def _joined(steps: Sequence[Step]) -> list[Step]:
-    """Steps, where a crop right after a resize becomes a part of it: only what stays is computed."""
-    found: list[Step] = []
-    for operation, options in steps:
-        if operation is OPERATIONS["crop"] and found and found[-1][0] is OPERATIONS["resize"]:
-            found[-1] = (_RESIZED_CROP, {"resize": found[-1][1], "crop": options})
-        else:
-            found.append((operation, options))
+def _with_orders(rows: Sequence[Step]) -> list[Step]:
+    """Rows on channels learn in which order these are by then."""
+    found, swapped = [], False
+    for row in rows:
+        if row.name == "channels":
+            row = replace(row, options={**row.options, "swapped": swapped})
+            swapped = row.options["to"] == "bgr"
+        found.append(row)
     return found
 
 
-def _parse(row: Mapping[str, object], where: str) -> tuple[Operation, Mapping[str, Any]]:
-    if len(row) != 1:
+def _joined(rows: Sequence[Step]) -> list[Step]:
+    found: list[Step] = []
+    for row in rows:
+        if row.name == "crop" and found and found[-1].name == "resize" and found[-1].crop is None:
+            found[-1] = replace(found[-1], crop=row.options)
+        else:
+            found.append(row)
+    return found
+
+
+def _applied(steps: Sequence[Step], sample: Any) -> np.ndarray:
+    for step in steps:
+        sample = step(sample)
+    return images.array(sample)
+
+
+def _image(form: Form, what: str) -> None:
+    """Refuse what cannot be scaled or cut."""
+    if form.channels > _MOST_CHANNELS:
         raise UsageError(
-            f"{where}: expected one operation, got {', '.join(row) or 'none'}",
-            hint="write one operation per row, such as - crop: {size: [224, 224]}",
+            f"a sample of [{', '.join(map(str, form.shape))}] would have {form.channels} channels",
+            hint="store samples as [height, width, channels]; layout: {to: nchw} brings the channels to the front",
         )
-    ((name, given),) = row.items()
-    if name not in OPERATIONS:
-        raise UsageError(
-            f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}",
-            hint=did_you_mean(name, OPERATIONS),
-        )
-    if given is not None and not isinstance(given, Mapping):
-        raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
-    operation = OPERATIONS[name]
-    options: dict[str, Any] = {**operation.options, **(given or {})}
-    unknown = [key for key in options if key not in operation.options]
-    if unknown:
-        raise UsageError(
-            f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
-            hint=did_you_mean(str(unknown[0]), operation.options),
-        )
-    return operation, {key: _value(key, value, f"{where}: {name}") for key, value in options.items()}
+    if what != "crop" and form.dtype != np.uint8:
+        raise UsageError(f"it scales 8-bit samples, not {form.dtype}", hint=f"put {what} before normalize")
 
 
-def _value(key: str, value: Any, where: str) -> Any:
-    if key in _CHOICES and value not in _CHOICES[key]:
-        got = "nothing" if value is _REQUIRED else repr(value)
-        raise UsageError(
-            f"{where}: expected {key} as one of {', '.join(_CHOICES[key])}, got {got}",
-            hint=did_you_mean(str(value), _CHOICES[key]),
-        )
-    if key == "size":
-        whole = isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
-        if not whole:
-            raise UsageError(f"{where}: expected size as [height, width]", hint="size: [224, 224]")
-    if key in ("scale", "fill", "mean", "std"):
-        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        wrong = any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
-        if wrong or (key == "std" and 0 in numbers):
-            raise UsageError(
-                f"{where}: expected {key} as a number{' other than 0' if key == 'std' else ''}, or one "
-                f"per channel, got {value!r}",
-                hint=f"{key}: 1.0",
-            )
-        return np.float32(value) if key in ("scale", "fill") else np.asarray(value, np.float32)
-    return value
-
-
-def _resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
-    return _scaled(sample, "resize", _place_whole(*images.shape(sample)[:2], options))
-
-
-def _place_whole(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
-    height, width = _resized((high, wide), options)[:2]
-    assert height is not None
-    assert width is not None
-    return Placing(height, width, (0, 0, height, width))
-
-
-def _resize_and_crop(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
-    return _scaled(sample, "resize", _place_middle(*images.shape(sample)[:2], options))
-
-
-def _place_middle(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
-    height, width, _, _, _ = _place_whole(high, wide, options["resize"])
-    return Placing(height, width, _middle(height, width, *options["crop"]["size"]))
-
-
-def _scaled(sample: Any, operation: str, placing: Placing) -> np.ndarray:
-    return images.resized(_bytes(sample, operation), placing.height, placing.width, placing.window)
-
-
-def _resized(shape: Dims, options: Mapping[str, Any]) -> Dims:
+def _resize_form(form: Form, options: Options) -> Form:
+    _image(form, "resize")
     height, width = options["size"]
-    if options["fit"] == "stretch":
-        return height, width, *shape[2:]
-    if shape[0] is None or shape[1] is None:
-        return None, None, *shape[2:]
-    factor = max(height / shape[0], width / shape[1])  # the shorter side reaches its size
-    return round(shape[0] * factor), round(shape[1] * factor), *shape[2:]
+    if options["fit"] == "shorter":
+        if form.height is None or form.width is None:
+            return replace(form, height=None, width=None)
+        height, width = resampling.covering(form.height, form.width, options)
+    return replace(form, height=height, width=width)
 
 
-def _crop(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    top, left, height, width = _middle(*sample.shape[:2], *options["size"])
+def _crop_form(form: Form, options: Options) -> Form:
+    _image(form, "crop")
+    height, width = options["size"]
+    resampling.middle(height if form.height is None else form.height, width if form.width is None else form.width,
+                      options)  # fmt: skip
+    return replace(form, height=height, width=width)
+
+
+def _letterbox_form(form: Form, options: Options) -> Form:
+    _image(form, "letterbox")
+    _one_or_each(form, fill=options["fill"])
+    height, width = options["size"]
+    return replace(form, height=height, width=width)
+
+
+def _normalize_form(form: Form, options: Options) -> Form:
+    _one_or_each(form, **{name: options[name] for name in ("scale", "mean", "std")})
+    return replace(form, dtype=np.dtype(np.float32))
+
+
+def _one_or_each(form: Form, **options: np.ndarray) -> None:
+    for name, values in options.items():
+        if values.size not in (1, form.channels):
+            raise UsageError(
+                f"{name} has {values.size} numbers, and the sample {form.channels} channels",
+                hint=f"give one number for all channels, or {form.channels}",
+            )
+
+
+def _channels_form(form: Form, options: Options) -> Form:
+    if form.channels not in (1, 3):
+        raise UsageError(f"it takes samples of 1 or 3 channels, not {form.channels}", hint="leave it out")
+    gray = options["to"] == "gray"
+    return replace(form, channels=1 if gray else 3, swapped=options["to"] == "bgr")
+
+
+def _crop(sample: np.ndarray, options: Options) -> np.ndarray:
+    top, left, height, width = resampling.middle(sample.shape[0], sample.shape[1], options)
     return sample[top : top + height, left : left + width]
 
 
-def _middle(height: int, width: int, high: int, wide: int) -> images.Window:
-    """The middle part; a sample that is too small is an error, not padded in silence."""
-    if height < high or width < wide:
-        raise UsageError(
-            f"preprocess: crop to {high} x {wide} of a sample of {height} x {width}",
-            hint="resize before: - resize: {size: [...], fit: shorter}",
-        )
-    return (height - high) // 2, (width - wide) // 2, high, wide
+def _linear(options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and offset, in float32: (value x scale - mean) / std as one multiplication and one subtraction."""
+    return (options["scale"] / options["std"]).astype(np.float32), options["mean"] / options["std"]
 
 
-def _letterbox(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
-    """The whole sample in the middle of the size, with bars of the fill value."""
-    high, wide, channels = images.shape(sample)
-    placing = _place_box(high, wide, options)
-    box = np.full((*options["size"], channels), options["fill"], np.uint8)
-    across = slice(placing.left, placing.left + placing.width)
-    box[placing.top : placing.top + placing.height, across] = _scaled(sample, "letterbox", placing)
-    return box
-
-
-def _place_box(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
-    height, width = options["size"]
-    factor = min(height / high, width / wide)
-    inner = (max(round(high * factor), 1), max(round(wide * factor), 1))
-    return Placing(*inner, (0, 0, *inner), (height - inner[0]) // 2, (width - inner[1]) // 2)
-
-
-def _sized(shape: Dims, options: Mapping[str, Any]) -> Dims:
-    return (*options["size"], shape[2])
-
-
-def _normalize(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    """(value x scale - mean) / std in float32, as one multiplication and one addition."""
-    factor = options["scale"] / options["std"]
-    result: np.ndarray = sample * factor.astype(np.float32)
-    result -= options["mean"] / options["std"]
+def _normalize(sample: np.ndarray, options: Options) -> np.ndarray:
+    factor, offset = _linear(options)
+    result: np.ndarray = sample.astype(np.float32, copy=False) * factor
+    result -= offset
     return result
 
 
-def _normalize_into(sample: np.ndarray, options: Mapping[str, Any], out: np.ndarray) -> None:
+def _normalize_into(sample: np.ndarray, options: Options, out: np.ndarray) -> None:
     """The same numbers, written to an array of any layout: channel by channel, each of them in one piece there."""
     channels = sample.shape[-1]
-    factor = np.broadcast_to((options["scale"] / options["std"]).astype(np.float32), channels)
-    offset = np.broadcast_to((options["mean"] / options["std"]).astype(np.float32), channels)
+    factor, offset = (np.broadcast_to(values, channels) for values in _linear(options))
     for channel in range(channels):
         target = out[..., channel]
-        np.multiply(sample[..., channel], factor[channel], out=target)
+        np.multiply(sample[..., channel], factor[channel], out=target, dtype=np.float32, casting="unsafe")
         target -= offset[channel]
 
 
-def _layout(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    return sample.transpose(2, 0, 1) if options["to"] == "nchw" else sample
+def _channels(sample: np.ndarray, options: Options) -> np.ndarray:
+    to, single = options["to"], sample.shape[-1] == 1
+    if to == "gray":
+        return sample if single else _gray(sample, _GRAY[::-1] if options["swapped"] else _GRAY)
+    if single:
+        return np.repeat(sample, 3, axis=-1)
+    return sample[..., ::-1] if (to == "bgr") != options["swapped"] else sample
 
 
-def _laid_out(shape: Dims, options: Mapping[str, Any]) -> Dims:
-    return (shape[2], shape[0], shape[1]) if options["to"] == "nchw" else shape
+def _gray(sample: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Luma in the sample's own type; whole numbers are rounded."""
+    single = sample.dtype == np.uint8 or is_float(sample.dtype)
+    luma = sample.astype(np.float32 if single else np.float64) @ weights.astype(np.float32 if single else np.float64)
+    made: np.ndarray = (luma if is_float(sample.dtype) else np.rint(luma)).astype(sample.dtype)[..., None]
+    return made
 
-
-def _channels(sample: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    if options["to"] == "bgr":
-        return sample[..., ::-1]
-    if options["to"] == "gray" and sample.shape[-1] == 3:
-        gray = sample.astype(np.float32) @ _GRAY
-        return (np.rint(gray).astype(sample.dtype) if sample.dtype == np.uint8 else gray)[..., None]
-    return sample
-
-
-def _bytes(sample: Any, operation: str) -> Any:
-    if isinstance(sample, np.ndarray) and sample.dtype != np.uint8:
-        raise UsageError(
-            f"preprocess: {operation} scales 8-bit samples, not {sample.dtype}",
-            hint=f"put {operation} before normalize",
-        )
-    return sample
-
-
-_CHOICES = {"fit": ("stretch", "shorter"), "to": ("nchw", "nhwc", "rgb", "bgr", "gray")}
 
 OPERATIONS: Mapping[str, Operation] = {
-    "resize": Operation({"size": _REQUIRED, "fit": "stretch"}, _resize, _resized, fixes_size=True, place=_place_whole),
-    "crop": Operation({"size": _REQUIRED}, _crop, _sized, fixes_size=True),
-    "letterbox": Operation({"size": _REQUIRED, "fill": 114}, _letterbox, _sized, fixes_size=True, place=_place_box),
-    "normalize": Operation({"scale": 1.0, "mean": 0.0, "std": 1.0}, _normalize, lambda shape, _: shape, to_float=True),
-    "layout": Operation({"to": _REQUIRED}, _layout, _laid_out),
-    "channels": Operation({"to": _REQUIRED}, _channels, lambda s, o: (*s[:2], 1) if o["to"] == "gray" else s),
+    "resize": Operation(_resize_form, resampling.resize, fixes_size=True, scales=True),
+    "crop": Operation(_crop_form, _crop, fixes_size=True),
+    "letterbox": Operation(_letterbox_form, resampling.letterbox, fixes_size=True, scales=True),
+    "normalize": Operation(_normalize_form, _normalize),
+    "layout": Operation(lambda form, options: replace(form, first=options["to"] == "nchw"), lambda sample, _: sample),
+    "channels": Operation(_channels_form, _channels),
 }
-"""Operations by name."""
-
-_RESIZED_CROP = Operation({}, _resize_and_crop, _sized, fixes_size=True, place=_place_middle)
+"""Operations by name; their options are in ``preprocess_rows``."""

@@ -29,6 +29,10 @@ _DTYPES = {
 }
 
 
+IMAGE = ((None, None, 3), np.dtype(np.uint8))
+"""Shape and type of an image that nobody has looked into."""
+
+
 class BadSample(UsageError):
     """One sample cannot be used.
 
@@ -201,6 +205,8 @@ def open_column(
         )
     alone = len(inputs) == 1 or info.name in spec.names
     found = files(path)
+    if chain is not None and found[0].suffix.lower() in images.SUFFIXES:
+        chain.form(*IMAGE)  # what suits no image is told once, not of every file
     parts: list[Part] = []
     for file in found:
         try:
@@ -365,11 +371,13 @@ class _Prepared:
         self._part, self._chain = part, chain
         self.path, self.label = part.path, part.label
         self.of_picture = isinstance(part, _Image)
-        if isinstance(part, _Image) and chain.fixes_size:
-            self.shape: tuple[int | None, ...] = (1, *chain.shape((None, None, 3)))  # no need to look into the file
-        else:
-            self.shape = (part.shape[0], *chain.shape(part.shape[1:]))
-        self.dtype = chain.dtype(part.dtype)
+        look = not (isinstance(part, _Image) and chain.fixes_size)  # else there is no need to look into the file
+        try:
+            form = chain.form(part.shape[1:], part.dtype) if look else chain.form(*IMAGE)
+        except UsageError as error:
+            raise UsageError(f"{self.label}: {error.message}", hint=error.hint) from None
+        self.shape: tuple[int | None, ...] = (part.shape[0] if look else 1, *form.shape)
+        self.dtype = form.dtype
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         return np.stack([self._made(*each, self._chain) for each in zip(numbers, self._samples(numbers), strict=True)])

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trtconv.core.packed_images import Contents, Launch
-from trtconv.data import images, preprocess
-from trtconv.data.preprocess import OPERATIONS, Chain, Placing, Step
+from trtconv.data import images
+from trtconv.data.preprocess import Chain, Step
+from trtconv.data.resampling import Placing
 
 Words = NDArray[np.int32]
 _ONE = 1 << 22  # a weight of 1
@@ -65,9 +66,7 @@ class Recipe:
         Raises:
             UsageError: it is too small for a crop.
         """
-        operation, options = self.step
-        assert operation.place is not None
-        return operation.place(height, width, options)
+        return self.step.place(height, width)
 
 
 def ptx() -> bytes:
@@ -77,42 +76,39 @@ def ptx() -> bytes:
 
 def recipe(chain: Chain | None) -> Recipe | None:
     """A chain as the kernels serve it; None for any other chain."""
-    if chain is None or not chain.fixes_size or chain.steps[0][0].place is None:
+    if chain is None or not chain.fixes_size or not chain.steps or not chain.steps[0].by_pillow:
         return None
-    (scaler, options), *rest = chain.steps
+    scaler, *rest = chain.steps
     finish = _Finish()
-    if not all(finish.takes(operation, given) for operation, given in rest):
+    if not all(finish.takes(step) for step in rest):
         return None
-    fill = _three(options["fill"]) if scaler is OPERATIONS["letterbox"] else np.zeros(3, np.float32)
+    fill = _three(scaler.options["fill"]) if scaler.name == "letterbox" else np.zeros(3, np.float32)
     if fill is None:
         return None
-    shape = chain.shape((None, None, 3))
-    height, width = shape[1:] if finish.planar else shape[:2]
+    form = chain.form((None, None, 3), np.dtype(np.uint8))
+    height, width = form.height, form.width
     assert height is not None
     assert width is not None
-    head = np.array([height, width, finish.planar, finish.floats, *finish.order, *fill.astype(np.uint8)], np.int32)
+    head = np.array([height, width, chain.first, finish.floats, *finish.order, *fill.astype(np.uint8)], np.int32)
     scale = np.array([finish.factor, finish.offset], np.float32)
-    return Recipe((scaler, options), height, width, np.concatenate([head, scale.view(np.int32).ravel()]))
+    return Recipe(scaler, height, width, np.concatenate([head, scale.view(np.int32).ravel()]))
 
 
 class _Finish:
     """What comes after scaling, put together row by row; per channel of the sample as it is by then."""
 
     def __init__(self) -> None:
-        self.planar = self.floats = False
+        self.floats = False
         self.order = np.arange(3)
         self.factor, self.offset = np.ones(3, np.float32), np.zeros(3, np.float32)
 
-    def takes(self, operation: preprocess.Operation, options: Any) -> bool:
+    def takes(self, step: Step) -> bool:
         """Add a row; False if that cannot be."""
-        if self.planar:  # the rows after it would mean other dimensions
-            return False
-        if operation is OPERATIONS["layout"]:
-            self.planar = options["to"] == "nchw"
-        elif operation is OPERATIONS["channels"] and options["to"] != "gray":
-            if options["to"] == "bgr":
+        options = step.options
+        if step.name == "channels" and options["to"] != "gray":
+            if (options["to"] == "bgr") != options["swapped"]:
                 self.order, self.factor, self.offset = self.order[::-1], self.factor[::-1], self.offset[::-1]
-        elif operation is OPERATIONS["normalize"] and not self.floats:
+        elif step.name == "normalize" and not self.floats:
             factor, offset = _three(options["scale"] / options["std"]), _three(options["mean"] / options["std"])
             if factor is None or offset is None:
                 return False
