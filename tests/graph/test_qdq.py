@@ -251,6 +251,78 @@ def test_concat_and_commuting_operators_share_one_scale():
     assert constants(made)["x_scale"] == np.float32(1) / np.float32(127)
 
 
+def heads(*tail, **more):
+    """A large and a small head, each read by a convolution of its own; ``tail`` joins them, as ``joined``."""
+    random = np.random.default_rng(0)
+    nodes = [
+        node("Conv", "x a", "large"),
+        node("Conv", "x b", "small"),
+        node("Conv", "large c", "y1"),
+        node("Conv", "small c", "y2"),
+        *tail,
+    ]
+    weights = {name: random.normal(size=(16, 16, 1, 1)).astype(np.float32) / 4 for name in "abc"}
+    weights["a"] *= 100
+    weights["b"] *= 0.05
+    outputs = [value(name, [1, None, None, None]) for name in ("y1", "y2", "joined")]
+    return model(nodes, [value("x", [1, 16, 4, 4])], outputs, {**weights, **more}, check=False)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [node("Concat", "large small", "joined", axis=1)],
+        [node("Concat", "small large", "c1", axis=1), node("Transpose", "c1", "joined", perm=[0, 2, 3, 1])],
+        [node("Concat", "large small", "c1", axis=1), node("Concat", "c1 x", "joined", axis=1)],
+    ],
+    ids=["output", "moved", "nested"],
+)
+def test_heads_that_are_only_joined_for_the_output_keep_scales_of_their_own(tail):
+    network = heads(*tail)
+    feeds = {"x": np.random.default_rng(1).normal(size=(1, 16, 4, 4)).astype(np.float32)}
+    made, plan = quantized(network, magnitudes(network, feeds))
+    assert set(plan.tensors) == {"x", "large", "small"}
+    assert constants(made)["large_scale"] > 500 * constants(made)["small_scale"]
+    wanted, found = run(network, feeds), run(made, feeds)
+    assert all(decibels(wanted[name], found[name]) > 25 for name in wanted)
+
+
+def test_a_small_head_keeps_its_levels_although_a_convolution_reads_both():
+    network = heads(
+        node("Concat", "large small", "both", axis=1),
+        node("Conv", "both d", "joined"),
+        d=np.ones((16, 32, 1, 1), np.float32),
+    )
+    feeds = {"x": np.random.default_rng(1).normal(size=(1, 16, 4, 4)).astype(np.float32)}
+    made, _ = quantized(network, magnitudes(network, feeds))
+    assert constants(made)["large_scale"] == constants(made)["both_scale"] > 500 * constants(made)["small_scale"]
+    assert decibels(run(network, feeds)["y2"], run(made, feeds)["y2"]) > 25
+
+
+@pytest.mark.parametrize("shape", [[32, 20], ["n", 32, 20]])
+def test_a_constant_on_the_left_of_a_matrix_product_is_its_weights(shape):
+    random = np.random.default_rng(0)
+    weights = (random.normal(size=(48, 32)) * np.logspace(-2, 1, 48)[:, None]).astype(np.float32)
+    network = model(
+        [node("MatMul", "w x", "y")], [value("x", shape)], [value("y", [*shape[:-2], 48, 20])], {"w": weights}
+    )
+    x = random.normal(size=[3 if size == "n" else size for size in shape]).astype(np.float32)
+    made, plan = quantized(network, {"x": float(np.abs(x).max())})
+    assert plan.edges == (("MatMul_y", 1),)
+    np.testing.assert_array_equal(constants(made)["w_scale"], np.abs(weights).max(axis=1) / np.float32(127))
+    wanted, found = run(network, {"x": x})["y"], run(made, {"x": x})["y"]
+    rows = [decibels(wanted[..., row, :], found[..., row, :]) for row in range(48)]
+    assert min(rows) > 30  # the small rows too: each has a scale of its own
+
+
+def test_constants_on_both_sides_of_a_matrix_product_are_none():
+    nodes = [node("MatMul", "v w", "c"), node("MatMul", "x c", "y")]
+    constants = {"v": np.eye(16, dtype=np.float32), "w": np.eye(16, dtype=np.float32)}
+    network = model(nodes, [value("x", ["n", 16])], [value("y", ["n", 16])], constants)
+    _, plan = quantized(network, {"x": 1.0})
+    assert left_out(plan) == dict.fromkeys(["MatMul_c", "MatMul_y"], "both operands are activations")
+
+
 def test_residual_add_without_a_convolution_stays_bare():
     nodes = [node("MatMul", "x w", "m"), node("Add", "m x", "s"), node("MatMul", "s w", "y")]
     network = model(nodes, [value("x", ["n", 16])], [value("y", ["n", 16])], {"w": np.eye(16, dtype=np.float32)})

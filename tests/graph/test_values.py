@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from tests.networks import constant, model, node, run, value
-from trtconv.graph import autocast, dataflow, editing, observe, types, values
+from tests.networks import constant, decibels, model, node, run, value
+from trtconv.graph import autocast, dataflow, editing, lowering, observe, strict, types, values
 
 FLOAT, LOWEST = TensorProto.FLOAT, float(np.finfo(np.float32).min)
 random = np.random.default_rng(5)
@@ -584,3 +584,17 @@ def test_bfloat16_leaves_what_tensorrt_takes_in_float16_only():
     _, report = lowered(network, "bf16")
     assert {name for name, why in report.kept if "has no bfloat16 form" in why} == {"Mish_m", "LpPool_l", "GRU_y"}
     assert "Mish_m" not in dict(lowered(network, "fp16")[1].kept)
+
+
+@pytest.mark.parametrize("make", [log_mel, rotary_product])
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_quantization_leaves_out_what_half_precision_would_spoil(make, precision):
+    """A filter bank before a logarithm, and positions before a sine, keep their digits."""
+    network, feeds = make()
+    editing.normalize(network)
+    wanted, ranges = run(network, feeds)["y"], measured(network, feeds)
+    quantized = copy.deepcopy(network)
+    done = lowering.apply(quantized, lowering.Recipe(precision), ranges, ranges)
+    assert [one.node for one in done.plan.weighted] == ["MatMul_a"]
+    (found,) = strict.run(quantized, feeds).values()
+    assert decibels(wanted, found) > (24 if make is log_mel else 30)

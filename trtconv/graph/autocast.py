@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 
 from trtconv.core.records import KeepRules
 from trtconv.graph import dataflow, editing, types
-from trtconv.graph.half import HALVES, Decision, Half, Saturation, decide, takes
+from trtconv.graph.half import Decision, Saturation, decide
+from trtconv.graph.half_types import HALVES, Half, takes
 
 _FLOAT = onnx.TensorProto.FLOAT
 _INDIFFERENT = frozenset({"Shape", "Size"})

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trtconv.graph import value_rules
 from trtconv.graph.dataflow import Flow, Step
+from trtconv.graph.half_types import Half
 from trtconv.graph.values import Fact, Values
 
 CONTRACTING = frozenset(
@@ -112,40 +112,25 @@ _CANCELLED = 2.0**-4
 """A sum that is smaller than this share of its operands has lost four bits."""
 
 
-@dataclass(frozen=True)
-class Type:
-    """What a 16-bit type can do; see ``half.Half``.
-
-    Attributes:
-        name: as ONNX writes it.
-        limit: magnitudes above it stay FP32.
-        normal: its smallest normal value.
-        integers: the largest n such that 0..n are all exact.
-    """
-
-    name: str
-    limit: float
-    normal: float
-    integers: int
-
-    @property
-    def angle(self) -> float:
-        """Largest argument of a sine that is rounded by less than 1/512."""
-        return self.integers / 512
-
-
 class Demands:
     """The demands of one model.
+
+    Args:
+        flow: of the model.
+        values: what is known of its tensors.
+        half: the type.
+        limit: magnitudes above it stay FP32.
 
     Attributes:
         overflowing: tensor -> why the type cannot hold it.
         exact: tensor -> why the type would spoil it; what weighted operators read or make excepted.
     """
 
-    def __init__(self, flow: Flow, values: Values, kind: Type) -> None:
+    def __init__(self, flow: Flow, values: Values, half: Half, limit: float) -> None:
         self.flow = flow
         self.values = values
-        self.kind = kind
+        self.half = half
+        self.limit = limit
         self.overflowing: dict[str, str] = {}
         self.exact: dict[str, str] = {}
         self._settled: dict[str, bool] = {}
@@ -156,7 +141,7 @@ class Demands:
     def saturates(self, step: Step, key: str) -> bool:
         """Whether a step may read a tensor of huge values, or of values of unknown size, after they were clipped."""
         fact = self.values[key]
-        beyond = fact.pure and fact.bound > self.kind.limit
+        beyond = fact.pure and fact.bound > self.limit
         bound = self.bounds(step, key)
         return bound or ((beyond or fact.mask > 0 or self._may_mask(step, key)) and self._settles(step, key, set()))
 
@@ -188,7 +173,7 @@ class Demands:
         if step.op in _SETTLING or self.bounds(step, key):
             return True
         if step.op == "Exp":
-            return self.values[key].high <= max(self.kind.limit, 0.0) and self.values[key].mask > 0
+            return self.values[key].high <= max(self.limit, 0.0) and self.values[key].mask > 0
         if step.op in ("Mul", "Div") and not self._scales(step, key):
             return False
         if step.op not in _PASSING and step.op not in ("Mul", "Div"):
@@ -199,10 +184,10 @@ class Demands:
     def bounds(self, step: Step, key: str) -> bool:
         """Whether a tensor bounds another one from so far away that it never does."""
         fact = self.values[key]
-        if fact.bound <= self.kind.limit or fact.data or step.op not in ("Min", "Max", "Clip"):
+        if fact.bound <= self.limit or fact.data or step.op not in ("Min", "Max", "Clip"):
             return False
         upper = step.op == "Min" or (step.op == "Clip" and step.inputs.index(key) == 2)
-        return fact.low >= self.kind.limit if upper else fact.high <= -self.kind.limit
+        return fact.low >= self.limit if upper else fact.high <= -self.limit
 
     def _scales(self, step: Step, key: str) -> bool:
         """Whether a product or quotient only scales a tensor, and not to nothing."""
@@ -227,31 +212,31 @@ class Demands:
         fact = self.values[key]
         if fact.mask and not fact.pure and not self.settled(key):
             self.overflowing[key] = f"{key!r} holds {_shown(fact.mask)} that reaches more than a Softmax"
-        elif fact.integer and fact.reach > self.kind.integers and not fact.data and fact.reach <= self.kind.limit:
+        elif fact.integer and fact.reach > self.half.integers and not fact.data and fact.reach <= self.limit:
             self.exact.setdefault(key, self._integers(key, fact))
         elif fact.unknown and not fact.data and not (fact.mask and fact.infinite):
             why = self._integers(key, fact) if fact.integer else f"{key!r} comes from positions or lengths of any size"
             self.exact.setdefault(key, why)
-        elif 0 < fact.bound < self.kind.normal and key not in self.flow.constants:
+        elif 0 < fact.bound < self.half.normal and key not in self.flow.constants:
             self.overflowing[key] = (
-                f"{key!r} is no larger than {_shown(fact.bound)}, below the normal range of {self.kind.name}"
+                f"{key!r} is no larger than {_shown(fact.bound)}, below the normal range of {self.half.name}"
             )
-        elif fact.reach > self.kind.limit:
+        elif fact.reach > self.limit:
             may = f"reaches {_shown(fact.reach)}" if fact.sure else f"may reach {_shown(fact.reach)} (not measured)"
-            self.overflowing[key] = f"{key!r} {may}, above {self.kind.limit:.4g}"
+            self.overflowing[key] = f"{key!r} {may}, above {self.limit:.4g}"
 
     def _integers(self, key: str, fact: Fact) -> str:
         reach = f"integers up to {fact.reach:.4g}" if math.isfinite(fact.reach) else "integers of any size"
-        return f"{key!r} holds {reach}; above {self.kind.integers} {self.kind.name} is not exact"
+        return f"{key!r} holds {reach}; above {self.half.integers} {self.half.name} is not exact"
 
     def _look_at(self, step: Step) -> None:
         inputs = [key for key in self.flow.floats(step.inputs) if key not in self.flow.constants]
-        if step.op in _PERIODIC and inputs and (reach := self._argument(inputs[0])) > self.kind.angle:
+        if step.op in _PERIODIC and inputs and (reach := self._argument(inputs[0])) > self.half.angle:
             why = f"{inputs[0]!r} is the argument of {step.op} and reaches {_shown(reach)}"
             self._demand(inputs[0], why, lambda key: True)
         elif step.op in _RELATIVE and self._relative(step):
             key = step.inputs[_RELATIVE[step.op]]
-            logarithm = step.op == "Log" and self.values[key].low < self.kind.normal
+            logarithm = step.op == "Log" and self.values[key].low < self.half.normal
             if (self._small(key) or logarithm) and key not in self.flow.constants:
                 why = f"{key!r} goes into {step.op} and may be as small as {_shown(max(self.values[key].low, 0.0))}"
                 self._demand(key, why, self._small)
@@ -272,7 +257,7 @@ class Demands:
     def _small(self, key: str) -> bool:
         """Whether a tensor of magnitudes may hold some that are no normal numbers of the type."""
         fact = self.values[key]
-        return 0 <= fact.low < self.kind.normal and fact.bound > 0 and not fact.integer
+        return 0 <= fact.low < self.half.normal and fact.bound > 0 and not fact.integer
 
     def _look_at_sum(self, step: Step, inputs: list[str]) -> None:
         result = self.values[step.outputs[0]]

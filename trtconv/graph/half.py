@@ -7,67 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-import onnx
 
 from trtconv.core.records import KeepRules
 from trtconv.graph import dataflow, demands, editing, placement, types, values
 from trtconv.graph.dataflow import Flow, Step
 from trtconv.graph.demands import Demands
+from trtconv.graph.half_types import HALVES, Half, takes
 from trtconv.graph.node_rules import Matcher
-
-
-@dataclass(frozen=True)
-class Half:
-    """A 16-bit floating-point type.
-
-    Attributes:
-        name: as ONNX writes it.
-        element: its TensorProto.DataType.
-        dtype: its numpy type.
-        largest: its largest finite value.
-        normal: its smallest normal value.
-        integers: the largest n such that 0..n are all exact.
-        opset: the first one whose operators take it throughout.
-        limit: default of ``keep.limit``: magnitudes above it stay FP32.
-        refused: operators that ONNX defines for it but TensorRT does not build.
-    """
-
-    name: str
-    element: int
-    dtype: Any
-    largest: float
-    normal: float
-    integers: int
-    opset: int
-    limit: float
-    refused: frozenset[str] = frozenset()
-
-
-HALVES = {
-    "fp16": Half(
-        "float16",
-        onnx.TensorProto.FLOAT16,
-        np.float16,
-        largest=65504.0,
-        normal=2.0**-14,
-        integers=2048,
-        opset=13,
-        limit=0.5 * 65504.0,
-    ),
-    "bf16": Half(
-        "bfloat16",
-        onnx.TensorProto.BFLOAT16,
-        ml_dtypes.bfloat16,
-        largest=255 * 2.0**120,
-        normal=2.0**-126,
-        integers=256,
-        opset=22,
-        limit=127 * 2.0**120,
-        refused=frozenset({"HardSwish", "ConvTranspose", "Mish", "LpPool", "GRU"}),
-    ),
-}
 
 _SQUARING = frozenset(
     {
@@ -174,15 +121,6 @@ class Decision:
     scope: types.Scope
 
 
-def takes(node: Any, half: Half, version: int) -> list[bool]:
-    """Which inputs of a node may be of a 16-bit type; those of unknown operators are not."""
-    ins, _ = types.formals(node, version)
-    admitted = types.allowed(node.op_type, node.domain, version)
-    kind = f"tensor({half.name})"
-    found = [kind in admitted.get(one.type_str, ()) and (node.op_type, one.name) != ("Resize", "roi") for one in ins]
-    return found or [False] * len(node.input)
-
-
 def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: KeepRules) -> Decision:
     """Decide for every node of a model and its subgraphs.
 
@@ -193,9 +131,8 @@ def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: Kee
         keep: the user's rules; ``keep.limit`` replaces ``half.limit``.
     """
     flow = dataflow.flow(model)
-    found = values.analyse(flow, ranges, half.limit)
-    kind = demands.Type(half.name, keep.limit or half.limit, half.normal, half.integers)
-    judge = _Judge(half, flow, Demands(flow, found, kind), Matcher(keep=keep), editing.opset(model), ranges)
+    found = Demands(flow, values.analyse(flow, ranges, half.limit), half, keep.limit or half.limit)
+    judge = _Judge(half, flow, found, Matcher(keep=keep), editing.opset(model))
     judge.run()
     return Decision(judge.kept, judge.saturated(), judge.matcher.idle("keep"), types.infer(model))
 
@@ -207,12 +144,11 @@ class _Judge:
     demands: Demands
     matcher: Matcher
     version: int
-    ranges: Mapping[str, float] | None
     kept: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.values = self.demands.values
-        self.limit = self.demands.kind.limit
+        self.limit = self.demands.limit
         self.steps = [step for step in self.flow.steps if step.node is not None and self._concerned(step)]
 
     def run(self) -> None:
@@ -382,6 +318,17 @@ class _Judge:
         return step is None or step.node is None or step.node.name in self.kept
 
 
+def fragile(model: Any, ranges: Mapping[str, float] | None) -> Mapping[str, str]:
+    """Tensors of the main graph whose exactness matters, and why: quantization spoils them more than float16 does."""
+    return _float16_demands(model, ranges).exact
+
+
+def _float16_demands(model: Any, ranges: Mapping[str, float] | None) -> Demands:
+    half = HALVES["fp16"]
+    flow = dataflow.flow(model)
+    return Demands(flow, values.analyse(flow, ranges, half.limit), half, half.limit)
+
+
 def _factors(step: Step) -> tuple[str, ...]:
     """The operands of which a constant below the normal range is not next to nothing; biases are none."""
     if step.op not in _MULTIPLYING:
@@ -391,8 +338,5 @@ def _factors(step: Step) -> tuple[str, ...]:
 
 def masked_tensors(model: Any) -> set[str]:
     """Tensors of the main graph that carry values such as -3.4e38 or -infinity to a Softmax: ignore this."""
-    half = HALVES["fp16"]
-    flow = dataflow.flow(model)
-    found = values.analyse(flow, None, half.limit)
-    judged = Demands(flow, found, demands.Type(half.name, half.limit, half.normal, half.integers))
-    return {key for key, fact in found.items() if fact.mask and judged.settled(key)}
+    judged = _float16_demands(model, None)
+    return {key for key, fact in judged.values.items() if fact.mask and judged.settled(key)}

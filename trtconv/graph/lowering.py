@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtconv.core.records import KeepRules
-from trtconv.graph import autocast, placement, qdq
+from trtconv.graph import autocast, half, placement, qdq
 from trtconv.graph.placement import Plan
 
 QUANTIZED = ("int8", "fp8")
@@ -63,7 +63,8 @@ def apply(model: Any, recipe: Recipe, amax: Mapping[str, float], ranges: Mapping
     """
     done = Lowering()
     if recipe.precision in QUANTIZED:
-        done.plan = placement.plan(model, recipe.precision, recipe.exclude, recipe.keep, amax)
+        fragile = half.fragile(model, ranges)
+        done.plan = placement.plan(model, recipe.precision, recipe.exclude, recipe.keep, amax, fragile)
         added = qdq.quantize(model, done.plan, amax, recipe.precision, recipe.base)
         done.left_out += done.plan.left_out
         done.idle["exclude"] = done.plan.idle

@@ -4,7 +4,8 @@ Rules, from TensorRT's guide on explicit quantization: every input of a weighted
 output channel, activations per tensor; outputs are not. Between Conv, batch normalization, activation and residual Add
 nothing is inserted, since they become one kernel; of a residual Add the operand that is not the fused Conv is
 quantized. Pooling that averages works in INT8 when both its sides are. Operators that only move or pick values commute
-with Q and DQ and need none of their own; all tensors that such operators and Concat tie together share one scale.
+with Q and DQ and need none of their own. Tensors share a scale only where a quantized operator reads them together:
+those that such operators and Concat tie to what it reads, unless one is so small that it would lose its own levels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 AVERAGING = frozenset({"AveragePool", "GlobalAveragePool"})
 RESIDUAL = frozenset({"Add", "Sum"})
 TRANSPARENT = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+SHARED_LEVELS = 4
+"""How many times smaller than the largest a tensor of a Concat may be to share its scale: it keeps 31 of 127 levels."""
+
 NARROW = 16
 """Channels below which INT8 kernels pad so much that nothing is gained."""
 
@@ -36,12 +40,21 @@ _FP8_KERNEL = 32  # largest kernel volume of TensorRT's FP8 convolutions
 
 @dataclass(frozen=True)
 class Weighted:
-    """A weighted operator to quantize: node, the tensor it reads, its weights and their output-channel axis."""
+    """A weighted operator to quantize.
+
+    Attributes:
+        node: its name.
+        activation: the tensor that it reads.
+        weight: its weights.
+        axis: that of their output channels.
+        position: of the weights among its inputs; 0 where a constant is multiplied from the left.
+    """
 
     node: str
     activation: str
     weight: str
     axis: int
+    position: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ def plan(
     exclude: KeepRules = NO_RULES,
     keep: KeepRules = NO_RULES,
     amax: Mapping[str, float] | None = None,
+    fragile: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide where Q/DQ pairs go.
 
@@ -80,8 +94,10 @@ def plan(
         exclude: nodes to leave out; ``exclude.limit`` leaves out operators whose input is larger, where ``amax`` says.
         keep: nodes that stay FP32, and so are left out as well.
         amax: ranges, where known; operators that read a tensor without a usable range are left out.
+        fragile: tensors that quantization would spoil, and why; operators that read or make one are left out.
     """
-    return _Planner(model.graph, precision, Matcher(exclude=exclude, keep=keep), amax or {}, exclude.limit).plan()
+    matcher = Matcher(exclude=exclude, keep=keep)
+    return _Planner(model.graph, precision, matcher, amax or {}, fragile or {}, exclude.limit).plan()
 
 
 @dataclass
@@ -90,6 +106,7 @@ class _Planner:
     precision: str
     matcher: Matcher
     amax: Mapping[str, float]
+    fragile: Mapping[str, str]
     limit: float | None
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
@@ -101,7 +118,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         weighted = {found.node: found for found in self._weighted()}
-        edges = {(found.node, 0) for found in weighted.values()}
+        edges = {(found.node, 1 - found.position) for found in weighted.values()}
         edges |= set(self._residual_edges(weighted))
         edges |= self._averaging_edges(edges)
         by_name = {node.name: node for node in self.graph.node}
@@ -112,7 +129,7 @@ class _Planner:
             tuple(weighted.values()),
             ordered,
             tensors,
-            self._groups(tensors),
+            self._groups(tensors, edges),
             tuple(self.left_out),
             self.matcher.idle("exclude"),
         )
@@ -127,21 +144,30 @@ class _Planner:
             if reason:
                 self.left_out.append((editing.label(node), reason))
             else:
-                yield Weighted(node.name, node.input[0], node.input[1], weight_axis(node))
+                position = self._weight_position(node)
+                axis = weight_axis(node) if position else len(self.constants[node.input[0]].dims) - 2
+                yield Weighted(node.name, node.input[1 - position], node.input[position], axis, position)
 
     def _why_not(self, node: Any) -> str:
         """Why a weighted operator cannot or should not be quantized; empty when it should."""
         if node.op_type in RECURRENT or (self.precision == "fp8" and node.op_type == "ConvTranspose"):
             return f"TensorRT has no {self.precision} {node.op_type}"
-        weight = self.constants.get(node.input[1])
-        if node.input[0] in self.constants or weight is None:
+        position = self._weight_position(node)
+        weight, activation = self.constants.get(node.input[position]), node.input[1 - position]
+        if activation in self.constants or weight is None:
             return "its weights are not constants" if node.op_type != "MatMul" else "both operands are activations"
         if weight.data_type != onnx.TensorProto.FLOAT:
             return "its weights are not FP32"
+        if why := self.fragile.get(activation) or self.fragile.get(node.output[0]):
+            return why
         shape = list(weight.dims)
         if node.op_type in ("MatMul", "Gemm"):
-            return self._why_not_matrix(shape) or self._why_not_range(node.input[0])
-        return self._why_not_conv(node, shape) or self._why_not_range(node.input[0])
+            return self._why_not_matrix(shape) or self._why_not_range(activation)
+        return self._why_not_conv(node, shape) or self._why_not_range(activation)
+
+    def _weight_position(self, node: Any) -> int:
+        """Which input of a weighted operator are its weights: the second, or of a MatMul the constant one."""
+        return 0 if node.op_type == "MatMul" and node.input[0] in self.constants else 1
 
     def _why_not_matrix(self, shape: list[int]) -> str:
         if len(shape) != 2:
@@ -221,8 +247,8 @@ class _Planner:
                 return True
         return False
 
-    def _groups(self, tensors: tuple[str, ...]) -> dict[str, str]:
-        """Tensors tied by Concat or by operators that commute share the scale of the first of them."""
+    def _groups(self, tensors: tuple[str, ...], edges: set[tuple[str, int]]) -> dict[str, str]:
+        """Tensors that Concat or operators that commute tie to what a quantized operator reads share a scale."""
         root: dict[str, str] = {}
 
         def find(name: str) -> str:
@@ -230,13 +256,37 @@ class _Planner:
                 name = root[name]
             return name
 
+        wanted = self._read_together(edges)
         for node in self.graph.node:
-            if node.op_type in TRANSPARENT or node.op_type == "Concat":
-                inputs = node.input if node.op_type == "Concat" else node.input[:1]
-                for name in inputs:
-                    root[find(name)] = find(node.output[0])
+            if _ties(node) and node.output[0] in wanted:
+                for name in _tied(node):
+                    if not self._dwarfed(name, node):
+                        root[find(name)] = find(node.output[0])
         first: dict[str, str] = {}
         return {name: first.setdefault(find(name), name) for name in tensors}
+
+    def _read_together(self, edges: set[tuple[str, int]]) -> set[str]:
+        """Tensors that quantized operators read, and those that are moved into them."""
+        nodes = {node.name: node for node in self.graph.node}
+        wanted = {nodes[name].input[position] for name, position in edges}
+        for node in reversed(self.graph.node):
+            if _ties(node) and node.output[0] in wanted:
+                wanted.update(_tied(node))
+        return wanted
+
+    def _dwarfed(self, name: str, node: Any) -> bool:
+        """Whether others of a Concat are so much larger that a tensor would keep few levels of their scale."""
+        known = [self.amax.get(one, 0.0) for one in (*node.input, node.output[0])]
+        return node.op_type == "Concat" and 0 < self.amax.get(name, 0.0) * SHARED_LEVELS < max(known)
+
+
+def _ties(node: Any) -> bool:
+    """Whether a node's output holds what its inputs hold."""
+    return node.op_type in TRANSPARENT or node.op_type == "Concat"
+
+
+def _tied(node: Any) -> list[str]:
+    return list(node.input if node.op_type == "Concat" else node.input[:1])
 
 
 def _depths(graph: Any) -> dict[str, int]:

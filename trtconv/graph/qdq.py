@@ -81,7 +81,7 @@ class _Inserter:
         before: dict[str, list[Any]] = {}
         for found in plan.weighted:
             new, name = self._weight(found)
-            self._nodes[found.node].input[1] = name
+            self._nodes[found.node].input[found.position] = name
             before.setdefault(found.node, []).extend(new)
         for name, position in plan.edges:
             node = self._nodes[name]
