@@ -64,6 +64,8 @@ class SourceSpec:
             in the graph, as the UFF parser had it.
         weights: file of the weights, where ``path`` has none.
         python: interpreter that has the framework; None: trtconv's own.
+        implicit_batch: whether the shapes of a network script leave the batch out; None: the script decides.
+        arguments: the command line of a network script.
     """
 
     path: Path
@@ -77,6 +79,8 @@ class SourceSpec:
     channels_first: bool = False
     weights: Path | None = None
     python: Path | None = None
+    implicit_batch: bool | None = None
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

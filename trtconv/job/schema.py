@@ -49,6 +49,10 @@ class Source(Section):
     python: Program | None = key(
         None, description="interpreter, or virtual environment, that has the framework (default: trtconv's own)"
     )
+    implicit_batch: bool | Literal["auto"] = key(
+        "auto", description="whether shapes in a script for TensorRT's network API leave the batch out"
+    )
+    arguments: list[str] = key([], description="command line of such a script")
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")
     register_input: dict[str, list[Annotated[int, key(gt=0)]]] = key(
@@ -119,7 +123,10 @@ class Convert(Section):
         Literal["identities", "constants", "batch_norm", "transposes", "reshapes", "pads", "unused", "duplicates"]
     ] = key([], description="cleaning passes to leave out")
     check: bool = key(True, description="run source and result on the same inputs and compare all outputs")
-    check_data: InputPath | None = key(None, description=".npz with the inputs to compare on (default: random ones)")
+    check_data: InputPath | None = key(
+        None,
+        description=".npz with inputs to compare on (default: random ones), or in.NAME and out.NAME of a run elsewhere",
+    )
     tolerance: float = key(1e-4, gt=0, description="difference allowed, over the largest value of the output")
     support: bool = key(True, description="ask the installed TensorRT which nodes it takes")
 

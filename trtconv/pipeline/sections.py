@@ -58,6 +58,8 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         channels_first=bool(section.register_input or section.register_output) and section.input_order == "nchw",
         weights=section.weights,
         python=section.python,
+        implicit_batch=None if section.implicit_batch == "auto" else bool(section.implicit_batch),
+        arguments=tuple(section.arguments),
     )
     require_fitting(spec, found)
     return spec

@@ -22,6 +22,7 @@ FORMATS: Mapping[str, str] = {
     "paddle": "trtconv.sources.paddle.formats:PADDLE",
     "checkpoint": "trtconv.sources.tensorflow.formats:CHECKPOINT",
     "frozen_pb": "trtconv.sources.tensorflow.formats:FROZEN_PB",
+    "network": "trtconv.sources.network.formats:NETWORK",
 }
 """Rows by name, the most certain first; each row is a ``Format`` in a module that imports nothing heavy."""
 
@@ -82,7 +83,12 @@ _KEYS = {
     "tags": "tags are",
     "weights": "weights are",
     "python": "an interpreter of its framework is",
+    "implicit_batch": "implicit_batch is",
+    "arguments": "arguments are",
 }
+
+
+_NOTHING = SourceSpec(Path())
 
 
 def require_fitting(spec: SourceSpec, found: Format) -> None:
@@ -93,8 +99,8 @@ def require_fitting(spec: SourceSpec, found: Format) -> None:
             SavedModel.
     """
     for field, said in _KEYS.items():
-        if getattr(spec, field) and field not in found.takes:
-            *others, last = [one.plural for one in rows() if field in one.takes][::-1]
+        if getattr(spec, field) != getattr(_NOTHING, field) and field not in found.takes:
+            *others, last = [one.plural for one in rows() if field in one.takes][::-1] or ["other sources"]
             fitting = " and ".join(filter(None, (", ".join(others), last)))
             hint = "freeze it first: trtconv freeze" if field == "cuts" and found.freezes else "leave it out"
             raise UsageError(f"{spec.path}: {said} for {fitting}, this is {found.name}", hint=hint)

@@ -122,6 +122,21 @@ class Converted:
 
 
 @dataclass(frozen=True)
+class Asks:
+    """What a source asks for beyond its model.
+
+    Attributes:
+        job: keys of a job, but for the source's own.
+        remarks: what has no key, in sentences.
+        cache: a calibration cache that comes with it, as text, for ``calibrate.cache``; empty: none.
+    """
+
+    job: Mapping[str, Any]
+    remarks: tuple[str, ...] = ()
+    cache: str = ""
+
+
+@dataclass(frozen=True)
 class FreezeRequest:
     """What to freeze.
 
@@ -181,6 +196,7 @@ class Format:
         describe: (path) -> Description; empty: nothing can be told without the framework.
         opens: (SourceSpec) -> Model, which runs as the reference.
         to_onnx: (Wanted, Emit) -> Converted; empty: it is frozen first.
+        asks: (SourceSpec, Emit) -> Asks, where a source says how it is to be built.
         freezes: (FreezeRequest, Emit) -> FreezeResult, where freezing means something.
         frozen_as: the format that freezing makes.
         companions: endings of the files that are written beside a file of this format.
@@ -198,6 +214,7 @@ class Format:
     opens: str
     describe: str = ""
     to_onnx: str = ""
+    asks: str = ""
     freezes: str = ""
     frozen_as: str = ""
     finds_weights: Callable[[Path], Path | None] = _nowhere

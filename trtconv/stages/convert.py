@@ -30,7 +30,8 @@ class ConvertRequest:
         clean: whether to fold constants and drop what computes nothing.
         passes: rows of ``clean.PASSES`` to leave out.
         check: whether to run source and result on the same inputs and compare all outputs.
-        check_data: .npz with the inputs to compare on; None: random ones.
+        check_data: .npz with the inputs to compare on, by name; or with inputs and the source's outputs on them, as
+            ``in.NAME`` and ``out.NAME``, where the source does not run here. None: random inputs.
         tolerance: largest difference allowed, over the largest value of the output.
         support: whether to ask the installed TensorRT which nodes it takes.
         origin: what the source was frozen from, for messages.
@@ -178,9 +179,12 @@ def _checked(
     """Compare the file with its source; says why where that cannot be."""
     from trtconv.data import conversion_check
 
-    if not request.check or work.unchecked:
+    stored = _given(request, work, inputs) if request.check else None
+    if not request.check:
         work.unchecked = work.unchecked or "not asked for"
-    else:
+    elif stored is not None:
+        given, wanted = stored
+    elif not work.unchecked:
         given, wanted = _observed(request, work, inputs)
     if work.unchecked:
         emit(Message(f"not compared with the source: {work.unchecked}", "warning" if request.check else "info"))
@@ -188,8 +192,38 @@ def _checked(
     found = conversion_check.compare(made, given, wanted, first=work.first, outputs_first=request.source.channels_first)
     conversion_check.require(found, max(request.tolerance, _QUANTIZED if work.quantized else 0))
     worst = max((c.max_rel for c in found), default=0.0)
-    emit(Message(f"compared with the source: {len(found)} outputs, largest relative difference {worst:.2g}"))
+    what = "the source" if stored is None else f"outputs in {request.check_data}"
+    emit(Message(f"compared with {what}: {len(found)} outputs, largest relative difference {worst:.2g}"))
     return found
+
+
+def _given(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any] | None:
+    """Inputs and outputs that the user has already, from a run elsewhere; None: inputs only, or nothing.
+
+    Raises:
+        UsageError: they are not those of the model.
+    """
+    given, wanted = _stored(request.check_data)
+    if not wanted:
+        return None
+    if given.keys() != {info.name for info in inputs} or not _fit(given, work, inputs):
+        takes = ", ".join(f"in.{info.name} {list(info.shape)}" for info in inputs)
+        has = ", ".join(f"in.{name} {list(array.shape)}" for name, array in given.items()) or "no inputs"
+        raise UsageError(f"{request.check_data}: holds {has}; the model takes {takes}", hint="convert.check_data")
+    work.unchecked = ""
+    return given, wanted
+
+
+def _stored(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and outputs of a file that has both, as ``in.NAME`` and ``out.NAME``."""
+    import numpy as np
+
+    if path is None or not path.exists():
+        return {}, {}
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    given = {key[3:]: array for key, array in arrays.items() if key.startswith("in.")}
+    return given, {key[4:]: array for key, array in arrays.items() if key.startswith("out.")}
 
 
 def _observed(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any]:
@@ -198,13 +232,9 @@ def _observed(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo
 
     from trtconv.data import conversion_check
 
-    if request.check_data is None and work.sample is not None and work.sample.exists():
-        with np.load(work.sample) as stored:
-            arrays = dict(stored)
-        names = {info.name for info in inputs}
-        given = {key[3:]: array for key, array in arrays.items() if key.startswith("in.")}
-        wanted = {key[4:]: array for key, array in arrays.items() if key.startswith("out.")}
-        if wanted and given.keys() == names and _fit(given, work, inputs):
+    if request.check_data is None:
+        given, wanted = _stored(work.sample)
+        if wanted and given.keys() == {info.name for info in inputs} and _fit(given, work, inputs):
             return given, wanted
     try:
         if request.check_data is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trtconv.cli import emit_job
 from trtconv.cli.options import (
     existing,
     is_job,
@@ -33,7 +34,7 @@ class _Option:
 
     Attributes:
         spelling: such as ``--opset``.
-        key: of the job, dotted; several options may fill one mapping.
+        key: of the job, dotted; several options may fill one mapping. Empty: it is none of the job's.
         settings: for click.
         value: turns what click gives into the key's value.
     """
@@ -120,6 +121,16 @@ _WEIGHTS = _row(
     "--weights", "source.weights", "Weights of a model whose own file has none, such as a prototxt.", type=_FILE
 )
 _PYTHON = _row("--python", "source.python", "Interpreter, or virtual environment, that has the framework.", type=_FILE)
+_IMPLICIT = _row(
+    "--implicit-batch",
+    "source.implicit_batch",
+    "Whether shapes in a network script leave the batch out (default: auto).",
+    lambda given: {"true": True, "false": False}.get(given, given),
+    metavar="true|false|auto",
+)
+_ARGUMENT = _row(
+    "--argument", "source.arguments", "Argument of a network script; again for the next.", multiple=True, metavar="ARG"
+)
 _SIGNATURE = _row("--signature", "source.signature", "SavedModel signature.")
 _TAG = _row("--tag", "source.tags", "SavedModel tags (default: serve).", multiple=True, metavar="TAG")
 _CONSTANT = _row(
@@ -137,6 +148,15 @@ _NO_CHECK = _row(
     "Do not compare the result with its source.",
     lambda given: False if given else None,
     is_flag=True,
+)
+_CHECK_DATA = _row(
+    "--check-data", "convert.check_data", ".npz with inputs to compare on, or in.NAME and out.NAME.", type=_FILE
+)
+_EMIT_JOB = _row(
+    "--emit-job",
+    "",
+    "Write the job file that does the same, and what a script asks of the builder; no more.",
+    type=_FILE,
 )
 _DATA = _row("--data", "calibrate.data.path", "Samples: .npz, .npy, a folder or a glob.", type=_FILE)
 _METHOD = _row("--method", "calibrate.method", "minmax, entropy, percentile or mse (default minmax).")
@@ -169,6 +189,9 @@ def _stage(kind: str, *rows: _Option) -> Callable[[Prepare], click.Command]:
                 return
             only_model()
             prepare(model, given)
+            if given.get("emit_job") is not None:
+                emit_job.write(model, given["emit_job"], output, _keys(rows, given), options)
+                return
             if output is None:
                 raise UsageError(
                     f"{prepare.__name__} of a model needs -o FILE", hint=f"trtconv {prepare.__name__} {model} -o FILE"
@@ -197,7 +220,7 @@ _OUTPUT = click.option("-o", "--output", type=_FILE, help="File to write (for a 
 def _keys(rows: tuple[_Option, ...], given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """The job's keys, each with the option that is named when its value is wrong."""
     keys: dict[str, tuple[str, Any]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.key):
         value = row.value(given[row.name]) if given[row.name] not in (None, ()) else None
         spelling, before = keys.get(row.key, (row.spelling, None))
         if isinstance(before, dict) and isinstance(value, dict):
@@ -233,13 +256,31 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     """
 
 
-@_stage("onnx", _INPUT, _NAMED, _FORMAT, _WEIGHTS, _PYTHON, _SIGNATURE, _TAG, _CONSTANT, _LAYOUT, _OPSET, _NO_CHECK)
+@_stage(
+    "onnx",
+    _INPUT,
+    _NAMED,
+    _FORMAT,
+    _WEIGHTS,
+    _PYTHON,
+    _IMPLICIT,
+    _ARGUMENT,
+    _SIGNATURE,
+    _TAG,
+    _CONSTANT,
+    _LAYOUT,
+    _OPSET,
+    _NO_CHECK,
+    _CHECK_DATA,
+    _EMIT_JOB,
+)
 def convert(model: Path, given: dict[str, Any]) -> None:
     """Convert MODEL (a job file or any source) to checked, cleaned FP32 ONNX.
 
     \b
     trtconv convert saved_model/ -o model.onnx
     trtconv convert saved_model/ -o model.onnx --input image:batch,224,224,3 --opset 17
+    trtconv convert net.py --allow-code --emit-job job.yaml
     """
 
 
