@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite
+.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ source-zoo: $(VENV)/.has-demo ## models of Caffe, Paddle, network scripts, PyTor
 
 bench-convert: $(VENV)/.has-demo ## time and memory of converting 0.1, 0.6 and 2.4 GB of weights, beside bare tf2onnx (8 GB)
 	$(BIN)/python benchmarks/convert.py
+
+cases: $(VENV)/.has-dev ## small inputs that once went wrong: what each gives today, and what is right; CASES=FOLDER takes its files from there
+	$(BIN)/python scripts/cases.py $(if $(CASES),--from $(CASES))
 
 onnx-suite: $(VENV)/.has-demo ## convert every model that ONNX tests its own backends with
 	$(BIN)/python benchmarks/onnx_suite.py
