@@ -74,7 +74,7 @@ def test_summaries_tell_the_range_and_the_values_to_count():
     assert measured.amax == {"square": np.square(ARRAY).max()}
     assert measured.histograms["square"].total == ARRAY.size // 2
     broken = np.where(np.arange(40).reshape(10, 4) == 21, np.inf, ARRAY).astype(np.float32)
-    with pytest.raises(UsageError, match="'square' holds infinity for samples 4 to 7"):
+    with pytest.raises(UsageError, match="'square' holds infinity for sample 5"):
         collect(Data(broken), summarised, ["square"], ["x"], ["square"], **settings)
 
 
@@ -180,8 +180,28 @@ def test_unusable_values_name_tensor_and_samples(histograms, value, what, monkey
     broken[6, 1] = value
     with np.errstate(over="ignore"), pytest.raises(UsageError) as caught:
         collect(Data(broken), observe, ["square"], [], list(histograms), batch=4, seed=0, emit=ignore)
-    assert f"tensor 'square' holds {what} for samples 4 to 7" in str(caught.value)
+    assert f"tensor 'square' holds {what} for sample 6" in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")])
+def test_values_that_are_not_finite_are_left_out_where_they_may_be(value, what, monkeypatch):
+    monkeypatch.setitem(TENSORS, "square", lambda x: np.where(x == ARRAY[5, 1], np.float32(value), x))
+    settings = {"batch": 4, "seed": 0, "emit": ignore}
+    lenient = {"square": frozenset({what})}
+    measured = collect(Data(ARRAY), observe, ["square", "double"], [], [], lenient=lenient, **settings)
+    assert measured.amax["square"] == np.abs(ARRAY[ARRAY[5, 1] != ARRAY]).max()
+    assert measured.unbounded == {"square": what}
+    other = {"square": frozenset({"NaN", "infinity"} - {what})}
+    with pytest.raises(UsageError, match=f"'square' holds {what} for sample 5"):
+        collect(Data(ARRAY), observe, ["square"], [], [], lenient=other, **settings)
+
+
+def test_a_tensor_without_any_finite_value_has_a_range_of_zero(monkeypatch):
+    monkeypatch.setitem(TENSORS, "square", lambda x: np.full_like(x, -np.inf))
+    lenient = {"square": frozenset({"infinity"})}
+    measured = collect(Data(ARRAY), observe, ["square"], [], [], lenient=lenient, batch=4, seed=0, emit=ignore)
+    assert measured.amax == {"square": 0.0}
 
 
 def test_large_tensors_are_selected_from_evenly_and_their_amax_is_exact(monkeypatch):

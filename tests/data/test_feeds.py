@@ -117,6 +117,8 @@ def test_types_are_converted_where_it_is_meant(tmp_path: Path, have: str, want: 
         (np.array([[1e6]], np.float32), "float16", "sample 0 of input 'x' holds NaN, infinity or a value"),
         (np.array([[1], [np.nan]], np.float32), "float", "sample 1 of input 'x' holds NaN"),
         (np.array([[np.inf]], np.float32), "float", "holds NaN, infinity"),
+        (np.array([[-np.inf]], np.float32), "float", "holds NaN, infinity"),
+        (np.array([[0.25], [-np.inf], [0.5]], np.float32), "float", "sample 1 of input 'x' holds NaN, infinity"),
     ],
 )
 def test_other_types_and_values_are_refused(tmp_path: Path, values: np.ndarray, want: str, says: str) -> None:
@@ -125,6 +127,12 @@ def test_other_types_and_values_are_refused(tmp_path: Path, values: np.ndarray, 
         read(FeedSpec(path), TensorInfo("x", want, ("batch", 1)))
     assert says in caught.value.message
     assert f"{path}: array 'x'" in caught.value.message
+
+
+def test_masks_of_minus_infinity_are_samples(tmp_path: Path) -> None:
+    mask = np.where(np.tri(4, dtype=bool), np.float32(0), np.float32(-np.inf))
+    path = save(tmp_path / "x.npz", mask=mask)
+    np.testing.assert_array_equal(read(FeedSpec(path), TensorInfo("mask", "float", ("batch", 4)))["mask"], mask)
 
 
 def test_labels(tmp_path: Path, images: np.ndarray) -> None:

@@ -6,15 +6,16 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.networks import everything, images, magnitudes, model, node, residual_cnn, run, value
+from tests.networks import decibels, everything, images, magnitudes, model, node, residual_cnn, run, value
 from trtconv.calibration import cache as caches
 from trtconv.calibration import collect
 from trtconv.core import digests
 from trtconv.core.errors import ConversionError, UsageError
-from trtconv.core.events import ignore
+from trtconv.core.events import Message, ignore
 from trtconv.core.records import FeedSpec
-from trtconv.graph import observe, placement
+from trtconv.graph import observe, placement, strict
 from trtconv.stages.calibrate import CalibrateRequest, calibrate
+from trtconv.stages.lower import LowerRequest, lower
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_a_model_that_overflows_names_tensor_and_samples(folder, method):
     data = np.zeros((25, 16), np.float32)
     data[13] = 100
     np.savez(folder / "x.npz", x=data)
-    with pytest.raises(UsageError, match="tensor 'grown' holds infinity for samples 10 to 19"):
+    with pytest.raises(UsageError, match="tensor 'grown' holds infinity for sample 13"):
         calibrate(request(folder, method), ignore)
     assert not (folder / f"{method}.cache").exists()
 
@@ -218,8 +219,87 @@ def test_not_a_number_inside_the_model_is_found(folder):
     data = np.ones((25, 64), np.float32)
     data[21, 60] = -1
     np.savez(folder / "x.npz", x=data)
-    with pytest.raises(UsageError, match="tensor 'root' holds NaN for samples 20 to 24"):
+    with pytest.raises(UsageError, match="tensor 'y' holds NaN for sample 21"):
         calibrate(request(folder), ignore)
+
+
+def silent(*nodes, **constants):
+    """A network of ``x`` [n, 32], whose sample 5 is zero, between two matrix products; the first makes ``a``."""
+    random = np.random.default_rng(0)
+    weights = {name: (random.normal(size=(32, 32)) / 6).astype(np.float32) for name in ("w", "v")}
+    nodes = [node("MatMul", "x w", "a"), *nodes, node("MatMul", "last v", "y")]
+    network = model(nodes, [value("x", ["n", 32])], [value("y", ["n", 32])], {**weights, **constants}, opset=18)
+    x = random.normal(size=(16, 32)).astype(np.float32)
+    x[5] = 0
+    return network, x
+
+
+def silences():
+    zero = np.float32(0)
+    logarithm = [node("Mul", "a a", "p"), node("Log", "p", "l"), node("Max", "l floor", "last")]
+    quotient = [
+        node("ReduceSum", "a axis", "s"),
+        node("Div", "a s", "d"),
+        node("Equal", "s zero", "e"),
+        node("Where", "e zero d", "last"),
+    ]
+    inverse = [
+        node("ReduceL2", "a axis", "n"),
+        node("Reciprocal", "n", "r"),
+        node("Min", "r most", "q"),
+        node("Mul", "a q", "last"),
+    ]
+    relative = [
+        node("ReduceMax", "a axis", "m"),
+        node("Div", "a m", "d"),
+        node("IsNaN", "d", "bad"),
+        node("Where", "bad zero d", "last"),
+    ]
+    axis = np.int64([1])
+    return {
+        "logarithm": (silent(*logarithm, floor=np.float32(-10)), {"l"}),
+        "quotient": (silent(*quotient, axis=axis, zero=zero), {"d"}),
+        "inverse": (silent(*inverse, axis=axis, most=np.float32(100)), {"r"}),
+        "relative": (silent(*relative, axis=axis, zero=zero), {"d"}),
+    }
+
+
+@pytest.mark.parametrize("name", silences())
+def test_values_that_something_replaces_stand_in_no_range(folder, name):
+    """log(0) and 0 / 0 inside of a network whose outputs are right, for silence; lowered, they stay right."""
+    (network, x), broken = silences()[name]
+    onnx.save(network, folder / "m.onnx")
+    np.savez(folder / "x.npz", x=x)
+    events = []
+    calibrate(request(folder), events.append)
+    told = [event.text for event in events if isinstance(event, Message) and "left out of ranges" in event.text]
+    assert all(f"{tensor!r}" in told[0] for tensor in broken)
+    amax = caches.read_facts(folder / "minmax.cache").amax
+    assert broken < set(amax)
+    assert all(np.isfinite(found) for found in amax.values())
+    for precision, least in (("fp16", 45), ("int8", 20)):
+        cache = folder / "minmax.cache"
+        lower(LowerRequest(folder / "m.onnx", folder / "t.onnx", precision, cache), ignore)
+        (found,) = strict.run(onnx.load(folder / "t.onnx"), {"x": x}).values()
+        assert decibels(run(network, {"x": x})["y"], found) > least
+
+
+def test_an_infinity_that_a_quantized_operator_reads_is_an_error(folder):
+    network, x = silent(node("Mul", "a a", "p"), node("Log", "p", "last"))
+    onnx.save(network, folder / "m.onnx")
+    np.savez(folder / "x.npz", x=x)
+    with pytest.raises(UsageError, match="tensor 'last' holds infinity for sample 5"):
+        calibrate(request(folder), ignore)
+
+
+def test_a_mask_of_infinities_may_be_an_input(folder):
+    nodes = [node("Add", "x mask", "hidden"), node("Softmax", "hidden", "p"), node("Mul", "p x", "y")]
+    inputs = [value("x", ["n", 4]), value("mask", ["n", 4])]
+    onnx.save(model(nodes, inputs, [value("y", ["n", 4])], {}), folder / "m.onnx")
+    mask = np.where(np.eye(4, dtype=bool), np.float32(-np.inf), np.float32(0))[np.arange(25) % 4]
+    np.savez(folder / "x.npz", x=images(25)[:, 0, :4, 0], mask=mask)
+    calibrate(request(folder), ignore)
+    assert caches.read(folder / "minmax.cache").amax["mask"] == 0
 
 
 def test_masks_of_infinity_are_no_overflow(folder):

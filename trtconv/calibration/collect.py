@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,11 +83,13 @@ class Measured:
         amax: largest magnitude per tensor.
         histograms: per tensor asked for.
         samples: how many were run.
+        unbounded: what was left out of a tensor's largest magnitude, ``NaN`` or ``infinity``, if anything was.
     """
 
     amax: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     samples: int = 0
+    unbounded: dict[str, str] = field(default_factory=dict)
 
 
 def collect(
@@ -98,6 +101,7 @@ def collect(
     *,
     surveyed: Collection[str] = (),
     selected: Set[str] = frozenset(),
+    lenient: Mapping[str, Set[str]] = MappingProxyType({}),
     batch: int,
     seed: int,
     emit: Emit,
@@ -118,6 +122,7 @@ def collect(
         histograms: which of them need a histogram.
         surveyed: of which of them SURVEY samples tell enough: handing tensors out is what measuring them costs.
         selected: of which of them, after SURVEY samples, the values that histograms count tell enough.
+        lenient: of which of them ``NaN``, ``infinity`` or both are left out; in the others they are an error.
         batch: samples per run at most; fewer when the fetched tensors would exceed ``space``.
         seed: order of the samples.
         emit: gets progress.
@@ -143,11 +148,11 @@ def collect(
         first = _Stage(chunk, True, max(fit, least))
         later = first if rest == chunk and whole else _Stage(rest, whole, max(_MORE * fit, least))
         label = "calibrating" if len(chunks) == 1 else f"calibrating, pass {number + 1} of {len(chunks)}"
-        work = _Pass(measured, names, len(samples))
+        work = _Pass(measured, names, len(samples), lenient)
         measured.samples = 0
         batches = samples.batches(min(batch, later.batch), seed)
         for count, arrays in _ahead(_results(model, first, later, batches, samples.whole)):
-            work.add(arrays, count, f"samples {measured.samples} to {measured.samples + count - 1}")
+            work.add(arrays, count)
             measured.samples += count
             emit(Progress(label, measured.samples, len(samples), "samples"))
     return measured
@@ -255,12 +260,15 @@ def _chunks(sizes: Mapping[str, int], memory: int) -> list[list[str]]:
 class _Pass:
     """One pass over the samples."""
 
-    def __init__(self, measured: Measured, tensors: Sequence[str], samples: int) -> None:
+    def __init__(
+        self, measured: Measured, tensors: Sequence[str], samples: int, lenient: Mapping[str, Set[str]]
+    ) -> None:
         self._measured = measured
         self._tensors = tensors
         self._quota = quota(samples)
+        self._lenient = lenient
 
-    def add(self, arrays: Tensors, count: int, which: str) -> None:
+    def add(self, arrays: Tensors, count: int) -> None:
         """Measure one batch; the first tensor of the graph to break is the one to name."""
         for name in self._tensors:
             found = arrays.get(name)
@@ -269,11 +277,28 @@ class _Pass:
             largest, smallest = (
                 self._summary(name, found) if isinstance(found, Summary) else self._array(name, found, count)
             )
-            if math.isnan(largest) or math.isnan(smallest):
-                raise _unusable(name, "NaN", which)
-            if math.isinf(largest) or math.isinf(smallest):
-                raise _unusable(name, "infinity", which)
+            if not (math.isfinite(largest) and math.isfinite(smallest)):
+                largest, smallest = self._unbounded(name, found, count)
             self._measured.amax[name] = max(self._measured.amax.get(name, 0.0), largest, -smallest)
+
+    def _unbounded(self, name: str, found: NDArray[np.generic] | Summary, count: int) -> tuple[float, float]:
+        """The extremes of a tensor without what may be left out of it; anything else that is not finite is an error."""
+        values = np.ravel(found.peaks if isinstance(found, Summary) else found).astype(np.float32)
+        nan, finite = np.isnan(values), np.isfinite(values)
+        for what, there in (("NaN", nan), ("infinity", ~nan & ~finite)):
+            if there.any() and what not in self._lenient.get(name, frozenset()):
+                raise _unusable(name, what, self._sample(there, count))
+            if there.any():
+                self._measured.unbounded.setdefault(name, what)
+        kept = values[finite]
+        return (float(kept.max()), float(kept.min())) if kept.size else (0.0, 0.0)
+
+    def _sample(self, there: NDArray[np.bool_], count: int) -> str:
+        """Which sample of the batch it is, or the batch where a tensor is not one row per sample."""
+        first = self._measured.samples
+        if there.size % count:
+            return f"samples {first} to {first + count - 1}"
+        return f"sample {first + int(np.argmax(there.reshape(count, -1).any(axis=1)))}"
 
     def _array(self, name: str, values: NDArray[np.generic], count: int) -> tuple[float, float]:
         numbers = np.ascontiguousarray(values, np.float32)

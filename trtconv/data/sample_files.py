@@ -138,7 +138,7 @@ class Column:
                 out[...], lossless = cast(part.rows(rows), self.dtype)
         except BadSample as error:
             raise error.at(begin + int(rows[0]) if error.row < 0 else begin + error.row) from None
-        if is_float(self.dtype) and not _finite(out):
+        if is_float(self.dtype) and not _finite(out) and not _is_mask(out):
             bad = int(rows[np.nonzero(~np.isfinite(out).reshape(len(rows), -1).all(axis=1))[0][0]])
             what = (
                 f"sample {bad} of input {self.info.name!r} holds NaN, infinity or a value that {self.dtype} cannot hold"
@@ -398,6 +398,13 @@ class _Prepared:
 
 def _is_picture(part: Part) -> bool:
     return isinstance(part, _Image) or (isinstance(part, _Prepared) and part.of_picture)
+
+
+def _is_mask(values: np.ndarray) -> bool:
+    """Whether they are minus infinity or one other number everywhere: what is put over scores to leave some out."""
+    finite = values[np.isfinite(values)]
+    low = not np.isnan(values).any() and not np.isposinf(values).any()
+    return low and finite.size > 0 and bool((finite == finite[0]).all())
 
 
 def _finite(values: np.ndarray) -> bool:

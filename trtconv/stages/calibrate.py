@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,14 +153,34 @@ def _measure(request: CalibrateRequest, model: Any, feed: Feed, emit: Emit) -> M
         histograms,
         surveyed=[name for name in distinct if name not in needed],
         selected=selected.keys(),
+        lenient=_lenient(model, distinct, needed),
         batch=request.batch,
         seed=request.seed,
         emit=emit,
         light=model.ByteSize() <= LIGHT,
     )
+    if measured.unbounded:
+        emit(Message(_left_out(measured.unbounded)))
     measured.amax = {name: measured.amax[origins[name]] for name in tensors}
     measured.histograms = {name: measured.histograms[origins[name]] for name in counted}
     return measured
+
+
+def _lenient(model: Any, tensors: Sequence[str], needed: Collection[str]) -> dict[str, frozenset[str]]:
+    """What may be left out of each tensor's range.
+
+    Of what a quantized operator reads nothing may. The model's inputs and outputs may hold infinity, as masks and
+    logarithms of probabilities do; what is in between may hold NaN as well, which something further on replaces.
+    """
+    ends = {value.name for value in (*model.graph.input, *model.graph.output)}
+    infinite, anything = frozenset({"infinity"}), frozenset({"infinity", "NaN"})
+    return {name: infinite if name in ends else anything for name in tensors if name not in needed}
+
+
+def _left_out(unbounded: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{name!r} ({what})" for name, what in list(unbounded.items())[:5])
+    more = f" and {len(unbounded) - 5} more" if len(unbounded) > 5 else ""
+    return f"left out of ranges that no quantized operator needs: values that are not finite of {shown}{more}"
 
 
 def _tensors(model: Any) -> tuple[list[str], set[str]]:
