@@ -19,6 +19,7 @@ import onnx
 import pytest
 import yaml
 
+from scripts import caffe_networks
 from tests.conftest import without_gpu
 from tests.networks import everything, images, model, node, residual_cnn, value
 from trtconv.calibration.cache import Cache, dumps
@@ -38,6 +39,16 @@ ROOT = Path(__file__).parents[2]
 LINES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "trtexec_lines.yaml").read_text())
 MADE = [case for case in LINES if "refused" not in case]
 EMITTED = [case for case in MADE if "exports" not in case]
+
+
+_CAFFE = "".join(
+    [
+        caffe_networks.head("net", 4, 3, 8, 8),
+        caffe_networks.conv("conv", "data", 4, 3),
+        caffe_networks.dense("fc", "conv", 5),
+        caffe_networks.layer("Softmax", "prob", "fc", "prob"),
+    ]
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     both = [value(name, ["batch", "length"]) for name in ("ids", "mask")]
     onnx.save(model([node("Mul", "ids mask", "y")], both, [value("y", ["batch", "length"])]), home / "pair.onnx")
+    caffe_networks.write(home, "net", _CAFFE)
     named = b"\x0a\x05image\x12\x0bPlaceholder"
     (home / "frozen.pb").write_bytes(b"\x0a" + bytes([len(named)]) + named)
     before = Path.cwd()

@@ -26,11 +26,13 @@ class Model:
         typed: why it is not plain FP32, such as ``quantized already``; empty for one that is.
         quantized: whether it has QuantizeLinear or DequantizeLinear nodes.
         inputs: its inputs; None where only the conversion will tell.
+        batched: those of a Caffe network, whose first dimension is the batch, whatever its file says.
     """
 
     typed: str = ""
     quantized: bool = False
     inputs: tuple[TensorInfo, ...] | None = None
+    batched: tuple[TensorInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class _Line:
         self.check()
         job: dict[str, Any] = {}
         if not self.has("loadEngine"):
-            job |= {"source": {"path": self.value("onnx") or self.value("uff")}, **self.interface(), **self.types()}
+            job |= {"source": self.source(), **self.interface(), **self.types()}
             job |= {"build": build} if (build := self.build()) else {}
         shapes = ranges_to_measure(self.given, self.model.inputs, self.problems)
         if not (self.has("skipInference") or self.has("buildOnly")):
@@ -86,6 +88,11 @@ class _Line:
         samples, exports = self.samples(), self.exports("bench" in job)
         fail(self.problems)
         return Translation(job=job, notes=tuple(self.notes), samples=samples, shapes=shapes, exports=exports)
+
+    def source(self) -> dict[str, str]:
+        """Model and weights."""
+        path = self.value("onnx") or self.value("uff") or self.value("deploy")
+        return {"path": path, **({"weights": self.value("model")} if self.has("model") else {})}
 
     def has(self, flag: str) -> bool:
         return flag in self.given
@@ -104,9 +111,9 @@ class _Line:
                 self.notes.append(f"--{name}={flag.default} has no effect: it is the default")
             elif flag.fate == "refused":
                 self.problems.append(f"--{name}: {flag.text}")
-        sources = [name for name in ("onnx", "uff", "loadEngine") if self.has(name)]
-        if len(sources) != 1 and not (self.has("model") or self.has("deploy")):
-            self.problems.append("expected one of --onnx=FILE, --uff=FILE and --loadEngine=FILE")
+        sources = [name for name in ("onnx", "uff", "deploy", "loadEngine") if self.has(name)]
+        if len(sources) != 1:
+            self.problems.append("expected one of --onnx=FILE, --uff=FILE, --deploy=FILE and --loadEngine=FILE")
         self.check_pairs()
         self.check_idle()
 
@@ -127,9 +134,13 @@ class _Line:
         elif self.has("getPlanVersionOnly"):
             self.problems.append("--getPlanVersionOnly goes with --loadEngine")
         only_uff = [flag for flag in ("uffInput", "output", "batch", "maxBatch") if self.has(flag)]
-        if not self.has("uff"):
+        if self.has("deploy") != self.has("model"):
+            self.problems.append(
+                "--deploy and --model go together: a prototxt and its caffemodel; trtexec would take random weights"
+            )
+        if not (self.has("uff") or self.has("deploy")):
             self.problems += [
-                f"--{flag} goes with --uff; an ONNX model's shapes are set by --shapes, --minShapes, "
+                f"--{flag} goes with --uff and --deploy; an ONNX model's shapes are set by --shapes, --minShapes, "
                 "--optShapes and --maxShapes"
                 for flag in only_uff
             ]
@@ -142,15 +153,23 @@ class _Line:
             if len(dims) < 1 or not all(dim.isdigit() for dim in dims):
                 self.problems.append(f"--uffInput={text}: expected NAME,X,Y,Z")
                 continue
-            table[name] = {"shape": ["batch", *map(int, dims)]}
-            if self.has("batch") or self.has("maxBatch"):
-                opt = self.whole("batch") or 1
-                table[name]["profile"] = {"min": [1], "opt": [opt], "max": [max(self.whole("maxBatch"), opt)]}
+            table[name] = {"shape": ["batch", *map(int, dims)], **self.of_batch()}
+        for info in self.model.batched:
+            if not info.shape:
+                self.problems.append(f"--deploy: the prototxt says no shape of {info.name}; a job can: --emit-job")
+            table[info.name] = {"shape": ["batch", *info.shape[1:]], **self.of_batch(always=True)}
         for name, found in profiles(self.given, self.model.inputs, self.problems, self.notes).items():
             table.setdefault(name, {})["profile"] = found if len(found) > 1 else found[0]
         outputs = [name for text in self.given.get("output", ()) for name in text.split(",")]
         parts: dict[str, Any] = {"inputs": table} if table else {}
         return parts | ({"convert": {"outputs": outputs}} if outputs else {})
+
+    def of_batch(self, *, always: bool = False) -> dict[str, Any]:
+        """The profile that --batch and --maxBatch ask for."""
+        if not (always or self.has("batch") or self.has("maxBatch")):
+            return {}
+        opt = self.whole("batch") or 1
+        return {"profile": {"min": [1], "opt": [opt], "max": [max(self.whole("maxBatch"), opt)]}}
 
     def types(self) -> dict[str, Any]:
         """precision, calibrate and lower."""

@@ -37,7 +37,6 @@ def _refused(text: str, takes: str = "", default: str = "") -> Flag:
     return Flag("refused", text, takes, default)
 
 
-_CAFFE = "trtconv does not read Caffe models; convert the model to ONNX and use --onnx"
 _RANGES = "trtconv does not calibrate while it builds; make the cache for --calib with trtconv calibrate"
 _DLA = "trtconv builds for the GPU only, not for DLA"
 _SAFE = "trtconv builds standard engines, not engines of the safety runtime"
@@ -61,11 +60,11 @@ FLAGS: Mapping[str, Flag] = {
     "uff": _honoured("the frozen TensorFlow graph that the UFF file was made from; UFF itself is refused", "FILE"),
     "uffInput": _honoured("shape of an input, without the batch", "NAME,X,Y,Z"),
     "uffNHWC": _no_effect("shapes are taken in the order they are written in"),
-    "output": _honoured("outputs to keep, for --uff", "NAME,..."),
-    "batch": _honoured("batch size to optimize for and to measure, for --uff", "N"),
-    "maxBatch": _honoured("largest batch size, for --uff", "N"),
-    "model": _refused(_CAFFE, "FILE"),
-    "deploy": _refused(_CAFFE, "FILE"),
+    "output": _honoured("outputs to keep, for --uff and --deploy", "NAME,..."),
+    "batch": _honoured("batch size to optimize for and to measure, for --uff and --deploy", "N"),
+    "maxBatch": _honoured("largest batch size, for --uff and --deploy", "N"),
+    "model": _honoured("the caffemodel of --deploy", "FILE"),
+    "deploy": _honoured("the prototxt of a Caffe network; the first dimension of its inputs is the batch", "FILE"),
     "explicitBatch": _no_effect("the batch is always a dimension of the model"),
     # shapes
     "minShapes": _honoured("smallest shapes of the profile", "SHAPES"),

@@ -66,10 +66,12 @@ def _facts(given: Mapping[str, tuple[str, ...]]) -> Any:
     from trtconv import sources
     from trtconv.job.trtexec import Model
 
-    path = Path(given.get("onnx", given.get("uff", ("",)))[-1])
+    path = Path(given.get("onnx", given.get("uff", given.get("deploy", ("",))))[-1])
     if not path.name:
         return Model()
     existing(path)
+    if "deploy" in given:
+        return Model(batched=_caffe_inputs(path))
     if "uff" not in given:
         return _onnx_facts(path)
     try:
@@ -81,6 +83,18 @@ def _facts(given: Mapping[str, tuple[str, ...]]) -> Any:
             hint="give the frozen TensorFlow graph that the UFF file was made from: --uff=frozen.pb",
         ) from None
     return Model()
+
+
+def _caffe_inputs(path: Path) -> Any:
+    from trtconv import sources
+    from trtconv.core.lazy import resolve
+
+    found = sources.detect(path)
+    if found.name != "caffe":
+        raise SourceError(
+            f"--deploy={path}: this is {found.title}", hint="--deploy names a prototxt, --model its weights"
+        )
+    return tuple(resolve(found.describe)(path).tensors[0].inputs)
 
 
 def _onnx_facts(path: Path) -> Any:
