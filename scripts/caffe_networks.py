@@ -1,10 +1,14 @@
-"""Caffe networks with weights from a seed: for the source zoo, and for tests.
+#!/usr/bin/env python3
+"""Caffe networks with weights from a seed: for the source zoo, for configs/caffe.yaml, and for tests.
 
 Prototxts come from a file or from a function here; a caffemodel of any of Caffe's formats is written for them.
+
+    python scripts/caffe_networks.py [--output build/caffe]    a small network and samples for it
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -199,3 +203,20 @@ def feeds(prototxt: Path, seed: int = 1) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     shapes: Iterable[Any] = ((one.name, one.shape) for one in net.read(prototxt).inputs)
     return {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes}
+
+
+def main() -> None:
+    """Write what configs/caffe.yaml needs: deploy.prototxt, net.caffemodel, and samples."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("build/caffe"))
+    folder = parser.parse_args().output
+    prototxt, weights = write(folder, "deploy", prelu_net())
+    weights.rename(folder / "net.caffemodel")
+    random = np.random.default_rng(2)
+    for name, count in (("calibration", 64), ("heldout", 32)):
+        np.savez(folder / f"{name}.npz", data=random.standard_normal((count, 3, 48, 48)).astype(np.float32))
+    print(f"{prototxt}, {folder / 'net.caffemodel'}, calibration.npz and heldout.npz are written")
+
+
+if __name__ == "__main__":
+    main()

@@ -29,6 +29,7 @@ class EngineSteps:
         source: of the model.
         typed: whether the source is typed ONNX, to be built as it is.
         has_reference: whether a step runs the source's own framework.
+        missing: why none can, where that is so.
     """
 
     cell: Cell
@@ -36,6 +37,7 @@ class EngineSteps:
     source: SourceSpec
     typed: bool
     has_reference: bool
+    missing: str = ""
 
     def nodes(self) -> list[Node]:
         """All steps of this engine, in order."""
@@ -125,6 +127,11 @@ class EngineSteps:
 
         return model_io.interface(model_io.load(self.source.path, weights=False))[0]
 
+    def _reference_label(self, history: History) -> str:
+        if self.has_reference:
+            return str(history.results["reference"].framework)
+        return f"{_FP32_LABEL}, not the source: {self.missing}" if self.missing else _FP32_LABEL
+
     def verify(self) -> Node:
         """The engine's forms against the source."""
         from trtconv.stages.verify import VerifyRequest
@@ -142,7 +149,7 @@ class EngineSteps:
         def request(history: History) -> VerifyRequest:
             return VerifyRequest(
                 reference=self.layout.reference if self.has_reference else base,
-                reference_label=history.results["reference"].framework if self.has_reference else _FP32_LABEL,
+                reference_label=self._reference_label(history),
                 candidates={_FP32_LABEL: base, **candidates} if self.has_reference else candidates,
                 data=sections.feed(section.data),
                 batch=section.batch,

@@ -42,11 +42,14 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
         )
     shared = _SharedSteps(job, layout, source, found, found.versions(source))
     steps = [] if typed else shared.to_onnx()
-    reference = not found.is_onnx and job.verify is not None
+    missing = "" if found.is_onnx else found.without_reference(source)
+    reference = not found.is_onnx and not missing and job.verify is not None
     steps += [shared.reference()] if reference else []
     steps += [] if typed else [shared.lower(p) for p in dict.fromkeys(cell.precision for cell in all_cells)]
     for cell in all_cells:
-        steps += EngineSteps(cell=cell, layout=layout, source=source, typed=typed, has_reference=reference).nodes()
+        steps += EngineSteps(
+            cell=cell, layout=layout, source=source, typed=typed, has_reference=reference, missing=missing
+        ).nodes()
     return _together(steps)
 
 

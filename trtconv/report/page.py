@@ -202,6 +202,7 @@ def _accuracy_plot(steps: Sequence[StepView]) -> Iterator[Plot]:
 
 
 def _short(label: str) -> str:
+    label = label.partition(", not the source")[0]
     return label.rpartition(" ")[0] if label[-1:].isdigit() and " " in label else label
 
 

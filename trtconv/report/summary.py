@@ -126,7 +126,8 @@ def _accuracy(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _short(label: str) -> str:
-    """``TensorFlow 2.21.0`` -> ``TensorFlow``."""
+    """``TensorFlow 2.21.0`` -> ``TensorFlow``; ``FP32 ONNX, not the source: ...`` -> ``FP32 ONNX``."""
+    label = label.partition(", not the source")[0]
     name, _, version = label.rpartition(" ")
     return name if name and version[:1].isdigit() else label
 

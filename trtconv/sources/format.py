@@ -175,6 +175,10 @@ def _nowhere(_: Path) -> Path | None:
     return None
 
 
+def _runs(_: SourceSpec) -> str:
+    return ""
+
+
 def _unknown(_: bytes) -> str:
     return ""
 
@@ -201,6 +205,8 @@ class Format:
         frozen_as: the format that freezing makes.
         companions: endings of the files that are written beside a file of this format.
         packages: distributions whose versions change what the model becomes.
+        without_reference: why nobody can run a source as the reference here; ``verify`` then compares with the FP32
+            ONNX model, and says so.
         needs: ``module:NAME`` of the ``interpreter.Needs`` of its framework, for formats that take ``python``.
         own_code_elsewhere: whether all that the row names can run in the interpreter that a source names, by way of
             ``guest_wing``; else the wing's functions heed ``SourceSpec.python`` themselves.
@@ -223,6 +229,7 @@ class Format:
     takes: frozenset[str] = frozenset()
     companions: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    without_reference: Callable[[SourceSpec], str] = _runs
     needs: str = ""
     own_code_elsewhere: bool = False
     is_onnx: bool = False

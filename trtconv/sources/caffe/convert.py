@@ -9,8 +9,8 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.names import choice
 from trtconv.core.records import Dim
 from trtconv.graph import check, clean, reshape
-from trtconv.sources.caffe import importer, net, opencv, reference
-from trtconv.sources.caffe.formats import companion
+from trtconv.sources.caffe import importer, net, reference
+from trtconv.sources.caffe.formats import companion, without_opencv
 from trtconv.sources.caffe.weights import Weights
 from trtconv.sources.format import Converted, Wanted
 
@@ -36,13 +36,13 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     check.require_onnx(made.model)
     clean.prepare(made.model)
     reshape.remember_names(made.model, made.blobs)
-    plan = reference.plan(made)
+    plan = reference.plan(made.layers, made.blobs)
     for note in plan.notes:
         emit(Message(note, "warning"))
     return Converted(
         made.model,
         lambda: reference.CaffeNetwork(wanted.source, wanted.outputs, once=True),
-        unchecked=plan.unchecked or opencv.problem(wanted.source.python),
+        unchecked=plan.unchecked or without_opencv(wanted.source),
         nodes={layer.name: layer.type for layer in made.layers},
         nodes_of="Caffe",
     )

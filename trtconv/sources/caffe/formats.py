@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
-from trtconv.core import magic
+from trtconv.core import magic, versions
 from trtconv.core.errors import SourceError
+from trtconv.core.extras import install_line
+from trtconv.core.records import SourceSpec
 from trtconv.sources.format import Format
 
 _FIRST = re.compile(r"\A\s*(?:#[^\n]*\n\s*)*[a-z_0-9]+\s*[:{<]")
@@ -16,6 +19,9 @@ _LAYER, _V1_LAYER, _NAME = 0xA2, 0x12, 0x0A
 
 REFERENCES = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 """Distributions of OpenCV, which runs Caffe networks."""
+
+_LAST = 4
+"""The last major version that does."""
 
 
 def is_prototxt(start: bytes) -> bool:
@@ -69,6 +75,18 @@ def _looks(start: bytes) -> str:
     return "a Caffe network (.prototxt)" if is_prototxt(start) else ""
 
 
+def without_opencv(spec: SourceSpec) -> str:
+    """Why OpenCV cannot be the reference, where a source names no interpreter that has it; empty where it can."""
+    if spec.python is not None:
+        return ""
+    if importlib.util.find_spec("cv2") is None:
+        return f"OpenCV, which runs Caffe networks, is not installed ({install_line('caffe')})"
+    installed = next(iter(versions.of(REFERENCES).values()), "")
+    if installed and int(installed.split(".")[0]) > _LAST:
+        return f"OpenCV {installed} no longer reads Caffe networks, versions below 5 do ({install_line('caffe')})"
+    return ""
+
+
 CAFFE = Format(
     name="caffe",
     title="a Caffe prototxt",
@@ -79,6 +97,7 @@ CAFFE = Format(
     opens="trtconv.sources.caffe.reference:open_model",
     to_onnx="trtconv.sources.caffe.convert:convert",
     takes=frozenset({"weights", "python"}),
+    without_reference=without_opencv,
     needs="trtconv.sources.caffe.opencv:NEEDS",
     finds_weights=lambda path: companion(path, ".caffemodel"),
     packages=("onnx", *REFERENCES),

@@ -74,6 +74,12 @@ def outline(net: Net, outputs: Sequence[str] = (), opset: int = 17) -> Imported:
     return _Import(Builder(opset, weights=False), chosen, None, Findings()).all(net, wanted, None)
 
 
+def chosen(net: Net, outputs: Sequence[str] = ()) -> tuple[list[Layer], dict[str, str]]:
+    """The layers that outputs need, and the blob of each output; an output is called like its blob, or ``BLOB_out``."""
+    wanted, given = _wanted(net, outputs), {one.name for one in net.inputs}
+    return needed(net.layers, wanted), {f"{blob}_out" if blob in given else blob: blob for blob in wanted}
+
+
 def trained(net: Net, outputs: Sequence[str] = ()) -> bool:
     """Whether what these outputs need has weights."""
     chosen = needed(net.layers, _wanted(net, outputs))

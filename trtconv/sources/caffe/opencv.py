@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trtconv.core import interpreter, versions
+from trtconv.core import interpreter
 from trtconv.core.events import ignore
-from trtconv.core.extras import install_line
 from trtconv.core.interpreter import Guest, Needs
-from trtconv.sources.caffe.formats import REFERENCES
 
 NEEDS = Needs("Caffe", {"cv2": "opencv-python-headless<5", "numpy": "numpy"}, extra="caffe")
-_LAST = 4
-
-
-def problem(python: Path | None) -> str:
-    """Why there is no OpenCV to be the reference where a source names no interpreter that has it; else empty."""
-    if python is not None:
-        return ""
-    if importlib.util.find_spec("cv2") is None:
-        return f"OpenCV, which runs Caffe networks, is not installed ({install_line('caffe')})"
-    installed = next(iter(versions.of(REFERENCES).values()), "")
-    if installed and int(installed.split(".")[0]) > _LAST:
-        return f"OpenCV {installed} no longer reads Caffe networks, versions below 5 do ({install_line('caffe')})"
-    return ""
 
 
 class Session:

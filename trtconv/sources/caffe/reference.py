@@ -11,6 +11,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.sources.caffe import importer, net, opencv, opencv_text
 from trtconv.sources.caffe.importer import Imported
+from trtconv.sources.caffe.net import Layer
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,23 @@ class Plan:
     unchecked: str = ""
 
 
-def plan(made: Imported) -> Plan:
-    """Sort the outputs of a network."""
+def plan(layers: Sequence[Layer], blobs: Mapping[str, str]) -> Plan:
+    """Sort the outputs of a network.
+
+    Args:
+        layers: that the outputs need, in order.
+        blobs: output -> blob.
+    """
     doubts: dict[str, str] = {}
-    for layer in made.layers:
+    for layer in layers:
         own = opencv_text.doubt(layer)
-        inherited = next((doubts[bottom] for bottom in layer.bottoms if bottom in doubts), "")
+        inherited = next((doubts[bottom] for bottom in layer.bottoms if doubts.get(bottom)), "")
         reason = f"layer {layer.name!r} ({layer.type}), {own}" if own else inherited
-        for top in layer.tops:
-            doubts[top] = reason
-        if not reason:
-            for top in layer.tops:
-                del doubts[top]
-    left = {name: doubts[blob] for name, blob in made.blobs.items() if blob in doubts}
-    kept = tuple(name for name in made.blobs if name not in left)
-    if not kept:
-        return Plan((), (), f"OpenCV is no reference for {next(iter(left.values()))}")
-    return Plan(
-        kept, tuple(f"output {name!r} is not compared: OpenCV is no reference for {why}" for name, why in left.items())
-    )
+        doubts.update(dict.fromkeys(layer.tops, reason))
+    left = {name: doubts[blob] for name, blob in blobs.items() if doubts.get(blob)}
+    kept = tuple(name for name in blobs if name not in left)
+    notes = tuple(f"output {name!r} is not compared: OpenCV is no reference for {why}" for name, why in left.items())
+    return Plan(kept, notes) if kept else Plan((), (), f"OpenCV is no reference for {next(iter(left.values()))}")
 
 
 class CaffeNetwork:
@@ -59,14 +58,15 @@ class CaffeNetwork:
 
     Attributes:
         inputs: name, dtype and shape of each; no shape where the prototxt says none.
-        outputs: likewise; only those that OpenCV computes as Caffe does, where shapes are known before it runs.
+        outputs: likewise, without shapes; only those that OpenCV computes as Caffe does.
     """
 
     def __init__(self, spec: SourceSpec, outputs: Sequence[str] = (), once: bool = False) -> None:
         self.spec, self.wanted, self._once = spec, tuple(outputs), once
         network = net.read(spec.path)
+        self._plan = plan(*importer.chosen(network, outputs))
         self.inputs = tuple(TensorInfo(one.name, "float", one.shape or ()) for one in network.inputs)
-        self.outputs = tuple(TensorInfo(name, "float", ()) for name in outputs or network.outputs)
+        self.outputs = tuple(TensorInfo(name, "float", ()) for name in self._plan.outputs)
         self._session = opencv.Session(spec.python)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -76,22 +76,16 @@ class CaffeNetwork:
             SourceError: OpenCV cannot run it.
             UsageError: none of the outputs is computed as Caffe does.
         """
+        if self._plan.unchecked:
+            raise UsageError(self._plan.unchecked, hint="choose other outputs: convert.outputs")
         shapes = {name: tuple(array.shape) for name, array in feeds.items()}
-        made = self._outlined(shapes)
-        chosen = plan(made)
-        if chosen.unchecked:
-            raise UsageError(
-                f"OpenCV is no reference here: {chosen.unchecked}", hint="choose other outputs: convert.outputs"
-            )
-        text, places = opencv_text.write(made, [made.blobs[name] for name in chosen.outputs])
+        made = importer.outline(net.read(self.spec.path, shapes), self.wanted)
+        text, places = opencv_text.write(made, [made.blobs[name] for name in self._plan.outputs])
         found = self._session.run(text, self.spec.weights, feeds, list(places.values()))
         if self._once:
             self.close()
         arrays = dict(zip(places, found, strict=True))
-        return {name: _shaped(arrays[made.blobs[name]], made, name) for name in chosen.outputs}
-
-    def _outlined(self, shapes: Mapping[str, tuple[int, ...]]) -> Imported:
-        return importer.outline(net.read(self.spec.path, shapes), self.wanted)
+        return {name: _shaped(arrays[made.blobs[name]], made, name) for name in self._plan.outputs}
 
     def close(self) -> None:
         """End OpenCV's process."""
