@@ -210,15 +210,18 @@ CASES["pooling, stride is 1 unless set"] = Case(
     "out(add('pooling_nd', x, P.MAX, (2, 2)))\nout(add('pooling_nd', x, P.AVERAGE, (3, 2), stride_nd=(2, 1)))",
     lambda x: [f.pool(x, (2, 2), (1, 1), "max"), f.pool(x, (3, 2), (2, 1), "mean")],
 )
-CASES["pooling, mean with and without the padding"] = Case(
-    "out(add('pooling_nd', x, P.AVERAGE, (3, 3), stride_nd=(2, 2), padding_nd=(1, 1)))\n"
-    "out(add('pooling_nd', x, P.AVERAGE, (3, 3), stride_nd=(2, 2), padding_nd=(1, 1), "
-    "average_count_excludes_padding=False))",
-    lambda x: [
-        f.pool(x, (3, 3), (2, 2), "mean", ((1, 1), (1, 1))),
-        f.pool(x, (3, 3), (2, 2), "mean", ((1, 1), (1, 1)), count_padding=True),
-    ],
-)
+for name, counted in (("without", False), ("with", True)):  # apart: TensorRT-RTX 1.5 takes both for one layer
+    CASES[f"pooling, mean {name} the padding"] = Case(
+        "out(add('pooling_nd', x, P.AVERAGE, (3, 3), stride_nd=(2, 2), padding_nd=(1, 1), "
+        f"average_count_excludes_padding={not counted}))",
+        lambda x, counted=counted: f.pool(x, (3, 3), (2, 2), "mean", ((1, 1), (1, 1)), count_padding=counted),
+    )
+for mode in ("EXPLICIT_ROUND_UP", "SAME_UPPER", "SAME_LOWER"):
+    CASES[f"pooling, mean with the padding, {mode}"] = Case(
+        "out(add('pooling_nd', x, P.AVERAGE, (4, 4), stride_nd=(3, 3), post_padding=(1, 1), "
+        f"average_count_excludes_padding=False, padding_mode=MODE.{mode}))",
+        lambda x, mode=mode: pool_by_mode(x, mode, "AVERAGE", 4, 3, 0, 1, count_padding=True),
+    )
 CASES["pooling, blend"] = Case(
     "out(add('pooling_nd', x, P.MAX_AVERAGE_BLEND, (2, 2), stride_nd=(2, 2), blend_factor=0.25))",
     lambda x: 0.75 * f.pool(x, (2, 2), (2, 2), "max") + 0.25 * f.pool(x, (2, 2), (2, 2), "mean"),
