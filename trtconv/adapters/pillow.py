@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from trtconv.core.errors import MissingPackage, UsageError
 
 _Box = tuple[float, float, float, float]
 _ORIENTATION, _TURNED = 274, 5  # EXIF tag; from 5 on width and height are exchanged
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation -> Image.Transpose that undoes it
+_DAMAGED = (OSError, ValueError, SyntaxError, IndexError, KeyError, TypeError, OverflowError, EOFError, struct.error,
+            zlib.error)  # fmt: skip
+"""What Pillow's decoders were seen to raise on damaged data."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -26,8 +33,7 @@ def size(path: Path) -> tuple[int, int]:
     """
     with _open(path) as image:
         width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) >= _TURNED
-        return (width, height) if turned else (height, width)
+        return (width, height) if _orientation(image) >= _TURNED else (height, width)
 
 
 class Canvas:
@@ -80,15 +86,43 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None, canvas
         try:
             if canvas is not None:
                 canvas.spread(image)
-            if image.getexif().get(_ORIENTATION, 1) != 1:
-                from PIL import ImageOps
-
-                return _rgb(ImageOps.exif_transpose(image))
+            orientation = _orientation(image)
             image.load()
+            if orientation != 1:
+                return _rgb(image.transpose(_TURNS[orientation]))
             setattr(image, _PIXELS, None if canvas is None else canvas.pixels(image))
             return _rgb(image)
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged data
+        except _DAMAGED as error:
             raise UsageError(f"{path}: a damaged image: {error}", hint="remove or repair it") from None
+
+
+def _orientation(image: Any) -> int:
+    """EXIF orientation, 1 to 8; 1 where it says nothing that makes sense. No pixel is decoded for it."""
+    try:
+        if image.format == "PNG":
+            exif = _pillow().Exif()
+            exif.load(b"Exif\0\0" + _png_exif(image.fp))
+        else:
+            exif = image.getexif()
+        found = exif.get(_ORIENTATION, 1)
+    except _DAMAGED:
+        return 1
+    return found if type(found) is int and found in _TURNS else 1
+
+
+def _png_exif(file: Any) -> bytes:
+    """The eXIf chunk, which may come after the pixels; Pillow decodes them to get there."""
+    begin = file.tell()
+    try:
+        file.seek(len(_PNG))
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return bytes(file.read(length))
+            file.seek(length + 4, 1)
+    finally:
+        file.seek(begin)
+    return b""
 
 
 def _rgb(image: Any) -> Any:
@@ -202,7 +236,15 @@ def _open(path: Path) -> Any:
     image_type = _pillow()
     try:
         return image_type.open(path)
-    except (OSError, ValueError, image_type.DecompressionBombError) as error:
+    except image_type.DecompressionBombError:
+        limit = 2 * image_type.MAX_IMAGE_PIXELS / 1e6
+        raise UsageError(
+            f"{path}: an image of more than {limit:.0f} megapixels, which Pillow does not open",
+            hint="scale it down, or cut it into parts",
+        ) from None
+    except PermissionError:
+        raise
+    except _DAMAGED as error:
         why = magic.describe(path) if path.is_file() else str(error)
         raise UsageError(
             f"{path}: not an image that can be read; it looks like {why}", hint="use png or jpg files"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from trtconv.core import strict_json
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.units import format_seconds
 
@@ -31,7 +31,7 @@ def listening(*, quiet: bool = False, log_json: bool = False) -> Iterator[Emit]:
 
 def _json_line(event: Event) -> None:
     value = {"time": round(time.time(), 3), "event": type(event).__name__, **dataclasses.asdict(event)}
-    sys.stderr.write(json.dumps(value) + "\n")
+    sys.stderr.write(strict_json.dumps(value) + "\n")
     sys.stderr.flush()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from trtconv.cli.console import listening
 from trtconv.cli.options import error_document
+from trtconv.core import strict_json
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
 
@@ -187,7 +187,7 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
     if output.as_json:
         errors = {step: error_document(error) for step, error in failed}
         document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
-        click.echo(json.dumps(document, indent=2, default=str))
+        click.echo(strict_json.dumps(document, indent=2))
     elif any(step.result is not None for step in done):
         click.echo(summary.text(views, verdicts, matrix))
     if output.github and (text := junit.github(name, verdicts, messages)):
@@ -195,12 +195,12 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
 
 
 def outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:
-    """The error that ends the command: the first failed step's, or all missed gates together."""
+    """The error that ends the command: an internal one, else the first failed step's, or all missed gates together."""
     if failed:
-        _, first = failed[0]
-        if len(failed) > 1:
-            first.message = "\n".join([first.message, *(f"also {step}: {error.message}" for step, error in failed[1:])])
-        return first
+        chosen = next((pair for pair in failed if pair[1].exit_code == TrtconvError.exit_code), failed[0])
+        others = [f"also {step}: {error.message}" for step, error in failed if error is not chosen[1]]
+        chosen[1].message = "\n".join([chosen[1].message, *others])
+        return chosen[1]
     missed = [v for v in verdicts if not v.passed]
     if not missed:
         return None
@@ -286,7 +286,7 @@ def print_result(stage: str, result: Any, text: str, as_json: bool) -> None:
     """Print a stage's result as text or JSON."""
     from trtconv.pipeline.results import plain
 
-    click.echo(json.dumps({"schema": 1, stage: plain(result)}, indent=2, default=str) if as_json else text)
+    click.echo(strict_json.dumps({"schema": 1, stage: plain(result)}, indent=2) if as_json else text)
 
 
 def save_json(path: Path, stage: str, result: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from trtconv import __version__
-from trtconv.core import writable
-from trtconv.core.errors import TrtconvError
+from trtconv.cli import streams
+from trtconv.core import endings, unfinished, writable
+from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.lazy import resolve
 
 COMMANDS = {
@@ -69,27 +70,42 @@ def cli() -> None:
     options (trtconv build model.onnx -o model.engine --precision fp16).
 
     Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 internal error, 2 job or
-    usage, 3 source or conversion, 4 build, 5 environment, 6 accuracy gate, 7 performance gate, 130 interrupted.
+    usage, 3 source or conversion, 4 build, 5 environment, 6 accuracy gate, 7 performance gate, 130 interrupted,
+    143 terminated.
     """
 
 
 def main() -> None:
     """Run the command line and leave with the exit code that the outcome has."""
+    streams.in_utf8()
+    streams.prepare()
+    endings.hear()
+    try:
+        code = _outcome()
+    finally:
+        with endings.held():
+            unfinished.remove_all()
+    sys.exit(code)
+
+
+def _outcome() -> int:
+    """Run the command; its exit code."""
     try:
         with writable.told():
             cli(prog_name="trtconv", standalone_mode=False)
+            streams.flush()
+    except Interrupted as error:
+        _tell(error.message.replace("interrupted", endings.word(), 1), error.hint)
+        return endings.exit_code()
     except TrtconvError as error:
         _tell(error.message, error.hint)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _tell("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our standard output has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+        _tell(endings.word())
+        return endings.exit_code()
     except Exception:  # noqa: BLE001 - the border: whatever is not understood is shown whole
         import traceback
 
@@ -97,7 +113,8 @@ def main() -> None:
         _tell(
             "internal error", f"please report it with the text above and the output of: trtconv doctor ({__version__})"
         )
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _tell(message: str, hint: str = "") -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trtconv.core import strict_json
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.writable import told
@@ -139,7 +139,7 @@ def _json_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 command(*args, as_json=as_json, **options)
         except TrtconvError as error:
             if as_json and not error.reported:
-                click.echo(json.dumps(error_document(error)))
+                click.echo(strict_json.dumps(error_document(error)))
             raise
 
     return wrapped

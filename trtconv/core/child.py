@@ -15,14 +15,15 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import guest, guests, writable
+from trtconv.core import endings, guest, guests, unfinished, writable
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event
 from trtconv.core.lazy import resolve
@@ -89,7 +90,11 @@ def call(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     read_fd, write_fd = os.pipe()
-    with log.open("wb") as log_handle, os.fdopen(read_fd, "rb") as messages:
+    with (
+        unfinished.folder(Path(tempfile.gettempdir()), "trtconv-") as scratch,
+        log.open("wb") as log_handle,
+        os.fdopen(read_fd, "rb") as messages,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-m", "trtconv.core.child", str(write_fd), *([_SAME_ADDRESSES] if same_addresses else [])],
             stdin=subprocess.PIPE,
@@ -98,7 +103,7 @@ def call(
             pass_fds=[write_fd],
             start_new_session=True,
             cwd=log.parent if same_addresses else None,  # its length moves addresses too
-            env={**_environment(same_addresses), **NOISE, **(env or {})},
+            env={**_environment(same_addresses), **NOISE, "TMPDIR": str(scratch), **(env or {})},
         )
         os.close(write_fd)
         LIVE[process] = patience
@@ -112,9 +117,10 @@ def call(
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted during {target.rpartition(':')[2]}") from None
         finally:
-            LIVE.pop(process)
-            _stop(process)
-            talk.close()
+            with endings.held():
+                LIVE.pop(process)
+                _stop(process)
+                talk.close()
 
 
 def _environment(kept_only: bool) -> dict[str, str]:
@@ -166,6 +172,7 @@ class Talk:
         self.process, self.emit, self.log, self.hear = process, emit, log, hear or receive
         self.hint = f"full log: {log}" if hint is None else hint
         self.heard: queue.SimpleQueue[tuple[str, Any] | BaseException | None] = queue.SimpleQueue()
+        self.unfinished: dict[Path, None] = {}
         self.listener = threading.Thread(target=self.listen, args=(messages,), daemon=True)
         self.listener.start()
 
@@ -180,10 +187,22 @@ class Talk:
         """The thread: keep all messages."""
         try:
             while (message := self.hear(messages)) is not None:
-                self.heard.put(message)
+                if message[0] in ("begun", "ended"):
+                    self.note(*message)
+                else:
+                    self.heard.put(message)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
             self.heard.put(error)
         self.heard.put(None)
+
+    def note(self, what: str, path: Path) -> None:
+        """What the process begins must not stay if it dies; nor if this process does, so its parent hears of it too."""
+        if what == "begun":
+            self.unfinished[path] = None
+            unfinished.begin(path)
+        else:
+            self.unfinished.pop(path, None)
+            unfinished.end(path)
 
     def answer(self) -> Outcome:
         """Wait for the result of a call, and hand on events until then; raises what ``call`` does."""
@@ -217,8 +236,10 @@ class Talk:
             timer.cancel()
 
     def close(self) -> None:
-        """Wait for the thread; the process has ended."""
+        """Wait for the thread, and remove what the process left unfinished; it has ended."""
         self.listener.join()
+        for path in self.unfinished:
+            unfinished.remove(path)
 
 
 def _death(code: int, log: Path, hint: str) -> ChildCrash:
@@ -277,6 +298,7 @@ def main() -> None:
     with os.fdopen(int(sys.argv[1]), "wb") as out:
         target, request = pickle.load(sys.stdin.buffer)
         answer = _Answer(out)
+        unfinished.watched_by(answer.send)
         if same_addresses:  # a new thread allocates from an arena that nothing before it has touched
             thread = threading.Thread(target=answer.to, args=(target, request))
             thread.start()
@@ -299,9 +321,12 @@ class _Answer:
     """The way back to the parent."""
 
     out: IO[bytes]
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, kind: str, payload: Any) -> None:
-        send(self.out, (kind, payload))
+        """From any thread."""
+        with self.turn:
+            send(self.out, (kind, payload))
 
     def emit(self, event: Event) -> None:
         self.send("event", event)

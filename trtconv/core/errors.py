@@ -11,7 +11,7 @@
     |   `-- NoKernel                5   ... a runtime lacks an operator in a type: the model can be built, not run here
     |-- AccuracyGateError           6   a result differs by more than the job allows, or an engine's types do
     |-- PerformanceGateError        7   a measurement misses what the job demands
-    `-- Interrupted               130   Ctrl-C
+    `-- Interrupted               130   Ctrl-C; 143 after SIGTERM or SIGHUP (see ``core.endings``)
 
 Foreign exceptions are translated at the doors (``adapters/``); ``cli/`` is the only place that turns an error into an
 exit code and text.

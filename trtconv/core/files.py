@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trtconv.core import strict_json, unfinished
 from trtconv.core.writable import at, require_file
 
 
@@ -27,17 +26,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = unfinished.name(path)
+    unfinished.begin(temporary)
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with at(path):
             yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; results are ordinary files
+        temporary.chmod(0o666 & ~_umask())  # results are ordinary files; unfinished ones are nobody else's
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        unfinished.remove(temporary)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -53,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+    write_text(path, strict_json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import child, errors, guest, guests, versions
+from trtconv.core import child, errors, guest, guests, unfinished, versions
 from trtconv.core.errors import EnvironmentProblem, Interrupted, MissingPackage, TrtconvError
 from trtconv.core.events import Emit, Message, Progress
 
@@ -204,6 +203,7 @@ class Guest:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.folder = Path(tempfile.mkdtemp(prefix=".trtconv-", dir=folder))
+        unfinished.begin(self.folder)
         self._log = log or self.folder / "log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         read_fd, write_fd = os.pipe()
@@ -264,7 +264,7 @@ class Guest:
             self._process.stdin.close()
         if self._passed_on:
             sys.stderr.write(self._log.read_text(errors="replace"))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        unfinished.remove(self.folder)
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 

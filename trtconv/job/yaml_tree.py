@@ -118,21 +118,28 @@ def _merge(below: Tree, above: Tree, loc: Loc, old: dict[str, Any], new: dict[st
             mine.update({known: place for known, place in theirs.items() if known[: len(here)] == here})
 
 
-def _rebase(value: Any, folder: Path) -> None:
-    """Prefix the relative paths of an extended file with the way to its folder."""
+def _rebase(value: Any, folder: Path, *, row: bool = False) -> None:
+    """Prefix the relative paths of an extended file with the way to its folder.
+
+    Args:
+        value: a part of it.
+        folder: the way.
+        row: whether it belongs to rows of pre- or postprocessing, where ``labels`` is a file and ``output`` is none.
+    """
     if isinstance(value, list):
         for item in value:
-            _rebase(item, folder)
+            _rebase(item, folder, row=row)
     if not isinstance(value, dict):
         return
     for key, part in value.items():
-        if key in PATH_KEYS and isinstance(part, str) and _is_relative(key, part):
+        known = key == "labels" if row else key in PATH_KEYS
+        if known and isinstance(part, str) and _is_relative(key, part, row=row):
             value[key] = str(folder / part)
-        _rebase(part, folder)
+        _rebase(part, folder, row=row or key in ("preprocess", "postprocess"))
 
 
-def _is_relative(key: str, text: str) -> bool:
-    if key == "labels" and not text.endswith(".npy"):  # the key of an array
+def _is_relative(key: str, text: str, *, row: bool) -> bool:
+    if key == "labels" and not row and not text.endswith(".npy"):  # the key of an array
         return False
     if key == "python" and "/" not in text:  # a program that the shell would find
         return False
@@ -176,9 +183,7 @@ def _parsed(text: str, label: str) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{label}:{mark.line + 1}:{mark.column + 1}" if mark else label
-        raise JobError(
-            f"{place}: not valid YAML: {error.problem}", hint="check indentation, quotes and colons"
-        ) from None
+        raise JobError(f"{place}: not valid YAML: {error.problem}", hint=_of_yaml(text, mark)) from None
     except yaml.YAMLError as error:
         raise JobError(f"{label}: not valid YAML: {error}", hint="a job file is YAML, see README.md") from None
     if not isinstance(root, yaml.MappingNode):
@@ -189,6 +194,14 @@ def _parsed(text: str, label: str) -> Tree:
     tree = Tree({}, values={(): f"{label}:1:1"})
     tree.data = _plain(root, (), label, tree)
     return tree
+
+
+def _of_yaml(text: str, mark: Any) -> str:
+    """What to do about text that is no YAML: a brace of ``${NAME}`` ends what stands before it inside ``{...}``."""
+    line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    if found := _VARIABLE.search(line):
+        return f'inside {{...}} and [...], write variables in quotes: "{found[0]}"'
+    return "check indentation, quotes and colons"
 
 
 def override(tree: Tree, assignment: str) -> None:

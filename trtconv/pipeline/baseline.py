@@ -112,7 +112,7 @@ def _engine(repeats: Sequence[Any]) -> dict[str, Any]:
 
 def figures(measurement: Any) -> dict[str, float]:
     """What is compared of one measurement."""
-    latency = measurement.latency_ms
+    latency = {**measurement.judged_ms, **measurement.latency_ms}
     return {
         "latency_p50": latency["p50"],
         "latency_p99": latency["p99"],

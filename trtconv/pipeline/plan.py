@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trtconv.pipeline import output_paths
+from trtconv.pipeline import output_paths, store
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.state import State
 from trtconv.pipeline.steps import Node
@@ -40,9 +40,11 @@ def forecast(steps: Sequence[Node], layout: Layout, force: Sequence[str] = ()) -
     the same bytes as before.
 
     Raises:
-        UsageError: files cannot be where they should.
+        UsageError: files cannot be where they should, or TRTCONV_CACHE_LIMIT is no size.
+        EnvironmentProblem: nothing may be written there.
     """
-    output_paths.require(steps, layout, writable=False)
+    store.limit()
+    output_paths.require(steps, layout, writable=True)
     state = State.load(layout.state)
     rows: list[Forecast] = []
     running: set[str] = set()

@@ -91,7 +91,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     def on_wait() -> None:
         emit(Message(f"another trtconv works in {layout.folder}; waiting for it to end", "warning"))
 
-    lock = settings.lock
+    lock, room = settings.lock, store_limit()
     output_paths.require(steps, layout, writable=True)
     with exclusive(layout.state / "run.lock", on_wait):
         _sweep(layout, steps)
@@ -110,7 +110,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
         if state.unsaved:
             state.save()
     if store is not None and any(step.status == "done" for step in done):
-        store.collect(store_limit())
+        store.collect(room)
     return done
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core import digests, files
+from trtconv.core.errors import UsageError
 from trtconv.core.units import parse_bytes
 
 DEFAULT_LIMIT = 10 << 30
@@ -41,9 +42,13 @@ def limit() -> int:
     """TRTCONV_CACHE_LIMIT in bytes, such as ``20GiB``.
 
     Raises:
-        ValueError: not a size.
+        UsageError: not a size.
     """
-    return parse_bytes(os.environ.get("TRTCONV_CACHE_LIMIT") or DEFAULT_LIMIT)
+    given = os.environ.get("TRTCONV_CACHE_LIMIT") or DEFAULT_LIMIT
+    try:
+        return parse_bytes(given)
+    except ValueError as error:
+        raise UsageError(f"TRTCONV_CACHE_LIMIT: {error}", hint="set it to a size such as 20GiB, or unset it") from None
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ class Store:
             (temporary / "entry.json").write_text(json.dumps(facts, default=str))
             temporary.rename(entry)
         except OSError:  # no room, or another process put the same entry first
-            shutil.rmtree(temporary, ignore_errors=True)
+            pass
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # where it did not become the entry
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in no order."""

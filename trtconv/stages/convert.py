@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trtconv import __version__
-from trtconv.core import errors
+from trtconv.core import errors, unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
@@ -124,8 +123,8 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         emit(Message(f"{transposes} transposes between channels first and last remain"))
     inputs, outputs = model_io.interface(model)
     version = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    with tempfile.TemporaryDirectory(prefix=f".{request.model.name}.", dir=_folder(request)) as scratch:
-        made = Path(scratch) / request.model.name
+    with unfinished.folder(_folder(request), f".{request.model.name}.") as scratch:
+        made = scratch / request.model.name
         model_io.save(model, made)
         work.model = model = None  # ONNX Runtime reads the file: the weights need not be held twice
         memory.give_back()

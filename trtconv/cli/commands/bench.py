@@ -28,6 +28,8 @@ from trtconv.cli.options import (
 from trtconv.core.errors import Interrupted, UsageError
 from trtconv.core.records import FeedSpec, ShapeRange
 
+RATE = click.FloatRange(0, 1e9, min_open=True)  # NaN is in no range
+
 
 @dataclass(frozen=True)
 class BenchOptions:
@@ -45,12 +47,12 @@ class BenchOptions:
     )
     warmup: str = row("--warmup", "Time before queries count.", "200ms")
     duration: str = row("--duration", "Time that counts, at least.", "3s")
-    iterations: int = row("--iterations", "Queries that count, at least.", 10)
-    streams: int = row("--streams", "Execution contexts, each with its own streams.", 1)
+    iterations: int = row("--iterations", "Queries that count, at least.", 10, type=COUNT)
+    streams: int = row("--streams", "Execution contexts, each with its own streams.", 1, type=COUNT)
     save_baseline: Path | None = row("--save-baseline", "Keep the best of several measurements, for gates.", type=FILE)
     repeats: int | None = row("--repeats", "Measurements of each batch (default: 1; a baseline: 3).", type=COUNT)
     depth: int | None = row("--depth", "Queries in flight on each context (default: semantics).", type=COUNT)
-    rate: float | None = row("--rate", "Queries per second at random times, for --semantics app.", type=float)
+    rate: float | None = row("--rate", "Queries per second at random times, for --semantics app.", type=RATE)
     layers: bool = row("--layers", "Measure every layer too, in a run of its own.", default=False, is_flag=True)
     tune: bool = row(
         "--tune",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from trtconv.cli.commands.store import gc, ls
 from trtconv.cli.options import existing, json_option
+from trtconv.core import strict_json
 from trtconv.core.errors import UsageError
 
 _CACHE = click.argument("cache", type=click.Path(path_type=Path))
@@ -36,7 +36,7 @@ def show(cache: Path, as_json: bool) -> None:
     facts, text = describe(existing(cache))
     if facts.get("kind") != "cache":
         raise UsageError(f"{cache}: not a calibration cache", hint="trtconv inspect says what it is")
-    click.echo(json.dumps(facts, indent=2, default=str) if as_json else text)
+    click.echo(strict_json.dumps(facts, indent=2) if as_json else text)
 
 
 @cache.command()
@@ -58,7 +58,7 @@ def diff(first: Path, second: Path, tolerance: float, as_json: bool) -> None:
             "only_second": found.only_second,
             "same": found.same,
         }
-        click.echo(json.dumps({"schema": 1, "diff": document}, indent=2))
+        click.echo(strict_json.dumps({"schema": 1, "diff": document}, indent=2))
         return
     click.echo(
         f"{found.same} ranges agree, {len(found.changed)} differ; {len(found.only_first)} only in {first}, "
@@ -133,7 +133,7 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
             "missing": found.missing,
             "unmatched": found.unmatched,
         }
-        click.echo(json.dumps({"schema": 1, "check": document}, indent=2))
+        click.echo(strict_json.dumps({"schema": 1, "check": document}, indent=2))
     if stale:
         raise UsageError(
             f"{cache}: was calibrated for another model than {model}; by its names it {found.describe()}",

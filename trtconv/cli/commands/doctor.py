@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from trtconv import __version__
 from trtconv.cli.options import json_option
+from trtconv.core import strict_json
 from trtconv.core.extras import install_line
 from trtconv.report.tables import table
 
@@ -44,7 +44,7 @@ _BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
 def doctor(as_json: bool) -> None:
     """Print versions, GPU and driver, which extras are there, and how to install the others."""
     facts = _facts()
-    click.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    click.echo(strict_json.dumps(facts, indent=2) if as_json else _text(facts))
 
 
 def _facts() -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trtconv.cli.options import existing, json_option
+from trtconv.core import strict_json
 from trtconv.core.errors import UsageError
 
 
@@ -43,7 +43,7 @@ def inspect(file: Path, as_json: bool, prove: bool, model: Path | None) -> None:
 
         facts["proof"] = plain(found)
         text += f"\nproved now: it computes {proof_text(found)}"
-    click.echo(json.dumps(facts, indent=2, default=str) if as_json else text)
+    click.echo(strict_json.dumps(facts, indent=2) if as_json else text)
     if found is not None:
         _judge(found, file)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trtconv.cli.options import gate_option, job_options, json_option, output_options
+from trtconv.core import strict_json
 
 
 @click.command()
@@ -83,7 +83,7 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
 
     output, rows = _forecast(job, assignments, force, allow_code)
     if as_json:
-        click.echo(json.dumps(plan_document(str(job), rows), indent=2))
+        click.echo(strict_json.dumps(plan_document(str(job), rows), indent=2))
         return
     click.echo(f"{job}: valid; files go to {output}")
     click.echo(plan_text(rows))
@@ -102,7 +102,7 @@ def plan(
 
     _, rows = _forecast(job, assignments, force, allow_code)
     if as_json:
-        click.echo(json.dumps(plan_document(str(job), rows), indent=2))
+        click.echo(strict_json.dumps(plan_document(str(job), rows), indent=2))
     else:
         click.echo(plan_dot(rows) if dot else plan_text(rows))
 
@@ -131,4 +131,4 @@ def schema() -> None:
     from trtconv.job.schema import Job
     from trtconv.job.yaml_tree import EXTENDS
 
-    click.echo(json.dumps(json_schema(Job, {"extends": EXTENDS}), indent=2))
+    click.echo(strict_json.dumps(json_schema(Job, {"extends": EXTENDS}), indent=2))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from typing import Any
 
 import click
 
 from trtconv.cli.options import json_option
+from trtconv.core import strict_json
 
 
 @click.command()
@@ -16,6 +16,7 @@ from trtconv.cli.options import json_option
 def ls(as_json: bool) -> None:
     """List what earlier runs made and other jobs may take: the store in TRTCONV_CACHE, or ~/.cache/trtconv."""
     from trtconv.core.units import format_bytes
+    from trtconv.pipeline.store import limit
     from trtconv.report.tables import table
 
     store = _store()
@@ -25,9 +26,11 @@ def ls(as_json: bool) -> None:
         rows = [
             {"key": e.folder.name, "stage": e.stage, "files": e.names, "size": e.sizes, "used": e.used} for e in entries
         ]
-        click.echo(json.dumps({"schema": 1, "folder": str(store.folder), "size": total, "entries": rows}, indent=2))
+        click.echo(
+            strict_json.dumps({"schema": 1, "folder": str(store.folder), "size": total, "entries": rows}, indent=2)
+        )
         return
-    click.echo(f"{store.folder}: {len(entries)} entries, {format_bytes(total)} of {format_bytes(_limit())}")
+    click.echo(f"{store.folder}: {len(entries)} entries, {format_bytes(total)} of {format_bytes(limit())}")
     if entries:
         cells = [
             [e.folder.name[:12], e.stage, format_bytes(e.sizes), _day(e.used), ", ".join(e.names)] for e in entries
@@ -46,16 +49,19 @@ def gc(keep: str | None, as_json: bool) -> None:
     """
     from trtconv.core.errors import UsageError
     from trtconv.core.units import format_bytes, parse_bytes
+    from trtconv.pipeline.store import limit as default
 
     try:
-        limit = _limit() if keep is None else parse_bytes(keep)
+        limit = default() if keep is None else parse_bytes(keep)
     except ValueError as error:
         raise UsageError(f"--keep: {error}", hint="for example --keep 2GiB") from None
     store = _store()
     removed = store.collect(limit)
     freed = sum(entry.sizes for entry in removed)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "removed": [e.folder.name for e in removed], "freed": freed}, indent=2))
+        click.echo(
+            strict_json.dumps({"schema": 1, "removed": [e.folder.name for e in removed], "freed": freed}, indent=2)
+        )
         return
     click.echo(f"{store.folder}: removed {len(removed)} entries, {format_bytes(freed)}")
 
@@ -68,16 +74,6 @@ def _store() -> Any:
     if folder is None:
         raise UsageError("TRTCONV_CACHE is off: there is no store", hint="unset it, or let it name a folder")
     return Store(folder)
-
-
-def _limit() -> int:
-    from trtconv.core.errors import UsageError
-    from trtconv.pipeline import store
-
-    try:
-        return store.limit()
-    except ValueError as error:
-        raise UsageError(f"TRTCONV_CACHE_LIMIT: {error}", hint="for example TRTCONV_CACHE_LIMIT=20GiB") from None
 
 
 def _day(when: float) -> str:

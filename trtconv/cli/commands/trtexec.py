@@ -134,18 +134,18 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         wanted = _with_files(wanted, folder)
         steps = [_exporting(node, wanted) for node in line(job, layout)]
         done = run(steps if job.bench else upto(steps, "build"), layout, emit)
-    if error := next((step.error for step in done if step.error is not None), None):
-        raise error
-    for step in done:
-        if step.node.stage == "build":
-            _line(
-                f"Engine built in {step.seconds:.3f} sec: {step.result.size} bytes, {step.result.flavor} "
-                f"{step.result.version}"
-            )
-            _told_types(step.result.proof)
-        elif step.node.stage == "bench":
-            _report(step.result)
-            _dumped(wanted, given)
+        if error := next((step.error for step in done if step.error is not None), None):
+            raise error
+        for step in done:
+            if step.node.stage == "build":
+                _line(
+                    f"Engine built in {step.seconds:.3f} sec: {step.result.size} bytes, {step.result.flavor} "
+                    f"{step.result.version}"
+                )
+                _told_types(step.result.proof)
+            elif step.node.stage == "bench":
+                _report(step.result)
+                _dumped(wanted, given)
 
 
 def _told_types(proof: Any) -> None:
@@ -181,12 +181,12 @@ def _dumped(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
     """Print what --dumpOutput and --dumpLayerInfo ask for."""
     if "dumpOutput" in given:
         _line("Output Tensors:")
-        for output in json.loads(wanted.exports["outputs"].read_text()):
+        for output in json.loads(wanted.exports["outputs"].read_text(encoding="utf-8")):
             _line(f"{output['name']}: ({output['dimensions']})")
             click.echo(" ".join(f"{value:g}" for value in output["values"]))
     if "dumpLayerInfo" in given:
         _line("Layer Information:")
-        click.echo(wanted.exports["layers"].read_text(), nl=False)
+        click.echo(wanted.exports["layers"].read_text(encoding="utf-8"), nl=False)
 
 
 def _kept(engine: Path) -> dict[str, Path]:

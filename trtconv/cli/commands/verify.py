@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from trtconv.cli.options import (
     row,
     takes,
 )
+from trtconv.core import strict_json
 from trtconv.core.errors import AccuracyGateError, UsageError
 from trtconv.core.records import FeedSpec
 
@@ -192,6 +192,6 @@ def _bisect(requests: list[Any], options: Mapping[str, Any]) -> None:
     shown = {"log_json": options["log_json"], "quiet": options["quiet"]}
     results = [execute.call_function("trtconv.stages.verify.bisect:bisect", each, **shown) for each in requests]
     if options["as_json"]:
-        click.echo(json.dumps({"schema": 1, "bisect": [dataclasses.asdict(r) for r in results]}, indent=2))
+        click.echo(strict_json.dumps({"schema": 1, "bisect": [dataclasses.asdict(r) for r in results]}, indent=2))
         return
     click.echo("\n\n".join(bisect_text(result) for result in results))

@@ -106,6 +106,7 @@ class Measurement:
         streams: execution contexts.
         depth: queries in flight on each.
         partial: whether Ctrl-C ended it early.
+        judged_ms: of the latency, the median and the 99th percentile, which gates and baselines are about.
     """
 
     batch: int
@@ -126,6 +127,7 @@ class Measurement:
     streams: int = 1
     depth: int = 1
     partial: bool = False
+    judged_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

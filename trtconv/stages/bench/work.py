@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trtconv.core import strict_json
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.stages.bench import figures
@@ -100,13 +100,13 @@ class Bench:
 
         exports = self.request.exports
         if exports.times is not None:
-            files.write_text(exports.times, json.dumps(forms.times(self.counted)) + "\n")
+            files.write_text(exports.times, strict_json.dumps(forms.times(self.counted)) + "\n")
         if exports.outputs is not None:
-            files.write_text(exports.outputs, json.dumps(forms.outputs(self.runner.run(feeds))) + "\n")
+            files.write_text(exports.outputs, strict_json.dumps(forms.outputs(self.runner.run(feeds))) + "\n")
         if isinstance(self.runner, _engine_runner()):
             if exports.profile is not None:
                 timed = layers.measure(self.runner.engine, feeds)
-                files.write_text(exports.profile, json.dumps(forms.profile(timed)) + "\n")
+                files.write_text(exports.profile, strict_json.dumps(forms.profile(timed)) + "\n")
             if exports.layers is not None:
                 files.write_text(exports.layers, self.runner.engine.layer_information() + "\n")
 
