@@ -55,8 +55,10 @@ def expected(boxes: Any, scores: Any, rule: detection.Suppression) -> list[list[
     return rows
 
 
-def suppressed(boxes: Any, scores: Any, rule: detection.Suppression, batch: int | str = "batch") -> Any:
-    b = Builder(OPSET)
+def suppressed(
+    boxes: Any, scores: Any, rule: detection.Suppression, batch: int | str = "batch", opset: int = OPSET
+) -> Any:
+    b = Builder(opset)
     b.input(TensorInfo("boxes", "float", (batch, *boxes.shape[1:])))
     b.input(TensorInfo("scores", "float", (batch, *scores.shape[1:])))
     found = detection.suppress(b, "boxes", "scores", rule, "nms")
@@ -100,6 +102,14 @@ def test_suppression(rule: detection.Suppression, batch: int | str, own: bool) -
     assert np.all(table[~valid] == -1)
     for row, prior in zip(table[valid], priors[valid], strict=True):
         assert np.all(boxes[int(row[0]), int(row[1]), prior] == row[3:])
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_opsets(opset: int) -> None:
+    boxes, scores = crowd(5, 2, 3)
+    rule = RULES["as SSD does"]
+    table, _ = suppressed(boxes, scores, rule, opset=opset)
+    np.testing.assert_allclose(table[table[..., 0] >= 0], np.reshape(expected(boxes, scores, rule), (-1, 7)), rtol=1e-6)
 
 
 def decoded(how: Any, deltas: Any, priors: Any, variances: Any, **options: Any) -> Any:

@@ -29,13 +29,13 @@ def prototxt(kind: str, parameters: str, inputs: Mapping[str, Shape], tops: str 
 
 
 def converted(folder: Path, text: str, arrays: Mapping[str, Sequence[Any]] | None = None,
-              outputs: Sequence[str] = (), shapes: Any = None) -> Any:  # fmt: skip
+              outputs: Sequence[str] = (), shapes: Any = None, opset: int = 17) -> Any:  # fmt: skip
     """What a network becomes."""
     file, weights = folder / "net.prototxt", folder / "net.caffemodel"
     file.write_text(text)
     if arrays:
         weights.write_bytes(caffe_networks.caffemodel(arrays))
-    made = importer.to_onnx(net.read(file, shapes), Weights(weights) if arrays else None, outputs)
+    made = importer.to_onnx(net.read(file, shapes), Weights(weights) if arrays else None, outputs, opset)
     onnx.checker.check_model(made.model, full_check=True)
     return made
 
@@ -45,10 +45,12 @@ def run(model: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:
     return dict(zip((one.name for one in model.graph.output), session.run(None, dict(feeds)), strict=True))
 
 
-def computed(folder: Path, kind: str, parameters: str, x: Any, arrays: Sequence[Any] = (), tops: str = "y") -> Any:
+def computed(
+    folder: Path, kind: str, parameters: str, x: Any, arrays: Sequence[Any] = (), tops: str = "y", opset: int = 17
+) -> Any:
     """One layer's results on one input, or several: an array, or a list of them for several tops."""
     feeds = x if isinstance(x, dict) else {"x": x}
     text = prototxt(kind, parameters, {name: array.shape for name, array in feeds.items()}, tops)
-    found = run(converted(folder, text, {"layer": list(arrays)} if len(arrays) else None).model, feeds)
+    found = run(converted(folder, text, {"layer": list(arrays)} if len(arrays) else None, opset=opset).model, feeds)
     results = [found[top] for top in tops.split()]
     return results if len(results) > 1 else results[0]

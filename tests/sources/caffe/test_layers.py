@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts import caffe_networks
 from tests.sources.caffe.nets import computed, normal
 from trtconv.core.errors import TrtconvError
+from trtconv.sources.caffe import importer, layers, net
 
 X = normal(2, 6, 5, 7)
 
@@ -246,10 +248,11 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("opset", [13, 17, 18])
 @pytest.mark.parametrize("case", SINGLE.values(), ids=list(SINGLE))
-def test_one_bottom(tmp_path: Path, case: Any) -> None:
+def test_one_bottom(tmp_path: Path, case: Any, opset: int) -> None:
     kind, text, x, wanted, arrays = case
-    close(computed(tmp_path, kind, text, x.astype(np.float32), arrays), wanted)
+    close(computed(tmp_path, kind, text, x.astype(np.float32), arrays, opset=opset), wanted)
 
 
 Z = normal(2, 6, 5, 7, seed=9)
@@ -286,6 +289,8 @@ def test_slice(tmp_path: Path, text: str, ends: list[int]) -> None:
     got = computed(tmp_path, "Slice", f"slice_param {{ {text} }}", X, tops="a b c")
     for part, wanted in zip(got, np.split(X, ends, 1), strict=True):
         close(part, wanted)
+    for opset in (13, 18):
+        assert len(computed(tmp_path, "Slice", f"slice_param {{ {text} }}", X, tops="a b c", opset=opset)) == 3
 
 
 def test_split(tmp_path: Path) -> None:
@@ -386,3 +391,24 @@ def test_refused(tmp_path: Path, case: Any) -> None:
         computed(tmp_path, kind, text, x, arrays, tops)
     assert error.value.exit_code == 3
     assert error.value.hint
+
+
+@pytest.mark.parametrize("kind", sorted(layers.TABLE.keys() - {"Parameter"}))  # which reads nothing
+def test_a_layer_without_bottoms_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """Whatever the type: a network of it alone ends with words, and never with a traceback."""
+    with pytest.raises(TrtconvError) as error:
+        importer.outline(net.read(written(tmp_path, caffe_networks.layer(kind, "alone", "", "y"))))
+    assert "'alone'" in error.value.message
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("kind", ["Crop", "PriorBox", "ROIPooling", "DetectionOutput"])
+def test_a_layer_with_too_few_bottoms(tmp_path: Path, kind: str) -> None:
+    text = caffe_networks.head("few", 1, 3, 8, 8) + caffe_networks.layer(kind, "alone", "data", "y")
+    with pytest.raises(TrtconvError, match="'alone'"):
+        importer.outline(net.read(written(tmp_path, text)))
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "net.prototxt").write_text(text)
+    return folder / "net.prototxt"

@@ -53,14 +53,18 @@ class LayerContext:
 
     @property
     def x(self) -> str:
-        """The tensor of the first bottom.
+        """The tensor of the first bottom."""
+        return self.bottom(0)
+
+    def bottom(self, place: int) -> str:
+        """The tensor of a bottom.
 
         Raises:
-            ConversionError: there is none.
+            ConversionError: there are not so many.
         """
-        if not self.inputs:
-            raise self.refusal("reads nothing", "give it a bottom")
-        return self.inputs[0]
+        if place >= len(self.inputs):
+            raise self.refusal(f"has {len(self.inputs)} bottoms, and needs {place + 1}", "correct the prototxt")
+        return self.inputs[place]
 
     def parameters(self, key: str) -> Message:
         """The message with the parameters of this type of layer."""
@@ -79,9 +83,15 @@ class LayerContext:
         """Add a constant."""
         return self.b.constant(values, f"{self.layer.name}/{part}")
 
+    def mean(self, x: str, axes: Sequence[int], part: str = "", *, keep: bool = True) -> str:
+        """The mean along axes, which are an attribute before opset 18 and an input from then on."""
+        if self.b.opset < 18:
+            return self.add("ReduceMean", [x], part, axes=list(axes), keepdims=int(keep))
+        return self.add("ReduceMean", [x, self.constant(list(axes), "axes")], part, keepdims=int(keep))
+
     def shape(self, place: int = 0) -> Shape:
         """Dimensions of a bottom."""
-        return self.b.shape(self.inputs[place])
+        return self.b.shape(self.bottom(place))
 
     def sizes(self, dims: Shape, what: str) -> list[int]:
         """Dimensions as numbers.

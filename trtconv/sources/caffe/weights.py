@@ -89,8 +89,10 @@ def _foreign(path: Path, reason: str) -> SourceError:
     if is_caffemodel(start):
         return SourceError(f"{path}: begins like a caffemodel but is truncated or damaged ({reason})",
                            hint="fetch it again")  # fmt: skip
-    return SourceError(f"{path}: not a caffemodel; it looks like {magic.describe(path)}",
-                       hint="weights names the .caffemodel that was trained with this prototxt")  # fmt: skip
+    hint = "weights names the .caffemodel that was trained with this prototxt"
+    if start.startswith(b"\x89HDF"):
+        hint = "Caffe writes a .caffemodel with snapshot_format: BINARYPROTO in its solver"
+    return SourceError(f"{path}: not a caffemodel; it looks like {magic.describe(path)}", hint=hint)
 
 
 def _layers(view: memoryview) -> Iterator[tuple[str, tuple[Blob, ...]]]:

@@ -125,8 +125,8 @@ def _boxes(at: LayerContext, given: Message, classes: int) -> tuple[str, int]:
     shared, wish = given.flag("share_location", True), at.layer.name
     groups = 1 if shared else classes
     apart = [count, 4] if shared else [count, groups, 4]
-    deltas = at.add("Reshape", [at.inputs[0], at.constant([-1, *apart], "offsets_shape")], "offsets")
-    rows = at.add("Reshape", [at.inputs[2], at.constant([2, count, *[1] * (not shared), 4], "priors_shape")], "table")
+    deltas = at.add("Reshape", [at.bottom(0), at.constant([-1, *apart], "offsets_shape")], "offsets")
+    rows = at.add("Reshape", [at.bottom(2), at.constant([2, count, *[1] * (not shared), 4], "priors_shape")], "table")
     sides = [f"{wish}/priors", f"{wish}/variances"]
     priors, variances = at.b.several("Split", [rows, at.constant([1, 1], "halves")], sides, axis=0)
     if given.flag("variance_encoded_in_target", False):
@@ -143,7 +143,7 @@ def _boxes(at: LayerContext, given: Message, classes: int) -> tuple[str, int]:
 
 def _scores(at: LayerContext, classes: int, count: int) -> str:
     shape = at.constant([-1, count, classes], "scores_shape")
-    apart = at.add("Reshape", [at.inputs[1], shape], "scores_apart")
+    apart = at.add("Reshape", [at.bottom(1), shape], "scores_apart")
     return at.add("Transpose", [apart], "scores", perm=[0, 2, 1])
 
 

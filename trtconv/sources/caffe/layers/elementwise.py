@@ -137,20 +137,18 @@ def _second(at: LayerContext, axis: int) -> str:
     if missing < 0:
         raise at.refusal(f"has bottoms of shapes {list(at.shape())} and {list(at.shape(1))}", "correct its axis")
     if not missing:
-        return at.inputs[1]
-    return at.add("Unsqueeze", [at.inputs[1], at.constant(list(range(own, own + missing)), "axes")], "factor")
+        return at.bottom(1)
+    return at.add("Unsqueeze", [at.bottom(1), at.constant(list(range(own, own + missing)), "axes")], "factor")
 
 
 def eltwise(at: LayerContext) -> str:
     """Product, weighted sum or largest of the bottoms."""
-    given = at.parameters("eltwise_param")
+    given, inputs = at.parameters("eltwise_param"), [at.x, *at.inputs[1:]]
     kind, coeff = given.choice("operation", ("PROD", "SUM", "MAX"), "SUM"), given.numbers("coeff")
-    if coeff and (kind != "SUM" or len(coeff) != len(at.inputs)):
-        raise at.refusal(
-            f"has {len(coeff)} coeff for {len(at.inputs)} bottoms in {kind}", "one per bottom, for SUM only"
-        )
+    if coeff and (kind != "SUM" or len(coeff) != len(inputs)):
+        raise at.refusal(f"has {len(coeff)} coeff for {len(inputs)} bottoms in {kind}", "one per bottom, for SUM only")
     parts = [part if factor == 1 else at.add("Mul", [part, at.constant(np.float32(factor), "coeff")], "weighted")
-             for part, factor in zip(at.inputs, coeff or [1.0] * len(at.inputs), strict=True)]  # fmt: skip
+             for part, factor in zip(inputs, coeff or [1.0] * len(inputs), strict=True)]  # fmt: skip
     if kind == "MAX":
         return at.add("Max", parts)
     op, total = "Mul" if kind == "PROD" else "Add", parts[0]

@@ -80,12 +80,12 @@ def mean_variance(at: LayerContext) -> str:
     """MVN: (x - mean) / (sqrt(var) + eps) per channel, or over all channels."""
     given, dims = at.parameters("mvn_param"), at.shape()
     axes = list(range(1 if given.flag("across_channels", False) else 2, len(dims)))
-    mean = at.add("ReduceMean", [at.x], "mean", axes=axes)
+    mean = at.mean(at.x, axes, "mean")
     if not given.flag("normalize_variance", True):
         return at.add("Sub", [at.x, mean])
     centered = at.add("Sub", [at.x, mean], "centered")
     square = at.add("Mul", [centered, centered], "square")
-    deviation = at.add("Sqrt", [at.add("ReduceMean", [square], "variance", axes=axes)], "deviation")
+    deviation = at.add("Sqrt", [at.mean(square, axes, "variance")], "deviation")
     eps = at.constant(np.float32(given.number("eps", 1e-9)), "eps")
     return at.add("Div", [centered, at.add("Add", [deviation, eps], "above_zero")])
 

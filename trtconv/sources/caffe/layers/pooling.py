@@ -119,7 +119,7 @@ def region_pooling(at: LayerContext) -> str:
     given = at.parameters("roi_pooling_param")
     shape = [given.integer("pooled_h", 0), given.integer("pooled_w", 0)]
     rank = len(at.shape(1))
-    rois = at.inputs[1] if rank == 2 else at.add("Reshape", [at.inputs[1], at.constant([-1, 5], "regions")], "rois")
+    rois = at.bottom(1) if rank == 2 else at.add("Reshape", [at.bottom(1), at.constant([-1, 5], "regions")], "rois")
     return at.add("MaxRoiPool", [at.x, rois], pooled_shape=shape, spatial_scale=given.number("spatial_scale", 1.0))
 
 

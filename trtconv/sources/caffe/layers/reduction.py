@@ -19,7 +19,7 @@ def reduction(at: LayerContext) -> str:
     coeff = given.number("coeff", 1)
     part = "" if coeff == 1 else "sum"
     if kind == "MEAN":
-        total = at.add("ReduceMean", [at.x], part, axes=axes, keepdims=0)
+        total = at.mean(at.x, axes, part, keep=False)
     else:
         x = at.x if kind == "SUM" else at.add(*_TERMS[kind](at.x), "terms")
         total = at.add("ReduceSum", [x, at.constant(axes, "axes")], part, keepdims=0)
