@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from trtconv.graph import editing, fold
 
-_MOVERS = {"Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Identity"}
+_MOVERS = {"Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity"}
 _FIRST_CODE = -(1 << 20)
 """Codes count down from here: no dimension is negative, and float32 holds them exactly."""
 _LONGEST = 64

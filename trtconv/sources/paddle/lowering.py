@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import helper
 
 from trtconv.core.errors import ConversionError
-from trtconv.core.records import InputSpec, TensorInfo
+from trtconv.core.records import Dim, InputSpec, TensorInfo
 from trtconv.graph import check, clean, editing, grafting, model_io, reshape
 from trtconv.graph.building import Builder
 from trtconv.sources.paddle import cutting, rules, signatures
@@ -75,51 +75,132 @@ def finish(
     Raises:
         ConversionError: an operator cannot be expressed, or a tensor is missing.
     """
-    _declare(model, network.info(chosen.whole.feeds()))
-    reshape.set_shapes(model, inputs)
-    padded: dict[str, rules.Padding] = {}
+    work = _Lowering(model, chosen.whole, network, weights, inputs)
     for op in chosen.ruled:
-        _graft(model, op, weights, padded)
-    _ends(model, chosen.whole)
-    return {name: rows for name, rows in padded.items() if name in chosen.whole.fetches()}
+        work.graft(op)
+    work.blank_rows()
+    work.end()
+    return {name: rows for name, rows in work.padded.items() if name in chosen.whole.fetches()}
 
 
-def _declare(model: onnx.ModelProto, infos: Sequence[TensorInfo]) -> None:
-    """The program's inputs with its shapes, those too that only operators with rules read."""
-    known = {value.name for value in model.graph.input}
-    for info in infos:
-        if info.name not in known:
-            kind = onnx.TensorProto.DataType.Value(info.dtype.upper())
-            model.graph.input.append(helper.make_tensor_value_info(info.name, kind, info.shape))
-    reshape.set_shapes(model, [InputSpec(info.name, info.shape) for info in infos])
+class _Lowering:
+    """A model on its way from the converter's half to the whole.
+
+    Attributes:
+        padded: variables with a fixed number of rows per image.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        whole: Program,
+        network: Network,
+        weights: Mapping[str, Tensor],
+        inputs: Sequence[InputSpec],
+    ) -> None:
+        self._model, self._whole, self._weights = model, whole, weights
+        self.padded: dict[str, rules.Padding] = {}
+        infos = network.info(whole.feeds())
+        known = {value.name for value in model.graph.input}
+        for info in infos:  # those too that only operators with rules read
+            if info.name not in known:
+                kind = onnx.TensorProto.DataType.Value(info.dtype.upper())
+                model.graph.input.append(helper.make_tensor_value_info(info.name, kind, info.shape))
+        reshape.set_shapes(model, [InputSpec(info.name, info.shape) for info in infos])
+        reshape.set_shapes(model, inputs)
+        asked = {spec.name: spec.shape for spec in inputs if spec.shape is not None}
+        self._as_saved = all(_fits(asked.get(info.name), info.shape) for info in infos)
+
+    def graft(self, op: Operator) -> None:
+        """Put one operator into the model; sizes that shapes are computed from are looked for when they are missed."""
+        try:
+            self._graft(op)
+        except rules.Refused:
+            clean.clean(self._model)
+            self._graft(op)
+
+    def _graft(self, op: Operator) -> None:
+        infos = self._infos()
+        builder, tensors = Builder(editing.opset(self._model)), dict[str, str]()
+        for name in dict.fromkeys(op.reads()):
+            if name in self._weights:
+                tensors[name] = builder.constant(self._weights[name].array(), name)
+            elif name in infos:
+                tensors[name] = builder.input(infos[name])
+        title = f"{op.type}/{next(iter(op.makes()), '')}"
+        self._add(builder, rules.apply(rules.Call(builder, signatures.named(op), tensors, title, self.padded)))
+
+    def _add(self, builder: Builder, made: Mapping[str, str]) -> None:
+        piece = builder.model(dict.fromkeys(made.values()))
+        types = {value.name: value.type for value in piece.graph.output}
+        grafting.graft(self._model, piece, made)
+        for name, tensor in made.items():  # an output for now: cleaning would drop what is read later only
+            self._model.graph.output.append(onnx.ValueInfoProto(name=name, type=types[tensor]))
+        editing.replace_nodes(self._model.graph, editing.sorted_nodes(self._model.graph))
+        del self._model.graph.value_info[:]
+
+    def _infos(self) -> dict[str, TensorInfo]:
+        """Type and shape of every tensor that has both; sizes that cannot be inferred are those of the program."""
+        check.infer_shapes(self._model)
+        graph = self._model.graph
+        found = {
+            tensor.name: TensorInfo(tensor.name, model_io.dtype_name(tensor.data_type), tuple(tensor.dims))
+            for tensor in graph.initializer
+        }
+        found |= {info.name: info for info in model_io.infos([*graph.input, *graph.value_info, *graph.output])}
+        return {name: self._completed(info) for name, info in found.items()}
+
+    def _completed(self, info: TensorInfo) -> TensorInfo:
+        variable = self._whole.main.variables.get(info.name)
+        if not self._as_saved or variable is None or len(variable.shape) != len(info.shape):
+            return info
+        pairs = zip(info.shape, variable.shape, strict=True)
+        return replace(info, shape=tuple(said if isinstance(dim, str) and said >= 0 else dim for dim, said in pairs))
+
+    def blank_rows(self) -> None:
+        """Outputs computed from results, such as masks, are 0 in the rows behind the last result."""
+        for results in [name for name, padding in self.padded.items() if padding.fill == -1]:
+            behind = _computed_from(self._whole, results)
+            for name in [name for name in self._whole.fetches() if name in behind and name not in self.padded]:
+                variable = self._whole.main.variables[name]
+                if len(self._whole.main.variables[results].shape) == 2 and variable.shape[:1] == (-1,):
+                    self._blank(name, results)
+
+    def _blank(self, name: str, results: str) -> None:
+        infos, graph = self._infos(), self._model.graph
+        bare = editing.Names.of(self._model).fresh(f"{name}/all_rows")
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [bare if tensor == name else tensor for tensor in names]
+        kept = [value for value in graph.output if value.name != name]
+        del graph.output[:]
+        graph.output.extend(kept)
+        b = Builder(editing.opset(self._model))
+        x, table = b.input(replace(infos[name], name=bare)), b.input(infos[results])
+        label = b.add("Gather", [table, b.constant([0], f"{name}/first")], f"{name}/class", axis=1)
+        valid = b.add("GreaterOrEqual", [label, b.constant(0.0, f"{name}/zero")], f"{name}/is_result")
+        shape = b.constant([-1] + [1] * (len(infos[name].shape) - 1), f"{name}/row_shape")
+        blank = b.add("CastLike", [b.constant(0.0, f"{name}/blank"), x], f"{name}/blank_row")
+        out = b.add("Where", [b.add("Reshape", [valid, shape], f"{name}/rows"), x, blank], f"{name}/out")
+        self._add(b, {name: out})
+        self.padded[name] = rules.Padding(self.padded[results].rows, 0.0, results)
+
+    def end(self) -> None:
+        """Give the model the program's inputs and outputs."""
+        _ends(self._model, self._whole)
 
 
-def _graft(
-    model: onnx.ModelProto, op: Operator, weights: Mapping[str, Tensor], padded: dict[str, rules.Padding]
-) -> None:
-    infos = _infos(model)
-    builder, tensors = Builder(editing.opset(model)), dict[str, str]()
-    for name in dict.fromkeys(op.reads()):
-        if name in weights:
-            tensors[name] = builder.constant(weights[name].array(), name)
-        elif name in infos:
-            tensors[name] = builder.input(infos[name])
-    call = rules.Call(builder, signatures.named(op), tensors, f"{op.type}/{next(iter(op.makes()), '')}", padded)
-    made = rules.apply(call)
-    grafting.graft(model, builder.model(dict.fromkeys(made.values())), made)
-    editing.replace_nodes(model.graph, editing.sorted_nodes(model.graph))
-    del model.graph.value_info[:]
+def _fits(asked: Sequence[Dim] | None, said: Sequence[Dim]) -> bool:
+    """Whether a shape leaves the sizes that the program fixes."""
+    return asked is None or all(isinstance(size, str) or dim == size for dim, size in zip(asked, said, strict=False))
 
 
-def _infos(model: onnx.ModelProto) -> dict[str, TensorInfo]:
-    """Type and shape of every tensor that has both."""
-    check.infer_shapes(model)
-    values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    constants = {
-        tensor.name: TensorInfo(tensor.name, model_io.dtype_name(tensor.data_type), tuple(tensor.dims))
-        for tensor in model.graph.initializer
-    }
-    return constants | {info.name: info for info in model_io.infos(values)}
+def _computed_from(whole: Program, variable: str) -> set[str]:
+    found = {variable}
+    for op in whole.main.operators:
+        if op.type != "fetch" and found.intersection(op.reads()):
+            found.update(op.makes())
+    return found
 
 
 def _compute_constants(model: onnx.ModelProto, outputs: Sequence[str]) -> None:

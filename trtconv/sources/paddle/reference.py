@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,26 +81,28 @@ class PaddleModel:
         if name not in self._padded:
             return array
         count, fill = self._padded[name].rows, self._padded[name].fill
-        width = max(self._network.program.main.variables[name].shape[-1], 1)
-        if array.shape[1:] != (width,):  # Paddle 1 says so that it found nothing
-            array = np.zeros((0, width), array.dtype)
-        table = np.zeros((max(len(lengths), 1), count, width), array.dtype)
+        said = self._network.program.main.variables[name].shape[1:]
+        if array.ndim != len(said) + 1 or any(
+            dim >= 0 and dim != size for dim, size in zip(said, array.shape[1:], strict=True)
+        ):
+            array = np.zeros((0, *(max(dim, 1) for dim in said)), array.dtype)  # so Paddle 1 says that it found nothing
+        table = np.zeros((max(len(lengths), 1), count, *array.shape[1:]), array.dtype)
         start = 0
         for image, length in enumerate(lengths or [len(array)]):
             rows = array[start : start + length][:count]
             table[image] = fill if fill is not None else rows[:1] if len(rows) else 0
             table[image, : len(rows)] = rows
             start += length
-        return table.reshape(-1, width)
+        return table.reshape(-1, *array.shape[1:])
 
 
-def _counts(program: Program, padded: Collection[str]) -> dict[str, str]:
+def _counts(program: Program, padded: Mapping[str, Padding]) -> dict[str, str]:
     """The variable that counts the rows of each image, for outputs that have one; older ones count them themselves."""
     found: dict[str, str] = {}
     for op in map(signatures.named, program.main.operators):
         counts = [name for parameter in _COUNTS for name in op.outputs.get(parameter, ())]
         if counts:
-            found |= {name: counts[0] for name in op.makes() if name in padded}
+            found |= {name: counts[0] for name, one in padded.items() if (one.of or name) in op.makes()}
     return found
 
 

@@ -67,10 +67,12 @@ class Padding:
     Attributes:
         rows: per image.
         fill: value of the others; None: they are copies of the image's first.
+        of: the variable whose rows are counted, where it is not this one.
     """
 
     rows: int
     fill: float | None
+    of: str = ""
 
 
 @dataclass
@@ -143,7 +145,7 @@ class Call:
         Raises:
             ConversionError: not known.
         """
-        rows = {one.rows for one in self.padded.values() if one.fill is None}
+        rows = {one.rows for one in self.padded.values() if one.fill is None and not one.of}
         first = self.b.shape(tensor)[0]
         if len(rows) == 1 and not (isinstance(first, int) and first % min(rows)):
             return rows.pop()
