@@ -195,7 +195,8 @@ class Scales(nn.Layer):
                 stages.append(ConvNorm(inside, width, 3, 2))
             else:
                 stages.append(nn.Sequential(nn.Conv2D(inside, width, 3, padding=1), nn.ReLU(),
-                                            nn.Conv2D(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2, 2)))  # fmt: skip
+                                            nn.Conv2D(width, width, 3, padding=1), nn.ReLU(),
+                                            nn.MaxPool2D(2, 2)))  # fmt: skip
             inside = width
         self.stages = nn.LayerList(stages)
 
@@ -409,7 +410,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], tuple[int, ...], str, str]] = {
     "cascade_rcnn": (lambda: RCNN(3), (3, 128, 128), "float32", "json"),
     "retinanet": (RetinaNet, (3, 128, 128), "", "json"),
 }
-"""Per name: the network, its image, the type of the image's size where that is an input, and the form it is saved in."""
+"""Per name: the network, its image, the type of the image's size where that is an input, and the form of the file."""
 
 SINGLE = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet")
 """Networks that take one image at a time."""
@@ -477,7 +478,7 @@ def observe(program: Path, name: str) -> None:
 
 
 def filled(outputs: dict[str, Any], images: int) -> dict[str, Any]:
-    """Outputs with KEPT rows for every image: -1 for the rows behind the last, 0 in masks."""
+    """Outputs [image, row, ...] with KEPT rows: -1 in the rows behind the last, 0 in masks."""
     number = outputs["fetch_name_1"].ravel()
     made = {}
     for name, array in outputs.items():
@@ -489,7 +490,7 @@ def filled(outputs: dict[str, Any], images: int) -> dict[str, Any]:
         for image, count in enumerate(number):
             table[image, :count] = array[start : start + count]
             start += count
-        made[name] = table.reshape(-1, *array.shape[1:])
+        made[name] = table
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trtconv.sources.paddle import parameters, program
+from trtconv.sources.paddle import parameters, program, program_file
 from trtconv.sources.paddle.program import Attribute, Operator, Program, Variable
 
 DTYPES = {"float32": 5, "int64": 3, "int32": 2, "float64": 6, "bool": 0}
@@ -67,7 +67,7 @@ class Writer:
         """The path of the program; ``form``: pdmodel, ``combined`` (1.x) or ``separate`` (1.x)."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / (f"{name}.pdmodel" if form == "pdmodel" else "__model__")
-        path.write_bytes(program.write(self.program))
+        path.write_bytes(program_file.write(self.program))
         if form == "separate":
             for weight, array in self.weights.items():
                 (folder / weight).write_bytes(parameters.record(array))

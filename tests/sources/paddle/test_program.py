@@ -14,7 +14,7 @@ from tests.sources.paddle.programs import Writer, perceptron, pir_perceptron
 from trtconv import sources
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
-from trtconv.sources.paddle import cutting, files, network, parameters, pir, program, upgrade
+from trtconv.sources.paddle import cutting, files, network, parameters, pir, program, program_file, upgrade
 from trtconv.sources.paddle.program import Attribute, Operator
 
 
@@ -33,11 +33,11 @@ def every_kind() -> Writer:
 
 def test_a_program_survives_writing_and_reading() -> None:
     written = every_kind().program
-    read = program.read(program.write(written), "p")
+    read = program_file.read(program_file.write(written), "p")
     assert read.main.operators[1].attributes["scalar"] == Attribute(program.SCALAR, b"\x08\x01")
     assert (read.version, read.main.operators) == (written.version, written.main.operators)
     assert read.main.variables["x"] == written.main.variables["x"]
-    assert program.write(read) == program.write(written)
+    assert program_file.write(read) == program_file.write(written)
 
 
 def test_numbers_that_are_packed_are_read_too() -> None:
@@ -45,16 +45,16 @@ def test_numbers_that_are_packed_are_read_too() -> None:
     attribute = b"\x0a\x01f\x10\x04\x3a\x08" + np.array([1, 2], "<f4").tobytes()
     op = b"\x1a\x05scale\x22" + bytes([len(attribute)]) + attribute
     block = data[2:] + b"\x22" + bytes([len(op)]) + op
-    read = program.read(b"\x0a" + bytes([len(block)]) + block, "p")
+    read = program_file.read(b"\x0a" + bytes([len(block)]) + block, "p")
     assert read.main.operators == [Operator("scale", {}, {}, {"f": Attribute(program.FLOATS, (1.0, 2.0))})]
     assert (read.main.index, read.main.parent) == (0, -1)
 
 
 @pytest.mark.parametrize("cut", [1, 20, -1])
 def test_a_damaged_program(cut: int, tmp_path: Path) -> None:
-    data = program.write(every_kind().program)
+    data = program_file.write(every_kind().program)
     with pytest.raises(SourceError, match="Paddle program"):
-        program.read(data[:cut], "p")
+        program_file.read(data[:cut], "p")
 
 
 def test_parameters_of_every_type(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trtconv.core.child import ChildCrash
 from trtconv.core.errors import ConversionError, EnvironmentProblem
 from trtconv.core.events import Emit
 from trtconv.graph import model_io
-from trtconv.sources.paddle import extension, paddle3, parameters, program, upgrade
+from trtconv.sources.paddle import extension, paddle3, parameters, program_file, upgrade
 from trtconv.sources.paddle.network import Network
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
@@ -96,7 +96,7 @@ class OldConverter:
         opset = min(max(opset, extension.OPSETS[0]), extension.OPSETS[-1])
         request = {"program": str(path), "weights": str(weights or ""), "opset": opset, "model": str(made)}
         for _ in range(_ROUNDS):
-            path.write_bytes(program.write(part))
+            path.write_bytes(program_file.write(part))
             log = self._folder / "log"
             try:
                 size = child.call("trtconv.sources.paddle.extension:convert", request, self._emit, log).value

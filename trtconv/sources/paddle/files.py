@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
-from trtconv.sources.paddle import pir, program
+from trtconv.sources.paddle import pir, program_file
 
 _WHOLE = "__model__"
 _COMBINED = ("__params__", "params")
@@ -31,7 +31,7 @@ def looks_like(path: Path) -> bool:
     if path.is_dir():
         return bool(_programs(path))
     start = magic.head(path)
-    return program.looks_like(start) or pir.looks_like(start)
+    return program_file.looks_like(start) or pir.looks_like(start)
 
 
 def _programs(folder: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def beside(path: Path) -> list[Path]:
     if not weights.is_dir():
         return [weights]
     try:
-        whole = program.read(path.read_bytes(), str(path))
+        whole = program_file.read(path.read_bytes(), str(path))
     except SourceError:  # told when it is converted
         return []
     return [weights / variable.name for variable in whole.weights()]

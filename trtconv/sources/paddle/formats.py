@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from trtconv.sources.format import Format
-from trtconv.sources.paddle import files, pir, program
+from trtconv.sources.paddle import files, pir, program_file
 
 
 def _recognises(path: Path, start: bytes) -> bool:
-    return files.looks_like(path) if path.is_dir() else program.looks_like(start) or pir.looks_like(start)
+    return files.looks_like(path) if path.is_dir() else program_file.looks_like(start) or pir.looks_like(start)
 
 
 def _looks(start: bytes) -> str:
-    return "a Paddle program" if program.looks_like(start) or pir.looks_like(start) else ""
+    return "a Paddle program" if program_file.looks_like(start) or pir.looks_like(start) else ""
 
 
 PADDLE = Format(

@@ -14,8 +14,11 @@ from trtconv.graph import check, clean, editing, grafting, model_io, reshape
 from trtconv.graph.building import Builder
 from trtconv.sources.paddle import cutting, rules, signatures
 from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.padding import Padding, behind
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
+
+_FIXED = "give the inputs fixed shapes: --input NAME:N,C,H,W, inputs.NAME.shape"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def empty(opset: int) -> onnx.ModelProto:
 
 def finish(
     model: onnx.ModelProto, chosen: Plan, network: Network, weights: Mapping[str, Tensor], inputs: Sequence[InputSpec]
-) -> dict[str, rules.Padding]:
+) -> dict[str, Padding]:
     """Put the operators into the model, in place, and give it the inputs and outputs of the whole program.
 
     Args:
@@ -78,7 +81,7 @@ def finish(
     work = _Lowering(model, chosen.whole, network, weights, inputs)
     for op in chosen.ruled:
         work.graft(op)
-    work.blank_rows()
+    work.by_image()
     work.end()
     return {name: rows for name, rows in work.padded.items() if name in chosen.whole.fetches()}
 
@@ -99,7 +102,7 @@ class _Lowering:
         inputs: Sequence[InputSpec],
     ) -> None:
         self._model, self._whole, self._weights = model, whole, weights
-        self.padded: dict[str, rules.Padding] = {}
+        self.padded: dict[str, Padding] = {}
         infos = network.info(whole.feeds())
         known = {value.name for value in model.graph.input}
         for info in infos:  # those too that only operators with rules read
@@ -157,33 +160,42 @@ class _Lowering:
         pairs = zip(info.shape, variable.shape, strict=True)
         return replace(info, shape=tuple(said if isinstance(dim, str) and said >= 0 else dim for dim, said in pairs))
 
-    def blank_rows(self) -> None:
-        """Outputs computed from results, such as masks, are 0 in the rows behind the last result."""
+    def by_image(self) -> None:
+        """Give results [image, row, ...], and 0 in the rows of what is computed from them, such as masks."""
+        outputs = self._whole.fetches()
         for results in [name for name, padding in self.padded.items() if padding.fill == -1]:
-            behind = _computed_from(self._whole, results)
-            for name in [name for name in self._whole.fetches() if name in behind and name not in self.padded]:
-                variable = self._whole.main.variables[name]
-                if len(self._whole.main.variables[results].shape) == 2 and variable.shape[:1] == (-1,):
-                    self._blank(name, results)
+            for name in behind(self._whole, results, outputs):
+                if name not in self.padded:
+                    self.padded[name] = Padding(self.padded[results].rows, 0.0, results)
+        for name in sorted(filter(self.padded.__contains__, outputs), key=lambda name: not self.padded[name].of):
+            self._give(name, self.padded[name])
 
-    def _blank(self, name: str, results: str) -> None:
+    def _give(self, name: str, padding: Padding) -> None:
+        """Let an output be [image, row, ...]; the rows of ``padding.of`` say which are results."""
         infos, graph = self._infos(), self._model.graph
-        bare = editing.Names.of(self._model).fresh(f"{name}/all_rows")
+        bare = editing.Names.of(self._model).fresh(f"{name}/rows")
         for node in graph.node:
             for names in (node.input, node.output):
                 names[:] = [bare if tensor == name else tensor for tensor in names]
         kept = [value for value in graph.output if value.name != name]
         del graph.output[:]
         graph.output.extend(kept)
-        b = Builder(editing.opset(self._model))
-        x, table = b.input(replace(infos[name], name=bare)), b.input(infos[results])
-        label = b.add("Gather", [table, b.constant([0], f"{name}/first")], f"{name}/class", axis=1)
-        valid = b.add("GreaterOrEqual", [label, b.constant(0.0, f"{name}/zero")], f"{name}/is_result")
-        shape = b.constant([-1] + [1] * (len(infos[name].shape) - 1), f"{name}/row_shape")
-        blank = b.add("CastLike", [b.constant(0.0, f"{name}/blank"), x], f"{name}/blank_row")
-        out = b.add("Where", [b.add("Reshape", [valid, shape], f"{name}/rows"), x, blank], f"{name}/out")
+        b, rest = Builder(editing.opset(self._model)), infos[name].shape[1:]
+        if not all(isinstance(size, int) for size in rest):
+            raise ConversionError(f"output {name!r} has sizes that are not known: {list(rest)}", hint=_FIXED)
+        x = b.input(replace(infos[name], name=bare))
+        out = b.add("Reshape", [x, b.constant([-1, padding.rows, *rest], f"{name}/shape")], f"{name}/by_image")
+        if padding.of:
+            label = b.add(
+                "Gather", [b.input(infos[padding.of]), b.constant([0], f"{name}/first")], f"{name}/class", axis=1
+            )
+            valid = b.add("GreaterOrEqual", [label, b.constant(0.0, f"{name}/zero")], f"{name}/is_result")
+            valid = b.add(
+                "Reshape", [valid, b.constant([-1, padding.rows] + [1] * len(rest), f"{name}/row")], f"{name}/valid"
+            )
+            blank = b.add("CastLike", [b.constant(0.0, f"{name}/blank"), x], f"{name}/blank_row")
+            out = b.add("Where", [valid, out, blank], f"{name}/out")
         self._add(b, {name: out})
-        self.padded[name] = rules.Padding(self.padded[results].rows, 0.0, results)
 
     def end(self) -> None:
         """Give the model the program's inputs and outputs."""
@@ -193,14 +205,6 @@ class _Lowering:
 def _fits(asked: Sequence[Dim] | None, said: Sequence[Dim]) -> bool:
     """Whether a shape leaves the sizes that the program fixes."""
     return asked is None or all(isinstance(size, str) or dim == size for dim, size in zip(asked, said, strict=False))
-
-
-def _computed_from(whole: Program, variable: str) -> set[str]:
-    found = {variable}
-    for op in whole.main.operators:
-        if op.type != "fetch" and found.intersection(op.reads()):
-            found.update(op.makes())
-    return found
 
 
 def _compute_constants(model: onnx.ModelProto, outputs: Sequence[str]) -> None:

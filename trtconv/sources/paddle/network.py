@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import TensorInfo
-from trtconv.sources.paddle import cutting, parameters, pir, program
+from trtconv.sources.paddle import cutting, parameters, pir, program_file
 from trtconv.sources.paddle.files import Files
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import DENSE_TENSOR, DTYPES, Program
@@ -61,7 +61,7 @@ class Network:
 
     def bytes_of_part(self, part: Program) -> bytes:
         """The file of a part of the program."""
-        return program.write(part) if self.document is None else pir.write(self.document, part)
+        return program_file.write(part) if self.document is None else pir.write(self.document, part)
 
 
 def _info(whole: Program, name: str) -> TensorInfo:
@@ -88,8 +88,8 @@ def read(files: Files) -> Network:
     if pir.looks_like(data[: magic.HEAD]):
         document = pir.read(data, what)
         whole = document.program
-    elif program.looks_like(data[: magic.HEAD]):
-        whole = cutting.single_assignment(program.read(data, what))
+    elif program_file.looks_like(data[: magic.HEAD]):
+        whole = cutting.single_assignment(program_file.read(data, what))
     else:
         raise SourceError(
             f"{what}: not a Paddle program; it looks like {magic.describe(files.program)}",

@@ -20,7 +20,8 @@ import numpy as np
 from trtconv.core import magic
 from trtconv.core import protobuf_wire as wire
 from trtconv.core.errors import SourceError
-from trtconv.sources.paddle.program import DTYPES, Variable, desc_bytes, tensor_desc
+from trtconv.sources.paddle.program import DTYPES, Variable
+from trtconv.sources.paddle.program_file import desc_bytes, tensor_desc
 
 _NUMPY = {
     0: np.bool_,

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from trtconv.core import interpreter
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import ignore
-from trtconv.core.records import SourceSpec
+from trtconv.core.interpreter import Guest
+from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.sources.paddle import converters, cutting, files, network, paddle3, signatures, upgrade
 from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.padding import Padding, padding_of
 from trtconv.sources.paddle.program import Program
-from trtconv.sources.paddle.rules import Padding
 
 _COUNTS = ("NmsRoisNum", "RpnRoisNum")
 
 
 class PaddleModel:
-    """A part of a network, run by Paddle.
+    """A part of a network, run by Paddle; its process ends with it.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: likewise; results of a detector as the converted model has them, by image.
 
     Args:
         found: the network.
         outputs: variables to give.
         python: interpreter that has Paddle; None: trtconv's own.
         padded: outputs that get a fixed number of rows per image, as the converted model has them.
+        once: whether the process ends with the first run.
     """
 
     def __init__(
-        self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, Padding] | None = None
+        self,
+        found: Network,
+        outputs: Sequence[str],
+        python: Path | None,
+        padded: Mapping[str, Padding],
+        *,
+        once: bool = False,
     ) -> None:
-        self._network, self._python, self._padded = found, python, padded or {}
+        self._network, self._padded, self._once = found, padded, once
         whole = found.program if found.document is not None else upgrade.runnable(found.program)
-        self._counts = _counts(whole, self._padded)
+        self._counts = _counts(whole, padded)
         extra = [name for name in dict.fromkeys(self._counts.values()) if name not in outputs]
         self._part = cutting.cut(whole, [*outputs, *extra])
-        self.inputs, self.outputs = found.info(self._part.feeds()), found.info(outputs)
+        self.inputs = found.info(self._part.feeds())
+        self.outputs = tuple(_by_image(info, padded) for info in found.info(outputs))
         self._interpreter = interpreter.find(python, paddle3.RUNS)
+        self._guest: Guest | None = None
 
     def framework(self) -> str:
         """Paddle with its version."""
@@ -53,28 +68,38 @@ class PaddleModel:
         Raises:
             SourceError: Paddle does not load or does not run it.
         """
-        ending = ".pdmodel" if self._network.document is None else ".json"
-        with interpreter.Guest(self._interpreter, paddle3.MODULE, paddle3.RUNS, ignore, self._log()) as guest:
-            path = guest.folder / f"part{ending}"
-            path.write_bytes(self._network.bytes_of_part(self._part))
-            weights = converters.weights_file(self._network.tensors(), self._part, self._network, guest.folder)
-            if weights is not None and weights.parent != guest.folder:
-                path.with_suffix(".pdiparams").symlink_to(weights.resolve())
-            elif weights is None:
-                path.with_suffix(".pdiparams").write_bytes(b"")
-            guest.call("load", {"program": path})
-            given, found = guest.folder / "inputs.npz", guest.folder / "outputs.npz"
-            np.savez(given, **{name: feeds[name] for name in self._part.feeds()})  # type: ignore[arg-type]
-            rows = guest.call("run", {"inputs": given, "outputs": found})["rows"]
-            with np.load(found) as stored:
-                arrays = [stored[str(place)] for place in range(len(rows))]
+        guest = self._guest = self._guest or self._started()
+        given, found = guest.folder / "inputs.npz", guest.folder / "outputs.npz"
+        arrays: Any = {name: feeds[name] for name in self._part.feeds()}
+        np.savez(given, **arrays)
+        rows = guest.call("run", {"inputs": given, "outputs": found})["rows"]
+        with np.load(found) as stored:
+            made = {name: stored[str(place)] for place, name in enumerate(self._part.fetches())}
+        if self._once:
+            self.close()
         lengths = dict(zip(self._part.fetches(), rows, strict=True))
-        made = dict(zip(self._part.fetches(), arrays, strict=True))
         lengths |= {name: made[count].ravel().tolist() for name, count in self._counts.items()}
         return {info.name: self._filled(info.name, made[info.name], lengths[info.name]) for info in self.outputs}
 
-    def _log(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"trtconv-paddle-{id(self)}.log"
+    def close(self) -> None:
+        """End Paddle's process."""
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+    def _started(self) -> Guest:
+        """Paddle with the program open."""
+        guest = Guest(self._interpreter, paddle3.MODULE, paddle3.RUNS, ignore)
+        weakref.finalize(self, guest.close)
+        path = guest.folder / f"part{'.pdmodel' if self._network.document is None else '.json'}"
+        path.write_bytes(self._network.bytes_of_part(self._part))
+        weights = converters.weights_file(self._network.tensors(), self._part, self._network, guest.folder)
+        if weights is None:
+            path.with_suffix(".pdiparams").write_bytes(b"")
+        elif weights.parent != guest.folder:
+            path.with_suffix(".pdiparams").symlink_to(weights.resolve())
+        guest.call("load", {"program": path})
+        return guest
 
     def _filled(self, name: str, array: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         """An output with as many rows for every image as the converted model has."""
@@ -82,10 +107,8 @@ class PaddleModel:
             return array
         count, fill = self._padded[name].rows, self._padded[name].fill
         said = self._network.program.main.variables[name].shape[1:]
-        if array.ndim != len(said) + 1 or any(
-            dim >= 0 and dim != size for dim, size in zip(said, array.shape[1:], strict=True)
-        ):
-            array = np.zeros((0, *(max(dim, 1) for dim in said)), array.dtype)  # so Paddle 1 says that it found nothing
+        if not _fits(array, said):  # so Paddle 1 says that it found nothing
+            array = np.zeros((0, *(max(dim, 1) for dim in said)), array.dtype)
         table = np.zeros((max(len(lengths), 1), count, *array.shape[1:]), array.dtype)
         start = 0
         for image, length in enumerate(lengths or [len(array)]):
@@ -93,7 +116,20 @@ class PaddleModel:
             table[image] = fill if fill is not None else rows[:1] if len(rows) else 0
             table[image, : len(rows)] = rows
             start += length
-        return table.reshape(-1, *array.shape[1:])
+        return table
+
+
+def _fits(array: np.ndarray, said: Sequence[int]) -> bool:
+    """Whether an array has the dimensions, behind the first, that its variable has."""
+    if array.ndim != len(said) + 1:
+        return False
+    return all(dim in (-1, size) for dim, size in zip(said, array.shape[1:], strict=True))
+
+
+def _by_image(info: TensorInfo, padded: Mapping[str, Padding]) -> TensorInfo:
+    if info.name not in padded:
+        return info
+    return TensorInfo(info.name, info.dtype, ("batch", padded[info.name].rows, *info.shape[1:]))
 
 
 def _counts(program: Program, padded: Mapping[str, Padding]) -> dict[str, str]:
@@ -110,11 +146,13 @@ def open_model(spec: SourceSpec) -> PaddleModel:
     """The model, ready to run.
 
     Raises:
-        SourceError: damaged or foreign.
+        SourceError: damaged or foreign, or without such an output.
         EnvironmentProblem: Paddle is not there.
     """
     found = network.read(files.find(spec.path, spec.weights))
-    return PaddleModel(found, spec.outputs or found.program.fetches(), spec.python)
+    outputs = spec.outputs or tuple(found.program.fetches())
+    cutting.require_outputs(found.program, outputs)
+    return PaddleModel(found, outputs, spec.python, padding_of(found.program, outputs))
 
 
 def absent(python: Path | None) -> str:

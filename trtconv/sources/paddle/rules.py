@@ -15,11 +15,13 @@ import numpy as np
 from trtconv.core.errors import ConversionError
 from trtconv.core.lazy import resolve
 from trtconv.graph.building import Builder
+from trtconv.sources.paddle.padding import Padding
 from trtconv.sources.paddle.program import Operator
 
 Made = Mapping[str, str | Sequence[str]]
 
 _DETECTION = "trtconv.sources.paddle.rules_detection"
+_REGIONS = "trtconv.sources.paddle.rules_regions"
 
 RULES: Mapping[str, str] = {
     "lrn": "trtconv.sources.paddle.rules:lrn",
@@ -35,11 +37,11 @@ RULES: Mapping[str, str] = {
     "multiclass_nms": f"{_DETECTION}:multiclass_nms",
     "multiclass_nms2": f"{_DETECTION}:multiclass_nms",
     "multiclass_nms3": f"{_DETECTION}:multiclass_nms",
-    "generate_proposals": f"{_DETECTION}:generate_proposals",
-    "generate_proposals_v2": f"{_DETECTION}:generate_proposals",
-    "distribute_fpn_proposals": f"{_DETECTION}:distribute_fpn_proposals",
-    "roi_align": f"{_DETECTION}:roi_align",
-    "roi_pool": f"{_DETECTION}:roi_pool",
+    "generate_proposals": f"{_REGIONS}:generate_proposals",
+    "generate_proposals_v2": f"{_REGIONS}:generate_proposals",
+    "distribute_fpn_proposals": f"{_REGIONS}:distribute_fpn_proposals",
+    "roi_align": f"{_REGIONS}:roi_align",
+    "roi_pool": f"{_REGIONS}:roi_pool",
 }
 """Rows: (Call) -> Made. They come before what paddle2onnx has of the same name: its hardtanh computes something else,
 its softplus knows one beta, its suppression makes outputs of unknown size."""
@@ -58,21 +60,6 @@ class Refused(ConversionError):
             f"operator {op.type} that makes {self.makes!r}: {why}",
             hint=hint or "end the model before it: convert.outputs",
         )
-
-
-@dataclass(frozen=True)
-class Padding:
-    """An output that has the same number of rows for every image, of which Paddle gives only those that it finds.
-
-    Attributes:
-        rows: per image.
-        fill: value of the others; None: they are copies of the image's first.
-        of: the variable whose rows are counted, where it is not this one.
-    """
-
-    rows: int
-    fill: float | None
-    of: str = ""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from trtconv.sources.paddle import cutting, files, lowering, network, reference,
 from trtconv.sources.paddle.converters import Converter, NewConverter, OldConverter
 from trtconv.sources.paddle.cutting import Cut
 from trtconv.sources.paddle.network import Network
+from trtconv.sources.paddle.padding import Padding
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
 
@@ -42,7 +43,7 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
         model, kept = work.done(cutting.cut(found.program, outputs))
     return Converted(
         model,
-        lambda: reference.PaddleModel(found, kept, spec.python, work.padded),
+        lambda: reference.PaddleModel(found, kept, spec.python, work.padded, once=True),
         first=wanted.first,
         unchecked=unchecked,
     )
@@ -61,7 +62,7 @@ class _Work:
         self._network, self._weights, self._converter = found, weights, converter
         self._wanted, self._emit = wanted, emit
         self._refused: set[str] = set()
-        self.padded: dict[str, rules.Padding] = {}
+        self.padded: dict[str, Padding] = {}
 
     def done(self, asked: Program) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         """The model and its outputs; where a rule refuses an operator, the model ends before it."""
