@@ -109,6 +109,7 @@ class Converted:
         quantized: whether the source computes in integers what the model computes in floating point.
         nodes: operators of the source's nodes, by name.
         nodes_of: whose nodes those are, such as ``TensorFlow``.
+        left_out: operators of the source that the model ends before, with their number.
     """
 
     model: Any
@@ -119,6 +120,7 @@ class Converted:
     quantized: bool = False
     nodes: Mapping[str, str] = field(default_factory=dict)
     nodes_of: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

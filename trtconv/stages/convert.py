@@ -66,6 +66,7 @@ class ConvertResult:
         unchecked: why not.
         asked: the TensorRT that was asked what it takes; empty: none is installed.
         refused: nodes that it does not take, each with its reason and what to do.
+        left_out: operators of the source that the model ends before, with their number; empty: it is whole.
     """
 
     model: Path
@@ -79,6 +80,7 @@ class ConvertResult:
     unchecked: str = ""
     asked: str = ""
     refused: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 _QUANTIZED = 0.05
@@ -144,6 +146,7 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         unchecked=work.unchecked,
         asked=asked,
         refused=refused,
+        left_out=work.left_out,
     )
 
 

@@ -13,9 +13,13 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.sources.paddle.cases import CASES, RECORDED
 from tests.sources.paddle.programs import Writer, perceptron, pir_perceptron
+from trtconv import sources
+from trtconv.core.records import SourceSpec
 from trtconv.sources.paddle import parameters, upgrade
 
+ROOT = Path(__file__).parents[3]
 PYTHON = os.environ.get("TRTCONV_TEST_PADDLE", "")
 
 
@@ -151,6 +155,21 @@ def test_a_program_of_paddle_3_without_paddle(tmp_path: Path, trtconv: Any) -> N
     assert "source.python: paddle-env" in done.stderr
 
 
+@pytest.mark.paddle
+@pytest.mark.rtx
+def test_the_job_in_configs(tmp_path: Path, trtconv: Any) -> None:
+    perceptron(tmp_path / "build/paddle-model")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/paddle.yaml").write_text((ROOT / "configs/paddle.yaml").read_text())
+    done = trtconv("run", "configs/paddle.yaml", "--set", "build.backend=rtx")
+    assert done.returncode == 0, done.stderr
+    made = {file.name for file in (tmp_path / "build/paddle").glob("*.engine")}
+    assert made == {"paddle.fp32.engine", "paddle.fp16.engine"}
+    image = np.random.default_rng(1).standard_normal((3, 1, 6, 6)).astype(np.float32)
+    wanted = computed(tmp_path / "build/paddle-model", image)
+    assert np.abs(run(tmp_path / "build/paddle/paddle.onnx", image) - wanted).max() < 1e-6
+
+
 JOB = {"version": 1, "output": "out", "precision": ["fp32"], "build": {"backend": "rtx"}}
 
 
@@ -173,3 +192,42 @@ def test_compared_with_paddle(make: Any, tmp_path: Path, trtconv: Any) -> None:
     done = trtconv("convert", path, "--python", PYTHON, "-o", "net.onnx")
     assert done.returncode == 0, done.stderr
     assert "compared with the source: 1 outputs" in done.stderr
+
+
+@pytest.mark.paddle
+def test_half_precision_becomes_fp32(tmp_path: Path, trtconv: Any) -> None:
+    net = Writer()
+    w = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float16)
+    net.feed("x", (-1, 6))
+    net.weight("w", w.astype(np.float32))
+    net.one("cast", {"X": "x"}, "half", (-1, 6), in_dtype=5, out_dtype=4)
+    net.one("matmul_v2", {"X": "half", "Y": "w"}, "y", (-1, 4), trans_x=False, trans_y=False)
+    net.fetch(net.one("cast", {"X": "y"}, "out", (-1, 4), in_dtype=4, out_dtype=5))
+    for name in ("half", "y", "w"):
+        net.block.variables[name].dtype = 4
+    net.weights["w"] = w
+    done = trtconv("convert", net.save(tmp_path / "net"), "-o", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "half precision: they are brought to FP32" in done.stderr
+    x = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", x), x @ w.astype(np.float32), rtol=1e-5, atol=1e-6)
+    model = onnx.load(tmp_path / "net.onnx")
+    assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 2} == {onnx.TensorProto.FLOAT}
+
+
+@with_paddle
+@pytest.mark.parametrize("name", ["two-stages", "multiclass_nms"])
+def test_paddle_gives_results_as_the_converted_model_does(name: str, tmp_path: Path) -> None:
+    model = sources.open_model(SourceSpec(CASES[name]().save(tmp_path), python=Path(PYTHON)))
+    assert model.framework() == "Paddle 3.2.2"
+    with np.load(RECORDED / f"{name}.npz") as stored:
+        given = {info.name: stored[f"in.{info.name}"] for info in model.inputs}
+        for batch in (slice(0, 2), slice(1, 2)):
+            for output, array in model.run({key: value[batch] for key, value in given.items()}).items():
+                np.testing.assert_allclose(array, stored[f"out.{output}"][batch], rtol=1e-6, atol=1e-6)
+    assert [info.shape for info in model.outputs][0] == ("batch", array_rows(name), 6)
+
+
+def array_rows(name: str) -> int:
+    with np.load(RECORDED / f"{name}.npz") as stored:
+        return int(stored["out.rows"].shape[1])

@@ -59,7 +59,8 @@ def weights_file(weights: Mapping[str, Tensor], part: Program, network: Network,
     names = [variable.name for variable in part.weights()]
     if not names:
         return None
-    if network.files.weights.is_file() and len(names) == len(weights):
+    half = any(weights[name].half for name in names)
+    if network.files.weights.is_file() and len(names) == len(weights) and not half:
         return network.files.weights
     path = folder / "part.pdiparams"
     parameters.combine({name: weights[name] for name in names}, path)
@@ -156,7 +157,7 @@ class NewConverter:
         """Convert; outputs get their names back."""
         weights = weights_file(self._weights, part, self._network, self._folder)
         path, made = self._folder / "part.json", self._folder / "part.onnx"
-        path.write_bytes(self._network.bytes_of_part(part))
+        path.write_bytes(self._network.bytes_of_part(part, converted=True))
         if weights is None:  # without a file it goes on, and would convert a model with weights without them too
             weights = self._folder / "part.pdiparams"
             weights.write_bytes(b"")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import TensorInfo
-from trtconv.sources.paddle import cutting, parameters, pir, program_file
+from trtconv.sources.paddle import cutting, parameters, pir, program_file, upgrade
 from trtconv.sources.paddle.files import Files
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import DENSE_TENSOR, DTYPES, Program
@@ -59,9 +59,12 @@ class Network:
             op.type for block in self.program.blocks for op in block.operators if op.type not in ("feed", "fetch")
         )
 
-    def bytes_of_part(self, part: Program) -> bytes:
-        """The file of a part of the program."""
-        return program_file.write(part) if self.document is None else pir.write(self.document, part)
+    def bytes_of_part(self, part: Program, *, converted: bool = False) -> bytes:
+        """The file of a part of the program, to run it or to convert it."""
+        if self.document is None:
+            return program_file.write(part)
+        written = pir.write(self.document, part)
+        return pir.convertible(written, self.document.version) if converted else written
 
 
 def _info(whole: Program, name: str) -> TensorInfo:
@@ -89,7 +92,7 @@ def read(files: Files) -> Network:
         document = pir.read(data, what)
         whole = document.program
     elif program_file.looks_like(data[: magic.HEAD]):
-        whole = cutting.single_assignment(program_file.read(data, what))
+        whole = cutting.single_assignment(upgrade.full_precision(program_file.read(data, what)))
     else:
         raise SourceError(
             f"{what}: not a Paddle program; it looks like {magic.describe(files.program)}",

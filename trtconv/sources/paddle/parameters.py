@@ -20,7 +20,7 @@ import numpy as np
 from trtconv.core import magic
 from trtconv.core import protobuf_wire as wire
 from trtconv.core.errors import SourceError
-from trtconv.sources.paddle.program import DTYPES, Variable
+from trtconv.sources.paddle.program import DTYPES, FULL, HALVES, Variable
 from trtconv.sources.paddle.program_file import desc_bytes, tensor_desc
 
 _NUMPY = {
@@ -67,10 +67,16 @@ class Tensor:
     start: int
     end: int
 
+    @property
+    def half(self) -> bool:
+        """Whether it is in half precision."""
+        return self.dtype in HALVES
+
     def array(self) -> np.ndarray:
-        """The values."""
+        """The values; those in half precision as float32."""
         count = math.prod(self.shape)
-        return np.fromfile(self.path, _NUMPY[self.dtype], count, offset=self.start).reshape(self.shape)
+        values = np.fromfile(self.path, _NUMPY[self.dtype], count, offset=self.start).reshape(self.shape)
+        return values.astype(np.float32) if self.half else values
 
 
 def wanted(variables: Iterable[Variable]) -> list[Wanted]:
@@ -134,7 +140,8 @@ def _differing(weights: Sequence[Wanted], found: dict[str, Tensor]) -> list[str]
     return [
         f"{weight.name} is {_form(tensor.dtype, tensor.shape)}, the program has {_form(weight.dtype, weight.shape)}"
         for weight, tensor in pairs
-        if (weight.shape is not None and weight.shape != tensor.shape) or weight.dtype != tensor.dtype
+        if (weight.shape is not None and weight.shape != tensor.shape)
+        or weight.dtype != FULL.get(tensor.dtype, tensor.dtype)
     ]
 
 
@@ -213,10 +220,13 @@ def _tensor(path: Path, handle: IO[bytes], size: int) -> Tensor:
 
 
 def combine(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a combined file of these weights, piece by piece."""
+    """Write a combined file of these weights, piece by piece; those in half precision become float32."""
     with path.open("wb") as out:
         for name in sorted(tensors):
             tensor = tensors[name]
+            if tensor.half:
+                out.write(record(tensor.array()))
+                continue
             with tensor.path.open("rb") as handle:
                 handle.seek(tensor.start)
                 out.write(_header(tensor.dtype, tensor.shape))

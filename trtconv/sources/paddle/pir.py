@@ -77,7 +77,7 @@ def read(data: bytes, what: str) -> Document:
         SourceError: truncated, damaged, foreign, or of a version that is not known.
     """
     try:
-        found = json.loads(data)
+        found = json.loads(_full_precision(data))
         version = found["base_code"].get("version")
         if version not in VERSIONS:
             raise SourceError(
@@ -89,6 +89,18 @@ def read(data: bytes, what: str) -> Document:
         raise SourceError(
             f"{what}: a damaged Paddle program: {error}", hint="copy it again from where it was saved"
         ) from None
+
+
+def _full_precision(data: bytes) -> bytes:
+    """Half precision read as float32: precision is chosen later."""
+    for half in (b"f16", b"bf16"):
+        data = data.replace(b'"0.t_%s"' % half, b'"0.t_f32"')
+    return data.replace(b'"D":"float16"', b'"D":"float32"').replace(b'"D":"bfloat16"', b'"D":"float32"')
+
+
+def convertible(data: bytes, version: int) -> bytes:
+    """A file as paddle2onnx 2.1 reads it: of version 4 it passes over attributes that are doubles, and uses others."""
+    return data.replace(b'"0.a_f64"', b'"0.a_f32"') if version > VERSIONS[0] else data
 
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:

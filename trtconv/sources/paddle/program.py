@@ -1,4 +1,4 @@
-"""A Paddle program: blocks of operators and the variables between them; kinds are numbered as in ``framework.proto``."""
+"""A Paddle program: blocks of operators, and variables between them; kinds are numbered as in ``framework.proto``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ DTYPES = {
     22: "bfloat16",
 }
 """ONNX names of the element types (the same enumeration)."""
+
+HALVES = (4, 22)
+"""float16 and bfloat16."""
+
+FULL = dict.fromkeys(HALVES, 5)
+"""Half precision is read as float32: precision is chosen later."""
 
 
 class Attribute(NamedTuple):

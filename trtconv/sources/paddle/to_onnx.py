@@ -33,6 +33,8 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
     cutting.require_outputs(found.program, outputs)
     unchecked = reference.absent(spec.python)
     weights = found.tensors()
+    if any(tensor.half for tensor in weights.values()):
+        emit(Message("its weights are in half precision: they are brought to FP32"))
     made: Converter = (
         OldConverter(found, weights, wanted.scratch, emit)
         if found.document is None
@@ -40,12 +42,13 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
     )
     with made as converter:
         work = _Work(found, weights, converter, wanted, emit)
-        model, kept = work.done(cutting.cut(found.program, outputs))
+        model, cut = work.done(cutting.cut(found.program, outputs))
     return Converted(
         model,
-        lambda: reference.PaddleModel(found, kept, spec.python, work.padded, once=True),
+        lambda: reference.PaddleModel(found, cut.outputs, spec.python, work.padded, once=True),
         first=wanted.first,
         unchecked=unchecked,
+        left_out=cut.left,
     )
 
 
@@ -64,15 +67,15 @@ class _Work:
         self._refused: set[str] = set()
         self.padded: dict[str, Padding] = {}
 
-    def done(self, asked: Program) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-        """The model and its outputs; where a rule refuses an operator, the model ends before it."""
+    def done(self, asked: Program) -> tuple[onnx.ModelProto, Cut]:
+        """The model and where it ends; where a rule refuses an operator, that is before it."""
         while True:
             part = self._converter.prepared(asked)
             cut = self._cut(part)
             if cut.left:
                 part = cutting.cut(part, cut.outputs)
             try:
-                return self._model(part), cut.outputs
+                return self._model(part), cut
             except rules.Refused as refused:
                 self._emit(Message(f"{refused.message}: the model ends before it", "warning"))
                 self._refused.add(refused.makes)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trtconv.sources.paddle.program import (
     BOOLEAN,
     FLOAT,
+    FULL,
+    HALVES,
     INT,
     INTS,
     STRING,
@@ -97,6 +100,22 @@ def upgrade(program: Program) -> Program:
         program.version,
         program.rest,
     )
+
+
+def full_precision(program: Program) -> Program:
+    """Half precision read as float32: precision is chosen later. Other programs come back as they are."""
+    if not any(var.dtype in HALVES for block in program.blocks for var in block.variables.values()):
+        return program
+    for block in program.blocks:
+        block.variables = {
+            name: replace(var, dtype=FULL.get(var.dtype, var.dtype)) for name, var in block.variables.items()
+        }
+        for op in block.operators:
+            for name in ("dtype", "in_dtype", "out_dtype"):
+                kind, value = op.attributes.get(name, (INT, None))
+                if kind == INT and value in HALVES:
+                    op.attributes[name] = Attribute(INT, FULL[value])
+    return program
 
 
 def runnable(program: Program) -> Program:
