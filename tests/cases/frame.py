@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
+_ROOT = Path(__file__).parents[2]
 LIMIT = 600  # seconds for one command
 _SAME = 2e-2
 
@@ -69,7 +70,7 @@ class Case:
 
 def run(case: Case, folder: Path) -> Outcome:
     """Run a case's commands in a folder that holds its files; the first crash or hang ends it."""
-    environment = {"TRTCONV_CACHE": "off", **os.environ, **case.environment}
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "TRTCONV_CACHE": "off", **case.environment}
     codes, said = [], []
     for line in case.commands:
         command = [sys.executable, "-m", "trtconv", *shlex.split(line)]

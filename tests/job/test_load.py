@@ -306,6 +306,13 @@ def test_example_jobs_lack_nothing_but_their_data(path):
     assert [line for line in text if "no such file or folder" not in line] == []
 
 
+def test_a_profile_may_begin_at_nothing(folder):
+    text = MINIMAL + "inputs:\n  past: {profile: {min: [1, 0, 8], opt: [1, %s, 8], max: [1, 16, 8]}}\n"
+    (folder / "job.yaml").write_text(text % 5)
+    assert load_job(folder / "job.yaml").inputs["past"].profile[0].min == [1, 0, 8]
+    assert "only min may hold 0, got opt [1, 0, 8]" in problems(folder, text % 0)[0]
+
+
 def test_an_input_may_have_several_profiles(folder):
     text = (
         MINIMAL + "inputs:\n  a: {profile: [{min: 1, opt: 1, max: 1}, {min: 2, opt: 8, max: 9}]}\n  b: {profile: %s}\n"

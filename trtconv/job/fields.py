@@ -103,8 +103,8 @@ def _dims(value: Any) -> Any:
 def _sizes(value: Any) -> Any:
     """A bound of a profile: one number for every dynamic dimension, or a full shape."""
     sizes = listed(value)
-    if not sizes or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
-        raise ValueError(f"expected a positive number, or a full shape such as [1, 224, 224, 3], got {value!r}")
+    if not sizes or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in sizes):
+        raise ValueError(f"expected a number, or a full shape such as [1, 224, 224, 3], got {value!r}")
     return sizes
 
 

@@ -70,13 +70,15 @@ class Source(Section):
 class Profile(Section):
     """The range of shapes an engine is built for: a number for every dynamic dimension, or full shapes."""
 
-    min: Sizes = key(description="smallest shape")
+    min: Sizes = key(description="smallest shape; 0 is a size too, such as that of an empty cache")
     opt: Sizes = key(description="shape to optimize for")
     max: Sizes = key(description="largest shape")
 
     @rule
     def _ordered(self) -> None:
         _ordered(self.min, self.opt, self.max, "dimensions")
+        if not all((*self.opt, *self.max)):
+            raise ValueError(f"only min may hold 0, got opt {self.opt} and max {self.max}")
 
 
 class Values(Section):
@@ -219,6 +221,9 @@ class Verify(Section):
         None, le=1, description="least cosine of every output (default, likewise: 0.999, bf16 0.99, int8 and fp8 0.95)"
     )
     max_accuracy_drop: float | None = key(None, ge=0, description="points of top-1 that may be lost")
+    shapes: bool = key(
+        True, description="whether to compare at min, opt, max and an odd shape of each profile too, on resized samples"
+    )
 
 
 class Infer(Section):

@@ -25,7 +25,8 @@ def read(given: Given, flag: str, inputs: Inputs, problems: list[str], profile: 
         quoted, colon, text = pair.rpartition(":")
         name = quoted.strip().strip("'")
         dims = () if text in ("", "scalar") else tuple(text.lower().split("x"))
-        if not colon or not name or not all(dim.isdigit() and int(dim) > 0 for dim in dims):
+        least = 0 if flag == "minShapes" else 1
+        if not colon or not name or not all(dim.isdigit() and int(dim) >= least for dim in dims):
             problems.append(f"--{flag}={pair}: expected NAME:DIMxDIMx..., as in image:1x3x224x224")
         elif "*" in name:
             problems.append(f"--{flag}={pair}: write the input's whole name; wildcards are not understood")

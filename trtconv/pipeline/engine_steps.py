@@ -155,6 +155,7 @@ class EngineSteps:
                 batch=section.batch,
                 bounds=limits,
                 max_accuracy_drop=section.max_accuracy_drop,
+                corners=section.shapes,
             )
 
         models = () if self.typed else (f"lower[{precision}]", "convert")

@@ -11,6 +11,7 @@ from trtconv.core.records import Proof
 from trtconv.core.units import format_bytes, format_seconds
 from trtconv.report import pareto
 from trtconv.report.tables import table
+from trtconv.report.verify import corners_text
 
 JSON_SCHEMA = 1
 
@@ -44,6 +45,7 @@ def text(steps: Sequence[StepView], gates: Sequence[Any] = (), matrix: bool = Fa
         _proofs(whole),
         _measurements(whole),
         _inference(whole),
+        *_corners(whole),
         _gates(gates),
         _precisions(whole, matrix),
     ]
@@ -77,6 +79,11 @@ def _steps(steps: Sequence[StepView]) -> str:
         for s in steps
     ]
     return table(["step", "status", "took", "memory", "files"], rows, "llrr")
+
+
+def _corners(steps: Sequence[StepView]) -> list[str]:
+    found = ((s.precision, v) for s in steps if s.stage == "verify" for v in s.result.verdicts if v.corners)
+    return [f"{precision}: {corners_text(verdict)}" for precision, verdict in found]
 
 
 def _precisions(steps: Sequence[StepView], matrix: bool) -> str:

@@ -35,6 +35,7 @@ def verify_text(result: Any) -> str:
             rows.append([verdict.label, *["-"] * 7, verdict.basis, f"skipped: {verdict.skipped}"])
     header = ["model", "output", "max abs", "max rel", "cosine", "SNR dB", "top-1", "same class", "rests on", "ran on"]
     parts = [f"{head}\n{table(header, rows, 'llrrrrrrll')}", bounds_text(result)]
+    parts += [corners_text(verdict) for verdict in result.verdicts if verdict.corners]
     parts += [_overflows(verdict) for verdict in result.verdicts if verdict.overflows]
     parts += [layers_text(verdict) for verdict in result.verdicts if verdict.layers]
     return "\n\n".join(parts)
@@ -48,6 +49,23 @@ def bounds_text(result: Any) -> str:
         word = "MISSED" if missed else "within tolerance" if "relative" in verdict.bound else "kept"
         lines.append(f"{verdict.label}: {word} ({verdict.bound})")
     return "\n".join(lines)
+
+
+def corners_text(verdict: Any) -> str:
+    """One line per shape of the profiles."""
+    rows = [
+        [
+            str(corner.profile),
+            corner.place,
+            " ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in corner.shapes.items()),
+            "-" if corner.worst is None else f"{corner.worst.max_rel:.3g}",
+            "-" if corner.worst is None else f"{corner.worst.snr_db:.1f}",
+            "MISSED" if corner.fault else f"not compared: {corner.problem}" if corner.problem else "kept",
+        ]
+        for corner in verdict.corners
+    ]
+    header = ["profile", "shape", "inputs", "max rel", "SNR dB", "bound"]
+    return f"{verdict.label} at the shapes of the profiles:\n{table(header, rows, 'rllrrl')}"
 
 
 def _overflows(verdict: Any) -> str:

@@ -50,7 +50,7 @@ def test_more_dynamic_dimensions_need_a_profile_and_the_yaml_shown_is_one() -> N
     [
         ({"imagee": spans(1, 2, 3)}, r"unknown input 'imagee' \(did you mean 'image'\?\)"),
         ({"image": spans(3, 2, 1)}, "'image' needs min <= opt <= max"),
-        ({"image": spans(0, 1, 2)}, "min of 'image' has 0 at dimension 0, expected at least 1"),
+        ({"image": spans(0, 0, 2)}, "opt of 'image' has 0 at dimension 0, expected at least 1"),
         ({"image": ShapeRange((1, 3), (2, 3), (3, 3))}, "min of 'image' has 2 dimensions, the input .* has 4"),
         ({"image": ShapeRange((1, 4, 8, 8), (1, 4, 8, 8), (1, 4, 8, 8))}, "has 4 at dimension 1, .* has a fixed 3"),
     ],
@@ -71,6 +71,14 @@ def test_choosing() -> None:
     assert profiles.choose(both, {"image": (5, 3, 8, 8), "mask": (4,)}) == 1
     with pytest.raises(UsageError, match=r"shape \[9, 3, 8, 8\]; the engine was built for \[1, .*\] to .* or \[4, "):
         profiles.choose(both, {"image": (9, 3, 8, 8)})
+
+
+def test_a_minimum_of_nothing_is_taken_an_optimum_is_not() -> None:
+    past = TensorInfo("past", "float", ("n", "old", 8))
+    empty = {"past": ShapeRange((1, 0, 8), (1, 5, 8), (4, 16, 8))}
+    assert profiles.complete([past], (empty,)) == (empty,)
+    with pytest.raises(UsageError, match="opt of 'past' has 0 at dimension 1, expected at least 1"):
+        profiles.complete([past], ({"past": ShapeRange((1, 0, 8), (1, 0, 8), (4, 16, 8))},))
 
 
 def test_the_least_batch_is_that_of_all_profiles() -> None:

@@ -60,6 +60,9 @@ class VerifyOptions:
         "--min-snr", "Least signal-to-noise ratio of every output; less is exit 6.", type=float, metavar="DB"
     )
     min_cosine: float | None = row("--min-cosine", "Least cosine of every output; less is exit 6.", type=float)
+    no_shapes: bool = row(
+        "--no-shapes", "Do not compare at the other shapes of an engine's profiles.", default=False, is_flag=True
+    )
 
     @property
     def gates(self) -> dict[str, float | None]:
@@ -133,6 +136,7 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
         max_accuracy_drop=asked.max_accuracy_drop,
         tolerate_missing_gpu=False,
         per_layer=asked.per_layer,
+        corners=not asked.no_shapes,
     )
     result = execute.call_stage("verify", request, log_json=options["log_json"], quiet=options["quiet"])
     execute.print_result("verify", result, verify_text(result), options["as_json"])

@@ -216,8 +216,9 @@ def _check_range(info: TensorInfo, span: ShapeRange) -> list[str]:
         if len(shape) != rank:
             return [f"{bound} of {info.name!r} has {len(shape)} dimensions, the input {_text(info)} has {rank}"]
         for axis, (dim, size) in enumerate(zip(info.shape, shape, strict=True)):
-            if size < 1:
-                return [f"{bound} of {info.name!r} has {size} at dimension {axis}, expected at least 1"]
+            least = 0 if bound == "min" else 1
+            if size < least:
+                return [f"{bound} of {info.name!r} has {size} at dimension {axis}, expected at least {least}"]
             if _fixed(dim) and dim != size:
                 return [f"{bound} of {info.name!r} has {size} at dimension {axis}, where the model has a fixed {dim}"]
     if any(not a <= b <= c for a, b, c in zip(span.minimum, span.optimum, span.maximum, strict=True)):

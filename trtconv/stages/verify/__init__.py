@@ -48,6 +48,27 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Corner:
+    """A candidate beside the FP32 model at one shape of an optimization profile.
+
+    Attributes:
+        profile: its number.
+        place: ``min``, ``opt``, ``max`` or ``odd``.
+        shapes: of the inputs that vary.
+        worst: figures of the output that is furthest away; None when nothing was compared.
+        fault: what is wrong; empty when nothing is.
+        problem: why nothing was compared; empty when something was.
+    """
+
+    profile: int
+    place: str
+    shapes: dict[str, tuple[int, ...]]
+    worst: Comparison | None = None
+    fault: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class VerifyRequest:
     """What to compare.
 
@@ -62,6 +83,7 @@ class VerifyRequest:
         max_accuracy_drop: points (0..100) of top-1 that a candidate may lose against the reference; None: no gate.
         tolerate_missing_gpu: an .engine candidate that cannot run here is reported as skipped instead of failing.
         per_layer: whether to compare every tensor too; the reference must be an FP32 ONNX model.
+        corners: whether to compare at the corners of an engine's profiles too, on samples cut or repeated.
     """
 
     reference: Path
@@ -73,6 +95,7 @@ class VerifyRequest:
     max_accuracy_drop: float | None = None
     tolerate_missing_gpu: bool = True
     per_layer: bool = False
+    corners: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,7 @@ class Verdict:
         basis: what the figures rest on: ``engine``, ``strict`` (a typed model computed as its types say), ``ONNX
             Runtime`` (a model without such types) or ``not compared``.
         bound: what every output had to keep, in words.
+        corners: the same comparison at other shapes.
     """
 
     label: str
@@ -104,6 +128,7 @@ class Verdict:
     layers: tuple[Layer, ...] = ()
     basis: str = NOT_COMPARED
     bound: str = ""
+    corners: tuple[Corner, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +158,7 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
         SourceError: a model cannot be read.
         EnvironmentProblem: an engine cannot run here and ``tolerate_missing_gpu`` is off.
     """
-    from trtconv.stages.verify import bounds
+    from trtconv.stages.verify import bounds, shapes
     from trtconv.stages.verify.comparing import Race, open_model
 
     request = replace(request, data=_with_values(request))
@@ -147,11 +172,13 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
             emit(Message(f"{label} skipped: {problem.message}"))
             verdicts.append(Verdict(label, "", skipped=problem.message))
             continue
+        bound = request.bounds.get(label) or bounds.of_model(path)
         with closing(runner):
             race = Race(request, label, runner, emit)
             verdict = race.verdict()
+            if request.corners:
+                verdict = replace(verdict, corners=shapes.corners(request, label, runner, bound, emit))
         samples, reference_top1 = race.samples, race.reference_top1
-        bound = request.bounds.get(label) or bounds.of_model(path)
         missed = list(bounds.missed(request, verdict, bound, reference_top1))
         verdict = _inside(request, path, replace(verdict, bound=str(bound)), bool(missed), emit)
         violations += bounds.explained(verdict, missed)

@@ -84,6 +84,8 @@ def missed(request: VerifyRequest, verdict: Verdict, bound: Bound, reference_top
     for output in verdict.outputs:
         if what := of_output(output, bound, request.reference_label):
             yield f"{verdict.label}: output {output.output!r} {what}"
+    for corner in (one for one in verdict.corners if one.fault):
+        yield f"{verdict.label}: at the {corner.place} of profile {corner.profile}: {corner.fault}"
     drop = 0.0 if reference_top1 is None or verdict.top1 is None else round(reference_top1 - verdict.top1, 9)
     if request.max_accuracy_drop is not None and drop > request.max_accuracy_drop:
         yield (
