@@ -142,7 +142,7 @@ MODELS = {
     "vgg16_caffe": Model(network(generated(caffe_networks.vgg16), ["fc8", "prob"]), memory=5 * GIB // 2),
     "mobilenet_ssd_heads": Model(network(of_file("mobilenet_ssd"), _SSD_HEADS, cut="before DetectionOutput")),
     "mobilenet_ssd_caffe": Model(network(of_file("mobilenet_ssd"), images=20, louder="mbox_conf"), bound=1e-3,
-                                 absolute=True, unsupported="NonMaxSuppression"),
+                                 absolute=True),
     "mtcnn_det1": Model(network(of_file("mtcnn_det1"), weights="caffe/mtcnn_det1.caffemodel")),
     # an image of this size is convolved by Winograd's algorithm in OpenCV, which rounds more
     "mtcnn_det1_large": Model(

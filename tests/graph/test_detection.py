@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,14 @@ RULES = {
 }
 
 
+@pytest.mark.parametrize("pairs", [detection.PAIRS, 0], ids=["by pairs", "NonMaxSuppression"])
 @pytest.mark.parametrize("own", [False, True], ids=["shared boxes", "boxes per class"])
 @pytest.mark.parametrize("batch", [2, "batch"])
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
-def test_suppression(rule: detection.Suppression, batch: int | str, own: bool) -> None:
+def test_suppression(
+    rule: detection.Suppression, batch: int | str, own: bool, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "PAIRS", pairs)
     boxes, scores = crowd(5, 2, 3)
     if rule.offset:
         boxes = np.round(boxes * 40)
@@ -102,6 +107,31 @@ def test_suppression(rule: detection.Suppression, batch: int | str, own: bool) -
     assert np.all(table[~valid] == -1)
     for row, prior in zip(table[valid], priors[valid], strict=True):
         assert np.all(boxes[int(row[0]), int(row[1]), prior] == row[3:])
+
+
+def test_a_long_chain_is_undone_link_by_link() -> None:
+    """Every box overlaps the next one only: the second goes, so the third stays, and so on to the last."""
+    count = 60
+    left = np.arange(count, dtype=np.float32)[None, None] * 0.6
+    boxes = np.stack([left, np.zeros_like(left), left + 1, np.ones_like(left)], -1)
+    scores = np.linspace(1, 0.5, count, dtype=np.float32)[None, None]
+    rule = detection.Suppression(0.2, 0.1, 0, 0, (0,))
+    table, priors = suppressed(boxes, scores, rule)
+    assert priors[table[..., 0] >= 0].tolist() == list(range(0, count, 2))
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_tensorrt_rtx_builds_it(batch: int | str, tmp_path: Path, trtconv: Any) -> None:
+    b = Builder(OPSET)
+    b.input(TensorInfo("boxes", "float", (batch, 50, 4)))
+    b.input(TensorInfo("scores", "float", (batch, 3, 50)))
+    found = detection.suppress(b, "boxes", "scores", detection.Suppression(0.45, 0.3, 20, 10, (1, 2)), "nms")
+    columns = [detection.images(b, found, "nms"), found.classes, found.scores]
+    onnx.save(b.model([detection.rows(b, found, columns, "table")]), tmp_path / "model.onnx")
+    shapes = ["--shapes", "boxes=1x2x4", "--shapes", "scores=1x2x4"] if batch == "batch" else []
+    done = trtconv("build", "model.onnx", "-o", "model.engine", "--backend", "rtx", "--precision", "fp16", *shapes)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("opset", [13, 18])

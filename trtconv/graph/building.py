@@ -86,6 +86,17 @@ class Builder:
         self._types |= self._inferred(node)
         return outputs
 
+    def like(self, other: str, op: str, inputs: Sequence[str], wish: str, **attributes: Any) -> str:
+        """Add a node whose output has the type and shape of another tensor, such as a Loop of one state."""
+        output = self._names.fresh(wish)
+        self._nodes.append(helper.make_node(op, list(inputs), [output], self._labels.fresh(wish), **attributes))
+        self._types[output] = self._types[other]
+        return output
+
+    def fresh(self, wish: str) -> str:
+        """A name that nothing has, for what stands inside a node."""
+        return self._names.fresh(wish)
+
     def _inferred(self, node: Any) -> Mapping[str, Any]:
         known = {name: self._types[name] for name in node.input if name in self._types}
         data = {name: self._constants[name] for name in node.input

@@ -14,7 +14,12 @@ import numpy as np
 from onnx import TensorProto
 
 from trtconv.core.errors import ConversionError
+from trtconv.graph import greedy
 from trtconv.graph.building import Builder
+
+PAIRS = 1 << 24
+"""Up to so many pairs of boxes, over all classes, each pair is looked at, which every TensorRT can; beyond that
+NonMaxSuppression does it."""
 
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -132,14 +137,15 @@ def suppress(b: Builder, boxes: str, scores: str, rule: Suppression, wish: str) 
         scores = b.add("Gather", [scores, chosen], f"{wish}/class_scores", axis=1)
         boxes = b.add("Gather", [boxes, chosen], f"{wish}/class_boxes", axis=1) if own else boxes
     count = len(rule.classes)
-    field = _Field(b, wish, count, priors, own)
-    if 0 < rule.candidates < priors:
-        field, boxes, scores, order = field.best(boxes, scores, rule.candidates)
-    else:
-        order = ""
-        if own:
-            boxes, scores = field.apart(boxes, (field.depth, 4)), field.apart(scores, (1, field.depth))
-    kept, least = _kept(b, boxes, scores, rule, field.depth, wish)
+    field, order = _Field(b, wish, count, priors, own), ""
+    size = min(rule.candidates, priors) if rule.candidates > 0 else priors
+    by_pairs = count * size * size <= PAIRS
+    if by_pairs or size < priors:
+        field, boxes, scores, order = field.best(boxes, scores, size)
+    elif own:
+        boxes, scores = field.apart(boxes, (field.depth, 4)), field.apart(scores, (1, field.depth))
+    least = -1.0 if rule.score >= 0 else _LOWEST
+    kept = (_kept_by_pairs if by_pairs else _kept)(b, boxes, scores, rule, least, wish)
     return field.ranked(boxes, kept, least, order, rule)
 
 
@@ -151,9 +157,18 @@ def _sizes(b: Builder, scores: str, wish: str) -> tuple[int, int]:
     return dims[1], dims[2]
 
 
-def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, depth: int, wish: str) -> tuple[str, float]:
-    """Scores, with a mark that is lower than any in place of those that do not stay; and that mark."""
-    least = -1.0 if rule.score >= 0 else _LOWEST
+def _kept_by_pairs(b: Builder, boxes: str, scores: str, rule: Suppression, least: float, wish: str) -> str:
+    """Scores [N, 1, k] of boxes in their order, with ``least`` in place of those that do not stay."""
+    column = b.add("Transpose", [scores], f"{wish}/score_column", perm=[0, 2, 1])
+    valid = b.add("Greater", [column, b.constant(np.float32(rule.score), f"{wish}/score")], f"{wish}/above")
+    stay = greedy.keep(b, boxes, valid, rule.overlap, rule.offset, f"{wish}/greedy")
+    return b.add("Where", [stay, column, b.constant(least, f"{wish}/blank")], f"{wish}/kept")
+
+
+def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, least: float, wish: str) -> str:
+    """The same for boxes in any order."""
+    depth = b.shape(scores)[2]
+    assert isinstance(depth, int)
     if rule.offset:
         ends = np.array([0, 0, rule.offset, rule.offset], np.float32)
         boxes = b.add("Add", [boxes, b.constant(ends, f"{wish}/ends")], f"{wish}/whole_pixels")
@@ -162,7 +177,7 @@ def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, depth: int, wi
     chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/NonMaxSuppression")
     found = b.add("GatherND", [scores, chosen], f"{wish}/nms_scores")
     blank = _filled(b, scores, least, wish)
-    return b.add("ScatterND", [blank, chosen, found], f"{wish}/kept"), least
+    return b.add("ScatterND", [blank, chosen, found], f"{wish}/kept")
 
 
 def _filled(b: Builder, like: str, value: float, wish: str) -> str:
