@@ -350,6 +350,32 @@ def test_attributes_set_late_and_inputs_replaced(tmp_path: Path) -> None:
     assert close(run(tmp_path / "net.onnx", x=x)[0], np.tanh(f.pool(x[:, :, :4], (2, 2), (2, 2), "max")))
 
 
+def test_values_behave_as_the_bindings_do(tmp_path: Path) -> None:
+    """Dimensions can be changed, weights come back as arrays, types print their names, nothing lies behind the end."""
+    record(
+        tmp_path,
+        of(
+            "start, size = trt.Dims([0, 0, 0, 0]), trt.Dims(x.shape)\n"
+            "size[3] = 2\n"
+            "left = network.add_slice(x, start, size, trt.Dims((1, 1, 1, 1)))\n"
+            "start[3] = 2\n"
+            "right = network.add_slice(x, start, size, (1, 1, 1, 1))\n"
+            "assert x.shape == (2, 3, 8, 8) and x.shape[1:] == (3, 8, 8) and str(x.shape) == '(2, 3, 8, 8)'\n"
+            "assert left.start == (0, 0, 0, 0) and isinstance(left.shape, trt.Dims)\n"
+            "conv = network.add_convolution_nd(left.get_output(0), 1, (1, 1), np.ones((1, 3, 1, 1), np.float32))\n"
+            "conv.stride_nd[0] = 7\n"
+            "assert conv.stride_nd == (1, 1) and conv.kernel.shape == (1, 3, 1, 1) and conv.bias.size == 0\n"
+            "assert str(trt.DataType.HALF) == 'DataType.HALF' and trt.float16.name == 'HALF'\n"
+            "assert network.get_layer(9) is None and conv.get_output(1) is None\n"
+            "both = network.add_elementwise(conv.get_output(0), right.get_output(0), trt.ElementWiseOperation.PROD)\n"
+            "network.mark_output(both.get_output(0))\n"
+        ),
+    )
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    want = x[..., :2].sum(1, keepdims=True) * x[..., 2:4]
+    assert close(run(tmp_path / "net.onnx", x=x)[0], want)
+
+
 def test_dynamic_dimensions(tmp_path: Path) -> None:
     """Shapes computed by layers, dimensions that only a run tells, and -1 where the script asks."""
     record(
@@ -475,14 +501,37 @@ def test_weights_for_a_function_of_the_script(trtconv: Cli, tmp_path: Path) -> N
         assert close(run(tmp_path / "net.onnx", x=x)[0], x @ W.T)
 
 
+def test_a_function_of_a_script_with_an_explicit_batch(tmp_path: Path) -> None:
+    """The network is made as the script itself would make it."""
+    text = FUNCTION.replace("(4,)", "(4, 1)").replace("VECTOR", "NONE")
+    np.savez(tmp_path / "w.npz", w=W)
+    made = record(tmp_path, f"{text}\n    create_network({FLAG})\n", weights=tmp_path / "w.npz")
+    assert not made.decision.implicit
+    assert record(tmp_path, text, weights=tmp_path / "w.npz").decision.implicit
+
+
 def test_weights_in_place_of_a_file_that_the_script_opens(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", w=W)
     record(tmp_path, OPENS, weights=tmp_path / "mine.npz")
     x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
     assert close(run(tmp_path / "net.onnx", x=x)[0], x @ W.T)
+    asks = OPENS.replace("with np", "import os\nassert os.path.exists('/workspace/models/net.npz')\nwith np")
+    record(tmp_path, asks, weights=tmp_path / "mine.npz")
     with pytest.raises(SourceError, match=r"net\.py:6: FileNotFoundError") as caught:
         record(tmp_path, OPENS)
     assert "source.weights stands in" in caught.value.hint
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", ww=W, **{f"conv{number}": W for number in range(9)})
+    with pytest.raises(SourceError, match=r"net\.py:7: KeyError: 'w'") as caught:
+        record(tmp_path, FUNCTION, weights=tmp_path / "other.npz")
+    assert caught.value.hint == (
+        "source.weights has conv0, conv1, conv2, conv3, conv4, conv5, conv6, conv7 and 2 more; did you mean 'ww'?"
+    )
+    np.savez(tmp_path / "other.npz", w=W[:2])
+    with pytest.raises(ConversionError, match=r"net\.py:7: IConstantLayer .* 8 weights do not fill \[3, 4\]"):
+        record(tmp_path, FUNCTION, weights=tmp_path / "other.npz")
 
 
 def test_weights_that_nobody_takes(tmp_path: Path) -> None:
@@ -567,6 +616,9 @@ def test_a_script_that_fails_on_the_command_line(trtconv: Cli, tmp_path: Path) -
     assert "net.py:7: ValueError: the bottom" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "net.onnx").exists()
+    done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code", "--python", "nowhere/python")
+    assert done.returncode == 5, done.stderr
+    assert "nowhere/python" in done.stderr
 
 
 def test_scripts_that_are_none(trtconv: Cli, tmp_path: Path) -> None:
@@ -582,6 +634,37 @@ def test_scripts_that_are_none(trtconv: Cli, tmp_path: Path) -> None:
     done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code")
     assert done.returncode == 3
     assert "the script builds no network" in done.stderr
+
+
+CALIBRATES = """
+from cuda import cuda, cudart
+from cuda.bindings import runtime
+
+
+class Calibrator(trt.IInt8EntropyCalibrator2):
+    def __init__(self):
+        trt.IInt8EntropyCalibrator2.__init__(self)
+        error, self.memory = cudart.cudaMalloc(64)
+        assert error == cudart.cudaError_t.cudaSuccess and isinstance(error, cudart.cudaError_t)
+        (error,) = cudart.cudaMemcpy(self.memory, 0, 64, cudart.cudaMemcpyKind.cudaMemcpyHostToDevice)
+        _, self.stream = runtime.cudaStreamCreate()
+        status, device = cuda.cuDeviceGet(0)
+        if status != cuda.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(status)
+
+
+config = builder.create_builder_config()
+config.flags = 1 << int(trt.BuilderFlag.INT8)
+config.int8_calibrator = Calibrator()
+network.mark_output(network.add_softmax(x).get_output(0))
+builder.build_serialized_network(network, config)
+"""
+
+
+def test_cuda_before_the_build(tmp_path: Path) -> None:
+    """Calibrators allocate when they are made: functions of CUDA's bindings return an error code first."""
+    made = record(tmp_path, IMAGE + CALIBRATES)
+    assert (made.asked.flags, made.asked.calibrator, made.asked.tf32) == (("INT8",), "Calibrator", False)
 
 
 def test_arguments_and_a_script_that_never_builds(tmp_path: Path) -> None:

@@ -31,25 +31,49 @@ _TAKEN = {
 }
 
 
-class Dims(tuple[int, ...]):
-    """``Dims`` and its kin: a tuple, with the names that version 3 gave to its elements."""
+class Dims(list[int]):
+    """``Dims`` and its kin: numbers that can be changed, equal to a tuple of them, slices of it tuples.
 
-    __slots__ = ()
+    Version 3 had other names for the elements.
+    """
+
     MAX_DIMS = 8
+    __hash__ = None
 
-    def __new__(cls, *sizes: Any) -> Dims:  # noqa: D102 - the class says it
+    def __init__(self, *sizes: Any) -> None:
         given: Iterable[Any] = sizes[0] if len(sizes) == 1 and hasattr(sizes[0], "__iter__") else sizes
-        return super().__new__(cls, tuple(int(size) for size in given))
+        super().__init__(int(size) for size in given)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return tuple(found) if isinstance(index, slice) else found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (list, tuple)) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        return str(tuple(self))
 
     @property
     def h(self) -> int:
         """Height of a DimsHW."""
-        return self[-2]
+        return int(self[-2])
+
+    @h.setter
+    def h(self, size: int) -> None:
+        self[-2] = size
 
     @property
     def w(self) -> int:
         """Width of a DimsHW."""
-        return self[-1]
+        return int(self[-1])
+
+    @w.setter
+    def w(self, size: int) -> None:
+        self[-1] = size
 
     def to_DimsCHW(self) -> DimsCHW:  # noqa: N802 - the API's name
         """The last three dimensions, as version 3 had it."""
@@ -65,15 +89,15 @@ class DimsCHW(Dims):
 
     def C(self) -> int:  # noqa: N802 - the API's name
         """Channels."""
-        return self[-3]
+        return int(self[-3])
 
     def H(self) -> int:  # noqa: N802 - the API's name
         """Height."""
-        return self[-2]
+        return int(self[-2])
 
     def W(self) -> int:  # noqa: N802 - the API's name
         """Width."""
-        return self[-1]
+        return int(self[-1])
 
 
 class Weights:

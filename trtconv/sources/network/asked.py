@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtconv.sources.network import batch
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import member
-from trtconv.sources.network.recording import Network
 
 INT64_SHAPES = 10
 """Major version from which shapes are INT64."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import member
-from trtconv.sources.network.recording import Network
 
 _EXPLICIT = member("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH")
 _TYPED = member("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from trtconv.sources.network.arrays import Dims
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import ENUMS, Member, Severity, member
-from trtconv.sources.network.recording import Finished, Network, Refused, Spelled, where
+from trtconv.sources.network.recording import Finished, Refused, Spelled, where
 
 
 class Logger:

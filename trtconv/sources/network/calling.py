@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import io
+import os
 import runpy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,15 +42,19 @@ def call(script: Path, name: str, weights: dict[str, Any], builder: Callable[...
     """Call a function of the script with a network of our own; what it says to builder and configuration counts."""
     function = runpy.run_path(str(script), run_name=script.stem)[name]
     made = builder(trt.Logger())
-    offered: dict[str, Any] = {
-        "builder": made,
-        "config": made.create_builder_config(),
-        "network": made.create_network(),
-    }
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH) if _explicit(script) else 0
+    network, config = made.create_network(flags), made.create_builder_config()
+    offered: dict[str, Any] = {"builder": made, "config": config, "network": network}
     parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
     offered |= dict.fromkeys(_WEIGHTS, weights)
     function(**{key: offered[key] for key in parameters if key in offered})
     made.done(made.networks[-1])
+
+
+def _explicit(script: Path) -> bool:
+    """Whether the script asks for an explicit batch where it makes its own network."""
+    names = {node.attr for node in ast.walk(ast.parse(script.read_bytes())) if isinstance(node, ast.Attribute)}
+    return bool(names & {"EXPLICIT_BATCH", "STRONGLY_TYPED"})
 
 
 @contextmanager
@@ -59,18 +64,25 @@ def offered(source: Path | None, weights: Any) -> Iterator[Offer]:
     if source is None:
         yield offer
         return
-    real, real_io = builtins.open, io.open
+    real, real_io, asking = builtins.open, io.open, {name: getattr(os.path, name) for name in ("exists", "isfile")}
 
     def stand_in(file: Any, *given: Any, **named: Any) -> Any:
         if _meant(file, source):
             offer.used, file = True, source
         return real_io(file, *given, **named)
 
+    def there(ask: Callable[[Any], bool]) -> Callable[[Any], bool]:
+        return lambda file: _meant(file, source) or ask(file)
+
     builtins.open = io.open = stand_in
+    for name, ask in asking.items():
+        setattr(os.path, name, there(ask))
     try:
         yield offer
     finally:
         builtins.open, io.open = real, real_io
+        for name, ask in asking.items():
+            setattr(os.path, name, ask)
 
 
 def _meant(file: Any, source: Path) -> bool:
@@ -80,4 +92,8 @@ def _meant(file: Any, source: Path) -> bool:
     path = Path(file)
     if path.suffix != source.suffix:
         return False
-    return not path.exists() or path.resolve() == source
+    try:
+        path.stat()
+    except OSError:
+        return True
+    return path.resolve() == source

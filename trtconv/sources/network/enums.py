@@ -81,6 +81,9 @@ _ABBREVIATIONS = {
 class Member(enum.IntEnum):
     """A value that compares by name and turns into its number, as the bindings' values do."""
 
+    def __str__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
     @property
     def itemsize(self) -> float:
         """Bytes of an element; of a DataType only."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.machinery
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from typing import Any
 
 from trtconv.sources.network import arrays, weights
 from trtconv.sources.network.builder import Builder, Logger, Nothing, Plugin, Registry, parser
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import DATA_TYPES, ENUMS, Severity
-from trtconv.sources.network.recording import LAYERS, Layer, Network, Tensor
+from trtconv.sources.network.recording import LAYERS, Layer, Tensor
 
 VERSION = "8.6.1"
 """What ``tensorrt.__version__`` says: between the oldest and the newest calls that scripts make."""
@@ -82,6 +84,44 @@ class StandIn(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} that TensorRT 3 to 10 had")
+
+
+class _Codes(type):
+    """Every name of an enumeration of error codes is success."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _SUCCESS
+
+
+class _Code(metaclass=_Codes):
+    """What functions of CUDA's own bindings return first."""
+
+    def __int__(self) -> int:
+        return 0
+
+
+_SUCCESS = _Code()
+_GIVES = re.compile(r"^cu(?:da)?(?:\w*?)(?:Malloc|MemAlloc|HostAlloc|Create|Get|Query)")
+"""Functions of CUDA's own bindings that return a value beside the error code."""
+
+
+class _BindingsModule(ModuleType):
+    """CUDA's own bindings, whose functions return tuples that begin with an error code."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("cudaError_t", "CUresult", "nvrtcResult"):
+            return _Code
+        if not name.startswith("cu") or (name[:5] == "cudaM" and name.endswith("Kind")):
+            return Nothing()
+        return lambda *given, **named: (_SUCCESS, Nothing()) if _GIVES.match(name) else (_SUCCESS,)
 
 
 class _CudaModule(ModuleType):
@@ -196,7 +236,9 @@ class _Samples(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 @contextmanager
 def installed(trt: ModuleType, script: Path, arguments: Iterable[str]) -> Iterator[None]:
     """Let imports find the stand-ins, in the script's folder and with its command line; everything else is real."""
-    cuda = {name: _CudaModule(name) for name in _CUDA}
+    cuda: dict[str, ModuleType] = {
+        name: (_BindingsModule if name.startswith("cuda.") else _CudaModule)(name) for name in _CUDA
+    }
     for name, module in cuda.items():
         parent, _, child = name.rpartition(".")
         if parent:

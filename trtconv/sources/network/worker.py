@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import ConversionError, SourceError, TrtconvError
+from trtconv.core.names import did_you_mean
 from trtconv.sources.network import asked, batch, calling, standin, weights
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.emit.assembly import Assembly
-from trtconv.sources.network.recording import Finished, Network, Refused
+from trtconv.sources.network.recording import Finished, Refused
 
 _PACKAGE = str(Path(__file__).parents[2])
+_SHOWN = 8
 _IMPLICIT_HINT = "say which it is: source.implicit_batch: true or false (--implicit-batch)"
 
 
@@ -142,18 +145,19 @@ def _run(request: Request, recorder: _Recorder) -> list[tuple[str, str]]:
             else:
                 runpy.run_path(str(script), run_name="__main__")
 
-        notes = _guarded(script, run, recorder)
+        notes = _guarded(script, run, recorder, given or {})
     if given is not None and not name and not offer.used:
         raise SourceError(
             f"{request.weights}: the script neither asks for such a file nor has a function with parameters "
             "network and weights",
             hint="leave source.weights out where the script finds its weights by itself",
         )
-    called = [("info", f"called {name}(network, weights) of the script")] if name else []
+    instead = "instead of running the script: what it asks of the builder elsewhere is not seen"
+    called = [("info", f"called {name}(network, weights) of the script, {instead}")] if name else []
     return called + notes
 
 
-def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder) -> list[tuple[str, str]]:
+def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder, given: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         run()
     except Finished:
@@ -167,11 +171,11 @@ def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder) -> list[
     except TrtconvError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the script raises
-        raise _failed(script, error) from None
+        raise _failed(script, error, given) from None
     return [("warning", "the script ended without building: its last network is taken")] if not recorder.built else []
 
 
-def _failed(script: Path, error: Exception) -> SourceError:
+def _failed(script: Path, error: Exception, given: dict[str, Any]) -> SourceError:
     """An exception of the script, with its line."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((_PACKAGE, "<frozen"))]
@@ -180,10 +184,14 @@ def _failed(script: Path, error: Exception) -> SourceError:
     if isinstance(error, SyntaxError) and error.lineno:
         place = f"{Path(error.filename or script).name}:{error.lineno}: "
     text = " ".join(str(error).split())[:300]
-    return SourceError(f"{script}: {place}{type(error).__name__}: {text}", hint=_remedy(error))
+    return SourceError(f"{script}: {place}{type(error).__name__}: {text}", hint=_remedy(error, given))
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception, given: dict[str, Any]) -> str:
+    if isinstance(error, KeyError) and error.args and given:
+        near = did_you_mean(str(error.args[0]), given)
+        named = ", ".join(sorted(given)[:_SHOWN]) + (f" and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "")
+        return f"source.weights has {named}{f'; {near}' if near else ''}"
     if isinstance(error, ModuleNotFoundError):
         return f"install {error.name} here, or name an interpreter that has it: source.python"
     if isinstance(error, AttributeError) and "'numpy'" in str(error):

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from trtconv.core.records import Dim
 from trtconv.sources.network import emit
 from trtconv.sources.network.arrays import Dims
+from trtconv.sources.network.definition import Network
 from trtconv.sources.network.emit.inference import conclude
 from trtconv.sources.network.emit.site import ELEMENT, INT32, INT64, OPSET, Known, Site
 from trtconv.sources.network.enums import Member, member
-from trtconv.sources.network.recording import Layer, Network, Refused, Tensor
+from trtconv.sources.network.recording import Layer, Refused, Tensor
 
 _IR_VERSION = 8
 _TYPES = {
@@ -266,10 +267,14 @@ def _symbol(name: str, axis: int) -> str:
 def _print(layer: Layer) -> Any:
     """What tells one state of a layer from another."""
     values = tuple(
-        (name, value if isinstance(value, (int, float, str, tuple, type(None))) else id(value))
+        (name, tuple(value) if isinstance(value, (list, tuple)) else value if _plain(value) else id(value))
         for name, value in layer.values.items()
     )
     return values, tuple(layer.output_types.items())
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str, type(None)))
 
 
 def _outline(one: Known | None) -> Any:

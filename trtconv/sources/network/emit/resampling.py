@@ -24,7 +24,7 @@ def resize(site: Site) -> str:
     if site["shape"] is not None:
         return site.op("Resize", site.x, "", "", _sizes(site), **attributes)
     if site["scales"] is None:
-        raise site.refused("it is given neither a shape nor scales")
+        return site.op("Identity", site.x)
     if len(site["scales"]) != site.rank - site.lead:
         raise site.refused(f"{len(site['scales'])} scales for {site.rank - site.lead} dimensions")
     sizes = site.known().dims[site.lead :]
