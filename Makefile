@@ -54,7 +54,7 @@ convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to
 operator-table: $(VENV)/.has-demo ## every operator that tf2onnx knows, beside tf2onnx alone: right, replaced or refused; minutes
 	$(BIN)/python scripts/operator_table.py
 
-source-zoo: $(VENV)/.has-demo ## models of Caffe, Paddle, network scripts, PyTorch: cost, error, engines (OPENCV=PYTHON PADDLE=, TORCH=, FILES=)
+source-zoo: $(VENV)/.has-dev ## models of Caffe, Paddle, network scripts, PyTorch: cost, error, engines (OPENCV=PYTHON PADDLE=, TORCH=, FILES=)
 	$(BIN)/python scripts/source_zoo.py $(if $(OPENCV),--python opencv=$(OPENCV)) $(if $(PADDLE),--python paddle=$(PADDLE)) \
 		$(if $(TORCH),--python torch=$(TORCH)) $(if $(FILES),--files $(FILES))
 
@@ -77,7 +77,7 @@ $(DIGITS): scripts/train_digits.py | $(VENV)/.has-demo
 # One environment for everything. A stamp file per set of extras says that it was installed from this pyproject.toml.
 # pydantic is what benchmarks/cli.py is measured beside.
 $(VENV)/.has-demo: PACKAGES = -e '.[tf,rtx]' scikit-learn pydantic
-$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images]'
+$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images,paddle]'
 $(VENV)/.has-gpu: PACKAGES = -e '.[dev,tf,rtx,cuda]'
 $(VENV)/.has-%: pyproject.toml | $(BIN)/python
 	@echo "installing $(PACKAGES) into $(VENV): some minutes and 2 GB the first time"

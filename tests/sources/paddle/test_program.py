@@ -116,6 +116,38 @@ def test_pir_is_read_and_written_in_parts(tmp_path: Path) -> None:
     assert (again.feeds(), again.weights()) == (["add_0"], [])
 
 
+def test_pir_of_paddle_3_3_is_written_as_the_converter_reads_it(tmp_path: Path) -> None:
+    path = pir_perceptron(tmp_path)
+    damaged(path, version=4)
+    whole = json.loads(path.read_text())
+    slope = {"AT": {"#": "0.a_f64", "D": 0.3}, "N": "negative_slope"}
+    whole["program"]["regions"][0]["blocks"][0]["ops"][6]["A"].append(slope)
+    path.write_text(json.dumps(whole, separators=(",", ":")))
+    found = network.read(files.find(path))
+    part = cutting.cut(found.program, found.program.fetches())
+    assert b"0.a_f64" in found.bytes_of_part(part)
+    assert b"0.a_f64" not in found.bytes_of_part(part, converted=True)
+
+
+def test_lists_of_values_belong_to_the_operator_that_made_them(tmp_path: Path) -> None:
+    """``distribute_fpn_proposals`` of Paddle 3 makes a list, which the next operator takes apart."""
+    path = pir_perceptron(tmp_path)
+    whole = json.loads(path.read_text())
+    ops = whole["program"]["regions"][0]["blocks"][0]["ops"]
+    (last,) = (op for op in ops if op["#"] == "1.tanh")
+    made = last["O"][0]
+    vector = {"%": 50, "TT": {"#": "0.t_vec", "D": [made["TT"], made["TT"]]}}
+    parts = [{"%": 51, "TT": made["TT"]}, made]
+    last |= {"#": "1.strange", "O": [vector]}
+    ops.insert(ops.index(last) + 1, {"#": "0.split", "A": [], "I": [{"%": 50}], "O": parts, "OA": last["OA"]})
+    path.write_text(json.dumps(whole, separators=(",", ":")))
+    found = network.read(files.find(path))
+    assert [op.type for op in found.program.main.operators] == ["feed", "flatten", "matmul", "add", "strange", "fetch"]
+    assert found.program.main.operators[4].outputs == {"0": ["builtin_split_0", "fetch_name_0"]}
+    after = cutting.cut(found.program, ["fetch_name_0"], ["fetch_name_0", "builtin_split_0"])
+    assert after.feeds() == ["fetch_name_0"]
+
+
 def test_variables_that_are_written_twice_get_names_of_their_own() -> None:
     net = Writer()
     net.feed("x", (-1, 3))

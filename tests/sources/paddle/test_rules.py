@@ -15,7 +15,8 @@ from trtconv.core.events import Message
 from trtconv.core.records import InputSpec, SourceSpec
 from trtconv.graph import check, clean
 from trtconv.sources.format import Wanted
-from trtconv.sources.paddle import cutting, files, lowering, network, rules, to_onnx
+from trtconv.sources.paddle import cutting, files, lowering, network, rules, signatures, to_onnx
+from trtconv.sources.paddle.program import Operator
 
 WITH_CONVERTER = {name for name in CASES if name.startswith(("multiclass", "generate", "two-stages"))}
 """Cases with operators that paddle2onnx converts."""
@@ -76,6 +77,29 @@ def test_padding_as_numpy_computes_it(tmp_path: Path) -> None:
         net.fetch(net.one("pad2d", {"X": "x"}, "y", (-1, 3, 7, 8), paddings=[1, 2, 0, 3], mode=mode, pad_value=1.5))
         wanted = np.pad(x, [(0, 0), (0, 0), (1, 2), (0, 3)], mode=mode, **how)  # type: ignore[call-overload]
         same(ran(lowered(net, tmp_path / mode), {"x": x}), {"y": wanted})
+
+
+def test_activations_as_numpy_computes_them(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
+    cases: list[tuple[str, dict[str, Any], Any]] = [
+        ("hardtanh", {"t_min": -0.2, "t_max": 0.3}, np.clip(x, -0.2, 0.3)),
+        ("celu", {"alpha": 0.7}, np.where(x > 0, x, 0.7 * np.expm1(x / 0.7))),
+        ("rrelu", {"lower": 0.1, "upper": 0.3, "is_test": True}, np.where(x > 0, x, 0.2 * x)),
+    ]
+    for kind, attributes, wanted in cases:
+        net = Writer()
+        net.feed("x", (-1, 6))
+        net.fetch(net.one(kind, {"X": "x"}, "y", (-1, 6), **attributes))
+        same(ran(lowered(net, tmp_path / kind), {"x": x}), {"y": wanted.astype(np.float32)})
+
+
+def test_operators_of_paddle_3_have_their_parameters_by_place() -> None:
+    op = Operator("multiclass_nms3", {"0": ["b"], "1": ["s"]}, {"0": ["o"], "1": ["i"], "2": ["n"]})
+    named = signatures.named(op)
+    assert named.inputs == {"BBoxes": ["b"], "Scores": ["s"]}
+    assert named.outputs == {"Out": ["o"], "Index": ["i"], "NmsRoisNum": ["n"]}
+    assert signatures.named(Operator("celu", {"0": ["x"]}, {"0": ["y"]})).inputs == {"X": ["x"]}
+    assert signatures.named(named) == named
 
 
 def test_a_rule_that_needs_a_size_is_told_it_by_the_job(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class NewConverter:
         opset = min(max(opset, paddle3.OPSETS[0]), paddle3.OPSETS[-1])
         try:
             size = paddle3.export(self._guest, path, weights, made, opset)
-        except ChildCrash:
+        except (ChildCrash, ConversionError):
             raise _failure(self.name, self._log) from None
         if not size:
             raise _failure(self.name, self._log)

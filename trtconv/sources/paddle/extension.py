@@ -17,6 +17,9 @@ from trtconv.core.errors import EnvironmentProblem, MissingPackage
 from trtconv.core.events import Emit
 
 VERSION = "1.2.11"
+NEWER = (3, 13)
+"""The first Python without a wheel."""
+
 OPSETS = range(7, 20)
 """Others abort the process."""
 
@@ -89,6 +92,12 @@ def _file() -> Path:
     spec = importlib.util.find_spec("paddle2onnx")
     folders = spec.submodule_search_locations if spec is not None else None
     found = sorted(Path(next(iter(folders))).glob(f"{_NAME}*.so")) if folders else []
+    if not found and sys.version_info >= NEWER:
+        raise EnvironmentProblem(
+            f"programs before Paddle 3 need paddle2onnx {VERSION}, which is not made for Python {sys.version_info[0]}."
+            f"{sys.version_info[1]}",
+            hint=f"run trtconv with Python 3.{NEWER[1] - 1}",
+        )
     if not found:
         raise MissingPackage("paddle2onnx", "paddle", "a Paddle model")
     version = metadata.version("paddle2onnx")

@@ -150,7 +150,8 @@ def open_model(spec: SourceSpec) -> PaddleModel:
         EnvironmentProblem: Paddle is not there.
     """
     found = network.read(files.find(spec.path, spec.weights))
-    outputs = spec.outputs or tuple(found.program.fetches())
+    feeds = found.program.feeds()
+    outputs = spec.outputs or tuple(name for name in dict.fromkeys(found.program.fetches()) if name not in feeds)
     cutting.require_outputs(found.program, outputs)
     return PaddleModel(found, outputs, spec.python, padding_of(found.program, outputs))
 

@@ -27,6 +27,8 @@ RULES: Mapping[str, str] = {
     "lrn": "trtconv.sources.paddle.rules:lrn",
     "softplus": "trtconv.sources.paddle.rules:softplus",
     "hardtanh": "trtconv.sources.paddle.rules:hardtanh",
+    "celu": "trtconv.sources.paddle.rules:celu",
+    "rrelu": "trtconv.sources.paddle.rules:rrelu",
     "shuffle_channel": "trtconv.sources.paddle.rules:shuffle_channel",
     "pad2d": "trtconv.sources.paddle.rules:pad2d",
     "maxout": "trtconv.sources.paddle.rules:maxout",
@@ -184,6 +186,19 @@ def hardtanh(call: Call) -> Made:
         call.constant(np.float32(call.get(name, default)), name) for name, default in (("t_min", -1.0), ("t_max", 1.0))
     ]
     return {"Out": call.add("Clip", [call.input("X"), *bounds], "out")}
+
+
+def celu(call: Call) -> Made:
+    """ELU that is smooth for every alpha (arXiv 1704.07483)."""
+    return {"Out": call.add("Celu", [call.input("X")], "out", alpha=float(call.get("alpha", 1.0)))}
+
+
+def rrelu(call: Call) -> Made:
+    """Leaky ReLU whose slope is random in training, and the middle of its range afterwards."""
+    if not call.get("is_test", False):
+        raise call.refusal("it draws random slopes, as in training", "export the model in eval mode")
+    slope = (call.get("lower", 1 / 8) + call.get("upper", 1 / 3)) / 2
+    return {"Out": call.add("LeakyRelu", [call.input("X")], "out", alpha=float(slope))}
 
 
 def shuffle_channel(call: Call) -> Made:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from trtconv.sources.paddle.program import Operator
 
 _ONE = (("X",), ("Out",))
+"""Of operators that are not listed."""
 
 SIGNATURES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "softplus": _ONE,
-    "hardtanh": _ONE,
     "prior_box": (("Input", "Image"), ("Boxes", "Variances")),
     "box_coder": (("PriorBox", "PriorBoxVar", "TargetBox"), ("OutputBox",)),
     "box_clip": (("Input", "ImInfo"), ("Output",)),
@@ -28,12 +27,11 @@ SIGNATURES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def named(op: Operator) -> Operator:
     """The operator with named parameters; one of an older program has them already."""
-    if op.type not in SIGNATURES or not all(key.isdigit() for key in [*op.inputs, *op.outputs]):
+    if not all(key.isdigit() for key in [*op.inputs, *op.outputs]):
         return op
-    inputs, outputs = SIGNATURES[op.type]
-    return Operator(
-        op.type,
-        {inputs[int(key)]: names for key, names in op.inputs.items()},
-        {outputs[int(key)]: names for key, names in op.outputs.items()},
-        op.attributes,
-    )
+    inputs, outputs = SIGNATURES.get(op.type, _ONE)
+    return Operator(op.type, _by_name(op.inputs, inputs), _by_name(op.outputs, outputs), op.attributes)
+
+
+def _by_name(places: Mapping[str, list[str]], names: tuple[str, ...]) -> dict[str, list[str]]:
+    return {names[int(key)]: variables for key, variables in places.items() if int(key) < len(names)}

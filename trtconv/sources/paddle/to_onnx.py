@@ -29,7 +29,7 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
     """
     spec = wanted.source
     found = network.read(files.find(spec.path, spec.weights))
-    outputs = wanted.outputs or tuple(found.program.fetches())
+    outputs = wanted.outputs or _own_outputs(found, emit)
     cutting.require_outputs(found.program, outputs)
     unchecked = reference.absent(spec.python)
     weights = found.tensors()
@@ -50,6 +50,14 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
         unchecked=unchecked,
         left_out=cut.left,
     )
+
+
+def _own_outputs(found: Network, emit: Emit) -> tuple[str, ...]:
+    """What a program gives, but for inputs that it hands on as they are: ONNX has no output of an input's name."""
+    feeds, fetches = found.program.feeds(), found.program.fetches()
+    for name in filter(feeds.__contains__, fetches):
+        emit(Message(f"output {name!r} is the input as it was: it is left out", "warning"))
+    return tuple(name for name in dict.fromkeys(fetches) if name not in feeds)
 
 
 class _Work:
