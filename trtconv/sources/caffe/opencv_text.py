@@ -7,6 +7,7 @@ from typing import Any
 
 from trtconv.sources.caffe import text
 from trtconv.sources.caffe.importer import Imported
+from trtconv.sources.caffe.layers.detection import CODES
 from trtconv.sources.caffe.net import Layer, needed
 from trtconv.sources.caffe.text import Message, Word
 
@@ -30,6 +31,12 @@ def _priors_lose_fractions(given: Message) -> bool:
     return any(size % 1 for key in ("min_size", "max_size") for size in given.numbers(key))
 
 
+def _boxes_by_size_or_encoded(given: Message) -> bool:
+    return (
+        given.flag("variance_encoded_in_target", False) or given.choice("code_type", CODES, "CORNER") == "CORNER_SIZE"
+    )
+
+
 def _interp_is_more_than_size(given: Message) -> bool:
     return "shrink_factor" in given or any(given.integer(key, 0) for key in ("pad_beg", "pad_end"))
 
@@ -45,8 +52,7 @@ _DOUBTS: Mapping[str, Callable[[Message], str]] = {
     "Normalize": _doubt("norm_param", lambda m: m.flag("across_spatial", True) and not m.flag("channel_shared", True),
                         "whose factors per channel it does not take"),
     "MVN": _doubt("mvn_param", lambda m: m.number("eps", 1e-9) > 1e-6, "whose eps it adds elsewhere"),
-    "DetectionOutput": _doubt("detection_output_param", lambda m: m.flag("variance_encoded_in_target", False),
-                              "whose priors it wants without variances"),
+    "DetectionOutput": _doubt("detection_output_param", _boxes_by_size_or_encoded, "whose code it does not know"),
     "Swish": _doubt("swish_param", lambda m: m.number("beta", 1) != 1, "whose beta it ignores"),
     "Log": _doubt("log_param", lambda m: bool(m.values), "whose parameters it ignores"),
 }  # fmt: skip

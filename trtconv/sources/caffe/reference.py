@@ -101,17 +101,17 @@ def _shaped(array: np.ndarray, made: Imported, name: str) -> np.ndarray:
     shape = [dim if isinstance(dim, int) else -1 for dim in made.outputs[name]]
     layer = next(layer for layer in reversed(made.layers) if made.blobs[name] in layer.tops)
     if layer.type == "DetectionOutput" and -1 not in shape:
-        return _rows(array.reshape(-1, 7), shape, int(str(made.shapes[layer.name][0][0])))
+        return _rows(array.reshape(-1, 7), shape)
     return array.reshape(shape) if -1 not in shape and array.size == np.prod(shape) else array
 
 
-def _rows(found: np.ndarray, shape: Sequence[int], images: int) -> np.ndarray:
+def _rows(found: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """As many rows per image as there may be, those without a detection filled with -1."""
-    table = np.full((images, shape[2] // images, 7), -1, np.float32)
-    for image in range(images):
+    table = np.full(shape, -1, np.float32)
+    for image in range(shape[0]):
         rows = found[(found[:, 0] == image) & (found[:, 1:].any(1)) & (found[:, 1] >= 0)]
-        table[image, : len(rows)] = rows[np.lexsort((-rows[:, 2], rows[:, 1]))]
-    return table.reshape(shape)
+        table[image, 0, : len(rows)] = rows[np.lexsort((-rows[:, 2], rows[:, 1]))]
+    return table
 
 
 def open_model(spec: SourceSpec, outputs: Sequence[str] = ()) -> CaffeNetwork:

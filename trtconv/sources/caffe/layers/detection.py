@@ -84,13 +84,14 @@ def _variances(at: LayerContext, given: Message, size: int) -> Any:
     return np.tile(values * (4 // len(values)), size // 4)
 
 
-_CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")
+CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")
+"""How offsets say a box, by the enum's number."""
 
 
 def detection_output(at: LayerContext) -> str:
-    """Rows (image, class, score, xmin, ymin, xmax, ymax), [1, 1, images keep_top_k, 7]; -1 where there is none.
+    """Rows (image, class, score, xmin, ymin, xmax, ymax), [images, 1, keep_top_k, 7]; -1 where there is none.
 
-    Caffe makes as many rows as it finds; engines have outputs of known sizes.
+    Caffe makes as many rows as it finds, of all images in one; engines have outputs of known sizes.
     """
     given = at.parameters("detection_output_param")
     nms = given.message("nms_param")
@@ -113,7 +114,7 @@ def detection_output(at: LayerContext) -> str:
     table = detection.rows(
         at.b, found, [detection.images(at.b, found, wish), found.classes, found.scores], f"{wish}/rows"
     )
-    return at.add("Reshape", [table, at.constant([1, 1, -1, 7], "shape")])
+    return at.add("Reshape", [table, at.constant([-1, 1, found.rows, 7], "shape")])
 
 
 _CUT = "end the network before it: convert.outputs: [{}]"
@@ -131,7 +132,7 @@ def _boxes(at: LayerContext, given: Message, classes: int) -> tuple[str, int]:
     priors, variances = at.b.several("Split", [rows, at.constant([1, 1], "halves")], sides, axis=0)
     if given.flag("variance_encoded_in_target", False):
         variances = ""
-    code = given.choice("code_type", _CODES, "CORNER")
+    code = given.choice("code_type", CODES, "CORNER")
     if code == "CENTER_SIZE":
         boxes = detection.decode_centers(at.b, deltas, priors, variances, wish)
     else:
