@@ -13,7 +13,7 @@ import pytest
 
 from trtconv.core import child
 from trtconv.core.errors import ConversionError, TrtconvError
-from trtconv.core.events import Progress
+from trtconv.core.events import Progress, Running
 
 HERE = "tests.core.test_child"
 
@@ -157,3 +157,33 @@ def test_a_killed_parent_takes_its_child_along(tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the child outlived its parent")
+
+
+def crash_while_running(request, emit):
+    emit(Running("the model on random inputs", request))
+    if request > 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(30)
+
+
+def crash_after_running(request, emit):
+    emit(Running("the model on random inputs", request))
+    emit(Running(""))
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_model_that_ends_the_process_is_told_apart_from_other_crashes(tmp_path):
+    with pytest.raises(child.RunDied) as caught:
+        child.call(f"{HERE}:crash_while_running", 60, lambda _: None, tmp_path / "log")
+    assert (caught.value.what, "SIGSEGV" in caught.value.why) == ("the model on random inputs", True)
+    with pytest.raises(child.ChildCrash) as caught:
+        child.call(f"{HERE}:crash_after_running", 60, lambda _: None, tmp_path / "log")
+    assert not isinstance(caught.value, child.RunDied)
+
+
+def test_a_model_that_does_not_end_is_ended(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(child.RunDied) as caught:
+        child.call(f"{HERE}:crash_while_running", 0.5, lambda _: None, tmp_path / "log")
+    assert time.monotonic() - started < 20
+    assert "takes longer than" in caught.value.why

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trtconv.core import strict_json
-from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
+from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress, Running
 from trtconv.core.units import format_seconds
 
 _LINE_EVERY = 5.0
@@ -45,6 +45,8 @@ def describe(event: Event) -> str:
         return f"{event.node}: {event.status}" + (f" in {format_seconds(event.seconds)}" if event.seconds else "")
     if isinstance(event, NodeStarted):
         return f"{event.node}: started"
+    if isinstance(event, Running):
+        return ""
     share = f"{event.done:.0f} of {event.total:.0f}" if event.total else f"{event.done:.0f}"
     return f"  {event.label}: {share} {event.unit}"
 

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from trtconv.core import endings, guest, guests, unfinished, writable
 from trtconv.core.errors import Interrupted, TrtconvError
-from trtconv.core.events import Emit, Event
+from trtconv.core.events import Emit, Event, Running
 from trtconv.core.lazy import resolve
 
 LOG_TAIL_LINES = 15
@@ -45,6 +45,19 @@ NOISE = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_MODULE
 
 class ChildCrash(TrtconvError):
     """The child ended without a result: killed, out of memory, or a bug."""
+
+
+class RunDied(ChildCrash):
+    """The child ended while a model ran in it on inputs that nobody chose (see ``events.Running``).
+
+    Attributes:
+        what: ran.
+        why: it ended, such as ``crashed with SIGSEGV``.
+    """
+
+    def __init__(self, what: str, why: str, crash: ChildCrash) -> None:
+        super().__init__(f"{what}: {why}; {crash.message}", hint=crash.hint)
+        self.what, self.why = what, why
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,7 @@ class Talk:
     ) -> None:
         self.process, self.emit, self.log, self.hear = process, emit, log, hear or receive
         self.hint = f"full log: {log}" if hint is None else hint
+        self.running, self.timer, self.late = "", threading.Timer(0, process.kill), False
         self.heard: queue.SimpleQueue[tuple[str, Any] | BaseException | None] = queue.SimpleQueue()
         self.unfinished: dict[Path, None] = {}
         self.listener = threading.Thread(target=self.listen, args=(messages,), daemon=True)
@@ -210,7 +224,9 @@ class Talk:
             if isinstance(message, BaseException):
                 raise message
             kind, payload = message
-            if kind == "event":
+            if kind == "event" and isinstance(payload, Running):
+                self.watch(payload)
+            elif kind == "event":
                 self.emit(payload)
             elif kind == "result":
                 return Outcome(*payload)
@@ -223,7 +239,25 @@ class Talk:
         code = self.process.wait()
         if code in (-signal.SIGTERM, Interrupted.exit_code):
             raise Interrupted("interrupted")
-        raise _death(code, self.log, self.hint)
+        crash = _death(code, self.log, self.hint)
+        if self.running:
+            limit = f"takes longer than {self.timer.interval:.0f} s"
+            raise RunDied(self.running, limit if self.late else crash.message.partition("\n")[0], crash)
+        raise crash
+
+    def watch(self, run: Running) -> None:
+        """End the process when a run takes too long."""
+        self.timer.cancel()
+        self.running = run.what
+        if run.what:
+            self.timer = threading.Timer(run.seconds, self.end)
+            self.timer.daemon = True
+            self.timer.start()
+
+    def end(self) -> None:
+        """Time is up."""
+        self.late = True
+        self.process.kill()
 
     def last_words(self, patience: float) -> Outcome:
         """The answer of a child that is told to come to an end."""
@@ -237,6 +271,7 @@ class Talk:
 
     def close(self) -> None:
         """Wait for the thread, and remove what the process left unfinished; it has ended."""
+        self.timer.cancel()
         self.listener.join()
         for path in self.unfinished:
             unfinished.remove(path)

@@ -35,6 +35,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A model that may crash or never end now runs on inputs that nobody chose; said to whoever watches the process.
+
+    Attributes:
+        what: runs, such as ``the model on random inputs``; empty: it is over.
+        seconds: it gets, after which the process is ended.
+    """
+
+    what: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class NodeStarted:
     """A step of the plan begins; ``node`` is its name, such as ``build[fp16]``."""
 
@@ -58,7 +71,7 @@ class NodeFinished:
     detail: str = ""
 
 
-Event = Message | Progress | NodeStarted | NodeFinished
+Event = Message | Progress | Running | NodeStarted | NodeFinished
 Emit = Callable[[Event], None]
 
 

@@ -173,6 +173,29 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """How exactly a source computes what its conversion computes in float32.
+
+    Attributes:
+        tolerance: difference over largest value that its own arithmetic makes.
+        because: what in it does, such as ``it computes in float16``; empty for float32.
+        half: whether it computes in float16.
+        steps: scale and zero point of outputs that are integers standing for real numbers.
+        ranges: what inputs can be, where the source says it.
+        limits: what outputs can be, likewise.
+        saturates: whether values beyond what it was made for are cut off inside the source.
+    """
+
+    tolerance: float = 0.0
+    because: str = ""
+    half: bool = False
+    steps: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    saturates: bool = False
+
+
+@dataclass(frozen=True)
 class Wider:
     """An operator that an engine computes in a wider type than its typed ONNX promises.
 

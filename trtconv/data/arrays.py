@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from numpy.lib import format as npy
 from trtconv.core import magic
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
+
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+"""What the modules for zip files, streams and arrays raise for bytes that are not what they should be; RuntimeError is
+for encrypted members, and NotImplementedError, which is one, for ways of compressing that Python lacks."""
 
 
 @dataclass
@@ -123,9 +128,18 @@ def open_npz_member(path: Path, key: str) -> Array:
             member = archive.getinfo(f"{key}.npy")
         plain = member.compress_type == zipfile.ZIP_STORED and not by_columns and not dtype.hasobject
         offset = _data_offset(path, member) + header if plain else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from None
     return Array(path, key, shape, dtype, offset)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz.
+
+    Raises:
+        UsageError: a file that is no .npz, or is damaged.
+    """
+    return {key: _read(open_npz_member(path, key)) for key in npz_keys(path)}
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
@@ -147,7 +161,7 @@ def npz_keys(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from None
 
 
@@ -159,7 +173,7 @@ def _read(array: Array) -> np.ndarray:
         with np.load(array.path, allow_pickle=False) as archive:
             values: np.ndarray = archive[array.key]
             return values
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise _unreadable(array.path, error) from None
 
 

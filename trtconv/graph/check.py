@@ -134,6 +134,14 @@ def _remedy(op: str, why: str, *, suggest: bool) -> str:
     return near or "end the model before that node (convert.outputs), or replace the layer that makes it"
 
 
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+
+
+def random_nodes(model: onnx.ModelProto) -> Iterator[str]:
+    """Names of the nodes that make other numbers every time."""
+    return (editing.label(node) for _, node in editing.walk(model.graph) if node.op_type in _RANDOM)
+
+
 def infer_shapes(model: onnx.ModelProto) -> None:
     """Compute type and shape of every tensor anew, in place; dimensions keep the names of the inputs' dimensions.
 

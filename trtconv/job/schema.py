@@ -129,6 +129,7 @@ class Convert(Section):
         None,
         description=".npz with inputs to compare on (default: random ones), or in.NAME and out.NAME of a run elsewhere",
     )
+    check_seconds: float = key(60, gt=0, description="how long source and result may take for that, each")
     tolerance: float = key(1e-4, gt=0, description="difference allowed, over the largest value of the output")
     support: bool = key(True, description="ask the installed TensorRT which nodes it takes")
 

@@ -111,7 +111,12 @@ class _SharedSteps:
             "freeze",
             "freeze",
             lambda _: FreezeRequest(
-                source=self.source, frozen=frozen, inputs=sections.inputs(self.job), outputs=outputs, sample=sample
+                source=self.source,
+                frozen=frozen,
+                inputs=sections.inputs(self.job),
+                outputs=outputs,
+                sample=sample,
+                seconds=2 * self.job.convert.check_seconds,
             ),
             tuple(frozen.with_name(frozen.name + ending) for ending in ("", *self.converts.companions)),
             inputs=self.files,
@@ -148,6 +153,7 @@ class _SharedSteps:
             passes=tuple(section.skip),
             check=section.check,
             check_data=section.check_data,
+            check_seconds=section.check_seconds,
             tolerance=section.tolerance,
             support=section.support,
             origin=self.source.path,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core import child
-from trtconv.core.events import Emit
+from trtconv.core.events import Emit, Message
 
 Call = Future[child.Outcome]
 
@@ -21,7 +21,7 @@ class Workers:
 
     def start(self, function: str, request: Any, emit: Emit, log: Path, patience: float = 0.0) -> Call:
         """Call ``module:function`` of type (request, emit); see ``child.call``."""
-        return self._threads.submit(child.call, function, request, emit, log, patience=patience)
+        return self._threads.submit(_call, function, request, emit, log, patience)
 
     def first(self, calls: Iterable[Call]) -> Iterable[Call]:
         """Wait until one of them has ended; all that have."""
@@ -34,3 +34,14 @@ class Workers:
     def close(self) -> None:
         """Wait for all threads."""
         self._threads.shutdown()
+
+
+def _call(function: str, request: Any, emit: Emit, log: Path, patience: float) -> child.Outcome:
+    """A stage; once more, without running a model for its comparison, where that ended the process."""
+    try:
+        return child.call(function, request, emit, log, patience=patience)
+    except child.RunDied as died:
+        if not hasattr(request, "without_running"):
+            raise
+        emit(Message(f"{died.what}: {died.why}; done again without that", "warning"))
+        return child.call(function, request.without_running(died.why), emit, log, patience=patience)

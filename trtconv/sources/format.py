@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trtconv.core.events import Emit
+from trtconv.core.input_use import Use
 from trtconv.core.lazy import resolve
-from trtconv.core.records import InputSpec, SourceSpec, TensorInfo
+from trtconv.core.records import InputSpec, Precision, SourceSpec, TensorInfo
 
 if TYPE_CHECKING:  # planning a job imports this module, and need not wait for NumPy
     import numpy as np
@@ -103,10 +104,11 @@ class Converted:
     Attributes:
         model: the ONNX model as converted, every node named and every operator of ONNX or of a plugin.
         source: opens the source as something that runs.
-        sample: .npz with inputs (``in.NAME``) and the source's outputs (``out.NAME``), where they are known already.
+        sample: .npz with what ``conversion_check.observe`` found, where the source has run already.
         first: inputs that the model takes channels first.
         unchecked: why the two cannot be compared.
-        quantized: whether the source computes in integers what the model computes in floating point.
+        precision: how exactly the source computes.
+        uses: what its inputs are used for, by name; None: as the model says.
         nodes: operators of the source's nodes, by name.
         nodes_of: whose nodes those are, such as ``TensorFlow``.
         left_out: operators of the source that the model ends before, with their number.
@@ -117,7 +119,8 @@ class Converted:
     sample: Path | None = None
     first: frozenset[str] = frozenset()
     unchecked: str = ""
-    quantized: bool = False
+    precision: Precision = field(default_factory=Precision)
+    uses: Mapping[str, Use] | None = None
     nodes: Mapping[str, str] = field(default_factory=dict)
     nodes_of: str = ""
     left_out: tuple[str, ...] = ()
@@ -149,6 +152,8 @@ class FreezeRequest:
         outputs: outputs to keep, by name; empty keeps all.
         sample: whether to run the model on a few random inputs, for convert to compare with; the file
             ``<frozen>.check.npz`` is written either way, and empty when the model was not run.
+        unsampled: why not, where it was tried.
+        seconds: how long that may take, until the process is ended; half of it, until no further draw is begun.
     """
 
     source: SourceSpec
@@ -156,6 +161,12 @@ class FreezeRequest:
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[str, ...] = ()
     sample: bool = True
+    unsampled: str = ""
+    seconds: float = 120.0
+
+    def without_running(self, why: str) -> FreezeRequest:
+        """The same, without running the model: that ended the process."""
+        return replace(self, sample=False, unsampled=why)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtconv import __version__
 from trtconv.core import errors, unfinished
 from trtconv.core.errors import UsageError
-from trtconv.core.events import Emit, Message
+from trtconv.core.events import Emit, Message, Running
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
 from trtconv.sources.format import Converted, Wanted
+
+if TYPE_CHECKING:
+    from trtconv.data.conversion_check import Observed, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class ConvertRequest:
         passes: rows of ``clean.PASSES`` to leave out.
         check: whether to run source and result on the same inputs and compare all outputs.
         check_data: .npz with the inputs to compare on, by name; or with inputs and the source's outputs on them, as
-            ``in.NAME`` and ``out.NAME``, where the source does not run here. None: random inputs.
-        tolerance: largest difference allowed, over the largest value of the output.
+            ``in.NAME`` and ``out.NAME``, where the source does not run here. None: random inputs, in several draws.
+        check_seconds: how long source and result may take for that, each.
+        unrun: why source and result must not run, where that was tried.
+        tolerance: largest difference allowed of floating-point outputs, over the largest value of the output.
         support: whether to ask the installed TensorRT which nodes it takes.
         origin: what the source was frozen from, for messages.
     """
@@ -45,9 +51,15 @@ class ConvertRequest:
     passes: tuple[str, ...] = ()
     check: bool = True
     check_data: Path | None = None
+    check_seconds: float = 60.0
+    unrun: str = ""
     tolerance: float = 1e-4
     support: bool = True
     origin: Path | None = None
+
+    def without_running(self, why: str) -> ConvertRequest:
+        """The same, without running source and result: that ended the process."""
+        return replace(self, unrun=why)
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,10 @@ class ConvertResult:
         nodes_before: before cleaning.
         nodes_after: after cleaning.
         transposes: nodes that only move between channels first and channels last.
-        checked: per output, how far it is from the source; empty when that was not measured.
-        unchecked: why not.
+        checked: per output, how far it is from the source at worst; empty when that was not measured.
+        draws: on how many sets of inputs that was measured.
+        unjudged: what of it was left out, or said nothing about the conversion.
+        unchecked: why nothing was measured.
         asked: the TensorRT that was asked what it takes; empty: none is installed.
         refused: nodes that it does not take, each with its reason and what to do.
         left_out: operators of the source that the model ends before, with their number; empty: it is whole.
@@ -77,14 +91,12 @@ class ConvertResult:
     nodes_after: int
     transposes: int = 0
     checked: tuple[Comparison, ...] = ()
+    draws: int = 0
+    unjudged: tuple[str, ...] = ()
     unchecked: str = ""
     asked: str = ""
     refused: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-
-
-_QUANTIZED = 0.05
-"""Difference allowed where the source rounds to integers and the model does not."""
 
 
 def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
@@ -105,6 +117,7 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
 def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     from trtconv.core import memory
     from trtconv.graph import check, clean, layout, model_io, reshape
+    from trtconv.graph.input_uses import input_uses
 
     work = _from_source(request, emit)
     model = work.model
@@ -124,13 +137,17 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     if transposes:
         emit(Message(f"{transposes} transposes between channels first and last remain"))
     inputs, outputs = model_io.interface(model)
+    _say_unknown_ranks(model, emit)
+    random = next(check.random_nodes(model), None)
+    work.unchecked = work.unchecked or (f"node {random!r} draws random numbers" if random else "")
+    work.uses = input_uses(model) if work.uses is None else work.uses
     version = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     with unfinished.folder(_folder(request), f".{request.model.name}.") as scratch:
         made = scratch / request.model.name
         model_io.save(model, made)
         work.model = model = None  # ONNX Runtime reads the file: the weights need not be held twice
         memory.give_back()
-        checked = _checked(request, work, made, inputs, emit)
+        verdict = _checked(request, work, made, inputs, emit)
         memory.give_back()  # before TensorRT reads the model too
         asked, refused = _asked(request, work, made, emit)
         model_io.move(made, request.model)
@@ -142,8 +159,10 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         nodes_before=before.total(),
         nodes_after=after.total(),
         transposes=transposes,
-        checked=checked,
-        unchecked=work.unchecked,
+        checked=tuple(verdict.worst.values()),
+        draws=verdict.draws,
+        unjudged=tuple(verdict.notes),
+        unchecked=verdict.unchecked,
         asked=asked,
         refused=refused,
         left_out=work.left_out,
@@ -175,88 +194,113 @@ def _folder(request: ConvertRequest) -> Path:
     return request.model.parent
 
 
+def _say_unknown_ranks(model: Any, emit: Emit) -> None:
+    for value in model.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            emit(Message(f"output {value.name!r} has no fixed number of dimensions", "warning"))
+
+
 def _checked(
     request: ConvertRequest, work: Converted, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit
-) -> tuple[Comparison, ...]:
+) -> Verdict:
     """Compare the file with its source; says why where that cannot be."""
-    from trtconv.data import conversion_check
+    from trtconv.data.conversion_check import Verdict
 
     stored = _given(request, work, inputs) if request.check else None
+    verdict = Verdict(unchecked="" if stored else work.unchecked)
     if not request.check:
-        work.unchecked = work.unchecked or "not asked for"
-    elif stored is not None:
-        given, wanted = stored
-    elif not work.unchecked:
-        given, wanted = _observed(request, work, inputs)
-    if work.unchecked:
-        emit(Message(f"not compared with the source: {work.unchecked}", "warning" if request.check else "info"))
-        return ()
-    found = conversion_check.compare(made, given, wanted, first=work.first, outputs_first=request.source.channels_first)
-    conversion_check.require(found, max(request.tolerance, _QUANTIZED if work.quantized else 0))
-    worst = max((c.max_rel for c in found), default=0.0)
-    what = "the source" if stored is None else f"outputs in {request.check_data}"
-    emit(Message(f"compared with {what}: {len(found)} outputs, largest relative difference {worst:.2g}"))
-    return found
+        verdict.unchecked = work.unchecked or "not asked for"
+    elif not verdict.unchecked:
+        emit(Running("source and result on random inputs", 2 * request.check_seconds))
+        verdict = _compared(request, work, made, inputs, stored)
+        emit(Running(""))
+    if verdict.unchecked:
+        emit(Message(f"not compared with the source: {verdict.unchecked}", "warning" if request.check else "info"))
+        return verdict
+    for note in verdict.notes:
+        emit(Message(note, "warning" if note.startswith("not compared") else "info"))
+    verdict.require()
+    worst = max((c.max_rel for c in verdict.worst.values()), default=0.0)
+    why = f" ({work.precision.because})" if work.precision.because else ""
+    what = f"outputs in {request.check_data}" if stored else f"the source on {verdict.draws} draws of inputs"
+    emit(Message(f"compared with {what}: {len(verdict.worst)} outputs, largest relative difference {worst:.2g}{why}"))
+    return verdict
 
 
-def _given(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any] | None:
+def _given(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> Observed | None:
     """Inputs and outputs that the user has already, from a run elsewhere; None: inputs only, or nothing.
 
     Raises:
         UsageError: they are not those of the model.
     """
-    given, wanted = _stored(request.check_data)
-    if not wanted:
+    from trtconv.data import arrays, conversion_check
+
+    if request.check_data is None:
         return None
-    if given.keys() != {info.name for info in inputs} or not _fit(given, work, inputs):
+    found = conversion_check.from_arrays(arrays.read_npz(request.check_data))
+    if not found.rows or not found.rows[0].outputs:
+        return None
+    given = found.rows[0].inputs
+    if not _fit(given, work, inputs):
         takes = ", ".join(f"in.{info.name} {list(info.shape)}" for info in inputs)
         has = ", ".join(f"in.{name} {list(array.shape)}" for name, array in given.items()) or "no inputs"
         raise UsageError(f"{request.check_data}: holds {has}; the model takes {takes}", hint="convert.check_data")
-    work.unchecked = ""
-    return given, wanted
+    return found
 
 
-def _stored(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs and outputs of a file that has both, as ``in.NAME`` and ``out.NAME``."""
+def _compared(
+    request: ConvertRequest, work: Converted, made: Path, inputs: tuple[TensorInfo, ...], stored: Observed | None
+) -> Verdict:
+    from trtconv.data.conversion_check import Comparing, Verdict
+
+    if request.unrun:
+        return Verdict(unchecked=f"source and result on random inputs: {request.unrun}{_SAMPLES}")
+    observed = stored or _observed(request, work, inputs)
+    if observed.refused:
+        return Verdict(unchecked=f"the source does not run on these inputs: {observed.refused}{_SAMPLES}")
+    comparing = Comparing(
+        made,
+        first=work.first,
+        outputs_first=request.source.channels_first,
+        tolerance=request.tolerance,
+        precision=work.precision,
+    )
+    return comparing.compare(observed, request.check_seconds)
+
+
+_SAMPLES = "; convert.check_data (--check-data) compares on samples of your own"
+
+
+def _observed(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> Observed:
+    """Inputs and the source's outputs on them."""
     import numpy as np
 
-    if path is None or not path.exists():
-        return {}, {}
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    given = {key[3:]: array for key, array in arrays.items() if key.startswith("in.")}
-    return given, {key[4:]: array for key, array in arrays.items() if key.startswith("out.")}
+    from trtconv.data import arrays, conversion_check
 
+    if request.check_data is None and work.sample is not None and work.sample.exists():
+        with np.load(work.sample) as stored:
+            observed = conversion_check.from_arrays(dict(stored))
+        if observed.refused or (observed.rows and all(_fit(row.inputs, work, inputs) for row in observed.rows)):
+            return observed
+    keep = set(request.outputs)
 
-def _observed(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> tuple[Any, Any]:
-    """Inputs and the source's outputs on them, by name; ``work.unchecked`` is set when it does not run."""
-    import numpy as np
-
-    from trtconv.data import conversion_check
+    def run(given: Mapping[str, Any]) -> dict[str, Any]:
+        last = {name: conversion_check.to_last(a) if name in work.first else a for name, a in given.items()}
+        return {name: a for name, a in work.source().run(last).items() if not keep or name in keep}
 
     if request.check_data is None:
-        given, wanted = _stored(work.sample)
-        if wanted and given.keys() == {info.name for info in inputs} and _fit(given, work, inputs):
-            return given, wanted
-    try:
-        if request.check_data is not None:
-            with np.load(request.check_data) as stored:
-                given = dict(stored)
-        else:
-            given = conversion_check.feeds(inputs)
-        given = {name: conversion_check.to_last(a) if name in work.first else a for name, a in given.items()}
-        wanted = work.source().run(given)
-    except Exception as error:  # noqa: BLE001 - whatever the source does not like about random inputs
-        work.unchecked = f"the source does not run on these inputs: {' '.join(str(error).split())[:300]}"
-        return {}, {}
-    keep = set(request.outputs)
-    return given, {name: a for name, a in wanted.items() if not keep or name in keep}
+        observed = conversion_check.observe(run, inputs, work.uses or {}, request.check_seconds, work.precision.ranges)
+    else:
+        observed = conversion_check.observe_given(run, arrays.read_npz(request.check_data))
+    return conversion_check.laid_out(observed, work.first)
 
 
 def _fit(given: Any, work: Converted, inputs: tuple[TensorInfo, ...]) -> bool:
-    """Whether stored inputs have the shapes that the model takes now."""
+    """Whether stored inputs are those that the model takes now, by name and shape."""
     from trtconv.data import conversion_check
 
+    if given.keys() != {info.name for info in inputs}:
+        return False
     for info in inputs:
         array = conversion_check.to_first(given[info.name]) if info.name in work.first else given[info.name]
         if len(array.shape) != len(info.shape):

@@ -207,7 +207,7 @@ CASES: Mapping[str, Callable[[], Writer]] = {
 def main(python: Path) -> None:
     from trtconv.core.events import ignore
     from trtconv.core.records import SourceSpec
-    from trtconv.data import conversion_check
+    from trtconv.data import draws
     from trtconv.sources.format import Wanted
     from trtconv.sources.paddle import to_onnx
 
@@ -217,7 +217,7 @@ def main(python: Path) -> None:
             path = make().save(Path(folder))
             made = to_onnx.to_onnx(Wanted(SourceSpec(path, python=python), (), (), 17, Path(folder)), ignore)
             model = made.source()
-            given = conversion_check.feeds(model.inputs)
+            given = draws.draw(model.inputs, "ordinary")
             found = model.run(given)
         np.savez_compressed(RECORDED / f"{name}.npz", **{f"in.{key}": array for key, array in given.items()},
                             **{f"out.{key}": array for key, array in found.items()})  # fmt: skip

@@ -152,6 +152,9 @@ _NO_CHECK = _row(
 _CHECK_DATA = _row(
     "--check-data", "convert.check_data", ".npz with inputs to compare on, or in.NAME and out.NAME.", type=_FILE
 )
+_CHECK_SECONDS = _row(
+    "--check-seconds", "convert.check_seconds", "How long source and result may take (default 60).", type=float
+)
 _EMIT_JOB = _row(
     "--emit-job",
     "",
@@ -272,6 +275,7 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     _OPSET,
     _NO_CHECK,
     _CHECK_DATA,
+    _CHECK_SECONDS,
     _EMIT_JOB,
 )
 def convert(model: Path, given: dict[str, Any]) -> None:

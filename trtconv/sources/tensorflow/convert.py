@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from trtconv.adapters import tf2onnx
 from trtconv.core.events import Emit, Message
-from trtconv.core.records import InputSpec
+from trtconv.core.records import InputSpec, Precision
 from trtconv.graph import check, clean, layout, reshape
 from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.tensorflow import frozen_graph, frozen_pb, graph_edits, graphdef, to_onnx
 from trtconv.sources.tensorflow.framework import GraphNetwork
 from trtconv.sources.tensorflow.frozen_graph import FrozenGraph
+from trtconv.sources.tensorflow.input_uses import input_uses
 
 _RANDOM = (
     "node {!r} draws random numbers: dropout that is still on? source.constants: {{keep_prob: 1.0}} switches it off"
@@ -50,10 +51,30 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         source=lambda: GraphNetwork(frozen),
         sample=None if source.cuts or source.constants else frozen_graph.sample(source.path),
         first=wanted.first,
-        unchecked="it draws random numbers" if random else "",
+        precision=_precision(frozen),
+        uses=input_uses(frozen),
         nodes={node.name: node.op for node in frozen.graph.node},
         nodes_of="TensorFlow",
     )
+
+
+_HALF = 19
+"""TensorFlow's DT_HALF."""
+_ROUGH = {
+    "FakeQuant": Precision(0.05, "the source rounds to the steps of its quantization, halves in another way"),
+    "ResizeBicubic": Precision(2e-3, "the source takes the weights of ResizeBicubic from a table of 1024"),
+}
+
+
+def _precision(frozen: FrozenGraph) -> Precision:
+    """How exactly TensorFlow computes a graph."""
+    nodes = [node for part in (frozen.graph, *frozen.graph.library.function)
+             for node in getattr(part, "node", None) or part.node_def]  # fmt: skip
+    found = [Precision(5e-3, "the source computes in float16", half=True)
+             for node in nodes if any(value.type == _HALF for value in node.attr.values())][:1]  # fmt: skip
+    found += [row for op, row in _ROUGH.items() if any(node.op.startswith(op) for node in nodes)]
+    worst = max(found, key=lambda row: row.tolerance, default=Precision())
+    return replace(worst, half=any(row.half for row in found))
 
 
 def _shapes(frozen: FrozenGraph, first: frozenset[str]) -> tuple[InputSpec, ...]:

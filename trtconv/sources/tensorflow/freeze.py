@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from trtconv.core import files
-from trtconv.core.events import Emit, Message
-from trtconv.core.records import TensorInfo
+from trtconv.core.events import Emit, Message, Running
 from trtconv.data import conversion_check
 from trtconv.sources.format import FreezeRequest, FreezeResult
 from trtconv.sources.tensorflow import endpoints, formats, frozen_graph, graphdef
+from trtconv.sources.tensorflow.frozen_graph import FrozenGraph
+from trtconv.sources.tensorflow.input_uses import input_uses
 
 _ROWS = {row.name: row for row in (formats.SAVED_MODEL, formats.KERAS, formats.CHECKPOINT, formats.FROZEN_PB)}
 
@@ -41,26 +44,28 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
         request.frozen,
     )
     infos = tuple(endpoint.info for endpoint in inputs)
-    observed = _observed(model, infos, tuple(e.name for e in outputs), emit) if request.sample else {}
-    files.write_npz(frozen_graph.sample(request.frozen), observed)
+    frozen = replace(whole, graph=graph, inputs=inputs, outputs=outputs)
+    files.write_npz(frozen_graph.sample(request.frozen), _observed(model, frozen, request, emit))
     emit(Message(f"frozen: {len(graph.node)} nodes"))
-    return FreezeResult(
-        frozen=request.frozen,
-        format=source.format,
-        inputs=infos,
-        outputs=tuple(e.info for e in outputs),
-        nodes=len(graph.node),
-    )
+    return FreezeResult(request.frozen, source.format, infos, tuple(e.info for e in outputs), len(graph.node))
 
 
-def _observed(model: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[str, ...], emit: Emit) -> dict[str, Any]:
-    """Random inputs and what the model makes of them; nothing when it does not run, or has other outputs."""
-    given = conversion_check.feeds(inputs)
-    try:
+def _observed(model: Any, frozen: FrozenGraph, request: FreezeRequest, emit: Emit) -> dict[str, Any]:
+    """Random inputs and what the model makes of them; nothing when it has other outputs."""
+    if not request.sample:
+        return {"refused": np.array(request.unsampled, "U")} if request.unsampled else {}
+    names = [endpoint.name for endpoint in frozen.outputs]
+    if not set(names) <= {info.name for info in model.outputs}:
+        return {}
+
+    def run(given: Any) -> dict[str, Any]:
         made = model.run(given)
-    except Exception as error:  # noqa: BLE001 - random inputs, and shapes asked for that the source may not take
-        emit(Message(f"the model does not run on random inputs: {' '.join(str(error).split())[:300]}", "warning"))
-        return {}
-    if not made.keys() >= set(outputs):
-        return {}
-    return {f"in.{name}": array for name, array in given.items()} | {f"out.{name}": made[name] for name in outputs}
+        return {name: made[name] for name in names}
+
+    emit(Running("the model on random inputs", request.seconds))
+    inputs = tuple(endpoint.info for endpoint in frozen.inputs)
+    found = conversion_check.observe(run, inputs, input_uses(frozen), request.seconds / 2)
+    emit(Running("", 0))
+    if found.refused:
+        emit(Message(f"the model does not run on random inputs: {found.refused}", "warning"))
+    return conversion_check.to_arrays(found)

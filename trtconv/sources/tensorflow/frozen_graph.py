@@ -119,7 +119,7 @@ def _encoded(node: Any, weight: Weight | None) -> Iterator[bytes | memoryview]:
 
 
 def sample(path: Path) -> Path:
-    """``model.pb.check.npz`` of ``model.pb``: inputs (``in.NAME``) and what the source made of them (``out.NAME``)."""
+    """``model.pb.check.npz`` of ``model.pb``: random inputs and what the source made of them."""
     return path.with_name(path.name + ".check.npz")
 
 

@@ -100,6 +100,9 @@ def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
 def prune(graph: Any, inputs: Iterable[Endpoint], outputs: Iterable[Endpoint]) -> Any:
     """The part of the graph that the outputs need, without control dependencies; defaulted placeholders are resolved.
 
+    In a loop of TensorFlow 1, control dependencies say that a constant belongs to the loop: those on nodes that are
+    needed stay.
+
     Placeholders of inputs stay even when no output needs them: they are part of the model's interface.
     """
     by_name = {node.name: node for node in graph.node}
@@ -113,10 +116,11 @@ def prune(graph: Any, inputs: Iterable[Endpoint], outputs: Iterable[Endpoint]) -
     result = type(graph)(versions=graph.versions)
     result.node.extend(node for node in graph.node if node.name in needed)
     result.library.function.extend(_called(result.node, graph.library.function))
+    loops = any(node.op == "Enter" for node in result.node)
     for node in result.node:
-        data = [name for name in node.input if not name.startswith("^")]
+        kept = [name for name in node.input if not name.startswith("^") or (loops and name[1:] in needed)]
         del node.input[:]
-        node.input.extend(data)
+        node.input.extend(kept)
         if node.op == "PlaceholderWithDefault":
             _become_identity(node)
     return result

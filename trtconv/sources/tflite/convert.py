@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+from trtconv.core.errors import ConversionError
 from trtconv.core.events import Emit, Message
-from trtconv.core.records import InputSpec
+from trtconv.core.records import InputSpec, Precision
 from trtconv.graph import check, clean, layout, reshape
 from trtconv.sources.format import Converted, Wanted
-from trtconv.sources.tflite import file, quantization
+from trtconv.sources.tflite import file, quantization, repair
 from trtconv.sources.tflite.model import open_model
 from trtconv.sources.tflite.to_onnx import to_onnx
 
 _QUANTIZED = "the model is quantized: its arithmetic becomes floating point; choose a precision to quantize it again"
+
+_ROUNDS = "the source rounds to the steps of its quantization"
 
 
 def convert(wanted: Wanted, emit: Emit) -> Converted:
@@ -25,7 +31,18 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     lite = file.read(wanted.source.path)
     if lite.quantized:
         emit(Message(_QUANTIZED, "warning"))
-    model = to_onnx(wanted.source.path, lite.tensors, wanted.opset, wanted.scratch, dequantize=lite.quantized)
+    state = sorted({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} & lite.ops.keys())
+    if state:
+        raise ConversionError(
+            f"{wanted.source.path}: operators {', '.join(state)} keep state between calls, which ONNX has no way to",
+            hint="export the model with its state as an input and an output",
+        )
+    with tempfile.TemporaryDirectory(prefix=".tflite-", dir=wanted.scratch) as folder:
+        path = wanted.source.path
+        if lite.unfit:
+            path = Path(folder) / path.name
+            path.write_bytes(repair.repaired(wanted.source.path))
+        model = to_onnx(path, lite.tensors, wanted.opset, wanted.scratch, dequantize=lite.quantized)
     check.require_onnx(model)
     clean.prepare(model)
     if lite.quantized:
@@ -35,4 +52,12 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     reshape.set_shapes(model, wanted.inputs)
     reshape.keep_outputs(model, wanted.outputs)
     reshape.remember_names(model, lite.tensors)
-    return Converted(model, lambda: open_model(wanted.source), first=wanted.first, quantized=lite.quantized)
+    return Converted(
+        model=model, source=lambda: open_model(wanted.source), first=wanted.first, precision=_precision(lite)
+    )
+
+
+def _precision(lite: file.LiteModel) -> Precision:
+    if not lite.quantized:
+        return Precision()
+    return Precision(0.05, _ROUNDS, steps=lite.steps, ranges=lite.ranges, limits=lite.limits, saturates=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trtconv.core.errors import SourceError
@@ -77,18 +78,28 @@ class LiteModel:
     Attributes:
         inputs: names without ``:0``; those of the only signature where there is one.
         outputs: likewise.
-        tensors: name of the tensor in the file, by public name.
+        tensors: name of the tensor in the file, by public name; made up where the file has none.
+        indices: number of the tensor, by public name.
         ops: how often each operator occurs; custom ones by their own name.
         quantized: whether a tensor holds integers that stand for real numbers.
         signatures: names.
+        steps: scale and zero point of outputs that are such integers.
+        ranges: what inputs can be that are such integers, or become them at once.
+        limits: what outputs in floating point can be that were such integers.
+        unfit: what tf2onnx takes at its word although the interpreter does not; empty: nothing.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     tensors: dict[str, str]
+    indices: dict[str, int]
     ops: Counter[str]
     quantized: bool
     signatures: tuple[str, ...]
+    steps: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    unfit: tuple[str, ...] = ()
 
 
 def read(path: Path) -> LiteModel:
@@ -110,32 +121,96 @@ def _read(model: _Table) -> LiteModel:
     graphs = model.tables(2)
     main = graphs[0]
     tensors = main.tables(0)
-    names = [tensor.text(3) for tensor in tensors]
+    names = tensor_names([tensor.text(3) for tensor in tensors])
     signatures = model.tables(7)
     sides = []
     renamed: dict[str, str] = {}
-    for field, part in ((1, 0), (2, 1)):
+    indices: dict[str, int] = {}
+    for number, part in ((1, 0), (2, 1)):
         keys = (
             {entry.number(1, "I"): entry.text(0) for entry in signatures[0].tables(part)}
             if len(signatures) == 1
             else {}
         )
         infos = []
-        for index in main.numbers(field, "i"):
+        for index in main.numbers(number, "i"):
             public = keys.get(index) or names[index].removesuffix(":0")
-            renamed[public] = names[index]
+            renamed[public], indices[public] = names[index], index
             infos.append(_info(tensors[index], public))
         sides.append(tuple(infos))
-    ops = Counter(codes[node.number(0, "I")] for graph in graphs for node in graph.tables(3))
-    quantized = any(_TYPES[tensor.number(1, "b")] in _QUANTIZED and _has_scale(tensor) for tensor in tensors)
+    quantized = any(_TYPES[tensor.number(1, "b")] in _QUANTIZED and _steps(tensor) for tensor in tensors)
+    outputs = {info.name: tensors[indices[info.name]] for info in sides[1]}
     return LiteModel(
         inputs=sides[0],
         outputs=sides[1],
         tensors=renamed,
-        ops=ops,
+        indices=indices,
+        ops=Counter(codes[node.number(0, "I")] for graph in graphs for node in graph.tables(3)),
         quantized=quantized,
         signatures=tuple(s.text(2) for s in signatures),
+        steps={name: _steps(tensor)[0] for name, tensor in outputs.items() if len(_steps(tensor)) == 1},
+        ranges=_integers(tensors, indices, sides[0]) | _ends(main, codes, tensors, "QUANTIZE", indices, sides[0]),
+        limits=_ends(main, codes, tensors, "DEQUANTIZE", indices, sides[1]),
+        unfit=_unfit(graphs),
     )
+
+
+def tensor_names(names: Sequence[str]) -> list[str]:
+    """Names by which tensors can be told apart: those of the file, and made-up ones where they are missing."""
+    count = Counter(names)
+    return [name if name and count[name] == 1 else f"{name or 'tensor'}_{at}" for at, name in enumerate(names)]
+
+
+def _integers(
+    tensors: list[_Table], indices: dict[str, int], infos: Sequence[TensorInfo]
+) -> dict[str, tuple[float, float]]:
+    """The whole range of inputs that are integers standing for real numbers."""
+    found = {info.name: _LIMITS[info.dtype] for info in infos if info.dtype in _LIMITS}
+    return {name: limits for name, limits in found.items() if _steps(tensors[indices[name]])}
+
+
+def _ends(
+    main: _Table, codes: list[str], tensors: list[_Table], op: str, indices: dict[str, int],
+    infos: Sequence[TensorInfo],
+) -> dict[str, tuple[float, float]]:  # fmt: skip
+    """The smallest and largest real number of inputs (QUANTIZE) or outputs (DEQUANTIZE) that are integers inside."""
+    found = {}
+    public = {indices[info.name]: info.name for info in infos}
+    for node in main.tables(3):
+        inside, outside = node.numbers(2, "i")[0], node.numbers(1, "i")[0]
+        if op == "DEQUANTIZE":
+            inside, outside = outside, inside
+        kind, steps = _TYPES[tensors[inside].number(1, "b")], _steps(tensors[inside])
+        if codes[node.number(0, "I")] == op and outside in public and len(steps) == 1 and kind in _LIMITS:
+            (scale, zero), (low, high) = steps[0], _LIMITS[kind]
+            found[public[outside]] = (scale * (low - zero), scale * (high - zero))
+    return found
+
+
+_LIMITS: dict[str, tuple[float, float]] = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+
+
+def _unfit(graphs: list[_Table]) -> tuple[str, ...]:
+    said = []
+    for graph in graphs:
+        tensors = graph.tables(0)
+        names = [tensor.text(3) for tensor in tensors]
+        if tensor_names(names) != names:
+            said.append("tensors without names")
+        if any(_dimension(tensor) != _said_dimension(tensor) for tensor in tensors):
+            said.append("a quantized dimension that its tensor does not have")
+    return tuple(dict.fromkeys(said))
+
+
+def _dimension(tensor: _Table) -> int:
+    """The axis along which the scales of a tensor lie: 0 for a vector, whatever the file says."""
+    return _said_dimension(tensor) if _said_dimension(tensor) < max(len(tensor.numbers(0, "i")), 1) else 0
+
+
+def _said_dimension(tensor: _Table) -> int:
+    """What the file says of it."""
+    quantization = tensor.table(4)
+    return 0 if quantization is None else quantization.number(6, "i")
 
 
 def _operator(code: _Table) -> str:
@@ -146,9 +221,14 @@ def _operator(code: _Table) -> str:
     )
 
 
-def _has_scale(tensor: _Table) -> bool:
+def _steps(tensor: _Table) -> list[tuple[float, float]]:
+    """Scale and zero point, one per channel; none where a tensor is not quantized."""
     quantization = tensor.table(4)
-    return quantization is not None and len(quantization.numbers(2, "f")) > 0
+    if quantization is None:
+        return []
+    scales = quantization.numbers(2, "f")
+    zeros = quantization.numbers(3, "q") or [0] * len(scales)
+    return [(float(scale), float(zero)) for scale, zero in zip(scales, zeros, strict=False)]
 
 
 def _info(tensor: _Table, name: str) -> TensorInfo:

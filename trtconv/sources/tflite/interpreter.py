@@ -10,7 +10,7 @@ import numpy as np
 
 from trtconv.adapters import tensorflow
 from trtconv.core.errors import SourceError
-from trtconv.sources.tflite import file
+from trtconv.sources.tflite import file, repair
 
 
 class LiteNetwork:
@@ -24,11 +24,12 @@ class LiteNetwork:
     def __init__(self, path: Path) -> None:
         self._path = path
         model = file.read(path)
-        self.inputs, self.outputs, self._tensors = model.inputs, model.outputs, model.tensors
+        self.inputs, self.outputs, self._indices = model.inputs, model.outputs, model.indices
         native = tensorflow.load()
+        content = repair.repaired(path) if model.unfit else path.read_bytes()
         try:
             self._interpreter: Any = native.lite.Interpreter(
-                str(path), experimental_op_resolver_type=native.lite.experimental.OpResolverType.BUILTIN_REF
+                model_content=content, experimental_op_resolver_type=native.lite.experimental.OpResolverType.BUILTIN_REF
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -39,15 +40,13 @@ class LiteNetwork:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch."""
-        indices = {d["name"]: d["index"] for d in self._interpreter.get_input_details()}
         for info in self.inputs:
-            self._interpreter.resize_tensor_input(indices[self._tensors[info.name]], feeds[info.name].shape)
+            self._interpreter.resize_tensor_input(self._indices[info.name], feeds[info.name].shape)
         self._interpreter.allocate_tensors()
         for info in self.inputs:
-            self._interpreter.set_tensor(indices[self._tensors[info.name]], feeds[info.name])
+            self._interpreter.set_tensor(self._indices[info.name], feeds[info.name])
         self._interpreter.invoke()
-        places = {d["name"]: d["index"] for d in self._interpreter.get_output_details()}
-        return {info.name: self._interpreter.get_tensor(places[self._tensors[info.name]]) for info in self.outputs}
+        return {info.name: self._interpreter.get_tensor(self._indices[info.name]) for info in self.outputs}
 
     def framework(self) -> str:
         """TensorFlow Lite and its version."""

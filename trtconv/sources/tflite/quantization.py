@@ -23,12 +23,22 @@ def finish_dequantizing(model: onnx.ModelProto) -> None:
     constants, names = editing.initializers(graph), editing.Names.of(model)
     nodes: list[Any] = []
     for node in graph.node:
-        offset = constants.get(node.input[2]) if node.op_type == "QuantizeLinear" and len(node.input) > 2 else None
-        if offset is not None and numpy_helper.to_array(offset).any() and len(offset.dims) == 0:
+        offset = constants.get(node.input[2]) if node.op_type in _LINEAR and len(node.input) > 2 else None
+        wide = offset is not None and offset.data_type in _WIDE
+        if offset is None or len(offset.dims) > 0:
+            nodes.append(node)
+        elif node.op_type == "QuantizeLinear" and (wide or numpy_helper.to_array(offset).any()):
             nodes += _rounded(graph, node, offset, names)
+        elif node.op_type == "DequantizeLinear" and wide:
+            nodes += _scaled(graph, node, offset, names)
         else:
             nodes.append(node)
     editing.replace_nodes(graph, nodes)
+
+
+_LINEAR = ("QuantizeLinear", "DequantizeLinear")
+_WIDE = (onnx.TensorProto.INT16, onnx.TensorProto.UINT16)
+"""Types that both take from opset 21 on only, and TensorRT never."""
 
 
 def _drop_dynamic_ranges(graph: Any) -> None:
@@ -58,3 +68,13 @@ def _rounded(graph: Any, node: Any, offset: Any, names: editing.Names) -> Iterat
         yield helper.make_node(op, [value, *others], [made], made)
         value = made
     yield helper.make_node("Cast", [value], node.output, node.name, to=offset.data_type)
+
+
+def _scaled(graph: Any, node: Any, offset: Any, names: editing.Names) -> Iterator[Any]:
+    """DequantizeLinear as its definition says it: (x - zero point) * scale."""
+    zero = names.fresh(f"{node.name}_zero_point")
+    graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(offset).astype(np.float32), zero))
+    number, moved = names.fresh(f"{node.name}_cast"), names.fresh(f"{node.name}_sub")
+    yield helper.make_node("Cast", [node.input[0]], [number], number, to=onnx.TensorProto.FLOAT)
+    yield helper.make_node("Sub", [number, zero], [moved], moved)
+    yield helper.make_node("Mul", [moved, node.input[1]], node.output, node.name)
