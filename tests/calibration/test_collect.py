@@ -18,6 +18,7 @@ class Data:
         self.array = array
         self.sizes = []
         self.whole = {}
+        self.axes = {"x": 0}
 
     def __len__(self):
         return len(self.array)

@@ -331,3 +331,23 @@ def test_the_model_runs_unchanged(folder):
     calibrate(request(folder), ignore)
     logits = run(residual_cnn(), {"image": images(25)})["logits"]
     assert caches.read(folder / "minmax.cache").amax["logits"] == pytest.approx(np.abs(logits).max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_recurrent_states_have_their_batch_on_another_axis(folder, batch, size):
+    """Ranges are those of the samples one by one, however they are cut into batches."""
+    random = np.random.default_rng(0)
+    nodes = [node("Gather", "state i", "s", axis=0), node("Add", "x s", "h"), node("MatMul", "h w", "y")]
+    weights = {"w": random.normal(size=(16, 16)).astype(np.float32), "i": np.array(1, np.int64)}
+    inputs = [value("x", [batch, 16]), value("state", [2, batch, 16])]
+    network = model(nodes, inputs, [value("y", None)], {}, check=False)
+    network.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    onnx.save(network, folder / "m.onnx")
+    x, state = random.normal(size=(4, 16)).astype(np.float32), random.normal(size=(2, 4, 16)).astype(np.float32)
+    np.savez(folder / "x.npz", x=x, state=state)
+    data = FeedSpec(folder / "x.npz", batch_axes={"state": 1} if batch == 1 else {})
+    calibrate(request(folder, "entropy", data, batch=size), ignore)
+    amax = caches.read_facts(folder / "entropy.cache").amax
+    assert amax["h"] == pytest.approx(np.abs(x + state[1]).max())
+    assert amax["state"] == np.abs(state).max()

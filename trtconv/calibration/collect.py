@@ -69,6 +69,10 @@ class Samples(Protocol):
     def whole(self) -> Mapping[str, Any]:
         """Inputs that hold no samples: the same in every batch, where they come after the others."""
 
+    @property
+    def axes(self) -> Mapping[str, int | None]:
+        """The axis of each other input that counts samples; None where a sample is the whole input."""
+
     def __len__(self) -> int: ...
 
     def batches(self, size: int, seed: int | None = None) -> Iterator[dict[str, NDArray[np.generic]]]:
@@ -151,7 +155,7 @@ def collect(
         work = _Pass(measured, names, len(samples), lenient)
         measured.samples = 0
         batches = samples.batches(min(batch, later.batch), seed)
-        for count, arrays in _ahead(_results(model, first, later, batches, samples.whole)):
+        for count, arrays in _ahead(_results(model, first, later, batches, samples.axes)):
             work.add(arrays, count)
             measured.samples += count
             emit(Progress(label, measured.samples, len(samples), "samples"))
@@ -206,22 +210,32 @@ def _results(
     first: _Stage,
     later: _Stage,
     batches: Iterator[dict[str, NDArray[np.generic]]],
-    whole: Collection[str],
+    axes: Mapping[str, int | None],
 ) -> Iterator[tuple[int, Tensors]]:
     """(samples, inputs and tensors by name) per run: all of SURVEY samples, then what is enough of the others."""
     seen = 0
     for feeds in batches:
         stage = first if seen < SURVEY else later
-        for part in _parts(feeds, stage.batch, whole):
-            count = len(next(iter(part.values())))
+        for part in _parts(feeds, stage.batch, axes):
+            count = _count(part, axes)
             yield count, {**model(stage, part), **part}
             seen += count
 
 
-def _parts(feeds: Arrays, size: int, whole: Collection[str]) -> Iterator[Arrays]:
-    """So many samples at a time."""
-    for start in range(0, len(next(iter(feeds.values()))), size):
-        yield {name: array if name in whole else array[start : start + size] for name, array in feeds.items()}
+def _parts(feeds: Arrays, size: int, axes: Mapping[str, int | None]) -> Iterator[Arrays]:
+    """So many samples at a time; inputs without an axis hold none, or all of one."""
+    for start in range(0, _count(feeds, axes), size):
+        yield {name: _cut(array, axes.get(name), start, start + size) for name, array in feeds.items()}
+
+
+def _cut(array: NDArray[np.generic], axis: int | None, start: int, stop: int) -> NDArray[np.generic]:
+    return array if axis is None else array[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _count(feeds: Arrays, axes: Mapping[str, int | None]) -> int:
+    """Samples of a batch."""
+    name, axis = next(iter(axes.items()))
+    return 1 if axis is None else int(feeds[name].shape[axis])
 
 
 def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensors]]:
@@ -239,7 +253,7 @@ def _ahead(results: Iterator[tuple[int, Tensors]]) -> Iterator[tuple[int, Tensor
 def _bytes_per_sample(samples: Samples, model: _Model, fetch: Sequence[str], seed: int) -> tuple[int, dict[str, int]]:
     """The least number of samples per run, and from such a run the size of each fetched tensor for one of them."""
     feeds = next(samples.batches(1, seed))
-    count = len(next(iter(feeds.values())))
+    count = _count(feeds, samples.axes)
     outputs = model(_Stage(fetch, True, count), feeds)
     return count, {name: -(-outputs[name].nbytes // count) for name in fetch}
 

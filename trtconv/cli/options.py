@@ -282,6 +282,21 @@ def parse_constants(texts: Iterable[str], option: str) -> dict[str, bool | float
     return values
 
 
+def parse_axes(texts: Iterable[str], option: str = "--batch-axis") -> dict[str, int]:
+    """``NAME=AXIS`` to axes by input.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    values: dict[str, int] = {}
+    for text in texts:
+        name, equals, axis = text.rpartition("=")
+        if not equals or not name or not axis.isdigit():
+            raise UsageError(f"{option} {text}: expected NAME=AXIS", hint=f"for example {option} state=1")
+        values[name] = int(axis)
+    return values
+
+
 def _constant(text: str) -> bool | float | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

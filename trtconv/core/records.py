@@ -121,6 +121,7 @@ class FeedSpec:
         call: function ``module:name`` that returns the samples, instead of files: one array, or arrays by input.
         allow_code: whether it may be called.
         values: of inputs that decide shapes, where the data do not give them: a number for every element.
+        batch_axes: per input whose samples lie along another axis than the first, that axis.
     """
 
     path: Path | None = None
@@ -131,6 +132,7 @@ class FeedSpec:
     call: str = ""
     allow_code: bool = False
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    batch_axes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

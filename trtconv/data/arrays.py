@@ -31,6 +31,7 @@ class Array:
         shape: from the header.
         dtype: from the header.
         offset: of the values in the file, where they lie there in C order; None where they are compressed or not.
+        lifted: whether the first dimension is not in the file: all of it is one sample.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Array:
     shape: tuple[int, ...]
     dtype: np.dtype
     offset: int | None = None
+    lifted: bool = False
     _values: np.ndarray | None = field(default=None, repr=False)
 
     @property
@@ -47,7 +49,7 @@ class Array:
 
     def as_samples(self, rank: int) -> Array:
         """This array with a first dimension of 1 if it is one sample of an input of ``rank`` dimensions."""
-        return replace(self, shape=(1, *self.shape)) if len(self.shape) == rank - 1 else self
+        return replace(self, shape=(1, *self.shape), lifted=True) if len(self.shape) == rank - 1 else self
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Samples by number."""

@@ -13,7 +13,7 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import preprocess, python_feed, scaling, shape_values
+from trtconv.data import preprocess, python_feed, sample_axes, scaling, shape_values
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.decoding import Decoders
 from trtconv.data.sample_files import BadSample, Column, open_column
@@ -30,6 +30,7 @@ class Feed:
         whole: inputs that hold no samples, with the values that they get with every batch.
         assumed: names of those that the data do not give.
         fixed: the batch size that the model's inputs fix, if they do.
+        axes: the axis of each input that counts samples; None where each sample is a whole input.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Feed:
         self.whole, self.assumed = values, tuple(assumed)
         self._available = _common_length(columns)
         self.fixed = _fixed_batch(columns)
+        self.axes = {column.info.name: column.axis for column in columns}
 
     def __len__(self) -> int:
         return min(self._available, self._spec.samples or self._available)
@@ -62,7 +64,7 @@ class Feed:
                 hint=f"use a multiple of {self.fixed} samples, or a model with a dynamic batch",
             )
         for rows in self.groups(size, seed):
-            batch = {column.info.name: np.empty(column.shape(rows), column.dtype) for column in self._columns}
+            batch = {column.info.name: np.empty(column.fed_shape(rows), column.dtype) for column in self._columns}
             batch |= {name: np.empty_like(array) for name, array in self.whole.items()}
             self.read(rows, batch)
             yield batch
@@ -96,7 +98,7 @@ class Feed:
 
     def shapes(self, rows: np.ndarray) -> dict[str, tuple[int, ...]]:
         """Full shapes of the inputs for one of the groups, or for a part of it."""
-        shapes = {column.info.name: column.shape(rows) for column in self._columns}
+        shapes = {column.info.name: column.fed_shape(rows) for column in self._columns}
         return shapes | {name: array.shape for name, array in self.whole.items()}
 
     @property
@@ -131,7 +133,7 @@ class Feed:
         """
         for column in self._columns:
             if decoders is None:
-                column.read(rows, into[column.info.name])
+                column.feed(rows, into[column.info.name])
             else:
                 column.decode(rows, into[column.info.name], decoders)
         for name, array in self.whole.items():
@@ -174,7 +176,11 @@ class Feed:
 
     def digest(self) -> str:
         """SHA-256 over the files read and everything in the spec that chooses among their samples."""
-        beside = {"whole": {name: array.tolist() for name, array in self.whole.items()}} if self.whole else {}
+        beside: dict[str, Any] = {}
+        if self.whole:
+            beside["whole"] = {name: array.tolist() for name, array in self.whole.items()}
+        if any(self.axes.values()):
+            beside["axes"] = self.axes
         if self._spec.call:
             values = [_digest(column) for column in self._columns]
             return digests.of_value({"values": values, "samples": len(self), **beside})
@@ -225,7 +231,8 @@ def open_feed(
     if held is not None:
         columns = [Column(info, [held[info.name]]) for info in rest]
     else:
-        columns = [open_column(spec, info, rest, chain, skip) for info in rest]
+        axes = sample_axes.axes(rest, spec.batch_axes)
+        columns = _one_sample([open_column(spec, info, rest, chain, skip, axes[info.name]) for info in rest], rest)
     return Feed(spec, columns, values, assumed)
 
 
@@ -256,12 +263,34 @@ def _open_labels(spec: FeedSpec) -> Array:
     return open_npy(path)
 
 
+def _one_sample(columns: list[Column], inputs: Sequence[TensorInfo]) -> list[Column]:
+    """The columns; arrays of different lengths that have exactly the shapes of the inputs are one sample."""
+    alone = all(len(column.parts) == 1 and column.axis == 0 for column in columns)
+    exact = alone and all(c.parts[0].shape == info.shape for c, info in zip(columns, inputs, strict=True))
+    if not exact or len({len(column) for column in columns}) == 1:
+        return columns
+    return [
+        Column(info, [sample_axes.Moved(column.parts[0], None)], None)
+        for column, info in zip(columns, inputs, strict=True)
+    ]
+
+
 def _common_length(columns: Sequence[Column]) -> int:
     lengths = {column.info.name: len(column) for column in columns}
     if not lengths:
         raise UsageError("the model has no inputs to feed", hint="check the model with trtconv inspect")
     if len(set(lengths.values())) > 1:
-        raise UsageError(f"inputs have different numbers of samples: {lengths}", hint="give each input as many")
+        raise UsageError(
+            f"inputs have different numbers of samples: {lengths}",
+            hint="give each input as many; of one whose samples lie along another axis than the first, as those of "
+            "recurrent states do, name the axis: --batch-axis NAME=1, data.batch_axis: {NAME: 1}",
+        )
+    if len({column.axis is None for column in columns}) > 1:
+        stacked = [column.info.name for column in columns if column.axis is None]
+        raise UsageError(
+            f"every sample of {', '.join(map(repr, stacked))} is a whole input, those of the other inputs are not",
+            hint="give all inputs one dimension more, or none",
+        )
     count = next(iter(lengths.values()))
     if not count:
         raise UsageError(f"{columns[0].parts[0].path}: no samples", hint="give at least one")
@@ -269,6 +298,8 @@ def _common_length(columns: Sequence[Column]) -> int:
 
 
 def _fixed_batch(columns: Sequence[Column]) -> int | None:
+    if any(column.axis is None for column in columns):
+        return 1
     sizes = {column.info.shape[0] for column in columns if column.info.shape}
     size = next(iter(sizes)) if len(sizes) == 1 else None
     return size if isinstance(size, int) else None

@@ -15,7 +15,7 @@ from trtconv.core import digests
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import FeedSpec, TensorInfo
-from trtconv.data import images
+from trtconv.data import images, sample_axes
 from trtconv.data.arrays import Array, open_npy, open_npz_member
 from trtconv.data.casting import cast, is_float, may_hold
 from trtconv.data.decoding import BadImage, Decoders
@@ -76,10 +76,16 @@ class Part(Protocol):
 
 
 class Column:
-    """All samples of one input."""
+    """All samples of one input.
 
-    def __init__(self, info: TensorInfo, parts: Sequence[Part]) -> None:
-        self.info = info
+    Attributes:
+        info: the input, its shape as samples see it: their number first.
+        axis: the one of the model's input that counts samples; None where each sample is the whole input.
+    """
+
+    def __init__(self, info: TensorInfo, parts: Sequence[Part], axis: sample_axes.Axis = 0) -> None:
+        self.axis = axis
+        self.info = sample_axes.as_samples(info, axis)
         self.dtype = dtype_of(info)
         self.parts = parts
         for part in parts:
@@ -113,6 +119,19 @@ class Column:
     def shape(self, rows: np.ndarray) -> tuple[int, ...]:
         """Of an array that holds these samples, which all have the same shape."""
         return (len(rows), *self._kinds[int(self.kinds(rows[:1])[0])])
+
+    def fed_shape(self, rows: np.ndarray) -> tuple[int, ...]:
+        """Of an array that the model takes with these samples."""
+        return sample_axes.fed_shape(self.shape(rows), self.axis)
+
+    def feed(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """``read`` into an array as the model takes it."""
+        if self.axis == 0:
+            self.read(rows, out)
+            return
+        samples = np.empty(self.shape(rows), self.dtype)
+        self.read(rows, samples)
+        out[...] = sample_axes.fed(samples, self.axis)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy samples by number (ascending) to ``out``, checked and in its type.
@@ -169,7 +188,8 @@ class Column:
             raise UsageError(
                 f"{part.label}: shape {shape} does not fit input {self.info.name!r} of shape "
                 f"[{', '.join(str(d) for d in wanted)}]",
-                hint="the first dimension counts samples; the others must be the input's",
+                hint="the first dimension counts samples, unless batch_axis names another one; the others must be "
+                "the input's",
             )
         if not may_hold(part.dtype, self.dtype):
             raise UsageError(
@@ -184,6 +204,7 @@ def open_column(
     inputs: Sequence[TensorInfo],
     chain: Chain | None,
     bad_file: Callable[[UsageError], None] | None,
+    axis: int = 0,
 ) -> Column:
     """The samples of one input.
 
@@ -193,6 +214,7 @@ def open_column(
         inputs: all inputs of the model.
         chain: preprocessing; None for none.
         bad_file: gets what is wrong with a file that is one of many, which is then left out; None: it is raised.
+        axis: of the input that counts samples. An array of one dimension more than the input has holds whole inputs.
 
     Raises:
         UsageError: missing file or key, wrong shape or type.
@@ -208,10 +230,15 @@ def open_column(
     if chain is not None and found[0].suffix.lower() in images.SUFFIXES:
         chain.form(*IMAGE)  # what suits no image is told once, not of every file
     parts: list[Part] = []
+    along: sample_axes.Axis = axis
     for file in found:
         try:
             part = _part(file, info, alone, chain)
-            Column(info, [part])
+            if len(found) == 1 and _is_stack(part, info):
+                along = None
+            elif axis and len(part.shape) == len(info.shape):
+                part = _along(part, axis)
+            Column(info, [part], along)
             parts.append(part)
         except UsageError as error:
             if bad_file is None or len(found) == 1:
@@ -219,7 +246,18 @@ def open_column(
             bad_file(error)
     if not parts:
         raise UsageError(f"{path}: none of its {len(found)} files can be used", hint="see the warnings above")
-    return Column(info, parts)
+    return Column(info, parts, along)
+
+
+def _is_stack(part: Part, info: TensorInfo) -> bool:
+    """Whether an array has one dimension more than an input of a fixed first dimension: each row is a whole input."""
+    fixed = bool(info.shape) and isinstance(info.shape[0], int)
+    return fixed and isinstance(part, Array) and len(part.shape) == len(info.shape) + 1
+
+
+def _along(part: Part, axis: int) -> Part:
+    """A part whose samples lie along another axis; one that was given its first axis here holds one sample."""
+    return part if isinstance(part, Array) and part.lifted else sample_axes.Moved(part, axis)
 
 
 def dtype_of(info: TensorInfo) -> np.dtype:

@@ -36,6 +36,9 @@ class Data(Section):
     labels: Labels = key("", description="key of the labels in the .npz, or a .npy file with one per sample")
     samples: int | None = key(None, gt=0, description="how many samples to use at most (default: all)")
     preprocess: list[dict[str, Any]] = key([], description="rows of preprocessing, applied in order")
+    batch_axis: dict[str, Annotated[int, key(ge=0)]] = key(
+        {}, description="inputs whose samples lie along another axis than the first, as those of recurrent states do"
+    )
 
 
 class Source(Section):

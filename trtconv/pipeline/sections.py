@@ -106,7 +106,8 @@ def plain(section: Section | None) -> dict[str, Any]:
 
 def feed(data: Data) -> FeedSpec:
     """Samples."""
-    return FeedSpec(data.path, data.labels, data.samples, tuple(data.preprocess))
+    spec = FeedSpec(data.path, data.labels, data.samples, tuple(data.preprocess))
+    return replace(spec, batch_axes=dict(data.batch_axis))
 
 
 def files(data: Data) -> dict[str, Path]:

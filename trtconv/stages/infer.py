@@ -270,12 +270,19 @@ class _Work:
         self.made = False
         data = replace(request.data, values={**profiles.optimum(runner.values), **request.data.values})
         self.feed = open_feed(data, runner.inputs, None if request.strict else self.skip)
+        elsewhere = [name for name, axis in self.feed.axes.items() if axis != 0]
+        if elsewhere:
+            names = ", ".join(map(repr, elsewhere))
+            raise UsageError(
+                f"infer writes one result per sample; those of {names} lie along another axis than the first",
+                hint="verify and calibrate take such samples; for results, call the model from Python",
+            )
         for name in self.feed.assumed:
             emit(Message(f"input {name!r} is not given: it holds {list(data.values[name])}, the optimum of its values"))
         self.least = self.feed.fixed or profiles.least_batch(runner.profiles)
         self.labels = self.feed.labels()
-        names = [info.name for info in runner.outputs]
-        self.chain = postprocess.prepare(request.postprocess, names, allow_code=request.allow_code)
+        outputs = [info.name for info in runner.outputs]
+        self.chain = postprocess.prepare(request.postprocess, outputs, allow_code=request.allow_code)
 
     def __call__(self, runner: Runner, rows: Any) -> _Done:
         """Read, run and postprocess one batch; bad samples are left out of it."""

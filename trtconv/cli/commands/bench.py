@@ -21,6 +21,7 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    parse_axes,
     parse_profile,
     row,
     takes,
@@ -39,6 +40,12 @@ class BenchOptions:
         "--batch", "Batch sizes, one measurement each (default: the profile's opt).", metavar="N,N,..."
     )
     data: Path | None = row("--data", "Samples: .npz, .npy, a folder or a glob (default: random values).", type=FILE)
+    batch_axis: tuple[str, ...] = row(
+        "--batch-axis",
+        "Axis of an input that counts samples, where it is not the first.",
+        multiple=True,
+        metavar="NAME=AXIS",
+    )
     semantics: str = row(
         "--semantics",
         "What the numbers mean, see docs/bench.md.",
@@ -119,7 +126,9 @@ def _request(model: Path, asked: BenchOptions, engine: EngineOptions, *, allow_c
         duration=_seconds("--duration", asked.duration),
         iterations=asked.iterations,
         streams=asked.streams,
-        data=None if asked.data is None else FeedSpec(existing_or_glob(asked.data)),
+        data=None
+        if asked.data is None
+        else FeedSpec(existing_or_glob(asked.data), batch_axes=parse_axes(asked.batch_axis)),
         device_api=engine.device_api,
         rules={"depth": asked.depth},
         repeats=asked.repeats or 1,

@@ -17,6 +17,7 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    parse_axes,
     parse_constants,
     parse_profile,
     parse_shape,
@@ -164,6 +165,14 @@ _EMIT_JOB = _row(
 _DATA = _row("--data", "calibrate.data.path", "Samples: .npz, .npy, a folder or a glob.", type=_FILE)
 _METHOD = _row("--method", "calibrate.method", "minmax, entropy, percentile or mse (default minmax).")
 _SAMPLES = _row("--samples", "calibrate.data.samples", "Samples to use at most.", type=int)
+_BATCH_AXIS = _row(
+    "--batch-axis",
+    "calibrate.data.batch_axis",
+    "Axis of an input that counts samples, where it is not the first.",
+    parse_axes,
+    multiple=True,
+    metavar="NAME=AXIS",
+)
 _BATCH = _row("--batch", "calibrate.batch", "Samples per run (default 10).", type=int)
 _CACHE = _row("--cache", "calibrate.cache", "Calibration cache, for int8 and fp8.", type=_FILE)
 _TO = _row("--precision", "precision", "fp32, tf32, fp16, bf16, int8 or fp8.")
@@ -288,7 +297,7 @@ def convert(model: Path, given: dict[str, Any]) -> None:
     """
 
 
-@_stage("cache", _DATA, _METHOD, _SAMPLES, _INPUT, _FORMAT, _BATCH)
+@_stage("cache", _DATA, _METHOD, _SAMPLES, _BATCH_AXIS, _INPUT, _FORMAT, _BATCH)
 def calibrate(model: Path, given: dict[str, Any]) -> None:
     """Measure activation ranges of MODEL on samples and write a calibration cache (TensorRT's text format).
 

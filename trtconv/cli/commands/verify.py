@@ -20,6 +20,7 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    parse_axes,
     row,
     takes,
 )
@@ -34,6 +35,12 @@ class VerifyOptions:
 
     data: Path | None = row("--data", "Samples: .npz, .npy, a folder or a glob.", type=FILE)
     labels: str = row("--labels", "Key of the labels in the .npz, or a .npy file.", default="")
+    batch_axis: tuple[str, ...] = row(
+        "--batch-axis",
+        "Axis of an input that counts samples, where it is not the first.",
+        multiple=True,
+        metavar="NAME=AXIS",
+    )
     batch: int = row("--batch", "Samples per run.", 32, type=COUNT)
     max_rel: float | None = row(
         "--tolerance",
@@ -130,7 +137,7 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
         reference=reference,
         reference_label=str(reference),
         candidates={str(path): path for path in others},
-        data=FeedSpec(existing_or_glob(asked.data), asked.labels),
+        data=FeedSpec(existing_or_glob(asked.data), asked.labels, batch_axes=parse_axes(asked.batch_axis)),
         batch=asked.batch,
         bounds={} if own == Bound() else {str(path): own for path in others},
         max_accuracy_drop=asked.max_accuracy_drop,
@@ -159,7 +166,7 @@ def _bisect_models(models: tuple[Path, ...], asked: VerifyOptions) -> Any:
         )
     return BisectRequest(
         model=existing(models[0]),
-        data=FeedSpec(existing_or_glob(asked.data), asked.labels),
+        data=FeedSpec(existing_or_glob(asked.data), asked.labels, batch_axes=parse_axes(asked.batch_axis)),
         precision=asked.precision,
         cache=asked.cache and existing(asked.cache),
         batch=asked.batch,
