@@ -248,7 +248,7 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("opset", [13, 17, 18])
+@pytest.mark.parametrize("opset", [13, 18])  # the other tests have 17
 @pytest.mark.parametrize("case", SINGLE.values(), ids=list(SINGLE))
 def test_one_bottom(tmp_path: Path, case: Any, opset: int) -> None:
     kind, text, x, wanted, arrays = case
