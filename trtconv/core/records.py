@@ -66,6 +66,7 @@ class SourceSpec:
         python: interpreter that has the framework; None: trtconv's own.
         implicit_batch: whether the shapes of a network script leave the batch out; None: the script decides.
         arguments: the command line of a network script.
+        api_version: of TensorRT, as a network script is told; empty: one between the oldest and the newest.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class SourceSpec:
     python: Path | None = None
     implicit_batch: bool | None = None
     arguments: tuple[str, ...] = ()
+    api_version: str = ""
 
 
 @dataclass(frozen=True)

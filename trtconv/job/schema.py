@@ -56,6 +56,10 @@ class Source(Section):
         "auto", description="whether shapes in a script for TensorRT's network API leave the batch out"
     )
     arguments: list[str] = key([], description="command line of such a script")
+    api_version: str = key(
+        "",
+        description="what tensorrt.__version__ says in such a script (default: 8.6.1); from 10 on no batch is implicit",
+    )
     signature: str = key("", description="SavedModel signature (default: serving_default, or the only one)")
     tags: Names = key([], description="SavedModel tags (default: serve, or the only tag set)")
     register_input: dict[str, list[Annotated[int, key(gt=0)]]] = key(

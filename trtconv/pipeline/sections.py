@@ -60,6 +60,7 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         python=section.python,
         implicit_batch=None if section.implicit_batch == "auto" else bool(section.implicit_batch),
         arguments=tuple(section.arguments),
+        api_version=section.api_version,
     )
     require_fitting(spec, found)
     return spec

@@ -85,6 +85,7 @@ _KEYS = {
     "python": "an interpreter of its framework is",
     "implicit_batch": "implicit_batch is",
     "arguments": "arguments are",
+    "api_version": "api_version is",
 }
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ import yaml
 
 from tests.conftest import ROOT, Cli
 from tests.sources.network import formulas as f
-from trtconv.core.errors import ConversionError, EnvironmentProblem, SourceError, TrtconvError
+from trtconv.core.errors import ConversionError, EnvironmentProblem, SourceError, TrtconvError, UsageError
+from trtconv.core.events import ignore
+from trtconv.core.records import SourceSpec
+from trtconv.sources.format import Asks
 from trtconv.sources.network import weights, worker
+from trtconv.sources.network.asks import as_job, asks
+from trtconv.sources.network.describe import describe
+from trtconv.stages.convert import ConvertRequest, convert
 
 LENET = """
 import numpy as np
@@ -177,19 +184,19 @@ def test_outputs_of_another_run_that_differ(trtconv: Cli, tmp_path: Path) -> Non
     done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code", "--check-data", "other.npz")
     assert done.returncode == 6
     np.savez(tmp_path / "other.npz", **{"in.image": x, "out.prob": np.ones((1, 10, 1, 1), np.float32)})
-    done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code", "--check-data", "other.npz")
-    assert done.returncode == 2
-    assert "holds in.image [1, 1, 28, 28]; the model takes in.data" in done.stderr
+    source, model = SourceSpec(tmp_path / "net.py", allow_code=True), tmp_path / "net.onnx"
+    with pytest.raises(UsageError, match=r"holds in\.image \[1, 1, 28, 28\]; the model takes in\.data"):
+        convert(ConvertRequest(source, model, check_data=tmp_path / "other.npz", support=False), ignore)
 
 
 def test_code_runs_only_when_allowed(trtconv: Cli, tmp_path: Path) -> None:
     script(tmp_path, "import tensorrt\nopen('ran', 'w').close()\n")
-    for command in (("convert", "net.py", "-o", "net.onnx"), ("convert", "net.py", "--emit-job", "job.yaml")):
-        done = trtconv(*command)
-        assert done.returncode == 2
-        assert "a script is run as a program" in done.stderr
-        assert "--allow-code" in done.stderr
-    assert trtconv("inspect", "net.py").returncode == 0
+    done = trtconv("convert", "net.py", "-o", "net.onnx")
+    assert done.returncode == 2
+    assert "a script is run as a program" in done.stderr
+    assert "--allow-code" in done.stderr
+    with pytest.raises(UsageError, match="a script is run as a program"):
+        asks(SourceSpec(tmp_path / "net.py"), ignore)
     assert trtconv("init", "net.py", "-o", "job.yaml").returncode == 0
     assert trtconv("check", "job.yaml").returncode == 0
     assert not (tmp_path / "ran").exists()
@@ -250,6 +257,10 @@ builder.build_serialized_network(network, config)
 
 
 def test_calibrators_profiles_and_ranges_reach_the_job(trtconv: Cli, tmp_path: Path) -> None:
+    def job_of(text: str) -> Asks:
+        made = record(tmp_path, text)
+        return as_job(asdict(made.asked), asdict(made.decision), ["x"])
+
     head = HEAD.format(0, (-1, 4))
     text = "TRT-8601-EntropyCalibration2\\nx: 3c010a14\\n"
     script(tmp_path, head + INT8.format(cache=f"b'{text}'"))
@@ -259,16 +270,12 @@ def test_calibrators_profiles_and_ranges_reach_the_job(trtconv: Cli, tmp_path: P
     assert job["lower"] == {"base": "fp32"}
     assert job["inputs"] == {"x": {"profile": {"min": [1, 4], "opt": [2, 4], "max": [8, 4]}}}
     assert (tmp_path / job["calibrate"]["cache"]).read_text().startswith("TRT-8601-EntropyCalibration2\nx: 3c010a14")
-    ranged = "x.set_dynamic_range(-2.54, 2.54)\n"
-    script(tmp_path, head + ranged + INT8.format(cache="None"))
-    done = trtconv("convert", "net.py", "--allow-code", "--emit-job", "job.yaml")
-    assert "dynamic ranges of 1 tensors" in done.stderr
-    assert (tmp_path / "job.cache").read_text().splitlines()[1] == "x: " + struct.pack(">f", 0.02).hex()
-    script(tmp_path, head + INT8.format(cache="None"))
-    assert trtconv("convert", "net.py", "--allow-code", "--emit-job", "job.yaml").returncode == 0
-    text = (tmp_path / "job.yaml").read_text()
-    assert "The calibrator Calibrator reads samples in get_batch" in text
-    assert yaml.safe_load(text)["calibrate"] == {"data": {"path": "calibration.npz"}}
+    ranged = job_of(head + "x.set_dynamic_range(-2.54, 2.54)\n" + INT8.format(cache="None"))
+    assert ranged.cache.splitlines()[1] == "x: " + struct.pack(">f", 0.02).hex()
+    assert "The cache holds the 1 dynamic ranges that the script sets." in ranged.remarks
+    sampled = job_of(head + INT8.format(cache="None"))
+    assert "The calibrator Calibrator reads samples in get_batch: save them as calibration.npz." in sampled.remarks
+    assert sampled.job["calibrate"] == {"data": {"path": "calibration.npz"}}
 
 
 VERSION_3 = """
@@ -429,6 +436,19 @@ def test_implicit_or_explicit(tmp_path: Path, head: str, reason: str, *, implici
     assert (
         len(onnx.load(tmp_path / "net.onnx").graph.input[0].type.tensor_type.shape.dim) == rank + (not implicit) * 2 - 1
     )
+
+
+def test_what_the_script_is_told_to_be(tmp_path: Path) -> None:
+    """From version 10 on the same call makes an explicit batch, and shapes are INT64."""
+    text = HEAD.format("", (3, 8)) + "s = network.add_shape(x)\nprint(trt.__version__)\n"
+    text += "assert trt.__version__.startswith('10')\nnetwork.mark_output(s.get_output(0))" + BUILD
+    made = record(tmp_path, text, version="10.3.0")
+    assert not made.decision.implicit
+    assert onnx.load(tmp_path / "net.onnx").graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
+    with pytest.raises(SourceError, match="AssertionError"):
+        record(tmp_path, text)
+    with pytest.raises(UsageError, match="is no version"):
+        record(tmp_path, text.replace("assert", "#"), version="latest")
 
 
 def test_a_batch_that_looked_different_earlier(tmp_path: Path) -> None:
@@ -626,14 +646,10 @@ def test_scripts_that_are_none(trtconv: Cli, tmp_path: Path) -> None:
     done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code")
     assert done.returncode == 3
     assert "not a model that trtconv knows" in done.stderr
-    script(tmp_path, "import tensorrt as trt\nprint 'python 2'\n")
-    done = trtconv("inspect", "net.py")
-    assert done.returncode == 3
-    assert "net.py:2: no Python 3" in done.stderr
-    script(tmp_path, "import tensorrt as trt\n")
-    done = trtconv("convert", "net.py", "-o", "net.onnx", "--allow-code")
-    assert done.returncode == 3
-    assert "the script builds no network" in done.stderr
+    with pytest.raises(SourceError, match=r"net\.py:2: no Python 3"):
+        describe(script(tmp_path, "import tensorrt as trt\nprint 'python 2'\n"))
+    with pytest.raises(ConversionError, match="the script builds no network"):
+        record(tmp_path, "import tensorrt as trt\n")
 
 
 CALIBRATES = """

@@ -129,6 +129,9 @@ _IMPLICIT = _row(
     lambda given: {"true": True, "false": False}.get(given, given),
     metavar="true|false|auto",
 )
+_API_VERSION = _row(
+    "--api-version", "source.api_version", "What tensorrt.__version__ says in a network script.", metavar="VERSION"
+)
 _ARGUMENT = _row(
     "--argument", "source.arguments", "Argument of a network script; again for the next.", multiple=True, metavar="ARG"
 )
@@ -277,6 +280,7 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     _PYTHON,
     _IMPLICIT,
     _ARGUMENT,
+    _API_VERSION,
     _SIGNATURE,
     _TAG,
     _CONSTANT,

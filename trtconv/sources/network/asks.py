@@ -22,9 +22,13 @@ def asks(spec: SourceSpec, emit: Emit) -> Asks:
         SourceError: the script fails, or builds no network.
     """
     model, told = recorded(spec, emit)
-    asked = told["asked"]
+    return as_job(told["asked"], told["decision"], [value.name for value in model.graph.input])
+
+
+def as_job(asked: dict[str, Any], decision: dict[str, Any], names: list[str]) -> Asks:
+    """Fields of ``asked.Asked`` and ``batch.Decision`` as keys of a job for a network with these inputs."""
     cache = asked["cache"] or _cache(asked["ranges"])
-    inputs = _inputs(asked, [value.name for value in model.graph.input])
+    inputs = _inputs(asked, names)
     job: dict[str, Any] = {"inputs": inputs} if inputs else {}
     job["precision"] = [_precision(asked)]
     if job["precision"] in (["int8"], ["fp8"]):
@@ -33,7 +37,7 @@ def asks(spec: SourceSpec, emit: Emit) -> Asks:
             job["lower"] = {"base": "fp32"}
     if asked["workspace"]:
         job["build"] = {"workspace": asked["workspace"]}
-    return Asks(job, tuple(_remarks(asked, told["decision"], cache)), cache if "calibrate" in job else "")
+    return Asks(job, tuple(_remarks(asked, decision, cache)), cache if "calibrate" in job else "")
 
 
 def _precision(asked: dict[str, Any]) -> str:

@@ -13,6 +13,9 @@ from trtconv.sources.network.enums import member
 
 _EXPLICIT = member("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH")
 _TYPED = member("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
+NEVER_IMPLICIT = 10
+"""Major version from which a network holds its batch, whatever the flags."""
+
 IMAGE = 3
 """Dimensions of an image without its batch."""
 
@@ -32,18 +35,21 @@ class Decision:
     guessed: bool = False
 
 
-def decide(network: Network, asked: str) -> Decision:
+def decide(network: Network, asked: str, major: int = 8) -> Decision:
     """Read the signs.
 
     Args:
         network: so far.
         asked: ``auto``, ``true`` or ``false``.
+        major: version of TensorRT that the script is told.
     """
     if asked != "auto":
         return Decision(asked == "true", f"implicit_batch: {asked}")
     for flag in (_EXPLICIT, _TYPED):
         if network.get_flag(flag):
             return Decision(False, f"create_network was given {flag.name}")
+    if major >= NEVER_IMPLICIT:
+        return Decision(False, f"no network of TensorRT {major} has an implicit one")
     builder = network.builder
     if builder.profiles or any(size < 0 for tensor in network.inputs for size in tensor.given_shape or ()):
         return Decision(False, "it has dynamic dimensions")

@@ -208,6 +208,7 @@ _ATTRIBUTES = frozenset(
         "l2_limit_for_tiling",
         "max_num_tactics",
         "num_avg_timing_iterations",
+        "remote_auto_tuning_config",
     ]
 )
 
@@ -305,6 +306,9 @@ class Builder(Spelled):
 
 class Registry:
     """``IPluginRegistry``: knows plugins by name only, so that they can be refused by it."""
+
+    def __init__(self, *given: Any) -> None:
+        pass
 
     error_recorder = None
     plugin_creator_list: tuple[Any, ...] = ()

@@ -89,4 +89,5 @@ def _request(spec: SourceSpec) -> dict[str, Any]:
         "weights": None if spec.weights is None else Path(spec.weights).absolute(),
         "implicit_batch": "auto" if spec.implicit_batch is None else str(spec.implicit_batch).lower(),
         "arguments": list(spec.arguments),
+        "version": spec.api_version,
     }

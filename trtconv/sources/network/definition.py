@@ -25,7 +25,7 @@ class Network(Spelled):
     def __init__(self, flags: int, builder: Any, ask: Callable[[Network], Any]) -> None:
         self.flags, self.builder, self._ask = int(flags), builder, ask
         self.name = "Unnamed Network 0"
-        self.revision = 0
+        self.stale = False
         self.inputs: list[Tensor] = []
         self.layers: list[Layer] = []
         self.outputs: list[Tensor] = []
@@ -69,7 +69,6 @@ class Network(Spelled):
         tensor = Tensor(self, str(name))
         tensor.given_type, tensor.given_shape = dtype, Dims(shape)
         self.inputs.append(tensor)
-        self.revision += 1
         return tensor
 
     def mark_output(self, tensor: Tensor) -> None:
@@ -94,6 +93,13 @@ class Network(Spelled):
         """Names for refitting, of which ONNX has no need."""
         return True
 
+    def are_weights_marked_refittable(self, name: str) -> bool:
+        """There is nothing to refit."""
+        return False
+
+    is_debug_tensor = are_weights_marked_refittable
+    unmark_output_for_shapes = unmark_output
+    mark_unfused_tensors_as_debug_tensors = unmark_unfused_tensors_as_debug_tensors = Spelled.destroy
     mark_weights_refittable = unmark_weights_refittable = mark_debug = unmark_debug = set_weights_name
 
     num_inputs = property(lambda self: len(self.inputs), doc="How many inputs.")

@@ -21,7 +21,7 @@ def record(request: dict[str, Any], host: Any) -> dict[str, Any]:
         Fields of ``worker.Recording``.
     """
     from trtconv.core.errors import TrtconvError
-    from trtconv.sources.network import worker
+    from trtconv.sources.network import standin, worker
 
     wanted = worker.Request(
         Path(request["script"]),
@@ -29,6 +29,7 @@ def record(request: dict[str, Any], host: Any) -> dict[str, Any]:
         Path(request["weights"]) if request["weights"] else None,
         request["implicit_batch"],
         tuple(request["arguments"]),
+        request["version"] or standin.VERSION,
     )
     try:
         made: dict[str, Any] = asdict(worker.record(wanted))

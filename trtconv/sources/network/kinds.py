@@ -112,7 +112,7 @@ KINDS: Mapping[str, Kind] = {
     "dequantize": Kind("IDequantizeLayer", "Dequantize", "DEQUANTIZE", _given(axis=-1)),
     "einsum": Kind("IEinsumLayer", "Einsum", "EINSUM"),
     "elementwise": Kind("IElementWiseLayer", "ElementWise", "ELEMENTWISE"),
-    "fill": Kind("IFillLayer", "Fill", "FILL", _given(alpha=0.0, beta=1.0)),
+    "fill": Kind("IFillLayer", "Fill", "FILL", _given(alpha=0.0, beta=1.0, is_alpha_beta_int64=False)),
     "fully_connected": Kind("IFullyConnectedLayer", "Fully Connected", "FULLY_CONNECTED"),
     "gather": Kind(
         "IGatherLayer",

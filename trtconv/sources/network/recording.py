@@ -98,7 +98,7 @@ class Tensor(Spelled):
     def shape(self, dims: Sequence[int]) -> None:
         if self.layer is not None:
             raise AttributeError("only inputs of a network can be given a shape")
-        self.given_shape = Dims(dims)
+        self.given_shape, self.network.stale = Dims(dims), True
 
     @property
     def dtype(self) -> Member:
@@ -107,7 +107,7 @@ class Tensor(Spelled):
 
     @dtype.setter
     def dtype(self, dtype: Member) -> None:
-        self.given_type = dtype
+        self.given_type, self.network.stale = dtype, True
 
     type = dtype
 
@@ -171,7 +171,7 @@ class Layer(Spelled):
         state["precision"], state["metadata"], state["num_ranks"] = None, "", 1
         endings = ["_output", *(f"_output ({index})" for index in range(1, kind.outputs))][: kind.outputs]
         state["outputs"] = [Tensor(network, state["name"] + end, self, i) for i, end in enumerate(endings)]
-        network.revision += 1
+        state["emitted"] = False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -188,8 +188,8 @@ class Layer(Spelled):
 
     def __setattr__(self, name: str, value: Any) -> None:
         key = self.kind.aliases.get(name, name)
-        self.network.revision += 1
         if key in self.values:
+            self._changed()
             self.values.update(dict.fromkeys(self.kind.either if key in self.kind.either else ()))
             self.values[key] = _kept(key, value)
             if name in ("padding", "padding_nd"):
@@ -230,12 +230,12 @@ class Layer(Spelled):
         """Read another tensor, or one more."""
         self.inputs.extend([None] * (index + 1 - len(self.inputs)))
         self.inputs[index] = tensor
-        self.network.revision += 1
+        self._changed()
 
     def set_output_type(self, index: int, dtype: Member) -> None:
         """Type of an output; floating point stays FP32."""
         self.output_types[index] = dtype
-        self.network.revision += 1
+        self._changed()
 
     def output_type_is_set(self, index: int) -> bool:
         """Whether it was."""
@@ -249,6 +249,14 @@ class Layer(Spelled):
     def reset_output_type(self, index: int) -> None:
         """Forget it."""
         self.output_types.pop(index, None)
+        self._changed()
+
+    def asked(self) -> None:
+        """Somebody has been told of its outputs: what changes from now on, they have to be told."""
+        self.__dict__["emitted"] = True
+
+    def _changed(self) -> None:
+        self.network.stale |= self.emitted
 
 
 def _kept(name: str, value: Any) -> Any:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from trtconv.sources.network import arrays, weights
-from trtconv.sources.network.builder import Builder, Logger, Nothing, Plugin, Registry, parser
+from trtconv.sources.network.builder import Builder, Config, Logger, Nothing, Plugin, Profile, Registry, parser
 from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import DATA_TYPES, ENUMS, Severity
 from trtconv.sources.network.recording import LAYERS, Layer, Tensor
@@ -43,6 +43,7 @@ _RUNTIME = [
     "IHostMemory",
     "IOutputAllocator",
     "IGpuAllocator",
+    "IGpuAsyncAllocator",
     "IErrorRecorder",
     "IProfiler",
     "Profiler",
@@ -52,12 +53,49 @@ _RUNTIME = [
     "IAlgorithmSelector",
     "IProgressMonitor",
     "IStreamReader",
+    "IStreamReaderV2",
     "IStreamWriter",
     "PluginField",
     "PluginFieldCollection",
     "PluginFieldType",
     "IPluginCreator",
+    "IDebugListener",
+    "IRuntimeCache",
+    "IRuntimeConfig",
+    "ISerializationConfig",
+    "IVersionedInterface",
+    "InterfaceInfo",
+    "OnnxParserRefitter",
+    "ParserError",
+    "TimingCacheKey",
+    "TimingCacheValue",
 ]
+_OF_NO_USE = [
+    "APILanguage",
+    "AllocatorFlag",
+    "ComputeCapability",
+    "CudaGraphStrategy",
+    "DLAWorkspaceAllocationStrategy",
+    "DimensionOperation",
+    "EngineInvalidityDiagnostics",
+    "EngineStat",
+    "EngineValidity",
+    "ErrorCode",
+    "ErrorCodeTRT",
+    "ExecutionContextAllocationStrategy",
+    "FallbackString",
+    "OnnxParserFlag",
+    "RuntimePlatform",
+    "SeekPosition",
+    "SerializationFlag",
+    "TempfileControlFlag",
+    "TensorRTPhase",
+    "TilingOptimizationLevel",
+    "common_enter",
+    "common_exit",
+    "get_nv_onnx_parser_version",
+]
+"""Enumerations and functions whose values mean nothing to a network."""
 _PLUGINS = ["IPluginV2", "IPluginV2Ext", "IPluginV2DynamicExt", "IPluginV3", "IPluginV3OneCore", "IPluginV3OneBuild"]
 _CALIBRATORS = [
     "IInt8Calibrator",
@@ -158,11 +196,13 @@ def _names(ask: Callable[[Network], Any], done: Callable[[Network], None]) -> di
     names |= dict.fromkeys(
         ["Dims", "Dims2", "Dims3", "Dims4", "DimsHW", "DimsCHW", "DimsNCHW", "DimsNACHW", "Permutation"], arrays.Dims
     )
+    names |= dict.fromkeys(_OF_NO_USE, Nothing()) | {"IBuilderConfig": Config, "IOptimizationProfile": Profile}
     names |= dict.fromkeys(_RUNTIME, Nothing) | dict.fromkeys(_PLUGINS, Plugin)
     names |= {name: type(name, (Calibrator,), {"algorithm": name}) for name in _CALIBRATORS}
     names |= {"Weights": arrays.Weights, "volume": arrays.volume, "nptype": arrays.nptype}
     names |= {"ILayer": Layer, "ITensor": Tensor, "INetworkDefinition": Network, "Logger": Logger, "ILogger": Logger}
     names |= {"Builder": lambda *given, **named: Builder(ask, done), "get_plugin_registry": Registry}
+    names |= {"get_builder_plugin_registry": Registry}
     names |= {"init_libnvinfer_plugins": lambda *given, **named: True, "IPluginRegistry": Registry}
     return names | _parsers()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.errors import ConversionError, SourceError, TrtconvError
+from trtconv.core.errors import ConversionError, SourceError, TrtconvError, UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.sources.network import asked, batch, calling, standin, weights
 from trtconv.sources.network.definition import Network
@@ -74,10 +74,20 @@ class _Recorder:
         """The network so far, for shapes that a script asks early; that settles how shapes are read."""
         key = id(network)
         if key not in self.assemblies:
-            self.decided[key] = batch.decide(network, self.request.implicit_batch)
-            int64 = int(self.request.version.partition(".")[0]) >= asked.INT64_SHAPES
-            self.assemblies[key] = Assembly(network, self.decided[key].implicit, int64)
+            self.decided[key] = self.decide(network)
+            self.assemblies[key] = Assembly(network, self.decided[key].implicit, self.major >= asked.INT64_SHAPES)
         return self.assemblies[key]
+
+    @property
+    def major(self) -> int:
+        """Of the version that the script is told."""
+        number = self.request.version.partition(".")[0]
+        if not number.isdigit():
+            raise UsageError(f"source.api_version {self.request.version!r} is no version", hint="such as 10.0 or 8.6.1")
+        return int(number)
+
+    def decide(self, network: Network) -> batch.Decision:
+        return batch.decide(network, self.request.implicit_batch, self.major)
 
     def done(self, network: Network) -> None:
         self.built = network
@@ -86,7 +96,7 @@ class _Recorder:
         network = self.built or next((b.networks[-1] for b in reversed(self.builders) if b.networks), None)
         if network is None:
             raise Refused("the script builds no network", "it has to call builder.create_network and add layers to it")
-        now = batch.decide(network, self.request.implicit_batch)
+        now = self.decide(network)
         assembly = self.ask(network)
         if now.implicit != self.decided[id(network)].implicit:
             raise Refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +38,11 @@ class Fragment:
         outputs: what is known of them.
         nodes: in order.
         constants: by name.
-        key: what it was made from.
     """
 
     outputs: list[Known]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
-    key: Any = None
 
 
 class Assembly:
@@ -80,10 +78,13 @@ class Assembly:
         return 0 if name == "num_elementwise_dims" else axis
 
     def known(self, tensor: Tensor) -> Known:
-        """What is known of a tensor, from the layers before it."""
+        """What is known of a tensor, from the layers before it; what has changed since is made again."""
+        if self.network.stale:
+            self.fragments.clear()
+            self.network.stale = False
         if tensor.layer is None:
             return self._input(tensor)
-        for layer in _ancestors(tensor.layer):
+        for layer in _ancestors(tensor.layer, self.fragments):
             self._emit(layer)
         return self.fragments[id(tensor.layer)].outputs[tensor.index]
 
@@ -106,17 +107,11 @@ class Assembly:
             f"in:{self.network.inputs.index(tensor)}", dims, dtype, self.implicit and not tensor.broadcast_across_batch
         )
 
-    def _emit(self, layer: Layer) -> Fragment:
-        """Its fragment, made again only when the layer or what it reads has changed."""
+    def _emit(self, layer: Layer) -> None:
+        number = self.numbers.setdefault(id(layer), len(self.numbers))
         ins = [self._read(tensor) for tensor in layer.inputs]
-        key = (_print(layer), tuple(_outline(one) for one in ins))
-        made = self.fragments.get(id(layer))
-        if made is None or made.key != key:
-            number = self.numbers.setdefault(id(layer), len(self.numbers))
-            made = self._made(layer, ins, f"layer:{number}")
-            made.key = key
-            self.fragments[id(layer)] = made
-        return made
+        self.fragments[id(layer)] = self._made(layer, ins, f"layer:{number}")
+        layer.asked()
 
     def _read(self, tensor: Tensor | None) -> Known | None:
         if tensor is None:
@@ -141,8 +136,8 @@ class Assembly:
         if not network.outputs:
             raise Refused("the network has no outputs", "the script marks none: network.mark_output(tensor)")
         self.fragments.clear()
-        outputs = [self.known(tensor) for tensor in network.outputs]
         needed = list(_needed(network.outputs))
+        outputs = [self.known(tensor) for tensor in network.outputs]
         names = _Names(network, needed, self)
         graph = onnx.GraphProto(name="network")
         for tensor in network.inputs:
@@ -237,13 +232,13 @@ def _needed(outputs: Iterable[Tensor]) -> Iterator[Layer]:
                 yield layer
 
 
-def _ancestors(layer: Layer) -> Iterator[Layer]:
-    """A layer after all that it depends on.
+def _ancestors(layer: Layer, known: Collection[int] = ()) -> Iterator[Layer]:
+    """A layer after all that it depends on, but for those that are known.
 
     Raises:
         Refused: it depends on itself.
     """
-    done: set[int] = set()
+    done = set(known)
     waiting, open_ = [layer], set[int]()
     while waiting:
         one = waiting[-1]
@@ -262,24 +257,3 @@ def _ancestors(layer: Layer) -> Iterator[Layer]:
 
 def _symbol(name: str, axis: int) -> str:
     return "batch" if axis == 0 else f"{name}_dim{axis}"
-
-
-def _print(layer: Layer) -> Any:
-    """What tells one state of a layer from another."""
-    values = tuple(
-        (name, tuple(value) if isinstance(value, (list, tuple)) else value if _plain(value) else id(value))
-        for name, value in layer.values.items()
-    )
-    return values, tuple(layer.output_types.items())
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (int, float, str, type(None)))
-
-
-def _outline(one: Known | None) -> Any:
-    """What of an input a fragment depends on."""
-    if one is None:
-        return None
-    value = None if one.value is None else (one.value.shape, one.value.tobytes())
-    return one.name, one.dims, one.dtype, one.batched, value
