@@ -12,6 +12,11 @@ import pytest
 from tests.sources.outcomes import Outcome, wing_of
 from trtconv import sources
 from trtconv.core import child
+from trtconv.core.records import SourceSpec
+from trtconv.job.load import validate
+from trtconv.job.yaml_tree import Tree
+from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.line import line
 
 HEAVY = ("tensorflow", "tf2onnx", "tf_keras", "keras", "onnxruntime", "torch", "paddle", "paddle2onnx", "cv2")
 NEEDS = {"tensorflow": "tensorflow", "tflite": "tensorflow", "paddle": "paddle2onnx"}  # wing -> what it needs here
@@ -112,3 +117,19 @@ def test_bad_files_are_refused_by_name(
     assert outcome.exit_code == 3, outcome
     known = {name, row.title.split(maxsplit=1)[1], row.plural.removesuffix("s")}
     assert any(word.lower() in outcome.text.lower() for word in known), outcome.text
+
+
+@pytest.mark.parametrize("name", sources.FORMATS)
+def test_verify_needs_no_framework_that_is_not_here(name: str, model: Path, tmp_path: Path) -> None:
+    """A job that verifies is planned either with the source as reference, or with FP32 ONNX and the reason."""
+    row = sources.row(name)
+    missing = row.without_reference(SourceSpec(model, name))
+    assert not (row.is_onnx and missing)
+    data = tmp_path / "data.npz"
+    data.touch()
+    job = {"source": {"path": str(model)}, "precision": ["fp32"], "verify": {"data": {"path": str(data)}}}
+    planned = line(validate(Tree({"version": 1, "name": "job", "output": "out", **job}), tmp_path, "job"),
+                   Layout(tmp_path / "out", "job"))  # fmt: skip
+    stages = [node.stage for node in planned]
+    assert "verify" in stages
+    assert ("reference" in stages) == (not row.is_onnx and not missing)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import util
 from pathlib import Path
 
+from trtconv.core.records import SourceSpec
 from trtconv.sources.format import Format
 from trtconv.sources.paddle import files, pir, program_file
 
@@ -16,6 +18,12 @@ def _looks(start: bytes) -> str:
     return "a Paddle program" if program_file.looks_like(start) or pir.looks_like(start) else ""
 
 
+def _without_reference(spec: SourceSpec) -> str:
+    if spec.python is not None or util.find_spec("paddle") is not None:
+        return ""
+    return "Paddle is not installed here; source.python names an interpreter that has it"
+
+
 PADDLE = Format(
     name="paddle",
     title="a Paddle program",
@@ -24,6 +32,7 @@ PADDLE = Format(
     looks=_looks,
     beside=files.beside,
     takes=frozenset({"weights", "python"}),
+    without_reference=_without_reference,
     describe="trtconv.sources.paddle.describe:describe",
     opens="trtconv.sources.paddle.reference:open_model",
     to_onnx="trtconv.sources.paddle.to_onnx:to_onnx",
