@@ -42,7 +42,13 @@ HEADER = ("model", "source", "layers", "nodes", "s", "peak memory", "max error",
 
 def zoo() -> dict[str, tuple[str, Model]]:
     """All rows, by name, each with its source."""
-    return {name: (source, model) for source in SOURCES for name, model in _rows(source).items()}
+    found: dict[str, tuple[str, Model]] = {}
+    for source in SOURCES:
+        for name, model in _rows(source).items():
+            if name in found:
+                raise ValueError(f"two rows are called {name}: of {found[name][0]} and of {source}")
+            found[name] = (source, model)
+    return found
 
 
 def _rows(source: str) -> Mapping[str, Model]:
@@ -201,9 +207,9 @@ def remarks(rows: list[Row]) -> list[str]:
     return said + [f"{name}: {why}" for name, why in refusals if not why.startswith("builds")]
 
 
-def collected(names: list[str]) -> list[Row]:
+def collected(names: list[str], folder: Path) -> list[Row]:
     """The results so far."""
-    files = [FOLDER / f"{name}.json" for name in names]
+    files = [folder / f"{name}.json" for name in names]
     return [_read(json.loads(file.read_text())) for file in files if file.exists()]
 
 
@@ -215,18 +221,19 @@ def main() -> None:
     """Judge the models, print the table, and leave with 1 if anything was missed."""
     models = zoo()
     options = _options(models)
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    results: Path = options.results
+    results.mkdir(parents=True, exist_ok=True)
     names = [name for name in options.models or models if not options.source or models[name][0] in options.source]
     for name in [] if options.table else names:
-        if options.missing and (FOLDER / f"{name}.json").exists():
+        if options.missing and (results / f"{name}.json").exists():
             continue
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        with tempfile.TemporaryDirectory(dir=results) as folder:
             row = judge(name, *models[name], Path(folder), options)
             if options.keep:
-                shutil.copytree(folder, FOLDER / name, dirs_exist_ok=True)
-        (FOLDER / f"{name}.json").write_text(json.dumps(asdict(row)))
+                shutil.copytree(folder, results / name, dirs_exist_ok=True)
+        (results / f"{name}.json").write_text(json.dumps(asdict(row)))
         print(f"{name}: {'; '.join(row.missed) or row.left or 'ok'}", flush=True)
-    rows = collected(names)
+    rows = collected(names, results)
     print(table(list(HEADER), text(rows), "llrrrrrrrl"))
     print("\n".join(remarks(rows)))
     if options.markdown:
@@ -248,6 +255,7 @@ def _options(models: Mapping[str, Any]) -> argparse.Namespace:
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PYTHON", type=_named,
                         help="an interpreter that has a framework: opencv, paddle, torch; repeatable")  # fmt: skip
     parser.add_argument("--files", type=Path, default=Tools.files, help="folder of models that others made")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--no-build", action="store_true", help="convert and compare only")
     parser.add_argument("--missing", action="store_true", help="only those without a result: go on where it stopped")
     parser.add_argument("--table", action="store_true", help="print the results that there are")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trtconv.core.errors import UsageError
@@ -30,6 +31,8 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     _require_weights(path, weights, network, wanted.outputs)
     opened = None if weights is None else Weights(weights)
     emit(Message(f"converting {len(network.layers)} Caffe layers"))
+    for text in _fixed_batches(network, shapes):
+        emit(Message(text))
     made = importer.to_onnx(network, opened, wanted.outputs, wanted.opset)
     for note in made.notes:
         emit(Message(note, "warning"))
@@ -46,6 +49,16 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         nodes={layer.name: layer.type for layer in made.layers},
         nodes_of="Caffe",
     )
+
+
+def _fixed_batches(network: net.Net, given: Mapping[str, object]) -> Iterator[str]:
+    for one in network.inputs:
+        if one.name not in given and one.shape and len(one.shape) == 4:
+            shape = ", ".join(["batch", *map(str, one.shape[1:])])
+            yield (
+                f"input {one.name!r} has the batch {one.shape[0]} of its prototxt; "
+                f"inputs: {{{one.name}: {{shape: [{shape}]}}}} makes it dynamic"
+            )
 
 
 def _shapes(wanted: Wanted) -> dict[str, tuple[Dim, ...]]:
