@@ -148,7 +148,7 @@ def _problem(run: Watched) -> str:
 def build(made: Made, model: Path, precision: str) -> str:
     """``builds in 1.2 s``, or why not."""
     engine = model.with_name(f"{precision}.engine")
-    shapes = ("--shapes", made.shapes) if made.shapes else ()
+    shapes = [part for one in made.shapes.split() for part in ("--shapes", one)]
     run = trtconv(made, "build", str(model), "-o", str(engine), "--backend", "rtx", "--precision", precision, *shapes)
     if run.code:
         return _problem(run)

@@ -66,7 +66,7 @@ class Made:
         observed: .npz files with inputs (``in.NAME``) and what the source's own framework made of them (``out.NAME``).
         unobserved: why there are none.
         cut: where the model was cut, and what was left out.
-        shapes: of dynamic inputs, as ``trtconv build --shapes`` takes them.
+        shapes: of dynamic inputs, as ``trtconv build --shapes`` takes them, with spaces between.
         env: variables that the commands need.
     """
 

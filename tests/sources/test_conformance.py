@@ -19,7 +19,12 @@ from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line
 
 HEAVY = ("tensorflow", "tf2onnx", "tf_keras", "keras", "onnxruntime", "torch", "paddle", "paddle2onnx", "cv2")
-NEEDS = {"tensorflow": "tensorflow", "tflite": "tensorflow", "paddle": "paddle2onnx"}  # wing -> what it needs here
+NEEDS = {  # wing -> what it needs here
+    "tensorflow": "tensorflow",
+    "tflite": "tensorflow",
+    "paddle": "paddle2onnx",
+    "pytorch": "torch",
+}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -43,10 +48,10 @@ def model(name: str, made: dict[str, Path]) -> Path:
 
 
 def truncated(model: Path, folder: Path) -> Path:
-    """A copy with half of its largest file."""
-    files = [model] if model.is_file() else [file for file in model.rglob("*") if file.is_file()]
-    largest = max(files, key=lambda file: file.stat().st_size)
+    """A copy with half of its largest file; a function has none but its code."""
     beside = sources.beside(model, sources.detect(model)).values()
+    files = [model] if model.is_file() else [file for file in model.rglob("*") if file.is_file()]
+    largest = max(files or beside, key=lambda file: file.stat().st_size)
     for file in {*files, *beside}:
         target = folder / file.relative_to(model.parent)
         target.parent.mkdir(parents=True, exist_ok=True)

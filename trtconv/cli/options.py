@@ -13,6 +13,7 @@ import click
 from trtconv.core import strict_json
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
+from trtconv.core.names import is_function
 from trtconv.core.writable import told
 
 FILE = click.Path(path_type=Path)
@@ -194,12 +195,12 @@ def _refuse(wrong: Callable[[str], bool], text: str, hint: str) -> None:
 
 
 def existing(path: Path) -> Path:
-    """A file or folder named on the command line, or a checkpoint by the common start of its files' names.
+    """A file or folder named on the command line, a checkpoint by the common start of its files' names, a function.
 
     Raises:
         UsageError: it is not there; with the nearest name beside it.
     """
-    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists() and not is_function(path):
         from trtconv.core.names import did_you_mean
 
         if path.is_symlink():

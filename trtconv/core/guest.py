@@ -61,6 +61,10 @@ class Host:
         """An error to raise: ``raise host.refusal("SourceError", "...", hint="...")``."""
         return Refused(kind, message, hint)
 
+    def beside(self, name: str) -> Any:
+        """Another small module, from the folder of the first."""
+        return _loaded(str(Path(sys.argv[0]).with_name(f"{name}.py")))
+
     def load(self, package: str) -> Any:
         """Import a framework; one that is there and does not load is a problem of its environment.
 
@@ -115,7 +119,9 @@ def main() -> None:
 
 def _loaded(file: str) -> Any:
     """The small module, by its file: the packages that it lies in need not be importable here."""
-    name = Path(file).stem
+    name = f"_trtconv_{Path(file).stem}"  # no name that a user's own module may have
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -44,19 +44,21 @@ class Needs:
     Attributes:
         framework: as messages call it, such as ``PyTorch``.
         packages: import name -> what pip installs for it, such as ``torch==2.13.*``.
+        optional: likewise, for what only some models need.
         extra: of trtconv, which installs the same in its own environment; empty: it cannot be there.
         python: the oldest version that will do.
     """
 
     framework: str
     packages: Mapping[str, str]
+    optional: Mapping[str, str] = field(default_factory=dict)
     extra: str = ""
     python: tuple[int, int] = (3, 8)
 
     def lines(self, environment: Path) -> str:
         """The commands that make an environment with all of it."""
         folder = shlex.quote(str(environment))
-        return f"python3 -m venv {folder} && {folder}/bin/pip install {self._wanted(self.packages)}"
+        return f"python3 -m venv {folder} && {folder}/bin/pip install {self._wanted((*self.packages, *self.optional))}"
 
     def missing(self, python: Path, names: Iterable[str]) -> EnvironmentProblem:
         """The error for packages that an interpreter lacks, by import name."""
@@ -69,7 +71,8 @@ class Needs:
         )
 
     def _wanted(self, names: Iterable[str]) -> str:
-        return " ".join(shlex.quote(self.packages[name]) for name in names)
+        known = {**self.packages, **self.optional}
+        return " ".join(shlex.quote(known[name]) for name in names)
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,7 @@ class Guest:
             known = getattr(errors, told["error"])
             assert issubclass(known, TrtconvError)
             return "error", known(told["message"], hint=told["hint"])
-        if told.get("missing") in self._needs.packages:
+        if told.get("missing") in {**self._needs.packages, **self._needs.optional}:
             return "error", self._needs.missing(self.interpreter.path, [told["missing"]])
         return "crash", f"{told['traceback']}{child.log_tail(self._log)}"
 

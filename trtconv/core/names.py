@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def is_function(path: Path) -> bool:
+    """Whether a path names a function, ``module:function`` or ``file.py:function``, in a folder where it may be."""
+    return bool(_FUNCTION.fullmatch(path.name)) and not path.exists()
 
 
 def nearest(wrong: str, valid: Iterable[str], count: int = 1) -> list[str]:

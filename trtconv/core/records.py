@@ -67,6 +67,7 @@ class SourceSpec:
         implicit_batch: whether the shapes of a network script leave the batch out; None: the script decides.
         arguments: the command line of a network script.
         api_version: of TensorRT, as a network script is told; empty: one between the oldest and the newest.
+        inputs: what the job says of the inputs, for sources that do not say it themselves.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class SourceSpec:
     implicit_batch: bool | None = None
     arguments: tuple[str, ...] = ()
     api_version: str = ""
+    inputs: tuple[InputSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,13 @@ class InputSpec:
         name: the input's name in the source (without ``:0``).
         shape: the full shape with batch; None keeps the source's. A string names a dynamic dimension, -1 is dynamic.
         layout: ``keep``, or ``nchw`` to take the input in NCHW although the source has NHWC.
+        dtype: NumPy's name of its type, for sources that do not say it; empty: float32, or what the source says.
     """
 
     name: str
     shape: tuple[Dim, ...] | None = None
     layout: str = "keep"
+    dtype: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trtconv.core.digests import is_glob
+from trtconv.core.names import is_function
 from trtconv.core.units import parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 from trtconv.sources import FORMATS
@@ -31,9 +32,11 @@ def _existing(path: Path, base: Path) -> Path:
 
 
 def _existing_model(path: Path, base: Path) -> Path:
-    """A checkpoint may be named by the common start of its files' names; its index stands for it."""
+    """A checkpoint may be named by the common start of its files' names: its index stands for it. Functions pass."""
     full = _absolute(path, base)
     index = full.with_name(f"{full.name}.index")
+    if is_function(full):
+        return full
     return index if index.is_file() and not full.exists() else _existing(path, base)
 
 

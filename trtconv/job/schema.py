@@ -111,6 +111,9 @@ class Input(Section):
     """One input of the model."""
 
     shape: Shape | None = key(None, description="full shape with batch; a name such as batch is dynamic")
+    dtype: Literal["float32", "int64", "int32", "int16", "int8", "uint8", "bool"] | None = key(
+        None, description="its type, for a source that does not say it: a PyTorch network (default: float32)"
+    )
     layout: Literal["keep", "nchw"] = key(
         "keep", description="nchw: the ONNX model and the engine take it channels first, the source channels last"
     )

@@ -110,7 +110,7 @@ class EngineSteps:
         calibration = self.cell.job.calibrate
         given = calibration.cache if calibration else None
         files = {
-            "source": self.source.path,
+            "source": sources.file_of(self.source.path, sources.of(self.source)),
             "frozen": self.layout.frozen,
             "onnx": self.layout.onnx,
             "cache": given or self.layout.cache,

@@ -101,7 +101,13 @@ class _SharedSteps:
     def files(self) -> dict[str, Path]:
         """The source's own file or folder, its weights, and what lies beside it."""
         weights = {} if self.source.weights is None else {"weights": self.source.weights}
-        return {"source": self.source.path, **weights, **sources.beside(self.source.path, self.format)}
+        own = {"source": self.source.path} if self.source.path.exists() else {}
+        return {**own, **weights, **sources.beside(self.source.path, self.format)}
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The function that makes the source, where that is no file of its own."""
+        return {} if self.source.path.exists() else {"function": self.source.path.name}
 
     def freeze(self) -> Node:
         from trtconv.stages.freeze import FreezeRequest
@@ -171,6 +177,7 @@ class _SharedSteps:
             },
             options={
                 **sections.options(section),
+                **self.named,
                 "source": sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
             },
@@ -229,6 +236,8 @@ class _SharedSteps:
                 **sections.options(self.job.source),
                 "data": sections.options(section.data),
                 "outputs": list(wanted),
+                **self.named,
+                **({"shapes": sections.shapes(self.job)} if self.source.inputs else {}),
                 "allow_code": self.source.allow_code,
             },
             versions=self.versions,

@@ -17,7 +17,10 @@ from trtconv.sources.format import Format
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
     """Shapes and layouts that the job asks for."""
-    asked = {n: InputSpec(n, None if i.shape is None else tuple(i.shape), i.layout) for n, i in job.inputs.items()}
+    asked = {
+        name: InputSpec(name, None if one.shape is None else tuple(one.shape), one.layout, one.dtype or "")
+        for name, one in job.inputs.items()
+    }
     for node in registered_first(job.source):
         asked[node] = replace(asked.get(node, InputSpec(node)), layout="nchw")
     return tuple(asked.values())
@@ -61,7 +64,13 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         implicit_batch=None if section.implicit_batch == "auto" else bool(section.implicit_batch),
         arguments=tuple(section.arguments),
         api_version=section.api_version,
+        inputs=inputs(job) if "inputs" in found.takes else (),
     )
+    if "inputs" not in found.takes and (typed := [one.name for one in inputs(job) if one.dtype]):
+        raise UsageError(
+            f"inputs.{typed[0]}.dtype is for sources that do not say the types of their inputs, {found.name} says them",
+            hint="leave it out",
+        )
     require_fitting(spec, found)
     return spec
 
@@ -73,7 +82,7 @@ def outputs(job: Job) -> tuple[str, ...]:
 
 def shapes(job: Job) -> dict[str, Any]:
     """Shapes and layouts as plain values."""
-    return {spec.name: [spec.shape, spec.layout] for spec in inputs(job)}
+    return {s.name: [s.shape, s.layout, *([s.dtype] if s.dtype else [])] for s in inputs(job)}
 
 
 def options(section: Section) -> dict[str, Any]:

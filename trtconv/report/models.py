@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trtconv import sources
 from trtconv.core.digests import files_under
 from trtconv.core.errors import UsageError
 from trtconv.core.lazy import resolve
@@ -39,7 +40,8 @@ def describe(path: Path, found: Format) -> tuple[dict[str, Any], str]:
         UsageError: nothing can be told without the framework.
     """
     seen = look(path, found)
-    size = sum(file.stat().st_size for file in files_under(path))
+    own = sources.file_of(path, found)
+    size = sum(file.stat().st_size for file in files_under(own)) if own.exists() else 0
     document: dict[str, Any] = {"kind": found.name, **seen.facts, "size": size}
     if not any(each.signature or each.caption for each in seen.tensors):
         document[seen.counted] = dict(seen.counts.most_common())

@@ -79,6 +79,7 @@ def starter(model: Path, folder: Path) -> str:
         *_weights(model, found, folder),
         *signature,
         "",
+        *(f"# {line}" for line in found.advice),
         *_inputs(inputs, keeps=found.is_onnx),
         "",
         *_outputs(outputs),
@@ -133,6 +134,15 @@ def _inputs(inputs: Sequence[TensorInfo], *, keeps: bool) -> list[str]:
             "#  NAME:",
             "#    shape: [batch, 224, 224, 3]",
             "#    profile: {min: 1, opt: 8, max: 32}",
+        ]
+    if not any(tensor.shape for tensor in inputs):
+        return [
+            "# The shapes of its inputs are not in the file, and a conversion needs them:",
+            "#inputs:",
+            *(
+                f"#  {_plain(t.name)}: {{shape: [batch, 3, 224, 224], profile: {{min: 1, opt: 8, max: 32}}}}"
+                for t in inputs
+            ),
         ]
     known = [f"#   {t.name}: {t.dtype or 'unknown type'} {_shape(t.shape)}" for t in inputs]
     moving = [t for t in inputs if _open(t)]

@@ -23,6 +23,10 @@ FORMATS: Mapping[str, str] = {
     "checkpoint": "trtconv.sources.tensorflow.formats:CHECKPOINT",
     "frozen_pb": "trtconv.sources.tensorflow.formats:FROZEN_PB",
     "network": "trtconv.sources.network.formats:NETWORK",
+    "torch_export": "trtconv.sources.pytorch.formats:TORCH_EXPORT",
+    "torchscript": "trtconv.sources.pytorch.formats:TORCHSCRIPT",
+    "torch_pickle": "trtconv.sources.pytorch.formats:TORCH_PICKLE",
+    "torch_module": "trtconv.sources.pytorch.formats:TORCH_MODULE",
 }
 """Rows by name, the most certain first; each row is a ``Format`` in a module that imports nothing heavy."""
 
@@ -111,6 +115,11 @@ def beside(path: Path, found: Format) -> dict[str, Path]:
     """Files besides a model's own, by path from its folder: what a run has to look at to see that it changed."""
     files = [] if path.is_dir() else found.beside(path)
     return {os.path.relpath(file, path.parent): file for file in files if file.is_file()}
+
+
+def file_of(path: Path, found: Format) -> Path:
+    """The file or folder that stands for a source: its own, or that of the code which makes it."""
+    return path if path.exists() else next(iter(found.beside(path)), path)
 
 
 def detect(path: Path) -> Format:

@@ -217,6 +217,7 @@ class Format:
         freezes: (FreezeRequest, Emit) -> FreezeResult, where freezing means something.
         frozen_as: the format that freezing makes.
         companions: endings of the files that are written beside a file of this format.
+        advice: lines of comment for a first job file.
         packages: distributions whose versions change what the model becomes.
         without_reference: why nobody can run a source as the reference here; ``verify`` then compares with the FP32
             ONNX model, and says so.
@@ -241,6 +242,7 @@ class Format:
     looks: Callable[[bytes], str] = _unknown
     takes: frozenset[str] = frozenset()
     companions: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     without_reference: Callable[[SourceSpec], str] = _runs
     needs: str = ""

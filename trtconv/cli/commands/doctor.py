@@ -22,6 +22,7 @@ EXTRAS = {
     "cuda": (("cuda-bindings",), ("nvidia-ml-py",)),
     "pycuda": (("pycuda",),),
     "caffe": (("opencv-python-headless", "opencv-python"),),
+    "torch": (("torch",), ("onnxscript",), ("safetensors",)),
     "images": (("pillow",),),
 }
 """Per extra, the distributions it brings; alternatives of one are grouped."""
@@ -34,6 +35,7 @@ _GIVES = {
     "cuda": "running engines, power and clocks",
     "pycuda": "running engines through PyCUDA",
     "caffe": "comparing Caffe sources (they convert without)",
+    "torch": "PyTorch sources (or name an environment that has it: source.python)",
     "images": "png and jpg feeds",
 }
 _BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")

@@ -52,8 +52,13 @@ class _Option:
 
 
 def _shapes_of_inputs(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    named = [parse_shape(text, "--input") if ":" in text else (text, None) for text in texts]
-    return {name: {} if shape is None else {"shape": shape} for name, shape in named}
+    table = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        dims, _, dtype = rest.partition(":")
+        shape = {"shape": parse_shape(f"{name}:{dims}", "--input")[1]} if dims else {}
+        table[name] = {**shape, **({"dtype": dtype} if dtype else {})}
+    return table
 
 
 def _profiles(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -95,7 +100,7 @@ _INPUT = _row(
     "Shape of an input, as in --input image:batch,28,28,1.",
     _shapes_of_inputs,
     multiple=True,
-    metavar="NAME[:SHAPE]",
+    metavar="NAME[:SHAPE[:TYPE]]",
 )
 _SHAPES = _row(
     "--shapes",
