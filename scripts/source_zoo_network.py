@@ -6,6 +6,7 @@ weights in another way: a function of it, a text file that it opens, files that 
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from source_zoo_models import Made, Missing, Model, Tools
 
-from trtconv.sources.network.describe import describe
+from trtconv.core.events import ignore
+from trtconv.core.records import SourceSpec
+from trtconv.sources.network.convert import recorded
 
 HERE = Path(__file__).resolve().parent
 GIB = 1 << 30
@@ -48,9 +51,24 @@ def network(
         if elsewhere or needs:
             _require(python, needs or "onnx")
             arguments += ["--python", python]
-        return Made(arguments, describe(script).counts.total(), [folder / "observed.npz"], shapes=shapes)
+        return Made(arguments, _layers(script, arguments), [folder / "observed.npz"], shapes=shapes)
 
     return make
+
+
+def _layers(script: Path, arguments: Sequence[str]) -> int:
+    """Layers that the script adds: what is recorded, not what its text names."""
+    given = dict(itertools.pairwise(arguments))
+    passed = [one.removeprefix("--argument=") for one in arguments if one.startswith("--argument=")]
+    spec = SourceSpec(
+        script,
+        "network",
+        allow_code=True,
+        weights=Path(given["--weights"]) if "--weights" in given else None,
+        python=Path(given["--python"]) if "--python" in given else None,
+        arguments=tuple(passed),
+    )
+    return sum(recorded(spec, ignore)[1]["layers"].values())
 
 
 def _require(python: str, package: str) -> None:

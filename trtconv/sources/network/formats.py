@@ -28,6 +28,7 @@ NETWORK = Format(
     beside=_beside,
     takes=frozenset({"weights", "python", "implicit_batch", "arguments", "api_version"}),
     describe="trtconv.sources.network.describe:describe",
+    without_reference=lambda spec: "layers of a script have no framework but TensorRT itself",
     opens="trtconv.sources.network.model:open_model",
     to_onnx="trtconv.sources.network.convert:convert",
     asks="trtconv.sources.network.asks:asks",

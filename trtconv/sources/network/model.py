@@ -1,4 +1,4 @@
-"""A script as the reference of verify: its recorded network on ONNX Runtime, which is said."""
+"""A script as something that runs: its recorded network on ONNX Runtime, which is said."""
 
 from __future__ import annotations
 
