@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.engines.models import CLASSES, conv_net, save
 from trtconv.core.errors import BuildError, SourceError, UsageError
 from trtconv.core.events import Event, Progress, ignore
-from trtconv.core.records import ShapeRange
+from trtconv.core.records import KeepRules, ShapeRange
 from trtconv.engines.plan import header
 from trtconv.stages.build import BuildRequest, BuildResult, build
+from trtconv.stages.lower import LowerRequest, lower
 
 pytestmark = pytest.mark.rtx
 
@@ -342,3 +343,47 @@ def int8_conv(path: Path) -> Path:
         node("Conv", ["xd", "kd"], ["y"], name="conv", pads=[1, 1, 1, 1]),
     ]
     return save(path, nodes, constants, shape=("batch", 16, 16, 16), output=("batch", 16, 16, 16))
+
+
+def attention(path: Path, names: str, shape: list[int], **attributes: int) -> Path:
+    """One Attention of opset 23 that reads tensors by these letters, some through an Identity."""
+    inputs = list(dict.fromkeys(names.lower()))
+    nodes = [helper.make_node("Identity", [name.lower()], [name], name) for name in names if name.isupper()]
+    nodes.append(helper.make_node("Attention", list(names), ["y"], "att", **attributes))
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (*inputs, "y")]
+    graph = helper.make_graph(nodes, "g", values[:-1], values[-1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("names", ["qkv", "qqq", "qqv", "qQv", "qkk"])
+def test_attention_is_decomposed_and_may_read_one_tensor_twice(tmp_path: Path, names: str) -> None:
+    """TensorRT-RTX 1.7 refuses the first where nobody allows it to, and ends the process for most of the others."""
+    assert built(attention(tmp_path / "a.onnx", names, [2, 4, 8, 32]), precision="fp32").size
+
+
+def test_attention_of_three_dimensions(tmp_path: Path) -> None:
+    heads = {"q_num_heads": 4, "kv_num_heads": 4}
+    assert built(attention(tmp_path / "a.onnx", "qqq", [2, 8, 128], **heads), precision="fp32").size
+
+
+@pytest.mark.parametrize(("op", "gates"), [("GRU", 3), ("LSTM", 4), ("RNN", 1)])
+def test_recurrent_operators_in_fp32_among_others_in_16_bits(tmp_path: Path, op: str, gates: int) -> None:
+    """What they read is made by a Cast then, which TensorRT-RTX 1.7 does not take as it is."""
+    random = np.random.default_rng(0)
+    weights = {"w": (32, 32), "u": (1, gates * 16, 32), "r": (1, gates * 16, 16)}
+    constants = [numpy_helper.from_array(random.normal(size=s).astype(np.float32), n) for n, s in weights.items()]
+    more = {"linear_before_reset": 1} if op == "GRU" else {}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], "product"),
+        helper.make_node(op, ["m", "u", "r"], ["y"], "steps", hidden_size=16, **more),
+    ]
+    info = helper.make_tensor_value_info
+    inputs, outputs = [info("x", TensorProto.FLOAT, [4, 2, 32])], [info("y", TensorProto.FLOAT, [4, 1, 2, 16])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), tmp_path / "m.onnx")
+    for precision in ("bf16", "fp16"):
+        keep = KeepRules(ops=(op,))
+        lower(LowerRequest(tmp_path / "m.onnx", tmp_path / "t.onnx", precision, keep=keep), ignore)
+        assert built(tmp_path / "t.onnx", precision=precision).size

@@ -241,6 +241,9 @@ class TrtOnnxParser(Protocol):
     def parse_from_file(self, model: str) -> bool:
         """Parse; True also for files that are no models at all."""
 
+    def parse(self, model: bytes, path: str) -> bool:
+        """The same of a model in memory; its external data lie beside the path."""
+
     def get_error(self, index: int) -> TrtParserError:
         """One error."""
 

@@ -16,7 +16,7 @@ from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import ShapeRange
-from trtconv.engines.build import messages, profiles
+from trtconv.engines.build import messages, profiles, workarounds
 from trtconv.engines.build.messages import Log
 from trtconv.engines.plan import dtypes
 
@@ -126,13 +126,15 @@ class _Build:
 
     def parse(self, network: TrtINetworkDefinition) -> None:
         parser = self.loaded.api.OnnxParser(network, self.logger)
-        done = parser.parse_from_file(str(self.model))
+        content = workarounds.rewritten(self.model)
+        done = parser.parse_from_file(str(self.model)) if content is None else parser.parse(content, str(self.model))
         problems = [messages.parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         self.listen()
         if not done or problems:
             raise self.refused("cannot parse", problems, messages.errors(self.said))
         if network.num_outputs == 0 or network.num_layers == 0:  # an empty or foreign file parses without an error
             raise self.refused("finds nothing to compute in", ["the network has no layers or no outputs"])
+        workarounds.decompose(self.loaded.api, network)
 
     def require_values(self, network: TrtINetworkDefinition) -> None:
         """A range for every input whose values decide shapes, and for no other."""

@@ -1,0 +1,91 @@
+"""What TensorRT refuses or dies of although it has all that is needed, said in another way."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from trtconv.graph import editing
+
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_SEQUENCES = (0, 5, 6)  # a recurrent operator's input and first states
+
+
+def decompose(api: Any, network: Any) -> None:
+    """Let TensorRT make attention of other layers where it has no kernel for it as a whole.
+
+    Args:
+        api: the module ``tensorrt`` or ``tensorrt_rtx``.
+        network: as parsed.
+    """
+    kind = getattr(getattr(api, "LayerType", None), "ATTENTION_INPUT", None)
+    if kind is None:
+        return
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == kind:
+            layer.__class__ = api.IAttentionInputLayer  # the bindings hand out the base class
+            layer.attention.decomposable = True
+
+
+def rewritten(model: Path) -> bytes | None:
+    """The model without two things that TensorRT-RTX 1.7 cannot take; None where it has neither.
+
+    The process ends when one tensor is query and key of Attention, and a recurrent operator that reads what a Cast
+    makes fails for shapes that do not fit. Operators that it can remove do not help; negated twice, a tensor holds the
+    same numbers in every type.
+    """
+    if not _mentions(model, b"Attention", *(name.encode() for name in _RECURRENT)):
+        return None
+    proto = onnx.load(model, load_external_data=False)
+    names = editing.Names.of(proto)
+    changed = [_rewrite(graph, names) for graph in editing.graphs(proto.graph)]
+    return proto.SerializeToString() if any(changed) else None
+
+
+def _mentions(model: Path, *words: bytes) -> bool:
+    if not model.stat().st_size:
+        return False
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(word) >= 0 for word in words)
+
+
+def _rewrite(graph: Any, names: editing.Names) -> bool:
+    makers = editing.producers(graph)
+    nodes: list[Any] = []
+    for node in graph.node:
+        for position in _troubling(node, makers):
+            for _ in range(2):
+                output = names.fresh(f"{editing.label(node)}_negated")
+                nodes.append(helper.make_node("Neg", [node.input[position]], [output], output))
+                node.input[position] = output
+        nodes.append(node)
+    added = len(nodes) > len(graph.node)
+    if added:
+        editing.replace_nodes(graph, nodes)
+    return added
+
+
+def _troubling(node: Any, makers: dict[str, Any]) -> Iterator[int]:
+    """Positions of the inputs that cannot stay as they are."""
+    if node.domain not in editing.ONNX_DOMAINS:
+        return
+    if node.op_type == "Attention" and _origin(node.input[0], makers) == _origin(node.input[1], makers):
+        yield 1
+    if node.op_type in _RECURRENT:
+        for position in _SEQUENCES:
+            maker = makers.get(node.input[position]) if position < len(node.input) else None
+            if maker is not None and maker.op_type == "Cast":
+                yield position
+
+
+def _origin(name: str, makers: dict[str, Any]) -> str:
+    """The tensor that is called so, perhaps through operators that do nothing."""
+    while name in makers and makers[name].op_type == "Identity":
+        name = str(makers[name].input[0])
+    return name
