@@ -4,13 +4,14 @@
     python scripts/cases.py [--from FOLDER] [--only TEXT]
 
 The files of a case are made by tests/cases; with --from by the scripts of that name in FOLDER/make (``NAME.py FOLDER``
-writes them). Shell scripts in FOLDER/jobs are run too and what they print is shown beside what they say they expect.
+writes them), and the shell scripts in FOLDER/jobs are run too.
 Exit 1 when any case is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -55,24 +56,41 @@ def rows(makers: Path | None, only: str) -> Iterator[tuple[str, str, str, str, b
         yield case.kind, case.name, today, case.right, right
 
 
-def scripts(makers: Path | None, only: str) -> Iterator[tuple[str, str, str]]:
-    """(script, what it expects, what it printed) for each shell script."""
+def scripts(makers: Path | None, only: str) -> Iterator[tuple[str, str, str, str, bool]]:
+    """The same for the shell scripts in a folder's jobs."""
+    from tests.cases.scripts import missing
+
     for script in sorted((makers / "jobs").glob("*.sh")) if makers else ():
         if only not in f"jobs {script.stem}":
             continue
+        head = [line[12:] for line in script.read_text().splitlines()[:6] if line.startswith("# Expected: ")]
         with tempfile.TemporaryDirectory(prefix="case-") as name:
-            path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-            done = subprocess.run(
-                ["bash", str(script)],
-                cwd=name,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=600,
-                env={"PATH": path, "PYTHONPATH": str(ROOT), "TRTCONV_CACHE": "off", "HOME": name},
-            )
-        head = [line[2:] for line in script.read_text().splitlines()[:6] if line.startswith("# ")]
-        yield script.stem, " ".join(head), done.stdout.strip()
+            printed = _printed(script, Path(name))
+        yield "jobs", script.stem, printed, " ".join(head), not missing(script.stem, printed)
+
+
+def _printed(script: Path, folder: Path) -> str:
+    """What a shell script prints, with this trtconv and Python on the path."""
+    programs = folder / ".programs"
+    programs.mkdir()
+    for name, what in (("trtconv", " -m trtconv"), ("python", "")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable}{what} "$@"\n')
+        (programs / name).chmod(0o755)
+    variables = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    try:
+        done = subprocess.run(
+            ["bash", str(script)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=600,
+            env={**variables, "TRTCONV_CACHE": "off"},
+        )
+    except subprocess.TimeoutExpired:
+        return "not done after 600 s"
+    return done.stdout.strip()
 
 
 def main() -> int:
@@ -84,15 +102,15 @@ def main() -> int:
     makers = options.makers and options.makers.resolve()
     count = wrong = 0
     shown = ""
-    for kind, name, today, right, good in rows(makers, options.only):
+    for kind, name, today, right, good in itertools.chain(rows(makers, options.only), scripts(makers, options.only)):
         if kind != shown:
             print(f"\n{kind}\n{'-' * len(kind)}")
             shown = kind
         count += 1
         wrong += not good
-        print(f"{'right' if good else 'WRONG'}  {name:<34}  {today[:70]:<70}  must: {right}", flush=True)
-    for name, expected, printed in scripts(makers, options.only):
-        print(f"\njobs/{name}: {expected}\n  " + "\n  ".join(printed.splitlines()[-12:]), flush=True)
+        print(
+            f"{'right' if good else 'WRONG'}  {name:<34}  {' '.join(today.split())[:70]:<70}  must: {right}", flush=True
+        )
     print(f"\n{count - wrong} of {count} cases right")
     return int(bool(wrong))
 

@@ -73,7 +73,7 @@ class Row:
         label: precision and method, or whose work it is.
         kept: nodes without the precision asked for; None where others decided.
         pairs: Q/DQ pairs of activations (of everything, for others).
-        snr: of the worst output against FP32, in dB; None where the CPU cannot run it.
+        snr: of the worst output against FP32, in dB, computed strictly; None where no operator runs it on the CPU.
         overflows: half-precision tensors that leave their range.
         top1: per cent of the held-out samples; None without labels.
         drop: points below FP32.
@@ -186,7 +186,7 @@ def _judge(folder: Path, typed: Path) -> dict[str, Any]:
     feed = FeedSpec(folder / "heldout.npz", "labels" if "labels" in np.load(folder / "heldout.npz").files else "")
     verified = verify(VerifyRequest(folder / "model.onnx", "FP32", {"typed": typed}, feed, 16), ignore)
     verdict, reference = verified.verdicts[0], verified.reference_top1
-    if verdict.skipped:  # no CPU kernel for bfloat16
+    if verdict.skipped:  # an operator without a CPU kernel
         return {"snr": None, "overflows": 0, "top1": None, "drop": None}
     drop = None if reference is None or verdict.top1 is None else reference - verdict.top1
     worst = min(output.snr_db for output in verdict.outputs)

@@ -60,7 +60,8 @@ NAN, INF = float("nan"), float("inf")
         ([INF, 1, 2], [-INF, 1, 2], "it holds something else in 1 of 1 places"),
         ([], [], "the reference is empty"),
         ([1, 2, 3], [0, 0, 0], "it is 0 everywhere, and the reference is not"),
-        ([3, 3, 3], [3, 3, 3], "the reference is 3 everywhere: such samples tell nothing"),
+        ([3, 3, 3], [3, 3.001, 3], "the reference is 3 everywhere: such samples tell little"),
+        ([0, 0, 0], [0, 0, 0], "the reference is 0 everywhere: such samples tell little"),
         ([1, 2, 3], [1, 2, 3], ""),
         ([5], [5], ""),
     ],
@@ -71,6 +72,13 @@ def test_what_is_never_agreement(reference, candidate, trouble):
     found = meter.comparison().trouble
     assert found.startswith(trouble)
     assert bool(found) == bool(trouble)
+
+
+def test_one_value_that_both_have_to_the_bit_is_told():
+    meter = OutputMeter("y")
+    meter.add(np.full(3, 3.0), np.full(3, 3.0))
+    assert meter.comparison().trouble == ""
+    assert meter.comparison().note == "the reference is 3 everywhere: such samples tell little"
 
 
 def test_batches_that_are_constant_each_are_not_constant_together():

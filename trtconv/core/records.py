@@ -169,6 +169,7 @@ class Comparison:
         finite: False when the candidate holds NaN or infinity where the reference does not.
         trouble: why the figures say nothing: the reference holds NaN, nothing to compare, or one value everywhere; or
             the candidate holds one value everywhere where the reference does not. Empty when there is none.
+        note: what makes the figures worth less, such as a reference of one value that the candidate has as well.
     """
 
     output: str
@@ -178,6 +179,7 @@ class Comparison:
     snr_db: float
     finite: bool = True
     trouble: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

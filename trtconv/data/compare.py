@@ -79,6 +79,7 @@ class OutputMeter:
             snr_db=_decibels(self.signal, self.error),
             finite=self.finite,
             trouble=self._trouble(),
+            note=self._one_value() if self.max_abs == 0 and peak else "",
         )
 
     def _trouble(self) -> str:
@@ -92,9 +93,13 @@ class OutputMeter:
             return f"it holds something else in {self.other} of {self.infinite} places where the reference is infinite"
         if self.got.constant and not self.wanted.constant:
             return f"it is {self.got.low:g} everywhere, and the reference is not"
-        if self.wanted.constant and not self.whole:
-            return f"the reference is {self.wanted.low:g} everywhere: such samples tell nothing"
+        if self.max_abs or not self.wanted.high:  # the same number to the bit is some agreement, zero is none
+            return self._one_value()
         return ""
+
+    def _one_value(self) -> str:
+        constant = self.wanted.constant and not self.whole
+        return f"the reference is {self.wanted.low:g} everywhere: such samples tell little" if constant else ""
 
 
 @dataclass

@@ -48,6 +48,7 @@ def bounds_text(result: Any) -> str:
         missed = [text for text in result.violations if text.startswith(f"{verdict.label}: ")]
         word = "MISSED" if missed else "within tolerance" if "relative" in verdict.bound else "kept"
         lines.append(f"{verdict.label}: {word} ({verdict.bound})")
+        lines += [f"{verdict.label}: output {c.output!r}: {c.note}" for c in verdict.outputs if c.note]
     return "\n".join(lines)
 
 
