@@ -274,3 +274,24 @@ def test_inspect_and_init(make: Any, tmp_path: Path, trtconv: Any) -> None:
     checked = trtconv("check", "job.yaml")
     assert checked.returncode == 0, checked.stderr
     shutil.rmtree(path.parent)
+
+
+def test_transposed_convolution_of_a_size_that_it_names() -> None:
+    net = Writer()
+    net.feed("x", (-1, 8, 6, 6))
+    net.normal("w", 8, 4, 3, 3)
+    net.one("conv2d_transpose", {"Input": "x", "Filter": "w"}, "y", (-1, 4, 12, 11), out="Output", strides=[2, 2],
+            paddings=[1, 1], dilations=[1, 1], groups=1, output_size=[12, 11])  # fmt: skip
+    op = upgrade.upgrade(net.program).main.operators[1]
+    assert (op.get("output_padding"), op.get("output_size")) == ((1, 0), ())
+
+
+def test_parameters_that_are_not_saved(tmp_path: Path) -> None:
+    """``nn.GRU`` of Paddle 3 has a state of its dropout, which is a parameter and in no file."""
+    path = pir_perceptron(tmp_path)
+    whole = json.loads(path.read_text())
+    ops = whole["program"]["regions"][0]["blocks"][0]["ops"]
+    result = {"%": 90, "TT": {"#": "0.t_dtensor", "D": [{"#": "0.t_ui8"}, [], "NCHW", [], 0]}}
+    ops.insert(0, {"#": "p", "A": [0, 1, 1, "state"], "DA": [], "O": result, "OA": [0, 1, 0], "QA": []})
+    path.write_text(json.dumps(whole, separators=(",", ":")))
+    assert sorted(network.read(files.find(path)).tensors()) == ["linear_0.b_0", "linear_0.w_0"]

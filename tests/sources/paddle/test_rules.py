@@ -33,7 +33,7 @@ def ran(model: Any, given: dict[str, Any]) -> dict[str, Any]:
 def lowered(net: Writer, folder: Path) -> Any:
     """The model of a program of which rules make everything."""
     found = network.read(files.find(net.save(folder)))
-    plan = lowering.plan(cutting.cut(found.program, found.program.fetches()), rules.RULES.keys())
+    plan = lowering.plan(cutting.cut(found.program, found.program.fetches()))
     assert plan.rest is None
     model = lowering.empty(17)
     lowering.finish(model, plan, found, found.tensors(), [])
@@ -67,6 +67,17 @@ def test_a_detector_as_paddle_computes_it(name: str, tmp_path: Path) -> None:
     assert not [event for event in told if isinstance(event, Message) and event.level == "warning"]
     same(ran(made.model, recorded(name, "in")), recorded(name, "out"))
     assert {file.name for file in tmp_path.iterdir()} <= {"model.pdiparams", "model.pdmodel"}
+
+
+@pytest.mark.paddle
+@pytest.mark.parametrize(("asked", "made"), [(13, 17), (18, 18)])
+def test_opsets_around_the_one_that_rules_are_written_in(asked: int, made: int, tmp_path: Path) -> None:
+    told: list[Any] = []
+    path = CASES["two-stages"]().save(tmp_path)
+    found = to_onnx.to_onnx(Wanted(SourceSpec(path), (), (), asked, tmp_path), told.append)
+    assert found.model.opset_import[0].version == made
+    assert any("needs opset 17" in str(event) for event in told) == (asked < made)
+    same(ran(found.model, recorded("two-stages", "in")), recorded("two-stages", "out"))
 
 
 def test_padding_as_numpy_computes_it(tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def test_a_rule_that_needs_a_size_is_told_it_by_the_job(tmp_path: Path) -> None:
            aspect_ratios=[1.0], variances=[0.1, 0.1, 0.2, 0.2], step_w=0.0, step_h=0.0, offset=0.5)  # fmt: skip
     net.fetch("boxes")
     found = network.read(files.find(net.save(tmp_path)))
-    plan = lowering.plan(cutting.cut(found.program, ["boxes"]), rules.RULES.keys())
+    plan = lowering.plan(cutting.cut(found.program, ["boxes"]))
     with pytest.raises(rules.Refused, match="the size of the feature map is not known") as caught:
         lowering.finish(lowering.empty(17), plan, found, {}, [])
     assert "--input" in caught.value.hint
@@ -120,3 +131,43 @@ def test_a_rule_that_needs_a_size_is_told_it_by_the_job(tmp_path: Path) -> None:
     boxes = ran(model, {"x": np.zeros((1, 8, 2, 3), "f"), "image": np.zeros((1, 3, 20, 30), "f")})["boxes"]
     assert boxes.shape == (2, 3, 1, 4)
     np.testing.assert_allclose(boxes[1, 2, 0], [23 / 30, 13 / 20, 27 / 30, 17 / 20], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "bins"), [(6, 4), (6, 3), (7, 1)])
+@pytest.mark.parametrize("kind", ["avg", "max"])
+def test_adaptive_pooling_with_bins_of_several_sizes(size: int, bins: int, kind: str, tmp_path: Path) -> None:
+    net = Writer()
+    net.feed("x", (-1, 2, size, size))
+    net.fetch(
+        net.one("pool2d", {"X": "x"}, "y", (-1, 2, bins, bins), pooling_type=kind, ksize=[bins, bins], adaptive=True)
+    )
+    x = np.random.default_rng(0).standard_normal((2, 2, size, size)).astype(np.float32)
+    ends = [(place * size // bins, -(-(place + 1) * size // bins)) for place in range(bins)]
+    pooled = np.mean if kind == "avg" else np.max
+    wanted = [[pooled(x[:, :, a:b, c:d], axis=(2, 3)) for c, d in ends] for a, b in ends]
+    same(ran(lowered(net, tmp_path), {"x": x}), {"y": np.moveaxis(np.array(wanted), (0, 1), (2, 3)).astype(np.float32)})
+
+
+def test_nearest_neighbour_with_aligned_corners(tmp_path: Path) -> None:
+    net = Writer()
+    net.feed("x", (-1, 2, 6, 6))
+    how = {"out_h": 11, "out_w": 4, "scale": 0.0, "align_corners": True, "interp_method": "nearest"}
+    net.fetch(net.one("nearest_interp", {"X": "x"}, "y", (-1, 2, 11, 4), **how))
+    x = np.random.default_rng(0).standard_normal((2, 2, 6, 6)).astype(np.float32)
+    rows, columns = (np.floor(np.arange(count) * 5 / (count - 1) + 0.5).astype(int) for count in (11, 4))
+    same(ran(lowered(net, tmp_path), {"x": x}), {"y": x[:, :, rows][:, :, :, columns]})
+
+
+def test_sums_from_the_end_and_the_approximation_of_gelu(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
+    after = np.cumsum(x[:, ::-1], 1)[:, ::-1] - x
+    tanh = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    for kind, attributes, wanted in (
+        ("cumsum", {"axis": 1, "exclusive": True, "reverse": True, "flatten": False}, after),
+        ("gelu", {"approximate": True}, tanh),
+        ("stanh", {"scale_a": 0.5, "scale_b": 1.7}, 1.7 * np.tanh(0.5 * x)),
+    ):
+        net = Writer()
+        net.feed("x", (-1, 6))
+        net.fetch(net.one(kind, {"X": "x"}, "y", (-1, 6), **attributes))
+        same(ran(lowered(net, tmp_path / kind), {"x": x}), {"y": wanted.astype(np.float32)})

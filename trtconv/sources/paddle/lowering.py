@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -18,7 +19,14 @@ from trtconv.sources.paddle.padding import Padding, behind
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
 
+_SMALL = 64
+"""Elements of constants whose values a rule can ask for."""
+
 _FIXED = "give the inputs fixed shapes: --input NAME:N,C,H,W, inputs.NAME.shape"
+
+
+OPSET = 17
+"""In which operators are written; others are made of it."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,9 @@ class Plan:
     ruled: tuple[Operator, ...]
 
 
-def plan(whole: Program, ruled: Collection[str]) -> Plan:
-    """Take operators out of a program.
-
-    Args:
-        whole: with every variable written once.
-        ruled: the types of these operators.
-    """
-    taken = tuple(op for op in whole.main.operators if op.type in ruled)
+def plan(whole: Program) -> Plan:
+    """Take the operators that have rules out of a program whose variables are written once."""
+    taken = tuple(op for op in whole.main.operators if rules.has_rule(op))
     if not taken:
         return Plan(whole, whole, ())
     made = {name for op in taken for name in op.makes()}
@@ -125,9 +128,12 @@ class _Lowering:
     def _graft(self, op: Operator) -> None:
         infos = self._infos()
         builder, tensors = Builder(editing.opset(self._model)), dict[str, str]()
+        small = {one.name: one for one in self._model.graph.initializer if math.prod(one.dims) <= _SMALL}
         for name in dict.fromkeys(op.reads()):
             if name in self._weights:
                 tensors[name] = builder.constant(self._weights[name].array(), name)
+            elif name in small:
+                tensors[name] = builder.constant(editing.array(small[name]), name)
             elif name in infos:
                 tensors[name] = builder.input(infos[name])
         title = f"{op.type}/{next(iter(op.makes()), '')}"

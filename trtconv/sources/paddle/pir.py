@@ -122,13 +122,18 @@ def _document(document: dict[str, Any]) -> Document:
             name = public.get(result["%"]) or _name(entry, short, counts[short], position)
             names[result["%"]] = name
             makers[name] = place
-            block.variables[name] = _variable(name, result, persistable=entry["#"] == "p")
+            block.variables[name] = _variable(name, result, persistable=_saved(entry))
         counts[short] += 1
         if entry["#"] != "p":
             _append(block, _operator(entry, short, names, [names[result["%"]] for result in results]))
     block.variables |= {"feed": Variable("feed", FEED_LIST), "fetch": Variable("fetch", FETCH_LIST)}
     values = {name: number for number, name in names.items()}
     return Document(Program([block]), document, values, makers)
+
+
+def _saved(entry: dict[str, Any]) -> bool:
+    """Whether the parameter file holds a value: parameters that are persistable, the first of their flags."""
+    return bool(entry["#"] == "p" and entry.get("OA", [1])[:1] != [0])
 
 
 def _short(name: str) -> str:

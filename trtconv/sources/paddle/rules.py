@@ -6,7 +6,8 @@ has several. Outputs that a rule does not make must not be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,15 @@ RULES: Mapping[str, str] = {
     "lrn": "trtconv.sources.paddle.rules:lrn",
     "softplus": "trtconv.sources.paddle.rules:softplus",
     "hardtanh": "trtconv.sources.paddle.rules:hardtanh",
+    "gelu": "trtconv.sources.paddle.rules:gelu",
+    "cumsum": "trtconv.sources.paddle.rules:cumsum",
+    "nearest_interp": "trtconv.sources.paddle.rules:nearest",
+    "nearest_interp_v2": "trtconv.sources.paddle.rules:nearest",
+    "stanh": "trtconv.sources.paddle.rules:stanh",
     "celu": "trtconv.sources.paddle.rules:celu",
     "rrelu": "trtconv.sources.paddle.rules:rrelu",
     "shuffle_channel": "trtconv.sources.paddle.rules:shuffle_channel",
+    "pool2d": "trtconv.sources.paddle.rules:adaptive_pool2d",
     "pad2d": "trtconv.sources.paddle.rules:pad2d",
     "maxout": "trtconv.sources.paddle.rules:maxout",
     "prior_box": f"{_DETECTION}:prior_box",
@@ -46,7 +53,22 @@ RULES: Mapping[str, str] = {
     "roi_pool": f"{_REGIONS}:roi_pool",
 }
 """Rows: (Call) -> Made. They come before what paddle2onnx has of the same name: its hardtanh computes something else,
-its softplus knows one beta, its suppression makes outputs of unknown size."""
+its softplus knows one beta, its gelu is never the approximation, its adaptive pooling takes bins of one size only, its
+cumsum knows no reverse, its nearest neighbour is another where corners are aligned, and its suppression makes outputs
+of unknown size."""
+
+ONLY: Mapping[str, Callable[[Operator], bool]] = {
+    "pool2d": lambda op: bool(op.get("adaptive", False)),
+    "cumsum": lambda op: bool(op.get("exclusive", False) or op.get("reverse", False)),
+    "nearest_interp": lambda op: bool(op.get("align_corners", False)),
+    "nearest_interp_v2": lambda op: bool(op.get("align_corners", False)),
+}
+"""Operators for which a rule is not always needed, and when it is."""
+
+
+def has_rule(op: Operator) -> bool:
+    """Whether an operator is made by a rule."""
+    return op.type in RULES and (op.type not in ONLY or ONLY[op.type](op))
 
 
 class Refused(ConversionError):
@@ -188,6 +210,64 @@ def hardtanh(call: Call) -> Made:
     return {"Out": call.add("Clip", [call.input("X"), *bounds], "out")}
 
 
+def gelu(call: Call) -> Made:
+    """The product of x and the normal distribution's function at x, or its approximation by tanh (arXiv 1606.08415)."""
+    x, half, one = call.input("X"), call.constant(0.5, "half"), call.constant(1.0, "one")
+    if call.get("approximate", False):
+        cube = call.add("Mul", [call.add("Mul", [x, x], "square"), x], "cube")
+        more = call.add("Mul", [cube, call.constant(0.044715, "cubic")], "more")
+        inner = call.add(
+            "Mul", [call.add("Add", [x, more], "sum"), call.constant(math.sqrt(2 / math.pi), "scale")], "inner"
+        )
+        curve = call.add("Tanh", [inner], "curve")
+    else:
+        curve = call.add("Erf", [call.add("Div", [x, call.constant(math.sqrt(2), "root")], "scaled")], "curve")
+    share = call.add("Mul", [call.add("Add", [curve, one], "above"), half], "share")
+    return {"Out": call.add("Mul", [x, share], "out")}
+
+
+def cumsum(call: Call) -> Made:
+    """Sums of what comes before, or after."""
+    x = call.input("X")
+    axis = call.b.value(call.input("Axis")) if call.inputs("Axis") else call.get("axis", -1)
+    if axis is None or call.get("flatten", False):
+        raise call.refusal("its axis is computed, or all axes count as one")
+    flags = {name: int(call.get(name, False)) for name in ("exclusive", "reverse")}
+    return {
+        "Out": call.add("CumSum", [x, call.constant(np.int64(np.asarray(axis).ravel()[0]), "axis")], "out", **flags)
+    }
+
+
+def nearest(call: Call) -> Made:
+    """The nearest neighbour at (i - 1) / (o - 1) of the way, halves rounded up: corners fall on corners."""
+    x, target = call.input("X"), [int(call.get(name, 0)) for name in ("out_h", "out_w")]
+    if call.inputs("OutSize") or call.inputs("SizeTensor") or call.get("data_layout", "NCHW") != "NCHW":
+        raise call.refusal("its size is computed, or channels stand last")
+    if min(target) <= 0:
+        scale = np.broadcast_to(np.asarray(call.get("scale", 0.0), float).ravel(), 2)
+        target = [int(size * factor) for size, factor in zip(call.sizes(x, "its input", (2, 3)), scale, strict=True)]
+    ends = [call.constant([at], f"at{at}") for at in (0, 2)]
+    kept = call.add("Slice", [call.add("Shape", [x], "shape"), *ends], "images_and_channels")
+    sizes = call.add("Concat", [kept, call.constant(target, "target")], "sizes", axis=0)
+    return {
+        "Out": call.add(
+            "Resize",
+            [x, "", "", sizes],
+            "out",
+            mode="nearest",
+            nearest_mode="round_prefer_ceil",
+            coordinate_transformation_mode="align_corners",
+        )
+    }
+
+
+def stanh(call: Call) -> Made:
+    """A tanh that is scaled inside and outside."""
+    inner = call.add("Mul", [call.input("X"), call.constant(float(call.get("scale_a", 0.67)), "inner")], "scaled")
+    curve = call.add("Tanh", [inner], "curve")
+    return {"Out": call.add("Mul", [curve, call.constant(float(call.get("scale_b", 1.7159)), "outer")], "out")}
+
+
 def celu(call: Call) -> Made:
     """ELU that is smooth for every alpha (arXiv 1704.07483)."""
     return {"Out": call.add("Celu", [call.input("X")], "out", alpha=float(call.get("alpha", 1.0)))}
@@ -219,6 +299,35 @@ def pad2d(call: Call) -> Made:
     mode = call.get("mode", "constant")
     value = [call.constant(float(call.get("pad_value", 0.0)), "value")] if mode == "constant" else []
     return {"Out": call.add("Pad", [call.input("X"), pads, *value], "out", mode=mode)}
+
+
+def adaptive_pool2d(call: Call) -> Made:
+    """The mean, or largest, of bins from floor(i n / o) to ceil((i + 1) n / o), which need not have one size."""
+    x = call.input("X")
+    asked = call.b.value(call.input("KSize")) if call.inputs("KSize") else call.get("ksize", ())
+    if asked is None or call.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
+        raise call.refusal("its bins are computed, or channels stand last")
+    largest, bins = call.get("pooling_type", "avg") == "max", [int(count) for count in np.asarray(asked).ravel()]
+    if bins == [1, 1]:
+        return {"Out": call.add("GlobalMaxPool" if largest else "GlobalAveragePool", [x], "out")}
+    sizes = call.sizes(x, "its input", (2, 3))
+    if not any(size % count for size, count in zip(sizes, bins, strict=True)):
+        window = [size // count for size, count in zip(sizes, bins, strict=True)]
+        return {
+            "Out": call.add("MaxPool" if largest else "AveragePool", [x], "out", kernel_shape=window, strides=window)
+        }
+    for axis, size, count in zip((2, 3), sizes, bins, strict=True):
+        parts = []
+        for place in range(count):
+            ends = [
+                call.constant([at], f"at{at}") for at in (place * size // count, -(-(place + 1) * size // count), axis)
+            ]
+            part = call.add("Slice", [x, *ends], f"bin{axis}_{place}")
+            parts.append(
+                call.add("ReduceMax" if largest else "ReduceMean", [part], f"pooled{axis}_{place}", axes=[axis])
+            )
+        x = call.add("Concat", parts, f"pooled{axis}", axis=axis)
+    return {"Out": x}
 
 
 def maxout(call: Call) -> Made:

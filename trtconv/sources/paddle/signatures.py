@@ -10,6 +10,8 @@ _ONE = (("X",), ("Out",))
 """Of operators that are not listed."""
 
 SIGNATURES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "cumsum": (("X", "Axis"), ("Out",)),
+    "pool2d": (("X", "KSize"), ("Out",)),
     "prior_box": (("Input", "Image"), ("Boxes", "Variances")),
     "box_coder": (("PriorBox", "PriorBoxVar", "TargetBox"), ("OutputBox",)),
     "box_clip": (("Input", "ImInfo"), ("Output",)),

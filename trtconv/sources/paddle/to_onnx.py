@@ -91,7 +91,7 @@ class _Work:
     def _takes(self, op: Operator) -> bool:
         if self._refused.intersection(op.makes()):
             return False
-        return op.type in rules.RULES or self._converter.takes(op)
+        return rules.has_rule(op) or self._converter.takes(op)
 
     def _cut(self, part: Program) -> Cut:
         cut = cutting.frontier(part, self._takes)
@@ -107,17 +107,28 @@ class _Work:
         return cut
 
     def _model(self, part: Program) -> onnx.ModelProto:
-        plan = lowering.plan(part, rules.RULES.keys())
+        plan = lowering.plan(part)
         count = len(part.main.operators) - len(part.feeds()) - len(part.fetches()) - len(plan.ruled)
         self._emit(Message(f"converting {count} operators of a {self._network.form()} with {self._converter.name}"))
-        model = lowering.empty(self._wanted.opset)
+        opset = lowering.OPSET if plan.ruled else self._wanted.opset
+        model = lowering.empty(opset)
         if plan.rest is not None:
-            model = self._converter.convert(plan.rest, self._wanted.opset)
+            model = self._converter.convert(plan.rest, opset)
         clean.prepare(model)
-        editing.require_opset(model, self._wanted.opset)
+        editing.require_opset(model, opset)
         check.require_onnx(model)
         plain = [spec for spec in self._wanted.inputs if spec.name not in self._wanted.first]
         self.padded = lowering.finish(model, plan, self._network, self._weights, plain)
+        self._raise_opset(model)
         layout.inputs_first(model, self._wanted.first)
         reshape.set_shapes(model, self._wanted.inputs)
         return model
+
+    def _raise_opset(self, model: onnx.ModelProto) -> None:
+        """To what is asked for; lower is not possible, and said."""
+        was = editing.opset(model)
+        editing.require_opset(model, self._wanted.opset)
+        if was != editing.opset(model):
+            clean.prepare(model)
+        elif was > self._wanted.opset:
+            self._emit(Message(f"the model needs opset {was}", "warning"))

@@ -40,11 +40,15 @@ _POOL = {
 }
 _CONV = {"padding_algorithm": (STRING, "EXPLICIT"), "data_format": (STRING, "NCHW")}
 _BACK = {**_CONV, "output_size": (INTS, ()), "output_padding": (INTS, ())}
+_REDUCE = {"in_dtype": (INT, -1), "out_dtype": (INT, -1)}
 _RESIZE = {
     "align_mode": (INT, 1),
     "align_corners": (BOOLEAN, True),
     "data_layout": (STRING, "NCHW"),
     "scale": (FLOAT, 0.0),
+    "out_h": (INT, 0),
+    "out_w": (INT, 0),
+    "out_d": (INT, 0),
 }
 
 DEFAULTS: Mapping[str, Mapping[str, tuple[int, Any]]] = {
@@ -70,6 +74,7 @@ DEFAULTS: Mapping[str, Mapping[str, tuple[int, Any]]] = {
     "dropout": {"dropout_implementation": (STRING, "downgrade_in_infer")},
     "arg_max": {"keepdims": (BOOLEAN, False), "flatten": (BOOLEAN, False), "dtype": (INT, 3)},
     "prelu": {"data_format": (STRING, "NCHW")},
+    **dict.fromkeys(("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _REDUCE),
 }
 """Attributes that an operator has got since 1.0, with the values that mean what it did before."""
 
@@ -93,7 +98,8 @@ LATER: Mapping[str, tuple[int, Any]] = {
 
 def upgrade(program: Program) -> Program:
     """The program with operators and attributes of today; one that has them all comes back unchanged in meaning."""
-    operators = [_defaults(_RULES.get(op.type, _renamed)(op)) for op in program.main.operators]
+    variables = program.main.variables
+    operators = [_sized(_defaults(_RULES.get(op.type, _renamed)(op)), variables) for op in program.main.operators]
     main = program.main
     return Program(
         [Block(main.index, main.parent, dict(main.variables), operators, main.rest), *program.blocks[1:]],
@@ -151,6 +157,24 @@ def _defaults(op: Operator) -> Operator:
     for name, (kind, value) in DEFAULTS.get(op.type, {}).items():
         op.attributes.setdefault(name, Attribute(kind, value))
     return op
+
+
+def _sized(op: Operator, variables: Mapping[str, Variable]) -> Operator:
+    """A transposed convolution with the padding that leads to the size it names: paddle2onnx heeds the padding only."""
+    wanted = op.get("output_size", ())
+    x = variables.get(next(iter(op.inputs.get("Input", ())), ""))
+    kernel = variables.get(next(iter(op.inputs.get("Filter", ())), ""))
+    if not op.type.endswith("conv2d_transpose") or not wanted or x is None or kernel is None or min(x.shape[2:]) < 0:
+        return op
+    pads = list(op.get("paddings", (0, 0)))
+    pads = [2 * pad for pad in pads] if len(pads) == 2 else [pads[0] + pads[1], pads[2] + pads[3]]
+    windows = zip(
+        x.shape[2:], op.get("strides", (1, 1)), op.get("dilations", (1, 1)), kernel.shape[2:], pads, strict=True
+    )
+    least = [(size - 1) * stride + dilation * (window - 1) + 1 - pad for size, stride, dilation, window, pad in windows]
+    extra = tuple(size - smallest for size, smallest in zip(wanted, least, strict=True))
+    attributes = {**op.attributes, "output_padding": Attribute(INTS, extra), "output_size": Attribute(INTS, ())}
+    return Operator(op.type, op.inputs, op.outputs, attributes)
 
 
 def _flatten_all(op: Operator) -> Operator:
