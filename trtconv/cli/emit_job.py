@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from trtconv.core.errors import UsageError
+from trtconv.sources.format import Asks
 
 
 def write(
@@ -36,20 +37,22 @@ def write(
     stem = output.stem if output is not None else model.stem
     built = output.absolute().parent if output is not None else folder / "build"
     job: dict[str, Any] = {"version": 1, "name": stem, "output": str(built), **_nested(model, keys)}
-    asked = _asked(model, job, options)
-    if asked is not None:
-        given = job.get("inputs", {})
-        inputs = {name: {**asked.job.get("inputs", {}).get(name, {}), **given.get(name, {})}
-                  for name in {**asked.job.get("inputs", {}), **given}}  # fmt: skip
-        job = {**job, **asked.job, **({"inputs": inputs} if inputs else {})}
-    if asked is not None and asked.cache:
+    asked = _asked(model, job, options) or Asks({})
+    job = _joined(job, asked.job)
+    if asked.cache:
         cache = file.with_name(f"{file.stem}.cache")
         write_text(cache, asked.cache)
         job["calibrate"] = {"cache": str(cache)}
     code = " --allow-code" if options["allow_code"] else ""
-    remarks = [f"trtconv run {file.name}{code}", *(asked.remarks if asked is not None else ())]
-    write_text(file, text(job, folder, remarks))
+    write_text(file, text(job, folder, [f"trtconv run {file.name}{code}", *asked.remarks]))
     click.echo(f"{file}: written; trtconv run {file}{code} makes {stem}.{job.get('precision', ['fp32'])[0]}.engine")
+
+
+def _joined(job: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command says, and beside it what the source asks for."""
+    mine, theirs = job.get("inputs", {}), asked.get("inputs", {})
+    inputs = {name: {**theirs.get(name, {}), **mine.get(name, {})} for name in {**theirs, **mine}}
+    return {**asked, **job, **({"inputs": inputs} if inputs else {})}
 
 
 def _nested(model: Path, keys: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

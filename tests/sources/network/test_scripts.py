@@ -618,6 +618,7 @@ FAILURES = {
     "1 / 0": r"net\.py:7: ZeroDivisionError",
     "np.float(3)": r"net\.py:7: AttributeError: module 'numpy' has no attribute 'float'",
     "trt.SomethingNew": r"net\.py:7: AttributeError: module 'tensorrt' has no attribute 'SomethingNew'",
+    "input('which network?')": r"net\.py:7: EOFError",
     "raise SystemExit(2)": "ended with exit status 2 before it built a network",
 }
 

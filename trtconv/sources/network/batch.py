@@ -7,9 +7,12 @@ one whose shapes hold it. That is the one thing that a script does not settle by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from trtconv.sources.network.definition import Network
 from trtconv.sources.network.enums import member
+
+if TYPE_CHECKING:  # inspect and planning read the text of scripts, and need not wait for NumPy
+    from trtconv.sources.network.definition import Network
 
 _EXPLICIT = member("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH")
 _TYPED = member("NetworkDefinitionCreationFlag", "STRONGLY_TYPED")

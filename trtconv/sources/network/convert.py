@@ -19,7 +19,7 @@ from trtconv.sources.network import describe, weights
 from trtconv.sources.network.needs import NEEDS
 
 _GUEST = "trtconv.sources.network.guest"
-_TORCH = replace(NEEDS, packages={**NEEDS.packages, "torch": "torch"})
+_TORCH = replace(NEEDS, packages={**NEEDS.packages, "torch": "torch==2.13.*"}, extra="torch")
 
 NOT_COMPARED = (
     "the layers of a script have no framework but TensorRT itself, and what was recorded is the ONNX model; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.machinery
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -283,11 +284,11 @@ def installed(trt: ModuleType, script: Path, arguments: Iterable[str]) -> Iterat
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(cuda[parent], child, module)
-    samples, before = _Samples(), (dict(sys.modules), list(sys.path), sys.argv)
+    samples, before = _Samples(), (dict(sys.modules), list(sys.path), sys.argv, sys.stdin)
     sys.modules.update(_family(trt) | cuda)
     sys.meta_path.append(samples)
     sys.path.insert(0, str(script.parent))
-    sys.argv = [str(script), *arguments]
+    sys.argv, sys.stdin = [str(script), *arguments], io.StringIO()
     try:
         with contextlib.chdir(script.parent):
             yield
@@ -296,4 +297,4 @@ def installed(trt: ModuleType, script: Path, arguments: Iterable[str]) -> Iterat
         for name in [*_family(trt), *cuda, "common"]:
             sys.modules.pop(name, None)
         sys.modules.update({name: module for name, module in before[0].items() if name not in sys.modules})
-        sys.path[:], sys.argv = before[1:]
+        sys.path[:], sys.argv, sys.stdin = before[1:]

@@ -12,6 +12,7 @@ import numpy as np
 
 from trtconv.core import magic
 from trtconv.core.errors import EnvironmentProblem, SourceError
+from trtconv.core.extras import install_line
 
 SUFFIXES = (".wts", ".npz", ".safetensors", ".pth", ".pt", ".bin")
 _HALF_TYPE = "1"
@@ -145,7 +146,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
     except ImportError:
         raise EnvironmentProblem(
             f"{path}: a state_dict of PyTorch, which is not installed",
-            hint="pip install torch, or name an interpreter that has it: source.python (--python)",
+            hint=f"{install_line('torch')}, or name an interpreter that has it: source.python (--python)",
         ) from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

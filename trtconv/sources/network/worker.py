@@ -19,6 +19,10 @@ from trtconv.sources.network.recording import Finished, Refused
 
 _PACKAGE = str(Path(__file__).parents[2])
 _SHOWN = 8
+_NOBODY = "the script neither asks for such a file nor has a function with parameters network and weights"
+_INSTEAD = (
+    "(network, weights) of the script, instead of running the script: what it asks of the builder elsewhere is not seen"
+)
 _IMPLICIT_HINT = "say which it is: source.implicit_batch: true or false (--implicit-batch)"
 
 
@@ -92,6 +96,15 @@ class _Recorder:
     def done(self, network: Network) -> None:
         self.built = network
 
+    def watched(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        """The builder's class, with every builder that is made of it remembered."""
+
+        def builder(*given: Any, **named: Any) -> Any:
+            self.builders.append(make(*given, **named))
+            return self.builders[-1]
+
+        return builder
+
     def finish(self) -> tuple[Network, Assembly, batch.Decision]:
         network = self.built or next((b.networks[-1] for b in reversed(self.builders) if b.networks), None)
         if network is None:
@@ -137,12 +150,7 @@ def _run(request: Request, recorder: _Recorder) -> list[tuple[str, str]]:
     """Run the script to where it builds, or to its end."""
     script = request.script.resolve()
     trt = standin.tensorrt(recorder.ask, recorder.done, request.version)
-    make = trt.Builder
-
-    def builder(*given: Any, **named: Any) -> Any:
-        recorder.builders.append(make(*given, **named))
-        return recorder.builders[-1]
-
+    builder = recorder.watched(trt.Builder)
     trt.__dict__["Builder"] = builder
     given = weights.load(request.weights) if request.weights is not None else None
     source = None if request.weights is None else request.weights.resolve()
@@ -158,13 +166,10 @@ def _run(request: Request, recorder: _Recorder) -> list[tuple[str, str]]:
         notes = _guarded(script, run, recorder, given or {})
     if given is not None and not name and not offer.used:
         raise SourceError(
-            f"{request.weights}: the script neither asks for such a file nor has a function with parameters "
-            "network and weights",
+            f"{request.weights}: {_NOBODY}",
             hint="leave source.weights out where the script finds its weights by itself",
         )
-    instead = "instead of running the script: what it asks of the builder elsewhere is not seen"
-    called = [("info", f"called {name}(network, weights) of the script, {instead}")] if name else []
-    return called + notes
+    return [("info", f"called {name}{_INSTEAD}"), *notes] if name else notes
 
 
 def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder, given: dict[str, Any]) -> list[tuple[str, str]]:
