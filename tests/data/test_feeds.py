@@ -203,8 +203,11 @@ def test_a_fixed_batch_rules(tmp_path: Path, images: np.ndarray) -> None:
     assert [len(batch["image"]) for batch in feed.batches(32)] == [2, 2, 2]
     feed = open_feed(FeedSpec(path), (TensorInfo("image", "float", (2, 2, 3)),))
     assert [len(rows) for rows in feed.groups(32)] == [2, 2, 2, 1]  # for who fills up the last one
-    with pytest.raises(UsageError, match="exactly 2 samples at a time; 7 do not divide"):
-        next(feed.batches(32))
+    batches = list(feed.batches(32))
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 2, 2]  # the last one repeats its sample
+    assert np.array_equal(batches[-1]["image"][0], batches[-1]["image"][1])
+    made = {"y": np.arange(2), "other": np.arange(5)}
+    assert {n: len(a) for n, a in feed.of_samples(made, np.array([6])).items()} == {"y": 1, "other": 5}
 
 
 def test_the_digest_follows_content_and_choice(tmp_path: Path, images: np.ndarray) -> None:

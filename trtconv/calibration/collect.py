@@ -157,7 +157,7 @@ def collect(
         batches = samples.batches(min(batch, later.batch), seed)
         for count, arrays in _ahead(_results(model, first, later, batches, samples.axes)):
             work.add(arrays, count)
-            measured.samples += count
+            measured.samples = min(measured.samples + count, len(samples))  # a fixed batch is filled up
             emit(Progress(label, measured.samples, len(samples), "samples"))
     return measured
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Sequence
@@ -12,45 +13,114 @@ import click
 
 from trtconv.cli.console import listening
 from trtconv.cli.options import error_document
-from trtconv.core import strict_json
+from trtconv.core import strict_json, writable
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
 
 
-def run_job(
-    path: Path,
-    *,
-    stage: str = "",
-    assignments: Sequence[str] = (),
-    force: Sequence[str] = (),
-    allow_code: bool = False,
-    output: Output,
-    locked: bool = False,
-    jobs: int = 1,
-    bounds: Sequence[str] = (),
-    ignore_gates: bool = False,
-) -> list[Any]:
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """How a job file is run.
+
+    Attributes:
+        assignments: of ``--set``.
+        force: stages to run even if up to date.
+        allow_code: whether code inside the model or named by the job may run.
+        locked: refuse to run where the lock would change.
+        jobs: steps at the same time.
+        bounds: gates besides the job's own.
+        ignore_gates: whether the job's own are left out.
+        lock: the lock file; None: beside the job.
+        depfile: file for a rule of Make; None: none.
+    """
+
+    assignments: Sequence[str] = ()
+    force: Sequence[str] = ()
+    allow_code: bool = False
+    locked: bool = False
+    jobs: int = 1
+    bounds: Sequence[str] = ()
+    ignore_gates: bool = False
+    lock: Path | None = None
+    depfile: Path | None = None
+
+
+def run_job(path: Path, *, stage: str = "", output: Output, **options: Any) -> list[Any]:
     """Run a job file's line, whole or up to a stage, and print what it made; the steps as they ended.
+
+    Args:
+        path: of the job file.
+        stage: the last one; empty: all of them.
+        output: what to print.
+        options: of ``JobOptions``.
 
     Raises:
         TrtconvError: what a stage raised, or an AccuracyGateError after the report.
     """
+    asked = JobOptions(**options)
+    try:
+        return _run_job(path, stage, output, asked)
+    except TrtconvError as error:
+        if not error.reported:
+            with contextlib.suppress(OSError, TrtconvError):  # its file may be what is wrong
+                tell_machines(str(path), [], [("job", error.message)], output)
+        raise
+
+
+def _run_job(path: Path, stage: str, output: Output, asked: JobOptions) -> list[Any]:
     from trtconv.job.load import load_job
+    from trtconv.pipeline import capability_check
     from trtconv.pipeline.line import line, upto
-    from trtconv.pipeline.lock import Lock
     from trtconv.pipeline.run import Settings
 
-    require_stages(force)
-    if locked and assignments:
+    require_stages(asked.force)
+    if asked.locked and asked.assignments:
         raise UsageError("--locked and --set exclude each other", hint="a lock belongs to the job as it is written")
-    job = load_job(path, assignments, bounds)
-    if ignore_gates:  # a new baseline is not judged by the old one
+    job = load_job(path, asked.assignments, asked.bounds)
+    if asked.ignore_gates:  # a new baseline is not judged by the old one
         job = job.replaced(gates=[gate for gate in job.gates if gate.measure == "wider_share"])
     layout = layout_of(job)
-    steps = line(job, layout, allow_code=allow_code)
+    steps = line(job, layout, allow_code=asked.allow_code)
     steps = upto(steps, stage) if stage else steps
-    lock = None if assignments else Lock.read(path.with_name(f"{path.stem}.lock.yaml"))
-    return report(str(path), job, steps, layout, Settings(force, jobs, lock, locked), output)
+    capability_check.require_leave(job, {node.stage for node in steps}, allow_code=asked.allow_code)
+    rule = None if asked.depfile is None else _rule(path, steps)
+    for file in filter(None, (asked.depfile, output.junit)):
+        writable.require_place(file)
+    lock, notes = lock_of(path, asked)
+    settings = Settings(
+        force=asked.force, jobs=asked.jobs, lock=lock, locked=asked.locked, job=path.absolute(), notes=notes
+    )
+    done = report(str(path), job, steps, layout, settings, output)
+    if asked.depfile is not None and rule is not None:
+        write_text(asked.depfile, rule)
+    return done
+
+
+def _rule(job: Path, nodes: Sequence[Any]) -> str:
+    """What the steps read and make, for Make."""
+    from trtconv.job.yaml_tree import chain
+    from trtconv.report.depfile import depfile
+
+    made = [file for node in nodes if node.stage in ("build", "infer") for file in node.outputs]
+    return depfile(made, [*chain(job), *(file for node in nodes for file in node.inputs.values())])
+
+
+def lock_of(job: Path, asked: JobOptions) -> tuple[Any, list[str]]:
+    """The lock of a job, and what there is to say of it; None where none can be written.
+
+    Raises:
+        EnvironmentProblem: nothing may be written where ``--lock`` says.
+    """
+    from trtconv.pipeline.lock import Lock
+
+    if asked.assignments:
+        return None, []
+    path = asked.lock or job.with_name(f"{job.stem}.lock.yaml")
+    if asked.lock is not None and not asked.locked:
+        writable.require_place(path)
+    elif not asked.locked and not writable.may_write(path.absolute().parent):
+        return None, [f"no lock will be written: {path.parent} cannot be written to; --lock FILE names another place"]
+    return Lock.read(path), []
 
 
 def require_stages(force: Sequence[str]) -> None:
@@ -173,7 +243,7 @@ def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
 
 
 def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any], output: Output, matrix: bool) -> None:
-    from trtconv.report import junit, summary
+    from trtconv.report import summary
 
     views = [
         summary.StepView(
@@ -182,15 +252,22 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
         for s in done
     ]
     messages = [(step, error.message) for step, error in failed]
-    if output.junit is not None:
-        write_text(output.junit, junit.junit(name, verdicts, messages))
     if output.as_json:
         errors = {step: error_document(error) for step, error in failed}
         document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
         click.echo(strict_json.dumps(document, indent=2))
     elif any(step.result is not None for step in done):
         click.echo(summary.text(views, verdicts, matrix))
-    if output.github and (text := junit.github(name, verdicts, messages)):
+    tell_machines(name, verdicts, messages, output)
+
+
+def tell_machines(name: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]], output: Output) -> None:
+    """JUnit's file and GitHub's annotations, where they are asked for."""
+    from trtconv.report import junit
+
+    if output.junit is not None:
+        write_text(output.junit, junit.junit(name, verdicts, failed))
+    if output.github and (text := junit.github(name, verdicts, failed)):
         click.echo(text, err=output.as_json)
 
 

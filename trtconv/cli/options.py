@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,23 @@ from trtconv.core.writable import told
 
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(1)
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; NaN compares with nothing, so click's own ranges let it through."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no ordinary number", param, ctx)
+        return number
+
+
+POSITIVE = Finite(0, min_open=True)
+NOT_NEGATIVE = Finite(0)
 
 
 def row(spelling: str, text: str, default: Any = None, *, short: str = "", **settings: Any) -> Any:
@@ -217,6 +235,15 @@ def existing_or_glob(path: Path) -> Path:
         UsageError: see ``existing``.
     """
     return path if is_glob(path) else existing(path)
+
+
+def labels_of(text: str) -> str:
+    """Labels named on the command line: the key of an array, or a .npy file, from the current folder on.
+
+    Raises:
+        UsageError: no such file.
+    """
+    return str(existing(Path(text)).absolute()) if text.endswith(".npy") else text
 
 
 def job_from(values: Mapping[str, tuple[str, Any]], name: str, folder: Path) -> Any:

@@ -38,6 +38,8 @@ def problem(error: OSError) -> TrtconvError | None:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     place = f"{names[-1]}: " if names else ""
     hint = _HINTS[error.errno]
+    if hint is _ELSEWHERE and names and Path(names[-1]).exists() and not os.access(names[-1], os.R_OK):
+        hint = "allow reading it: chmod +r, for a folder chmod +rx"
     return (UsageError if hint is _NAME else EnvironmentProblem)(f"{place}{error.strerror}", hint=hint)
 
 
@@ -76,6 +78,17 @@ def require_file(path: Path) -> None:
         raise UsageError(f"{path} is not an ordinary file", hint="name a file: results appear whole, under their name")
 
 
+def require_place(path: Path) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises:
+        UsageError: a folder or a device is there.
+        EnvironmentProblem: nothing may be written there.
+    """
+    require_folder(path.absolute().parent, writable=True)
+    require_file(path)
+
+
 def require_result(path: Path, source: Path) -> None:
     """Refuse a place for a result that cannot be, or where its own source lies.
 
@@ -110,5 +123,10 @@ def require_folder(path: Path, *, writable: bool) -> None:
         there = there.parent
     if not there.is_dir():
         raise UsageError(f"{there} is not a folder: nothing can be written below it", hint="name another folder")
-    if writable and not os.access(there, os.W_OK | os.X_OK):
+    if writable and not may_write(there):
         raise EnvironmentProblem(f"{there}: nothing may be written there", hint=_ELSEWHERE)
+
+
+def may_write(folder: Path) -> bool:
+    """Whether files can be made in a folder that is there."""
+    return os.access(folder, os.W_OK | os.X_OK)

@@ -16,7 +16,8 @@ from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import preprocess, python_feed, sample_axes, scaling, shape_values
 from trtconv.data.arrays import Array, npz_keys, open_npy, open_npz_member
 from trtconv.data.decoding import Decoders
-from trtconv.data.sample_files import BadSample, Column, open_column
+from trtconv.data.sample_files import Column, open_column
+from trtconv.data.sample_parts import BadSample
 
 __all__ = ["BadSample", "Feed", "open_feed"]
 
@@ -49,6 +50,8 @@ class Feed:
     def batches(self, size: int, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
         """Inputs by name, ``size`` samples at a time; the last batch holds what remains.
 
+        A model with a fixed batch gets full ones: what lacks repeats a sample (see ``of_samples``).
+
         Args:
             size: samples per batch; a model with a fixed batch gets that instead.
             seed: when the spec uses fewer samples than there are, draw them by this seed instead of taking the first.
@@ -56,18 +59,21 @@ class Feed:
 
         Raises:
             UsageError: NaN, infinity, or a value that the input's type cannot hold; the message names file and tensor.
-                Or samples that the model's fixed batch does not divide.
         """
-        if self.fixed and len(self) % self.fixed:
-            raise UsageError(
-                f"the model takes exactly {self.fixed} samples at a time; {len(self)} do not divide",
-                hint=f"use a multiple of {self.fixed} samples, or a model with a dynamic batch",
-            )
         for rows in self.groups(size, seed):
-            batch = {column.info.name: np.empty(column.fed_shape(rows), column.dtype) for column in self._columns}
-            batch |= {name: np.empty_like(array) for name, array in self.whole.items()}
-            self.read(rows, batch)
-            yield batch
+            count = max(len(rows), self.fixed or 0)
+            filled = {column.info.name: _Filled(column, rows, count) for column in self._columns}
+            self.read(rows, {name: one.given for name, one in filled.items()})
+            batch = {name: one.repeated() for name, one in filled.items()}
+            yield batch | {name: array.copy() for name, array in self.whole.items()}
+
+    def of_samples(self, outputs: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs of one of the batches without those of repeated samples."""
+        filled = self.fixed is not None and self.fixed > len(rows)
+        return {
+            name: array[: len(rows)] if filled and array.shape[:1] == (self.fixed,) else array
+            for name, array in outputs.items()
+        }
 
     def groups(self, size: int, seed: int | None = None) -> Iterator[np.ndarray]:
         """Numbers of the samples of every batch; samples of one batch have the same shapes."""
@@ -137,7 +143,8 @@ class Feed:
             else:
                 column.decode(rows, into[column.info.name], decoders)
         for name, array in self.whole.items():
-            np.copyto(into[name], array)
+            if name in into:
+                np.copyto(into[name], array)
 
     @property
     def first_file(self) -> Path:
@@ -199,6 +206,30 @@ class Feed:
         if seed is None or len(self) == self._available:
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).choice(self._available, len(self), replace=False))
+
+
+class _Filled:
+    """An input's array for more samples than there are.
+
+    Attributes:
+        given: the part of it for those that there are.
+    """
+
+    def __init__(self, column: Column, rows: np.ndarray, count: int) -> None:
+        shape, axis = list(column.fed_shape(rows)), column.axis
+        self._before = (slice(None),) * (axis or 0)
+        if axis is not None:
+            shape[axis] = count
+        self._all = np.empty(shape, column.dtype)
+        self._lacks = axis is not None and count > len(rows)
+        self._count = len(rows)
+        self.given = self._all[(*self._before, slice(len(rows)))] if self._lacks else self._all
+
+    def repeated(self) -> np.ndarray:
+        """All of it: what lacks repeats the first sample."""
+        if self._lacks:
+            self._all[(*self._before, slice(self._count, None))] = self._all[(*self._before, slice(1))]
+        return self._all
 
 
 def open_feed(

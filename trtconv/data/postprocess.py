@@ -11,6 +11,7 @@ user's, a mapping to a mapping, where code is allowed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,23 @@ _Step = tuple[_Operation, str, Mapping[str, Any]]
 
 
 class Chain:
-    """Rows ready to be applied."""
+    """Rows ready to be applied.
+
+    Attributes:
+        unclear: output -> samples of which it holds NaN.
+    """
 
     def __init__(self, steps: Sequence[_Step | Function]) -> None:
         self._steps = steps
+        self._turn = threading.Lock()
+        self.unclear: dict[str, int] = {}
+
+    def _note(self, name: str, values: np.ndarray) -> None:
+        """Count samples of which nobody can tell the class."""
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            count = int(np.isnan(values.reshape(len(values), -1)).any(axis=1).sum())
+            with self._turn:
+                self.unclear[name] = self.unclear.get(name, 0) + count
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> Outputs:
         """Outputs by name after all rows; the first axis is samples.
@@ -67,14 +81,27 @@ class Chain:
             values = current.pop(output)
             if values.dtype.kind in "OUS":
                 raise UsageError(f"postprocess: output {output!r} holds texts, not numbers", hint="name another output")
-            if values.ndim < 2 and operation.axis:
-                raise UsageError(
-                    f"postprocess: output {output!r} has shape {list(values.shape)}, no axis of classes",
-                    hint="name another output",
-                )
+            if operation.axis:
+                axis = class_axis(output, values.shape, options["axis"], len(options.get("labels", "")))
+                options = {**options, "axis": axis}
+            self._note(output, values)
             names = operation.makes(output, options)
             current.update(zip(names, operation.apply(values, options), strict=True))
         return current
+
+
+def check(rows: Sequence[Mapping[str, object]]) -> None:
+    """What can be known of rows without a model.
+
+    Raises:
+        UsageError: an unknown operation or option, labels that cannot be read, a call that is none.
+    """
+    for number, row in enumerate(rows, 1):
+        where = f"postprocess row {number}"
+        if list(row) == ["call"]:
+            _target(row["call"], where)
+        else:
+            _parse(row, where)
 
 
 def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str], *, allow_code: bool = False) -> Chain:
@@ -111,31 +138,67 @@ def read_labels(path: Path) -> np.ndarray:
         UsageError: missing or empty file.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: labels cannot be read: {error}", hint="give a text file, one class per line"
         ) from None
-    if not lines:
+    if lines == [""]:
         raise UsageError(f"{path}: no labels in it", hint="give a text file, one class per line")
     return np.array(lines)
 
 
-def softmax(values: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, computed in float32 after subtracting the maximum."""
+def softmax(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Softmax over an axis, computed in float32 after subtracting the maximum."""
     scaled = np.asarray(values, np.float32)
-    scaled = np.exp(scaled - scaled.max(-1, keepdims=True))
-    result: np.ndarray = scaled / scaled.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of infinities, which become NaN
+        scaled = np.exp(scaled - scaled.max(axis, keepdims=True))
+        result: np.ndarray = scaled / scaled.sum(axis, keepdims=True)
     return result
 
 
-def _function(given: object, where: str, allow_code: bool) -> Function:
+def class_axis(name: str, shape: Sequence[int], axis: int | None, labels: int) -> int:
+    """The axis of classes: the one asked for, else the last one of tables and sequences.
+
+    Of images, [batch, classes, height, width] or [batch, height, width, classes], it is the one that has as many
+    entries as there are labels, or the one beside two equal ones.
+
+    Raises:
+        UsageError: there is none, or nothing tells which.
+    """
+    rank, listed = len(shape), f"output {name!r} of shape {list(shape)}"
+    if rank < 2:
+        raise UsageError(f"postprocess: {listed} has no axis of classes", hint="name another output")
+    if axis is not None:
+        if not -rank < axis < rank or axis % rank == 0:
+            raise UsageError(f"postprocess: {listed} has no axis {axis} of classes", hint=f"axis: 1 to {rank - 1}")
+        return axis % rank
+    if rank < 4:
+        return rank - 1
+    named = [place for place in range(1, rank) if labels and shape[place] == labels]
+    if rank == 4 and not named:
+        _, first, second, third = shape
+        named = [1] * (second == third != first) + [3] * (first == second != third)
+    if len(named) != 1:
+        raise UsageError(
+            f"postprocess: nothing tells which axis of {listed} holds the classes",
+            hint="say it: axis: 1 for [batch, classes, height, width], axis: -1 where they come last",
+        )
+    return named[0]
+
+
+def _target(given: object, where: str) -> str:
     target = given.get("function") if isinstance(given, Mapping) else None
     if not isinstance(target, str) or target.count(":") != 1 or not isinstance(given, Mapping) or len(given) > 1:
         raise UsageError(
             f"{where}: expected call: {{function: module:name}}, got {given!r}",
             hint="the function takes a mapping of outputs and returns one",
         )
+    return target
+
+
+def _function(given: object, where: str, allow_code: bool) -> Function:
+    target = _target(given, where)
     if not allow_code:
         raise UsageError(
             f"{where}: the function {target} is code, which runs only by your leave",
@@ -202,6 +265,9 @@ def _typed(options: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(above, bool) or not isinstance(above, int | float):
         got = "nothing" if above is _REQUIRED else repr(above)
         raise UsageError(f"{where}: expected above as a number, got {got}", hint="threshold: {above: 0.5}")
+    axis = options.get("axis")
+    if axis is not None and (isinstance(axis, bool) or not isinstance(axis, int)):
+        raise UsageError(f"{where}: expected axis as a whole number, got {axis!r}", hint="axis: 1")
     for key in ("output", "labels"):
         if not isinstance(options.get(key, ""), str):
             raise UsageError(f"{where}: expected {key} as text, got {options[key]!r}", hint=f"write {key}: name")
@@ -230,19 +296,36 @@ def _labelled(classes: np.ndarray, count: int, options: Mapping[str, Any]) -> li
             f"postprocess: the output has {count} classes, and there are {len(labels)} labels",
             hint="give one label per class, in their order",
         )
-    return [labels[classes]]
+    return [np.where(classes < 0, "", labels[classes])]
+
+
+def _softmax(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
+    return [softmax(values, options["axis"])]
 
 
 def _argmax(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
-    classes = values.argmax(-1).astype(np.int64)
-    return [classes, *_labelled(classes, values.shape[-1], options)]
+    """The class of the largest value; -1 where one of them is NaN."""
+    axis = options["axis"]
+    classes = np.where(_unclear(values, axis), -1, values.argmax(axis)).astype(np.int64)
+    return [classes, *_labelled(classes, values.shape[axis], options)]
 
 
 def _topk(values: np.ndarray, options: Mapping[str, Any]) -> list[np.ndarray]:
-    """Ties go to the lower class number, as argmax does."""
-    k = min(options["k"], values.shape[-1])
-    order = _largest(values, k)
-    return [order, np.take_along_axis(values, order, -1), *_labelled(order, values.shape[-1], options)]
+    """Ties go to the lower class number, as argmax does; where a value is NaN, classes are -1 and scores NaN."""
+    axis = options["axis"]
+    last = np.moveaxis(values, axis, -1)
+    order = _largest(last, min(options["k"], last.shape[-1]))
+    scores = np.take_along_axis(last, order, -1)
+    if (unclear := _unclear(last, -1)[..., None]).any():
+        order, scores = np.where(unclear, -1, order), np.where(unclear, np.nan, scores)
+    made = [order, scores, *_labelled(order, last.shape[-1], options)]
+    return [np.moveaxis(one, -1, axis) for one in made]
+
+
+def _unclear(values: np.ndarray, axis: int) -> np.ndarray:
+    """Where no value is the largest: one of them is NaN."""
+    found: np.ndarray = np.isnan(values).any(axis) if values.dtype.kind == "f" else np.zeros(1, bool)
+    return found
 
 
 def _largest(values: np.ndarray, k: int) -> np.ndarray:
@@ -268,10 +351,14 @@ def _names(name: str, parts: Sequence[str], options: Mapping[str, Any]) -> list[
 
 
 OPERATIONS: Mapping[str, _Operation] = {
-    "softmax": _Operation({"output": ""}, lambda name, _: [name], lambda values, _: [softmax(values)]),
-    "argmax": _Operation({"output": "", "labels": ""}, lambda name, o: _names(name, ["class"], o), _argmax),
+    "softmax": _Operation({"output": "", "axis": None}, lambda name, _: [name], _softmax),
+    "argmax": _Operation(
+        {"output": "", "labels": "", "axis": None}, lambda name, o: _names(name, ["class"], o), _argmax
+    ),
     "topk": _Operation(
-        {"output": "", "k": _REQUIRED, "labels": ""}, lambda name, o: _names(name, ["class", "score"], o), _topk
+        {"output": "", "k": _REQUIRED, "labels": "", "axis": None},
+        lambda name, o: _names(name, ["class", "score"], o),
+        _topk,
     ),
     "threshold": _Operation({"output": "", "above": _REQUIRED}, lambda name, _: [f"{name}_above"], _threshold, False),
 }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +19,7 @@ from trtconv.data.arrays import Array, open_npy, open_npz_member
 from trtconv.data.casting import cast, is_float, may_hold
 from trtconv.data.decoding import BadImage, Decoders
 from trtconv.data.preprocess import Chain
+from trtconv.data.sample_parts import IMAGE, BadSample, Image, Part, Prepared
 
 _DTYPES = {
     "float": np.float32,
@@ -27,52 +27,6 @@ _DTYPES = {
     "bfloat16": ml_dtypes.bfloat16,
     "float8e4m3fn": ml_dtypes.float8_e4m3fn,
 }
-
-
-IMAGE = ((None, None, 3), np.dtype(np.uint8))
-"""Shape and type of an image that nobody has looked into."""
-
-
-class BadSample(UsageError):
-    """One sample cannot be used.
-
-    Attributes:
-        row: its number among all samples.
-    """
-
-    row = -1
-
-    def at(self, row: int) -> BadSample:
-        """The same, with its number."""
-        self.row = row
-        return self
-
-
-class Part(Protocol):
-    """Some samples of one input in one file.
-
-    Attributes:
-        path: of the file.
-        shape: number of samples, then the shape of each; None where only the file's contents tell.
-        dtype: of the values.
-    """
-
-    path: Path
-    dtype: np.dtype
-
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        """See above."""
-
-    @property
-    def label(self) -> str:
-        """File and key for messages."""
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Samples by number within the part, ascending."""
-
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        """The same into an array of the same type."""
 
 
 class Column:
@@ -310,7 +264,7 @@ def _part(path: Path, info: TensorInfo, alone: bool, chain: Chain | None) -> Par
         )
     part = opening(path, info, alone)
     if chain is not None:
-        return _Prepared(part, chain)
+        return Prepared(part, chain)
     return part.as_samples(len(info.shape)) if isinstance(part, Array) else part
 
 
@@ -347,7 +301,7 @@ def _raw(path: Path, info: TensorInfo, alone: bool) -> Array:
 def _image(path: Path, info: TensorInfo, alone: bool) -> Part:
     if not alone:
         raise UsageError(f"{path}: an image, but the model has several inputs", hint="give a file or folder per input")
-    return _Image(path)
+    return Image(path)
 
 
 OPENINGS: Mapping[str, Callable[[Path, TensorInfo, bool], Part]] = {
@@ -369,73 +323,8 @@ def _numbered(rows: np.ndarray) -> Iterator[None]:
         raise BadSample(error.problem.message, hint=error.problem.hint).at(int(rows[error.place])) from None
 
 
-class _Image:
-    """One image: uint8, [1, height, width, 3], red first."""
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.label = str(path)
-        self._shape: tuple[int | None, ...] | None = None
-
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        if self._shape is None:
-            self._shape = (1, *images.size(self.path), 3)
-        return self._shape
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        try:
-            return images.decode(self.path)[None]
-        except UsageError as error:
-            raise BadSample(error.message, hint=error.hint).at(0) from None
-
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        out[...] = self.rows(numbers)
-
-    def picture(self) -> Any:
-        """As the decoder holds it."""
-        try:
-            return images.picture(self.path)
-        except UsageError as error:
-            raise BadSample(error.message, hint=error.hint).at(0) from None
-
-
-class _Prepared:
-    """A part whose samples go through a chain of preprocessing, one by one."""
-
-    def __init__(self, part: Part, chain: Chain) -> None:
-        self._part, self._chain = part, chain
-        self.path, self.label = part.path, part.label
-        self.of_picture = isinstance(part, _Image)
-        look = not (isinstance(part, _Image) and chain.fixes_size)  # else there is no need to look into the file
-        try:
-            form = chain.form(part.shape[1:], part.dtype) if look else chain.form(*IMAGE)
-        except UsageError as error:
-            raise UsageError(f"{self.label}: {error.message}", hint=error.hint) from None
-        self.shape: tuple[int | None, ...] = (part.shape[0] if look else 1, *form.shape)
-        self.dtype = form.dtype
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
-        return np.stack([self._made(*each, self._chain) for each in zip(numbers, self._samples(numbers), strict=True)])
-
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        for target, number, sample in zip(out, numbers, self._samples(numbers), strict=True):
-            self._made(number, sample, partial(self._chain.into, out=target))
-
-    def _samples(self, numbers: np.ndarray) -> Iterable[Any]:
-        return [self._part.picture()] if isinstance(self._part, _Image) else self._part.rows(numbers)
-
-    def _made(self, number: int, sample: Any, work: Callable[[Any], Any]) -> Any:
-        try:
-            return work(sample)
-        except UsageError as error:
-            raise BadSample(f"{self.label}: {error.message}", hint=error.hint).at(int(number)) from None
-
-
 def _is_picture(part: Part) -> bool:
-    return isinstance(part, _Image) or (isinstance(part, _Prepared) and part.of_picture)
+    return isinstance(part, Image) or (isinstance(part, Prepared) and part.of_picture)
 
 
 def _is_mask(values: np.ndarray) -> bool:

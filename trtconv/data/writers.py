@@ -21,6 +21,9 @@ import numpy as np
 from trtconv.core.errors import UsageError
 from trtconv.core.files import atomic_path
 from trtconv.core.names import did_you_mean
+from trtconv.core.strict_json import unicode
+from trtconv.data import casting
+from trtconv.data.plain_results import jsonable, ordinary
 
 Outputs = Mapping[str, np.ndarray]
 _FLUSH = 16 << 20  # bytes that may wait for the disk
@@ -61,7 +64,9 @@ def open_writer(path: Path, expected: int = 0) -> Iterator[Writer]:
     """
     kind = check(path)
     with atomic_path(path) as temporary:
-        mode: dict[str, Any] = {"mode": "w+b"} if kind in ("npz", "npy") else {"mode": "w", "newline": ""}
+        mode: dict[str, Any] = (
+            {"mode": "w+b"} if kind in ("npz", "npy") else {"mode": "w", "newline": "", "encoding": "utf-8"}
+        )
         with temporary.open(**mode) as out, contextlib.closing(FORMATS[kind](out, expected)) as writer:
             yield writer
             writer.finish()
@@ -110,9 +115,9 @@ class _Growing:
                 "one array cannot hold them",
                 hint="write .jsonl",
             )
-        if array.dtype != self.dtype:  # texts of another length
-            self._widen(array.dtype)
-        self.out.write(np.ascontiguousarray(array, self.dtype).reshape(-1).view(np.uint8).data)
+        if array.dtype != self.dtype:
+            array = self._alike(name, array)
+        self.out.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self.count += len(array)
         self._store(array.nbytes)
 
@@ -143,18 +148,38 @@ class _Growing:
             os.fdatasync(self.disk.fileno())
             self.waiting = 0
 
-    def _widen(self, dtype: np.dtype) -> None:
-        """Texts of any length become texts of the greater length; the file begins again with those that it has."""
-        wide = np.promote_types(self.dtype, dtype)
-        if wide == self.dtype:
-            return
+    def _alike(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Values of another type than before; all of them become the wider one, if that holds them.
+
+        Those are texts of another length, or what a function of the user's made now of one type, now of another.
+        """
+        mixed = (self.dtype.kind == "U") != (array.dtype.kind == "U")
+        wide = array.dtype if mixed else np.promote_types(self.dtype, array.dtype)
+        made, exact = _cast(array, wide)
+        if mixed or not exact or not (wide == self.dtype or self._widen(wide)):
+            raise UsageError(
+                f"output {name!r} is {self.dtype} for some samples and {array.dtype} for others; one array cannot "
+                "hold both",
+                hint="write .jsonl, or have the function return one type",
+            )
+        return made
+
+    def _widen(self, wide: np.dtype) -> bool:
+        """The file begins again with what it holds, in a wider type; False where that cannot hold all of it."""
         self.out.seek(self.size)
-        held = np.frombuffer(self.out.read(), self.dtype).astype(wide)
+        held, exact = _cast(np.frombuffer(self.out.read(), self.dtype), wide)
+        if not exact:
+            return False
         self.dtype = wide
         self.out.seek(0)
         self.out.truncate()
         self._begin()
         self.out.write(held.view(np.uint8).data)
+        return True
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, bool]:
+    return (values.astype(dtype), True) if dtype.kind == "U" else casting.cast(values, dtype)
 
 
 class _Npy:
@@ -167,7 +192,7 @@ class _Npy:
         if len(outputs) > 1:
             raise UsageError(f".npy holds one array, and there are {', '.join(outputs)}", hint="write an .npz file")
         for name, array in outputs.items():
-            self.array.add(name, _ordinary(array))
+            self.array.add(name, ordinary(array))
 
     def finish(self) -> None:
         if self.array.size:
@@ -191,15 +216,18 @@ class _Npz:
 
     def add(self, outputs: Outputs, samples: Samples) -> None:
         for name, given in outputs.items():
-            array = _ordinary(given)
+            array = ordinary(given)
             if name not in self.arrays:
                 self.arrays[name] = self._place(name, array)
+            known = self.arrays[name]
+            if name == self.direct and known.size and array.dtype != known.dtype:
+                self._again(self.arrays[name])  # what is written there stays as it is
             self.arrays[name].add(name, array)
 
     def finish(self) -> None:
         if self.member is not None:
-            self.member.close()
             if self.arrays[self.direct].count == self.expected:
+                self.member.close()
                 del self.arrays[self.direct]
             else:
                 self._again(self.arrays[self.direct])
@@ -213,6 +241,8 @@ class _Npz:
         self.stack.close()
 
     def _place(self, name: str, array: np.ndarray) -> _Growing:
+        if unicode(name) != name or "\0" in name:
+            raise UsageError(f"an .npz cannot hold an output of the name {name!r}", hint="write .jsonl")
         if self.arrays or array.dtype.kind == "U":  # an archive takes one member at a time; texts may have to widen
             spool = self._spool()
             return _Growing(spool, spool, self.expected)
@@ -223,13 +253,16 @@ class _Npz:
 
     def _again(self, array: _Growing) -> None:
         """Other than expected came: the archive begins again, and the array waits in a file like the others."""
+        assert self.member is not None
+        self.member.close()
+        self.member, self.direct = None, ""
         spool = self._spool()
         spool.write(array.header(self.expected))
         self.out.seek(self.begin + array.size)
         left = array.count * array.dtype.itemsize * math.prod(array.shape)
         while left:
             left -= spool.write(self.out.read(min(left, _PIECE)))
-        array.out = spool
+        array.out = array.disk = spool
         self.archive.close()
         self.out.seek(0)
         self.out.truncate()
@@ -254,9 +287,13 @@ class _Samples:
         self.count = 0
 
     def add(self, outputs: Outputs, samples: Samples) -> None:
-        columns = {name: _ordinary(array) for name, array in outputs.items()}
+        columns = {name: ordinary(array) for name, array in outputs.items()}
         for row, number in enumerate(samples.numbers):
-            which = {"sample": int(number)} | ({"file": samples.files[row]} if samples.files else {})
+            which = {"sample": int(number)} | ({"file": unicode(samples.files[row])} if samples.files else {})
+            if clash := which.keys() & columns.keys():
+                raise UsageError(
+                    f"output {min(clash)!r} has the name of what tells the samples apart", hint="write .npz"
+                )
             self.write(which, {name: array[row] for name, array in columns.items()})
             self.count += 1
 
@@ -270,10 +307,14 @@ class _Samples:
         """It holds nothing but the file."""
 
 
+def _record(which: Mapping[str, Any], values: Outputs) -> str:
+    named = {unicode(name): jsonable(value) for name, value in values.items()}
+    return json.dumps({**which, **named}, allow_nan=False)
+
+
 class _JsonLines(_Samples):
     def write(self, which: Mapping[str, Any], values: Outputs) -> None:
-        record = {**which, **{name: _jsonable(value) for name, value in values.items()}}
-        self.out.write(json.dumps(record, allow_nan=False) + "\n")
+        self.out.write(_record(which, values) + "\n")
 
 
 class _Json(_JsonLines):
@@ -281,8 +322,7 @@ class _Json(_JsonLines):
 
     def write(self, which: Mapping[str, Any], values: Outputs) -> None:
         self.out.write(",\n" if self.count else "[\n")
-        record = {**which, **{name: _jsonable(value) for name, value in values.items()}}
-        self.out.write(json.dumps(record, allow_nan=False))
+        self.out.write(_record(which, values))
 
     def finish(self) -> None:
         self.out.write("\n]\n" if self.count else "[]\n")
@@ -300,7 +340,10 @@ class _Csv(_Samples):
         columns = [*which, *(column for n, v in values.items() for column in _columns(n, v.shape))]
         if self.count == 0:
             self.header = columns
-            self.rows.writerow(columns)
+            if len(set(columns)) < len(columns):
+                twice = next(name for name in columns if columns.count(name) > 1)
+                raise UsageError(f"two columns would have the name {twice!r}", hint="write .jsonl")
+            self.rows.writerow(map(unicode, columns))
         if columns != self.header:
             raise UsageError("the samples' results differ in shape; one table cannot hold them", hint="write .jsonl")
         self.rows.writerow(
@@ -311,22 +354,6 @@ class _Csv(_Samples):
 def _columns(name: str, shape: tuple[int, ...]) -> Iterator[str]:
     for index in np.ndindex(shape):
         yield f"{name}[{','.join(map(str, index))}]" if index else name
-
-
-def _ordinary(array: np.ndarray) -> np.ndarray:
-    """NumPy files and texts know no bfloat16 and no 8-bit floats: those become float32. Texts get a fixed length."""
-    if array.dtype.kind == "O":
-        return array.astype(str)
-    return array if array.dtype.kind in "biufU" else array.astype(np.float32)
-
-
-def _jsonable(value: np.ndarray) -> Any:
-    """Plain values; NaN and infinity, which JSON has not, become null."""
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        values = value.astype(object)
-        values[~np.isfinite(value)] = None
-        return values.tolist()
-    return value.tolist()
 
 
 FORMATS: Mapping[str, Callable[[Any, int], Writer]] = {

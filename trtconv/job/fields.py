@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trtconv.core.digests import is_glob
+from trtconv.core.errors import UsageError
 from trtconv.core.names import is_function
 from trtconv.core.units import parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
@@ -64,6 +66,41 @@ def _rows(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
         return {**options, "labels": str(_existing(Path(options["labels"]), base))}
 
     return [{name: given(options) for name, options in row.items()} for row in rows]
+
+
+def _preprocess(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
+    """Refuse rows that make no sense, whatever the samples are."""
+    if rows:
+        from trtconv.data import preprocess  # NumPy is not loaded for other jobs
+
+        _told(preprocess.prepare, rows)
+    return rows
+
+
+def _postprocess(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
+    """The same for results; files with labels become absolute."""
+    found = _rows(rows, base)
+    if rows:
+        from trtconv.data import postprocess
+
+        _told(postprocess.check, found)
+    return found
+
+
+def _told(check: Callable[[Any], object], rows: Any) -> None:
+    try:
+        check(rows)
+    except UsageError as error:
+        raise ValueError(f"{error.message}; {error.hint}".rstrip("; ")) from None
+
+
+def _rivals(names: list[str], base: Path) -> list[str]:
+    """What an engine can be compared with."""
+    for name in names:
+        kind, _, target = name.partition(":")
+        if name != "onnxruntime" and (kind != "pytorch" or target.count(":") != 1):
+            raise ValueError(f"expected onnxruntime or pytorch:module:function, got {name!r}")
+    return names
 
 
 def _deepest(path: Path) -> str:
@@ -125,7 +162,8 @@ ModelPath = Annotated[Path, After(_existing_model)]
 Program = Annotated[Path, Before(_program), After(_absolute)]
 DataPath = Annotated[Path, After(_existing_or_glob)]
 Labels = Annotated[str, After(_labels)]
-Postprocess = Annotated[list[dict[str, Any]], After(_rows)]
+Preprocess = Annotated[list[dict[str, Any]], After(_preprocess)]
+Postprocess = Annotated[list[dict[str, Any]], After(_postprocess)]
 Bytes = Annotated[int, Before(_bytes, text=True), key(gt=0)]
 Seconds = Annotated[float, Before(_seconds, text=True), key(ge=0)]
 Shape = Annotated[list[Any], Before(_dims)]
@@ -133,5 +171,6 @@ Sizes = Annotated[list[int], Before(_sizes, one=True)]
 Integers = Annotated[list[int], Before(_integers, one=True)]
 Precisions = Annotated[list[Precision], Before(listed, one=True), key(least=1)]
 Names = Annotated[list[str], Before(listed, one=True)]
+Rivals = Annotated[list[str], Before(listed, one=True), After(_rivals)]
 Percentiles = Annotated[list[Annotated[float, key(ge=0, le=100)]], Before(listed, one=True), key(least=1)]
 Batches = Annotated[list[Annotated[int, key(gt=0)]], Before(listed, one=True), key(least=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from trtconv.job import gate_bounds
 from trtconv.job.fields import (
@@ -19,7 +19,9 @@ from trtconv.job.fields import (
     Postprocess,
     Precision,
     Precisions,
+    Preprocess,
     Program,
+    Rivals,
     Seconds,
     Shape,
     Sizes,
@@ -35,7 +37,7 @@ class Data(Section):
     path: DataPath = key(description=".npz (one array per input), .npy, a folder or a glob of .npy files")
     labels: Labels = key("", description="key of the labels in the .npz, or a .npy file with one per sample")
     samples: int | None = key(None, gt=0, description="how many samples to use at most (default: all)")
-    preprocess: list[dict[str, Any]] = key([], description="rows of preprocessing, applied in order")
+    preprocess: Preprocess = key([], description="rows of preprocessing, applied in order")
     batch_axis: dict[str, Annotated[int, key(ge=0)]] = key(
         {}, description="inputs whose samples lie along another axis than the first, as those of recurrent states do"
     )
@@ -236,6 +238,13 @@ class Verify(Section):
         True, description="whether to compare at min, opt, max and an odd shape of each profile too, on resized samples"
     )
 
+    @rule
+    def _tolerances_have_precisions(self) -> None:
+        known = get_args(Precision)
+        unknown = [name for name in self.tolerance if name not in known]
+        if unknown:
+            raise ValueError(f"tolerance: {unknown[0]!r} is no precision; there are {', '.join(known)}")
+
 
 class Infer(Section):
     """Samples through the engine."""
@@ -279,8 +288,13 @@ class Bench(Section):
     layers: bool = key(False, description="measure every layer too, in a run of its own")
     tune: bool = key(False, description="search contexts, depth and graph for the most throughput, and measure that")
     max_latency: Seconds | None = key(None, description="99th percentile that tuning may not exceed")
-    against: Names = key([], description="what to compare with: onnxruntime, pytorch:module:function")
+    against: Rivals = key([], description="what to compare with: onnxruntime, pytorch:module:function")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
+
+    @rule
+    def _arrivals(self) -> None:
+        if self.rate is not None and self.semantics != "app":
+            raise ValueError("rate: random times of arrival belong to semantics: app")
 
 
 class MatrixCell(Section):

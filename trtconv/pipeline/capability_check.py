@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
-from trtconv.job.schema import Job
+from trtconv.core.names import did_you_mean
+from trtconv.job.schema import Gate, Job
 from trtconv.pipeline.matrix import Cell
 
 
@@ -82,6 +83,109 @@ def require_int8_conv(job: Job, model: Path | None, installed: str | None = None
             f"TensorRT-RTX {version} has no INT8 convolutions, and {model} has {count} convolutions",
             hint="install TensorRT-RTX 1.7 or later, or leave them out: lower: {exclude: {ops: [Conv]}}",
         )
+
+
+def require_gates(gates: Iterable[Gate], cells: Sequence[Cell]) -> None:
+    """Refuse gates on engines or batch sizes that the job does not have.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    labels = [cell.label for cell in cells]
+    batches = sorted({batch for cell in cells if cell.job.bench for batch in cell.job.bench.batch})
+    for gate in gates:
+        if gate.engine and gate.engine not in labels:
+            raise UsageError(
+                f"the gate on {gate.measure}: there is no engine {gate.engine!r}; there are {', '.join(labels)}",
+                hint=did_you_mean(gate.engine, labels) or "name one of them, or leave engine: out",
+            )
+        if gate.batch is not None and gate.batch not in batches:
+            listed = ", ".join(map(str, batches)) or "none"
+            raise UsageError(
+                f"the gate on {gate.measure}: batch {gate.batch} is not measured; bench.batch has {listed}",
+                hint=f"add {gate.batch} to bench.batch, or leave batch: out",
+            )
+
+
+def require_batches(cells: Iterable[Cell], model: Path | None) -> None:
+    """Refuse batch sizes beyond what the engines are built for, as far as the model's shapes are known.
+
+    Args:
+        cells: of the job.
+        model: its ONNX file; None when there is none yet.
+
+    Raises:
+        UsageError: naming the batch and the range.
+    """
+    for cell in cells:
+        asked = {"bench.batch": list(cell.job.bench.batch) if cell.job.bench else []}
+        asked["infer.batch"] = [cell.job.infer.batch] if cell.job.infer and cell.job.infer.batch else []
+        largest = max((batch for batches in asked.values() for batch in batches), default=0)
+        if not largest or (largest <= _DEFAULT_BATCH[1] and not _has_profiles(cell)):
+            continue
+        for name, ranges in _batch_ranges(cell, model).items():
+            for where, batches in asked.items():
+                wrong = [b for b in batches if not any(low <= b <= high for low, high in ranges)]
+                if wrong:
+                    listed = " or ".join(f"{low} to {high}" for low, high in ranges)
+                    raise UsageError(
+                        f"{where}: a batch of {wrong[0]} is outside of what {cell.label} is built for: input {name!r} "
+                        f"takes {listed}",
+                        hint=f"give it a wider profile (inputs.{name}.profile), or measure other batches",
+                    )
+
+
+_DEFAULT_BATCH = (1, 32)  # engines.build.profiles
+
+
+def _has_profiles(cell: Cell) -> bool:
+    return cell.profile is not None or any(spec.profile for spec in cell.job.inputs.values())
+
+
+def _batch_ranges(cell: Cell, model: Path | None) -> dict[str, list[tuple[int, int]]]:
+    """Batch sizes of every input whose first dimension is known to be open; of each profile the least and the most."""
+    found = {}
+    for name, shape in _shapes(cell.job, model).items():
+        if not shape or (isinstance(shape[0], int) and shape[0] > 0):
+            continue
+        spec = cell.job.inputs.get(name)
+        profiles = [cell.profile] if cell.profile is not None else (spec.profile if spec else None)
+        if profiles:
+            found[name] = [(profile.min[0], profile.max[0]) for profile in profiles]
+        elif not _has_profiles(cell) and all(isinstance(dim, int) and dim > 0 for dim in shape[1:]):
+            found[name] = [_DEFAULT_BATCH]
+    return found
+
+
+def _shapes(job: Job, model: Path | None) -> dict[str, Sequence[int | str]]:
+    """Of the inputs, as the file or the job says."""
+    found: dict[str, Sequence[int | str]] = {}
+    if model is not None:
+        from trtconv.graph import model_io
+
+        found = {info.name: info.shape for info in model_io.interface(model_io.load(model, weights=False))[0]}
+    return found | {name: spec.shape for name, spec in job.inputs.items() if spec.shape}
+
+
+def require_leave(job: Job, stages: Collection[str], *, allow_code: bool) -> None:
+    """Refuse functions of the user's in stages that will run, unless code may run.
+
+    Raises:
+        UsageError: naming the function.
+    """
+    named: list[tuple[str, str]] = []
+    if job.calibrate and job.calibrate.call:
+        named.append(("calibrate", job.calibrate.call))
+    for row in job.infer.postprocess if job.infer else ():
+        named += [("infer", str(given["function"])) for name, given in row.items() if name == "call"]
+    for rival in job.bench.against if job.bench else ():
+        named += [("bench", rival.partition(":")[2])] if ":" in rival else []
+    for stage, function in named:
+        if stage in stages and not allow_code:
+            raise UsageError(
+                f"{stage}: the function {function} is code, which runs only by your leave",
+                hint="add --allow-code if you trust it",
+            )
 
 
 def require_products(cells: Iterable[Cell], model: Path | None) -> None:

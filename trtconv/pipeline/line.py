@@ -34,6 +34,8 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
     model = job.source.path if found.is_onnx else None
     capability_check.require_int8_conv(job, model)
     capability_check.require_products(all_cells, model)
+    capability_check.require_gates(job.gates, all_cells)
+    capability_check.require_batches(all_cells, model)
     typed = any(cell.precision == TYPED for cell in all_cells)
     if typed and not found.is_onnx:
         raise UsageError(

@@ -62,12 +62,16 @@ class Settings:
         jobs: steps at the same time.
         lock: the job's lock file, written at the end; None for jobs without one.
         locked: refuse to run where the lock would change.
+        job: the job file; None: there is none.
+        notes: warnings to tell first.
     """
 
     force: Sequence[str] = ()
     jobs: int = 1
     lock: Lock | None = None
     locked: bool = False
+    job: Path | None = None
+    notes: Sequence[str] = ()
 
     def forces(self, node: Node) -> bool:
         """Whether a step must run whatever is recorded of it."""
@@ -96,6 +100,8 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     with exclusive(layout.state / "run.lock", on_wait):
         _sweep(layout, steps)
         state = State.load(layout.state)
+        for note in (*settings.notes, *state.claimed_by(settings.job)):
+            emit(Message(note, "warning"))
         folder = default_folder()
         store = None if folder is None else Store(folder)
         if lock is not None and settings.locked:

@@ -50,6 +50,7 @@ class State:
     folder: Path
     records: dict[str, Record] = field(default_factory=dict)
     unsaved: bool = False
+    job: str = ""
     _known: dict[str, list[Any]] = field(default_factory=dict)
     _versions: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
@@ -62,7 +63,8 @@ class State:
             return cls(folder)
         if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
             return cls(folder)
-        state = cls(folder, {name: Record(**record) for name, record in raw["records"].items()}, False, raw["digests"])
+        records = {name: Record(**record) for name, record in raw["records"].items()}
+        state = cls(folder, records, job=raw.get("job", ""), _known=raw["digests"])
         if raw["made_in"] != str(state.made_in):
             state._moved(raw["made_in"])
         return state
@@ -81,9 +83,25 @@ class State:
     def save(self) -> None:
         """Write the state, atomically."""
         records = {name: vars(record) for name, record in self.records.items()}
-        content = {"schema": _SCHEMA, "made_in": str(self.made_in), "records": records, "digests": self._known}
+        content = {
+            "schema": _SCHEMA,
+            "made_in": str(self.made_in),
+            "job": self.job,
+            "records": records,
+            "digests": self._known,
+        }
         write_text(self.folder / "state.json", json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
         self.unsaved = False
+
+    def claimed_by(self, job: Path | None) -> list[str]:
+        """Take over for a job file; a warning if another one of the same name writes to the same folder."""
+        if job is None or (name := self._name(job)) == self.job:
+            return []
+        other = self.made_in / self.job
+        rival = bool(self.job) and other.is_file() and not other.samefile(job)
+        self.job, self.unsaved = name, True
+        mine = f"{job.name} and {os.path.relpath(other)} write files of the same names to {self.made_in}"
+        return [f"{mine}: each replaces what the other makes; give one of them another name:"] if rival else []
 
     def digest(self, path: Path) -> str:
         """SHA-256 of a file or folder; a file that the system says nobody touched is not read again (see ``_mark``).

@@ -39,13 +39,30 @@ def plan_document(job: str, rows: Sequence[Any]) -> dict[str, Any]:
     return {"schema": 1, "job": job, "valid": True, "steps": steps}
 
 
+def traces_text(traces: Sequence[Any]) -> str:
+    """First samples and what they become, row by row; empty without preprocessing."""
+    parts = []
+    for name, path, rows in traces:
+        cells = [
+            [one.row, "x".join(map(str, one.shape)), one.dtype, one.layout, f"{one.low:.6g} to {one.high:.6g}"]
+            for one in rows
+        ]
+        parts.append(f"\n{name}: {path.name}\n{table(['row', 'shape', 'type', 'layout', 'range'], cells)}\n")
+    return "".join(parts)
+
+
+def traces_document(traces: Sequence[Any]) -> dict[str, Any]:
+    """The same as JSON-like values."""
+    return {"samples": [{"section": n, "file": str(p), "rows": [vars(one) for one in rows]} for n, p, rows in traces]}
+
+
 def plan_dot(rows: Sequence[Any]) -> str:
     """Steps as boxes (bold: would run), files from outside as notes, made files on the boxes."""
     lines = ["digraph plan {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];']
     outside = dict.fromkeys(path for row in rows for path in row.inputs)
     lines += [f"  {_quoted(str(path))} [shape=note, label={_quoted(path.name)}];" for path in outside]
     for row in rows:
-        label = "\\n".join([row.name, *(path.name for path in row.outputs)])
+        label = "\n".join([row.name, *(path.name for path in row.outputs)])
         style = ", style=bold" if row.will_run else ", color=gray, fontcolor=gray"
         lines.append(f"  {_quoted(row.name)} [label={_quoted(label)}{style}];")
         lines += [f"  {_quoted(need)} -> {_quoted(row.name)};" for need in row.needs]
@@ -54,4 +71,5 @@ def plan_dot(rows: Sequence[Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -62,9 +62,8 @@ def reference(request: ReferenceRequest, emit: Emit) -> ReferenceResult:
     feed = open_feed(request.data, tuple(_as_fed(info, request) for info in model.inputs))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     done = 0
-    for feeds in feed.batches(request.batch):
-        outputs = _run(model, feeds, request)
-        count = len(next(iter(feeds.values())))
+    for rows, feeds in zip(feed.groups(request.batch), feed.batches(request.batch), strict=True):
+        outputs, count = feed.of_samples(_run(model, feeds, request), rows), len(rows)
         for name in names:
             parts[name].append(_per_sample(name, outputs[name], count))
         done += count

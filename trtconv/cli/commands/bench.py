@@ -12,6 +12,7 @@ import click
 from trtconv.cli.options import (
     COUNT,
     FILE,
+    POSITIVE,
     EngineOptions,
     existing,
     existing_or_glob,
@@ -28,8 +29,6 @@ from trtconv.cli.options import (
 )
 from trtconv.core.errors import Interrupted, UsageError
 from trtconv.core.records import FeedSpec, ShapeRange
-
-RATE = click.FloatRange(0, 1e9, min_open=True)  # NaN is in no range
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class BenchOptions:
     save_baseline: Path | None = row("--save-baseline", "Keep the best of several measurements, for gates.", type=FILE)
     repeats: int | None = row("--repeats", "Measurements of each batch (default: 1; a baseline: 3).", type=COUNT)
     depth: int | None = row("--depth", "Queries in flight on each context (default: semantics).", type=COUNT)
-    rate: float | None = row("--rate", "Queries per second at random times, for --semantics app.", type=RATE)
+    rate: float | None = row("--rate", "Queries per second at random times, for --semantics app.", type=POSITIVE)
     layers: bool = row("--layers", "Measure every layer too, in a run of its own.", default=False, is_flag=True)
     tune: bool = row(
         "--tune",

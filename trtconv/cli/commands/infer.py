@@ -21,6 +21,7 @@ from trtconv.cli.options import (
     existing_or_glob,
     is_job,
     job_options,
+    labels_of,
     only_job,
     only_model,
     output_options,
@@ -78,7 +79,7 @@ def infer(model: Path, asked: InferOptions, engine: EngineOptions, **options: An
             hint=f"trtconv infer {model} --data samples.npz -o results.npz",
         )
     with _samples(asked.data) as path:
-        feed = FeedSpec(path, asked.labels, names=_named(asked.inputs))
+        feed = FeedSpec(path, labels_of(asked.labels), names=_named(asked.inputs))
         request = _request(model, feed, asked.output, asked, engine, allow_code=options["allow_code"])
         result = execute.call_stage("infer", request, log_json=options["log_json"], quiet=options["quiet"])
     execute.print_result("infer", result, _told(result), options["as_json"])
@@ -96,12 +97,28 @@ def _request(
         fallback=engine.fallback,
         backend=engine.backend,
         batch=asked.batch,
-        postprocess=tuple({name: {}} for name in asked.posts),
+        postprocess=tuple(map(_post, asked.posts)),
         device_api=engine.device_api,
         contexts=asked.contexts,
         strict=asked.strict,
         allow_code=allow_code,
     )
+
+
+def _post(text: str) -> dict[str, dict[str, Any]]:
+    """``topk:k=3,axis=1`` as a row of a job."""
+    name, _, listed = text.partition(":")
+    pairs = [pair.partition("=") for pair in listed.split(",") if pair]
+    if any(not sign for _, sign, _ in pairs):
+        raise UsageError(f"--post {text}: expected NAME or NAME:KEY=VALUE,...", hint="for example --post topk:k=3")
+    return {name: {key: _value(value) for key, _, value in pairs}}
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _told(result: Any) -> str:

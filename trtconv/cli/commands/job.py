@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trtconv.cli.options import gate_option, job_options, json_option, output_options
+from trtconv.cli.options import COUNT, gate_option, job_options, json_option, output_options
 from trtconv.core import strict_json
 
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option("--jobs", default=1, show_default=True, metavar="N", help="Steps at the same time.")
+@click.option("--jobs", default=1, show_default=True, type=COUNT, metavar="N", help="Steps at the same time.")
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write what the run read and made, as a Make rule.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the gates as JUnit XML.")
 @click.option("--github", is_flag=True, envvar="GITHUB_ACTIONS", help="Print annotations for GitHub Actions.")
 @gate_option
 @click.option("--locked", is_flag=True, help="Fail if anything would come out other than the lock file says.")
+@click.option("--lock", type=click.Path(path_type=Path), help="The lock file (default: JOB's name with .lock.yaml).")
 @job_options
 @output_options
-def run(
-    job: Path,
-    assignments: tuple[str, ...],
-    force: tuple[str, ...],
-    allow_code: bool,
-    as_json: bool,
-    log_json: bool,
-    quiet: bool,
-    locked: bool,
-    jobs: int,
-    depfile: Path | None,
-    junit: Path | None,
-    github: bool,
-    bounds: tuple[str, ...],
-) -> None:
+def run(job: Path, junit: Path | None, github: bool, **options: Any) -> None:
     """Run the whole line of JOB: everything that is not up to date.
 
     What came out is written to JOB's lock file (digests, versions), unless --set changed the job.
@@ -46,28 +34,8 @@ def run(
     """
     from trtconv.cli.execute import Output, run_job
 
-    steps = run_job(
-        job,
-        assignments=assignments,
-        force=force,
-        allow_code=allow_code,
-        output=Output(as_json=as_json, log_json=log_json, quiet=quiet, junit=junit, github=github),
-        locked=locked,
-        jobs=max(jobs, 1),
-        bounds=bounds,
-    )
-    if depfile is not None:
-        _write_depfile(depfile, job, [step.node for step in steps])
-
-
-def _write_depfile(path: Path, job: Path, nodes: list[Any]) -> None:
-    from trtconv.core.files import write_text
-    from trtconv.job.yaml_tree import chain
-    from trtconv.report.depfile import depfile
-
-    made = [file for node in nodes if node.stage in ("build", "infer") for file in node.outputs]
-    read = [file for node in nodes for file in node.inputs.values()]
-    write_text(path, depfile(made, [*chain(job), *read]))
+    shown = replace(Output.of(options), junit=junit, github=github)
+    run_job(job, output=shown, **options)
 
 
 @click.command()
@@ -79,14 +47,20 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
 
     All problems are shown at once, with file, line and column.
     """
-    from trtconv.report.plan import plan_document, plan_text
+    from trtconv.report.plan import plan_document, plan_text, traces_document, traces_text
 
-    output, rows = _forecast(job, assignments, force, allow_code)
+    found = _forecast(job, assignments, force, allow_code)
+    notes, traces = _samples(found.job)
+    notes = [*found.notes, *notes]
     if as_json:
-        click.echo(strict_json.dumps(plan_document(str(job), rows), indent=2))
+        document = plan_document(str(job), found.rows) | traces_document(traces)
+        click.echo(strict_json.dumps({**document, "warnings": notes}, indent=2))
         return
-    click.echo(f"{job}: valid; files go to {output}")
-    click.echo(plan_text(rows))
+    click.echo(f"{job}: valid; files go to {found.output}")
+    for note in notes:
+        click.echo(f"warning: {note}", err=True)
+    click.echo(plan_text(found.rows))
+    click.echo(traces_text(traces), nl=False)
 
 
 @click.command()
@@ -100,22 +74,48 @@ def plan(
     """Print the steps of JOB, what they read and make, and which are up to date or why not."""
     from trtconv.report.plan import plan_document, plan_dot, plan_text
 
-    _, rows = _forecast(job, assignments, force, allow_code)
+    rows = _forecast(job, assignments, force, allow_code).rows
     if as_json:
         click.echo(strict_json.dumps(plan_document(str(job), rows), indent=2))
     else:
         click.echo(plan_dot(rows) if dot else plan_text(rows))
 
 
-def _forecast(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> tuple[Path, Any]:
-    from trtconv.cli.execute import layout_of, require_stages
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a job before it runs."""
+
+    job: Any
+    output: Path
+    rows: list[Any]
+    notes: list[str]
+
+
+def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> _Found:
+    from trtconv.cli.execute import JobOptions, layout_of, lock_of, require_stages
     from trtconv.job.load import load_job
+    from trtconv.pipeline import capability_check
     from trtconv.pipeline.line import line
     from trtconv.pipeline.plan import forecast
+    from trtconv.pipeline.state import State
 
     require_stages(force)
-    layout = layout_of(checked := load_job(job, assignments))
-    return layout.folder, forecast(line(checked, layout, allow_code=allow_code), layout, force)
+    layout = layout_of(job := load_job(path, assignments))
+    steps = line(job, layout, allow_code=allow_code)
+    capability_check.require_leave(job, {node.stage for node in steps}, allow_code=allow_code)
+    rows = forecast(steps, layout, force)
+    _, notes = lock_of(path, JobOptions(assignments=assignments))
+    notes += State.load(layout.state).claimed_by(path.absolute())
+    return _Found(job, layout.folder, rows, notes)
+
+
+def _samples(job: Any) -> tuple[list[str], list[Any]]:
+    """What would be left out of a job's samples, and what becomes of the first ones."""
+    from trtconv import sources
+    from trtconv.pipeline import sample_check
+
+    onnx = job.source.format in ("auto", "onnx") and sources.detect(job.source.path).is_onnx
+    return sample_check.require(job, job.source.path if onnx else None), sample_check.traces(job)
 
 
 @click.command()

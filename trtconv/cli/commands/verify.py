@@ -13,10 +13,13 @@ import click
 from trtconv.cli.options import (
     COUNT,
     FILE,
+    NOT_NEGATIVE,
+    Finite,
     existing,
     existing_or_glob,
     is_job,
     job_options,
+    labels_of,
     only_job,
     only_model,
     output_options,
@@ -46,11 +49,11 @@ class VerifyOptions:
         "--tolerance",
         "Largest difference allowed, over the largest value; more is exit 6. Default: by precision, as in a job.",
         short="--max-rel",
-        type=float,
+        type=NOT_NEGATIVE,
         metavar="SHARE",
     )
     max_accuracy_drop: float | None = row(
-        "--max-accuracy-drop", "Points of top-1 that may be lost; more is exit 6.", type=float
+        "--max-accuracy-drop", "Points of top-1 that may be lost; more is exit 6.", type=NOT_NEGATIVE
     )
     per_layer: bool = row(
         "--per-layer", "Compare every tensor of typed models too, worst first.", default=False, is_flag=True
@@ -64,9 +67,9 @@ class VerifyOptions:
     precision: str | None = row("--precision", "For --bisect on models: what the typed model was lowered to.")
     cache: Path | None = row("--cache", "For --bisect: the calibration cache, as for lower.", type=FILE)
     min_snr: float | None = row(
-        "--min-snr", "Least signal-to-noise ratio of every output; less is exit 6.", type=float, metavar="DB"
+        "--min-snr", "Least signal-to-noise ratio of every output; less is exit 6.", type=Finite(), metavar="DB"
     )
-    min_cosine: float | None = row("--min-cosine", "Least cosine of every output; less is exit 6.", type=float)
+    min_cosine: float | None = row("--min-cosine", "Least cosine of every output; less is exit 6.", type=Finite(-1, 1))
     no_shapes: bool = row(
         "--no-shapes", "Do not compare at the other shapes of an engine's profiles.", default=False, is_flag=True
     )
@@ -137,7 +140,7 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
         reference=reference,
         reference_label=str(reference),
         candidates={str(path): path for path in others},
-        data=FeedSpec(existing_or_glob(asked.data), asked.labels, batch_axes=parse_axes(asked.batch_axis)),
+        data=FeedSpec(existing_or_glob(asked.data), labels_of(asked.labels), batch_axes=parse_axes(asked.batch_axis)),
         batch=asked.batch,
         bounds={} if own == Bound() else {str(path): own for path in others},
         max_accuracy_drop=asked.max_accuracy_drop,
@@ -166,7 +169,7 @@ def _bisect_models(models: tuple[Path, ...], asked: VerifyOptions) -> Any:
         )
     return BisectRequest(
         model=existing(models[0]),
-        data=FeedSpec(existing_or_glob(asked.data), asked.labels, batch_axes=parse_axes(asked.batch_axis)),
+        data=FeedSpec(existing_or_glob(asked.data), labels_of(asked.labels), batch_axes=parse_axes(asked.batch_axis)),
         precision=asked.precision,
         cache=asked.cache and existing(asked.cache),
         batch=asked.batch,

@@ -155,7 +155,7 @@ class _Trial:
         self.model = model_io.load(request.model)
         editing.normalize(self.model)
         self.amax, self.ranges = _ranges(request)
-        feed = open_feed(request.data, model_io.interface(self.model)[0])
+        self.feed = feed = open_feed(request.data, model_io.interface(self.model)[0])
         self.batches = list(feed.batches(request.batch))
         self.rows = list(feed.groups(request.batch))
         self.truth = feed.labels()
@@ -211,12 +211,15 @@ class _Trial:
 
     def _judge(self, model: Any) -> str:
         session = strict.session(model)
-        outputs = [session.run(feeds) for feeds in self.batches]
+        outputs = self._run(session)
         return self._difference(outputs) or self._drop(outputs)
 
     def _outputs(self, model: Any) -> list[Mapping[str, Any]]:
-        session = onnxruntime.session(model.SerializeToString())
-        return [session.run(feeds) for feeds in self.batches]
+        return self._run(onnxruntime.session(model.SerializeToString()))
+
+    def _run(self, session: Any) -> list[Mapping[str, Any]]:
+        each = zip(self.batches, self.rows, strict=True)
+        return [self.feed.of_samples(session.run(feeds), rows) for feeds, rows in each]
 
     def _difference(self, outputs: Sequence[Mapping[str, Any]]) -> str:
         request = self.request

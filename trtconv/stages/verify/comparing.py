@@ -44,7 +44,8 @@ class Race:
         reference = Reference(self.request)
         size = self.request.batch  # samples of one shape come together, whatever their order
         for rows, feeds in zip(self.feed.groups(size), self.feed.batches(size), strict=True):
-            self._add(reference.outputs(feeds, rows), self.runner.run(feeds), rows)
+            wanted, got = reference.outputs(feeds, rows), self.runner.run(feeds)
+            self._add(self.feed.of_samples(wanted, rows), self.feed.of_samples(got, rows), rows)
             done += len(rows)
             self.emit(Progress(f"comparing {self.label}", done, self.samples, "samples"))
         reference.close()

@@ -1,0 +1,67 @@
+"""What ``check`` can know of a job's samples: whether they suit rows and inputs, and what becomes of a first one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtconv.core.errors import UsageError
+from trtconv.job.schema import Data, Job
+from trtconv.pipeline import sections
+
+if TYPE_CHECKING:
+    from trtconv.data.sample_trace import Traced
+
+
+def _data(job: Job) -> Iterator[tuple[str, Data]]:
+    parts = {"calibrate": job.calibrate, "verify": job.verify, "infer": job.infer, "bench": job.bench}
+    for name, section in parts.items():
+        if section is not None and section.data is not None:
+            yield name, section.data
+
+
+def require(job: Job, model: Path | None) -> list[str]:
+    """Refuse samples that the model does not take, or labels that are not theirs; what would be left out.
+
+    Args:
+        job: any.
+        model: its ONNX file, taken as it is; None: its inputs are not known yet.
+
+    Raises:
+        UsageError: naming the section.
+    """
+    if model is None or job.inputs or job.source.register_input or job.convert.outputs:
+        return []
+    from trtconv.data import sample_trace
+    from trtconv.graph import model_io
+
+    left_out = []
+    inputs = model_io.interface(model_io.load(model, weights=False))[0]
+    for name, data in _data(job):
+        try:
+            strict = name != "infer" or job.infer is None or job.infer.strict
+            left_out += sample_trace.fits(sections.feed(data), inputs, strict=strict)
+        except UsageError as error:
+            raise UsageError(f"{name}.data: {error.message}", hint=error.hint) from None
+    return [f"would be left out: {problem}" for problem in left_out]
+
+
+def traces(job: Job) -> list[tuple[str, Path, list[Traced]]]:
+    """Per section with preprocessing, its first sample and that after each row; equal ones once.
+
+    Raises:
+        UsageError: it does not suit a row; naming the section.
+    """
+    found: dict[str, tuple[str, Path, list[Traced]]] = {}
+    for name, data in _data(job):
+        if not data.preprocess:
+            continue
+        from trtconv.data.sample_trace import trace
+
+        try:
+            path, rows = trace(sections.feed(data))
+        except UsageError as error:
+            raise UsageError(f"{name}.data: {error.message}", hint=error.hint) from None
+        found.setdefault(repr((path, rows)), (name, path, rows))
+    return list(found.values())
