@@ -30,7 +30,15 @@ def test_the_axis_that_there_can_be_no_doubt_about(shape: tuple[int, ...], axis:
     assert made(values, {"softmax": {}})["y"] == pytest.approx(softmax(values, axis), abs=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 16, 12), (2, 21, 21, 21), (2, 5, 4, 4, 4)])
+@pytest.mark.parametrize(("shape", "axis"), [((2, 5, 16, 12), 1), ((2, 12, 16, 5), 3)])
+def test_the_likely_axis_is_taken_and_told(shape: tuple[int, ...], axis: int) -> None:
+    values = RNG.normal(size=shape).astype(np.float32)
+    chain = postprocess.prepare([{"argmax": {}}], ["y"])
+    assert np.array_equal(chain({"y": values})["y_class"], values.argmax(axis))
+    assert chain.guessed == {"y": f"axis {axis} of {list(shape)}"}
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 16, 12), (2, 21, 21, 21), (2, 5, 4, 4, 4), (2, 16, 5, 12)])
 def test_where_nothing_tells_it_has_to_be_said(shape: tuple[int, ...]) -> None:
     values = RNG.normal(size=shape).astype(np.float32)
     with pytest.raises(UsageError, match="nothing tells which axis") as caught:
@@ -86,7 +94,7 @@ def test_rows_on_the_command_line_and_nan_in_a_run(trtconv: Cli, tmp_path: Path)
     x[1, 2, 3, 4] = -1
     np.save(tmp_path / "x.npy", x)
     run = ("infer", "m.onnx", "--data", "x.npy", "-o", "y.npy", "-q", "--post")
-    assert trtconv(*run, "argmax").returncode == 2
+    assert "axis 1 of [2, 5, 16, 12]; axis: says it for sure" in trtconv(*run, "argmax").stderr
     done = trtconv(*run, "argmax:axis=1")
     assert done.returncode == 0, done.stderr
     assert "output 'y' holds NaN in 1 samples" in done.stderr

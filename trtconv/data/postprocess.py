@@ -47,12 +47,14 @@ class Chain:
 
     Attributes:
         unclear: output -> samples of which it holds NaN.
+        guessed: output -> the axis that its classes most likely are, where nobody said it.
     """
 
     def __init__(self, steps: Sequence[_Step | Function]) -> None:
         self._steps = steps
         self._turn = threading.Lock()
         self.unclear: dict[str, int] = {}
+        self.guessed: dict[str, str] = {}
 
     def _note(self, name: str, values: np.ndarray) -> None:
         """Count samples of which nobody can tell the class."""
@@ -82,8 +84,11 @@ class Chain:
             if values.dtype.kind in "OUS":
                 raise UsageError(f"postprocess: output {output!r} holds texts, not numbers", hint="name another output")
             if operation.axis:
-                axis = class_axis(output, values.shape, options["axis"], len(options.get("labels", "")))
+                labels = len(options.get("labels", ""))
+                axis, guessed = class_axis(output, values.shape, options["axis"], labels)
                 options = {**options, "axis": axis}
+                if guessed:
+                    self.guessed[output] = f"axis {axis} of {list(values.shape)}"
             self._note(output, values)
             names = operation.makes(output, options)
             current.update(zip(names, operation.apply(values, options), strict=True))
@@ -157,11 +162,12 @@ def softmax(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return result
 
 
-def class_axis(name: str, shape: Sequence[int], axis: int | None, labels: int) -> int:
-    """The axis of classes: the one asked for, else the last one of tables and sequences.
+def class_axis(name: str, shape: Sequence[int], axis: int | None, labels: int) -> tuple[int, bool]:
+    """The axis of classes, and whether it is only the most likely one, which is to be told.
 
-    Of images, [batch, classes, height, width] or [batch, height, width, classes], it is the one that has as many
-    entries as there are labels, or the one beside two equal ones.
+    It is the one asked for, else the last one of tables and sequences. Of images, [batch, classes, height, width] or
+    [batch, height, width, classes], it is the one that has as many entries as there are labels, or the one beside two
+    equal ones; else, most likely, one that has less than half the entries of each other one.
 
     Raises:
         UsageError: there is none, or nothing tells which.
@@ -172,19 +178,26 @@ def class_axis(name: str, shape: Sequence[int], axis: int | None, labels: int) -
     if axis is not None:
         if not -rank < axis < rank or axis % rank == 0:
             raise UsageError(f"postprocess: {listed} has no axis {axis} of classes", hint=f"axis: 1 to {rank - 1}")
-        return axis % rank
+        return axis % rank, False
     if rank < 4:
-        return rank - 1
+        return rank - 1, False
     named = [place for place in range(1, rank) if labels and shape[place] == labels]
     if rank == 4 and not named:
         _, first, second, third = shape
         named = [1] * (second == third != first) + [3] * (first == second != third)
+    sure = len(named) == 1
+    if not sure and not labels:
+        named = [place for place in (1, rank - 1) if all(2 * shape[place] < n for n in _without(shape[1:], place - 1))]
     if len(named) != 1:
         raise UsageError(
             f"postprocess: nothing tells which axis of {listed} holds the classes",
             hint="say it: axis: 1 for [batch, classes, height, width], axis: -1 where they come last",
         )
-    return named[0]
+    return named[0], not sure
+
+
+def _without(sizes: Sequence[int], place: int) -> Sequence[int]:
+    return [size for at, size in enumerate(sizes) if at != place]
 
 
 def _target(given: object, where: str) -> str:

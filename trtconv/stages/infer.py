@@ -158,6 +158,8 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
             if not results.samples:
                 raise UsageError(f"none of the {len(work.feed)} samples can be used", hint="see the warnings above")
         done = clock()
+    for name, axis in work.chain.guessed.items():
+        emit(Message(f"the classes of output {name!r} are taken for {axis}; axis: says it for sure", "warning"))
     for name, count in work.chain.unclear.items():
         emit(Message(f"output {name!r} holds NaN in {count} samples; the class of NaN is -1", "warning"))
     accuracy = None if work.labels is None else 100.0 * results.right / results.samples
