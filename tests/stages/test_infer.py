@@ -172,3 +172,27 @@ def test_samples_are_never_overwritten(model: Path, data: FeedSpec) -> None:
     with pytest.raises(UsageError, match=r"data\.npz holds the samples"):
         infer(InferRequest(model, data, data.path), ignore)  # type: ignore[arg-type]
     assert data.path.read_bytes() == before  # type: ignore[union-attr]
+
+
+def absorbing(path: Path) -> Path:
+    """x + 60000 - 60000 in float16: nothing is left of x, unless somebody computes it in FP32."""
+    from tests.networks import model, node, value
+
+    nodes = [
+        node("Cast", "x", "h", to=10),
+        node("Add", "h big", "a"),
+        node("Sub", "a big", "b"),
+        node("Cast", "b", "y", to=1),
+    ]
+    ends = [value("x", ["n", 4])], [value("y", ["n", 4])]
+    onnx.save(model(nodes, *ends, {"big": np.full(1, 60000, np.float16)}), path)
+    return path
+
+
+def test_a_typed_model_is_computed_as_its_types_say(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((3, 4), 7, np.float32))
+    result = infer(
+        InferRequest(absorbing(tmp_path / "m.onnx"), FeedSpec(tmp_path / "x.npy"), tmp_path / "y.npy"), ignore
+    )
+    assert result.runner.endswith(", strict, on CPU")
+    assert not np.load(tmp_path / "y.npy").any()

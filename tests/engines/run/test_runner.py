@@ -162,3 +162,14 @@ def test_a_failure_in_a_thread_is_the_callers(doubling: Path, monkeypatch: pytes
     monkeypatch.setattr(runner, "run", run)
     with pytest.raises(EnvironmentProblem, match="fell off"):
         closed_loop.measure(runner, {"x": X}, Limits(0, 0, 2), 1, lambda seconds: None)
+
+
+def test_typed_onnx_is_computed_strictly_unless_speed_is_measured(tmp_path):
+    from tests.stages.test_infer import absorbing
+
+    path = absorbing(tmp_path / "m.onnx")
+    strictly, quickly = open_onnx(path), open_onnx(path, exact=False)
+    feeds = {"x": np.full((2, 4), 7, np.float32)}
+    assert (strictly.basis, quickly.basis) == ("strict", "ONNX Runtime")
+    assert not strictly.run(feeds)["y"].any()
+    assert quickly.run(feeds)["y"] == pytest.approx(7)  # its kernels compute float16 in FP32
