@@ -97,13 +97,18 @@ class Wanted:
         return frozenset(spec.name for spec in self.inputs if spec.layout == "nchw")
 
 
+def _no_trace() -> None:
+    """Nothing is held."""
+
+
 @dataclass
 class Converted:
     """What a source became, and what its check needs.
 
     Attributes:
         model: the ONNX model as converted, every node named and every operator of ONNX or of a plugin.
-        source: opens the source as something that runs.
+        source: opens the source as something that runs; it may be asked several times.
+        done: lets go of what that took, before the result is run.
         sample: .npz with what ``conversion_check.observe`` found, where the source has run already.
         first: inputs that the model takes channels first.
         unchecked: why the two cannot be compared.
@@ -124,6 +129,7 @@ class Converted:
     nodes: Mapping[str, str] = field(default_factory=dict)
     nodes_of: str = ""
     left_out: tuple[str, ...] = ()
+    done: Callable[[], None] = _no_trace
 
 
 @dataclass(frozen=True)

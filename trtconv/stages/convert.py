@@ -256,6 +256,7 @@ def _compared(
     if request.unrun:
         return Verdict(unchecked=f"source and result on random inputs: {request.unrun}{_SAMPLES}")
     observed = stored or _observed(request, work, inputs)
+    work.done()
     if observed.refused:
         return Verdict(unchecked=f"the source does not run on these inputs: {observed.refused}{_SAMPLES}")
     comparing = Comparing(

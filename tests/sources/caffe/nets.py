@@ -46,11 +46,20 @@ def run(model: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def computed(
-    folder: Path, kind: str, parameters: str, x: Any, arrays: Sequence[Any] = (), tops: str = "y", opset: int = 17
+    folder: Path,
+    kind: str,
+    parameters: str,
+    x: Any,
+    arrays: Sequence[Any] = (),
+    tops: str = "y",
+    opset: int = 17,
+    dynamic: bool = False,
 ) -> Any:
     """One layer's results on one input, or several: an array, or a list of them for several tops."""
     feeds = x if isinstance(x, dict) else {"x": x}
     text = prototxt(kind, parameters, {name: array.shape for name, array in feeds.items()}, tops)
-    found = run(converted(folder, text, {"layer": list(arrays)} if len(arrays) else None, opset=opset).model, feeds)
+    shapes = {name: ("batch", *array.shape[1:]) for name, array in feeds.items()} if dynamic else None
+    made = converted(folder, text, {"layer": list(arrays)} if len(arrays) else None, shapes=shapes, opset=opset)
+    found = run(made.model, feeds)
     results = [found[top] for top in tops.split()]
     return results if len(results) > 1 else results[0]

@@ -12,6 +12,7 @@ import pytest
 from scripts import caffe_networks as caffe
 from tests.sources.caffe.nets import converted, normal, run
 from trtconv.core.records import SourceSpec
+from trtconv.sources.caffe import decided
 from trtconv.sources.caffe.reference import CaffeNetwork
 
 CLASSES = 4
@@ -120,6 +121,22 @@ def test_refused(tmp_path: Path, case: Any) -> None:
 
     with pytest.raises(ConversionError, match=case[1]):
         made(tmp_path, rule=case[0])
+
+
+def changed(heads: Any, place: int, to: Any) -> list[Any]:
+    moved = [np.array(heads[name]) for name in HEADS]
+    moved[place][...] = to(moved[place])
+    return moved
+
+
+def test_detections_that_hang_on_a_last_digit_are_not_compared(tmp_path: Path) -> None:
+    """Two programs that round differently may then differ in whole rows, and both be right."""
+    found = made(tmp_path)
+    heads = run(made(tmp_path, outputs=HEADS).model, {"data": normal(2, 3, 40, 48)})
+    layer = found.layers[-1]
+    assert not decided.undecided(layer, *(heads[name] for name in HEADS))
+    assert decided.undecided(layer, *changed(heads, 1, lambda conf: np.where(conf > 0.3, 0.5, conf)))  # ties
+    assert decided.undecided(layer, *changed(heads, 0, lambda loc: loc * 1e4))  # boxes without end
 
 
 RULES = {

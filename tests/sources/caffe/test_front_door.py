@@ -42,7 +42,11 @@ def test_convert(network: Path, trtconv: Any) -> None:
     done = trtconv("convert", "net.prototxt", "--weights", "net.caffemodel", "-o", "net.onnx",
                    "--input", "data:batch,3,12,12")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = "compared with the source: 1 outputs" if HAS_OPENCV else "not compared with the source: OpenCV"
+    said = (
+        "compared with the source on 5 draws of inputs: 1 outputs"
+        if HAS_OPENCV
+        else "not compared with the source: OpenCV"
+    )
     assert said in done.stderr
     found = onnx_of(network.with_name("net.onnx"), {"data": normal(3, 3, 12, 12)})["prob"]
     assert found.shape == (3, 5)
@@ -142,4 +146,4 @@ def test_what_opencv_computes_otherwise_is_said(network: Path, trtconv: Any) -> 
         "output 'norm' is not compared: OpenCV is no reference for layer 'norm' (LRN), whose k it ignores"
         in done.stderr
     )
-    assert "compared with the source: 1 outputs" in done.stderr
+    assert "compared with the source on 5 draws of inputs: 1 outputs" in done.stderr

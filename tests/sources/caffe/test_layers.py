@@ -153,7 +153,8 @@ def test_inner_product(tmp_path: Path) -> None:
     text = "inner_product_param { num_output: 4 transpose: true bias_term: false }"
     close(computed(tmp_path, "InnerProduct", text, X, [w.T]), flat @ w.T)
     row, text = normal(4, 7), "inner_product_param { num_output: 4 axis: -1 }"
-    close(computed(tmp_path, "InnerProduct", text, X, [row, b]), X @ row.T + b)
+    for dynamic in (False, True):
+        close(computed(tmp_path, "InnerProduct", text, X, [row, b], dynamic=dynamic), X @ row.T + b)
 
 
 CHANNELS = normal(6, seed=3)
@@ -248,11 +249,11 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("opset", [13, 18])  # the other tests have 17
+@pytest.mark.parametrize(("opset", "dynamic"), [(13, False), (18, True)])  # the other tests have 17
 @pytest.mark.parametrize("case", SINGLE.values(), ids=list(SINGLE))
-def test_one_bottom(tmp_path: Path, case: Any, opset: int) -> None:
+def test_one_bottom(tmp_path: Path, case: Any, opset: int, dynamic: bool) -> None:
     kind, text, x, wanted, arrays = case
-    close(computed(tmp_path, kind, text, x.astype(np.float32), arrays, opset=opset), wanted)
+    close(computed(tmp_path, kind, text, x.astype(np.float32), arrays, opset=opset, dynamic=dynamic), wanted)
 
 
 Z = normal(2, 6, 5, 7, seed=9)
@@ -279,6 +280,8 @@ SEVERAL: dict[str, tuple[str, str, dict[str, Any], Any, list[Any]]] = {
 def test_several_bottoms(tmp_path: Path, case: Any) -> None:
     kind, text, feeds, wanted, arrays = case
     close(computed(tmp_path, kind, text, feeds, arrays), wanted)
+    if len({len(array) for array in feeds.values()}) == 1 and not arrays:  # which would be as long as the batch
+        close(computed(tmp_path, kind, text, feeds, arrays, dynamic=True), wanted)
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,33 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     plan = reference.plan(made.layers, made.blobs)
     for note in plan.notes:
         emit(Message(note, "warning"))
+    running = _Running(wanted)
     return Converted(
         made.model,
-        lambda: reference.CaffeNetwork(wanted.source, wanted.outputs, once=True),
+        running.source,
         unchecked=plan.unchecked or without_opencv(wanted.source),
         nodes={layer.name: layer.type for layer in made.layers},
         nodes_of="Caffe",
+        done=running.close,
     )
+
+
+class _Running:
+    """The network in OpenCV, opened when it is asked for."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._network: reference.CaffeNetwork | None = None
+
+    def source(self) -> reference.CaffeNetwork:
+        """The network."""
+        self._network = self._network or reference.CaffeNetwork(self._wanted.source, self._wanted.outputs)
+        return self._network
+
+    def close(self) -> None:
+        """End its process, and let its memory go."""
+        if self._network is not None:
+            self._network.close()
 
 
 def _fixed_batches(network: net.Net, given: Mapping[str, object]) -> Iterator[str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.records import SourceSpec, TensorInfo
-from trtconv.sources.caffe import importer, net, opencv, opencv_text
+from trtconv.sources.caffe import decided, importer, net, opencv, opencv_text
 from trtconv.sources.caffe.importer import Imported
 from trtconv.sources.caffe.net import Layer
 
@@ -54,15 +54,14 @@ class CaffeNetwork:
     Args:
         spec: prototxt and weights.
         outputs: blobs that are outputs; empty: those that no layer reads.
-        once: whether OpenCV's process ends with the first run, and its memory with it.
 
     Attributes:
         inputs: name, dtype and shape of each; no shape where the prototxt says none.
         outputs: likewise, without shapes; only those that OpenCV computes as Caffe does.
     """
 
-    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = (), once: bool = False) -> None:
-        self.spec, self.wanted, self._once = spec, tuple(outputs), once
+    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = ()) -> None:
+        self.spec, self.wanted = spec, tuple(outputs)
         network = net.read(spec.path)
         self._plan = plan(*importer.chosen(network, outputs))
         self.inputs = tuple(TensorInfo(one.name, "float", one.shape or ()) for one in network.inputs)
@@ -73,18 +72,25 @@ class CaffeNetwork:
         """Outputs by name for one batch; those that OpenCV computes otherwise than Caffe are left out.
 
         Raises:
-            SourceError: OpenCV cannot run it.
+            SourceError: OpenCV cannot run it, or detections hang on the last digits of their scores.
             UsageError: none of the outputs is computed as Caffe does.
         """
         if self._plan.unchecked:
             raise UsageError(self._plan.unchecked, hint="choose other outputs: convert.outputs")
         shapes = {name: tuple(array.shape) for name, array in feeds.items()}
         made = importer.outline(net.read(self.spec.path, shapes), self.wanted)
-        text, places = opencv_text.write(made, [made.blobs[name] for name in self._plan.outputs])
+        blobs = [made.blobs[name] for name in self._plan.outputs]
+        detectors = [one for one in made.layers if one.type == "DetectionOutput" and set(one.tops) & set(blobs)]
+        heads = [name for layer in detectors for name in layer.bottoms if name not in made.inputs]
+        text, places = opencv_text.write(made, list(dict.fromkeys([*blobs, *heads])))
         found = self._session.run(text, self.spec.weights, feeds, list(places.values()))
-        if self._once:
-            self.close()
-        arrays = dict(zip(places, found, strict=True))
+        arrays = {**feeds, **dict(zip(places, found, strict=True))}
+        for layer in detectors:
+            if decided.undecided(layer, *(arrays[name] for name in layer.bottoms)):
+                raise SourceError(
+                    f"the detections of layer {layer.name!r} change with the last digits of their scores",
+                    hint=f"compare its bottoms: convert.outputs: [{', '.join(layer.bottoms)}]",
+                )
         return {name: _shaped(arrays[made.blobs[name]], made, name) for name in self._plan.outputs}
 
     def close(self) -> None:

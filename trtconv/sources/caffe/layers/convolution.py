@@ -100,7 +100,7 @@ def inner_product(at: LayerContext) -> str:
     if axis == 1:
         return at.add("Gemm", inputs, transB=int(not transposed))
     product = at.add("Gemm", inputs, "product", transB=int(not transposed))
-    return at.add("Reshape", [product, at.target((*dims[:axis], outputs), "shape", dims)])
+    return at.add("Reshape", [product, at.target((*dims[:axis], outputs), "shape", ())])
 
 
 def embed(at: LayerContext) -> str:

@@ -84,6 +84,18 @@ def _variances(at: LayerContext, given: Message, size: int) -> Any:
     return np.tile(values * (4 // len(values)), size // 4)
 
 
+def rule(given: Message) -> detection.Suppression:
+    """What a DetectionOutput layer keeps."""
+    nms, background = given.message("nms_param"), given.integer("background_label_id", 0)
+    return detection.Suppression(
+        overlap=nms.number("nms_threshold", 0.3),
+        score=given.number("confidence_threshold", -float(np.finfo(np.float32).max)),
+        candidates=nms.integer("top_k", -1),
+        results=given.integer("keep_top_k", -1),
+        classes=tuple(label for label in range(given.integer("num_classes", 0)) if label != background),
+    )
+
+
 CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")
 """How offsets say a box, by the enum's number."""
 
@@ -94,23 +106,15 @@ def detection_output(at: LayerContext) -> str:
     Caffe makes as many rows as it finds, of all images in one; engines have outputs of known sizes.
     """
     given = at.parameters("detection_output_param")
-    nms = given.message("nms_param")
-    classes, background = given.integer("num_classes", 0), given.integer("background_label_id", 0)
-    if nms.number("eta", 1) < 1:
+    classes = given.integer("num_classes", 0)
+    if given.message("nms_param").number("eta", 1) < 1:
         raise at.refusal("lowers its threshold as it goes (eta below 1)", _CUT.format(", ".join(at.layer.bottoms)))
     if len(at.inputs) != 3 or classes < 1:
         raise at.refusal(f"has {len(at.inputs)} bottoms and {classes} classes", "it needs offsets, scores and priors")
     boxes, count = _boxes(at, given, classes)
     scores = _scores(at, classes, count)
-    rule = detection.Suppression(
-        overlap=nms.number("nms_threshold", 0.3),
-        score=given.number("confidence_threshold", -float(np.finfo(np.float32).max)),
-        candidates=nms.integer("top_k", -1),
-        results=given.integer("keep_top_k", -1),
-        classes=tuple(label for label in range(classes) if label != background),
-    )
     wish = at.layer.name
-    found = detection.suppress(at.b, boxes, scores, rule, wish)
+    found = detection.suppress(at.b, boxes, scores, rule(given), wish)
     table = detection.rows(
         at.b, found, [detection.images(at.b, found, wish), found.classes, found.scores], f"{wish}/rows"
     )
