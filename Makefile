@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ torture: $(VENV)/.has-dev ## kill a run at fifty random moments: nothing may be 
 
 test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where there is none
 	TRTCONV_TEST_GPU=required $(BIN)/pytest -m gpu
+
+stress: $(VENV)/.has-gpu ## ten minutes of four engines under sixteen threads, on an NVIDIA GPU
+	$(BIN)/python -m benchmarks.stress --seconds 600
 
 lint: $(VENV)/.has-dev ## style (ruff), types (mypy), direction of imports (import-linter)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """One small interface to the GPU: memory, streams, events, graphs and kernels, through either of two packages.
 
 ``cuda`` is cuda-bindings (NVIDIA's own runtime API), ``pycuda`` is PyCUDA on the device's primary context, the one that
-TensorRT uses too. Both give the same classes; PyCUDA cannot capture graphs.
+TensorRT uses too. Both give the same classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trtconv.adapters import cuda_driver
 from trtconv.core import versions
-from trtconv.core.errors import EnvironmentProblem, MissingPackage
+from trtconv.core.errors import EnvironmentProblem, MissingPackage, OutOfMemory
 from trtconv.core.lazy import resolve
 from trtconv.core.units import format_bytes
 
@@ -122,8 +122,10 @@ class Stream(Protocol):
     def capture(self, work: Callable[[], None]) -> Graph:
         """What ``work`` enqueues on this stream, as a graph, without running it.
 
+        The capture concerns this thread only: others may allocate and launch meanwhile.
+
         Raises:
-            EnvironmentProblem: the device's package cannot capture, or the work cannot be captured.
+            EnvironmentProblem: the work cannot be captured.
         """
 
     def close(self) -> None:
@@ -136,12 +138,10 @@ class Device(Protocol):
     Attributes:
         api: ``cuda`` or ``pycuda``.
         gpu: which one.
-        captures: whether streams can capture graphs.
     """
 
     api: str
     gpu: cuda_driver.Gpu
-    captures: bool
 
     def current(self) -> AbstractContextManager[None]:
         """Make the device current in this thread; every thread but the opening one needs it around its work."""
@@ -234,9 +234,9 @@ def probe() -> dict[str, str]:
     }
 
 
-def out_of_memory(size: int, free: int) -> EnvironmentProblem:
+def out_of_memory(size: int, free: int) -> OutOfMemory:
     """The error for an allocation that failed."""
-    return EnvironmentProblem(
+    return OutOfMemory(
         f"out of GPU memory: {format_bytes(size)} needed, {format_bytes(free)} free",
         hint="lower the batch size or the number of streams, or free the GPU of other processes",
     )

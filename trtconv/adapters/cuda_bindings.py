@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trtconv.adapters import cuda
+from trtconv.adapters import cuda, cuda_driver
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.extras import install_line
@@ -166,21 +166,6 @@ class _Event:
             self.handle = None
 
 
-class _Graph:
-    """See ``cuda.Graph``."""
-
-    def __init__(self, call: _Calls, executable: Any) -> None:
-        self._call, self._executable = call, executable
-
-    def launch(self, stream: _Stream) -> None:
-        self._call("cudaGraphLaunch", self._executable, stream.raw)
-
-    def close(self) -> None:
-        if self._executable is not None:
-            self._call("cudaGraphExecDestroy", self._executable)
-            self._executable = None
-
-
 class _Stream:
     """See ``cuda.Stream``."""
 
@@ -214,19 +199,8 @@ class _Stream:
         if result[0].value:
             raise self._call.error("cudaMemcpyAsync", result[0])
 
-    def capture(self, work: Callable[[], None]) -> _Graph:
-        mode = self._call.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("cudaStreamBeginCapture", self.raw, mode)
-        try:
-            work()
-        finally:
-            status, graph = self._call.runtime.cudaStreamEndCapture(self.raw)
-        if status.value:
-            raise self._call.error("cudaStreamEndCapture", status)
-        try:
-            return _Graph(self._call, self._call("cudaGraphInstantiate", graph, 0))
-        finally:
-            self._call("cudaGraphDestroy", graph)
+    def capture(self, work: Callable[[], None]) -> cuda_driver.Graph:
+        return cuda_driver.Graph(self.handle, work)
 
     def close(self) -> None:
         if self.handle:
@@ -238,7 +212,6 @@ class _Device:
     """See ``cuda.Device``."""
 
     api = "cuda"
-    captures = True
 
     def __init__(self, runtime: Any, driver: Any, gpu: Gpu) -> None:
         self._call, self._driver = _Calls(runtime), driver

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from trtconv.core.errors import EnvironmentProblem
 
+if TYPE_CHECKING:
+    from trtconv.adapters import cuda
+
 _CC_MAJOR, _CC_MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute in cuda.h
 _NO_DEVICE = 100
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,50 @@ def page_lock(address: int, size: int) -> None:
 def page_unlock(address: int) -> None:
     """Undo ``page_lock``."""
     ctypes.CDLL("libcuda.so.1").cuMemHostUnregister(ctypes.c_void_p(address))
+
+
+class Graph:
+    """Work that a stream captured, ready to be launched (see ``cuda.Graph``).
+
+    Args:
+        stream: handle of a stream of the context that is current.
+        work: enqueues on it. Calls of other threads neither become part of the graph nor break it.
+
+    Raises:
+        EnvironmentProblem: the work cannot be captured; what ``work`` raises, else.
+    """
+
+    def __init__(self, stream: int, work: Callable[[], None]) -> None:
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        self._executable = ctypes.c_void_p()
+        captured, raw = ctypes.c_void_p(), ctypes.c_void_p(stream)
+        self._require("cuStreamBeginCapture_v2", raw, _THREAD_LOCAL)
+        try:
+            work()
+        finally:  # a stream that is left capturing is of no use any more
+            status = self._driver.cuStreamEndCapture(raw, ctypes.byref(captured))
+        if status:
+            raise EnvironmentProblem(f"cuStreamEndCapture fails (CUDA error {status})")
+        try:
+            place, no_flags = ctypes.byref(self._executable), ctypes.c_ulonglong(0)
+            self._require("cuGraphInstantiateWithFlags", place, captured, no_flags)
+        finally:
+            self._driver.cuGraphDestroy(captured)
+
+    def launch(self, stream: cuda.Stream) -> None:
+        """Enqueue it all."""
+        self._require("cuGraphLaunch", self._executable, ctypes.c_void_p(stream.handle))
+
+    def close(self) -> None:
+        """Free it."""
+        if self._executable:
+            self._driver.cuGraphExecDestroy(self._executable)
+            self._executable = ctypes.c_void_p()
+
+    def _require(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._driver, name)(*arguments)
+        if status:
+            raise EnvironmentProblem(f"{name} fails (CUDA error {status})", hint="run trtconv doctor")
 
 
 @cache

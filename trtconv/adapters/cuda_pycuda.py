@@ -156,8 +156,8 @@ class _Stream:
     def copy_within(self, target: int, source: int, size: int) -> None:
         self._driver.memcpy_dtod_async(target, source, size, self.raw)
 
-    def capture(self, work: Callable[[], None]) -> cuda.Graph:
-        raise EnvironmentProblem("PyCUDA cannot capture CUDA graphs", hint="use device_api: cuda")
+    def capture(self, work: Callable[[], None]) -> cuda_driver.Graph:
+        return cuda_driver.Graph(self.handle, work)
 
     def close(self) -> None:
         self.raw = None
@@ -168,7 +168,6 @@ class _Device:
     """See ``cuda.Device``."""
 
     api = "pycuda"
-    captures = False
 
     def __init__(self, driver: Any, gpu: Gpu) -> None:
         self._driver = driver

@@ -103,6 +103,10 @@ class EnvironmentProblem(TrtconvError):
     exit_code = 5
 
 
+class OutOfMemory(EnvironmentProblem):
+    """The GPU has too little memory left for what was asked."""
+
+
 class MissingPackage(EnvironmentProblem):
     """A Python package is needed and absent.
 

@@ -228,7 +228,7 @@ def _insight(result: Any) -> list[str]:
     lines = []
     if result.memory_parts:
         parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in result.memory_parts.items())
-        lines.append(f"  GPU memory: {parts}")
+        lines.append(f"  GPU memory, peak, all figures of one moment: {parts}")
     for m in result.measurements:
         lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
         lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]

@@ -93,6 +93,7 @@ def test_a_gpu_is_read_in_the_background_from_the_begin_on(library: Any) -> None
     with power.Watch("GPU-0") as found:
         time.sleep(0.1)
         assert found._readings == []
+        assert found.process_memory() is None
         found.begin()
         time.sleep(0.25)
     drawn = found.drawn()
@@ -101,7 +102,6 @@ def test_a_gpu_is_read_in_the_background_from_the_begin_on(library: Any) -> None
     assert drawn.joules == pytest.approx(drawn.joules_integrated, rel=0.1)
     assert drawn.temperature is None
     assert drawn.throttles == ()
-    assert found.process_memory is None
 
 
 def test_older_drivers_tell_the_mean_power(library: Any) -> None:

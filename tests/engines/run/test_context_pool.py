@@ -117,11 +117,32 @@ def test_fewer_contexts_where_memory_is_short(install: Any, doubling: Path, monk
     fake, device = install("tensorrt-11.4.0")
     runner = open_engine(built(fake, doubling))
     make, left = fake._context, iter(range(2))
-    monkeypatch.setattr(fake, "_context", lambda: make() if next(left, None) is not None else None)
+
+    def context() -> Any:
+        if next(left, None) is not None:
+            return make()
+        device.free = 1 << 10
+        return None
+
+    monkeypatch.setattr(fake, "_context", context)
     with runner_threads.workers(runner, 4, USUAL, USUAL, OTHER) as team:
         assert team.contexts == 2
         assert doubled(team.runners[0], 8)
         assert doubled(team.runners[1], 3)
+    runner.close()
+    assert device.live == 0
+
+
+def test_a_context_that_fails_for_another_reason_is_an_error(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, device = install("tensorrt-11.4.0")
+    runner = open_engine(built(fake, doubling))
+    make, left = fake._context, iter(range(2))
+    monkeypatch.setattr(fake, "_context", lambda: make() if next(left, None) is not None else None)
+    raised = pytest.raises(EnvironmentProblem, match="no execution context")
+    with raised, runner_threads.workers(runner, 4, USUAL, USUAL, OTHER):
+        pass
     runner.close()
     assert device.live == 0
 

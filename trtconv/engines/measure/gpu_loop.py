@@ -78,8 +78,8 @@ def measure(
 class _Flight:
     """A slot with its tray and the events of its query."""
 
-    def __init__(self, engine: Engine, *, graph: bool, spin: bool) -> None:
-        self.slot, self.tray = Slot(engine, graph=graph), Tray(engine)
+    def __init__(self, engine: Engine, *, spin: bool) -> None:
+        self.slot, self.tray = Slot(engine), Tray(engine)
         self.events = [engine.device.event(spin=spin) for _ in range(6)]
         self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
         self.enqueue = 0.0
@@ -130,7 +130,7 @@ class _Lane:
         self.note = ""
 
     def add(self, engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
-        flight = _Flight(engine, graph=rules.graph, spin=rules.spin)
+        flight = _Flight(engine, spin=rules.spin)
         self.flights.append(flight)
         slot, tray = flight.slot, flight.tray
         tray.fill(feeds)
@@ -140,7 +140,7 @@ class _Lane:
             slot.compute(self.compute)
         self.compute.synchronize()
         if rules.graph:
-            self.note = slot.capture(self.compute)
+            self.note = slot.capture()
             slot.compute(self.compute)
             self.compute.synchronize()
 

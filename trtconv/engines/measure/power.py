@@ -55,20 +55,19 @@ class Watch:
     Attributes:
         uuid: of the GPU.
         problem: empty where NVML works.
-        process_memory: most bytes that this process used on the GPU; None where NVML does not tell.
     """
 
     uuid: str
     problem: str = ""
-    process_memory: int | None = None
     _readings: list[tuple[float, nvml.Reading]] = field(default_factory=list)
     _begun: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _gpu: nvml.Gpu | None = None
 
     def __enter__(self) -> Self:
         try:
-            gpu = nvml.Gpu(self.uuid)
+            gpu = self._gpu = nvml.Gpu(self.uuid)
         except EnvironmentProblem as problem:
             self.problem = problem.message
             return self
@@ -83,6 +82,10 @@ class Watch:
         self._begun.set()
         if self._thread is not None:
             self._thread.join()
+
+    def process_memory(self) -> int | None:
+        """Bytes that this process uses on the GPU now; None where NVML does not tell."""
+        return None if self._gpu is None else self._gpu.process_memory()
 
     def begin(self) -> None:
         """From now on it counts."""
@@ -119,7 +122,6 @@ class Watch:
             self._readings.append((time.perf_counter(), gpu.read()))
             self._ended.wait(_EVERY)
         self._readings.append((time.perf_counter(), gpu.read()))
-        self.process_memory = gpu.process_memory()
         gpu.close()
 
 

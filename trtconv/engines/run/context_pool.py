@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from trtconv.adapters.cuda import Device, Event, Stream
-from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.errors import OutOfMemory
 from trtconv.engines.run import input_checks
 from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.execution import Slot
@@ -41,7 +41,7 @@ class _Flight:
 
     def __init__(self, engine: Engine, lane: _Lane, *, general: bool) -> None:
         self.engine, self.lane, self.general = engine, lane, general
-        self.slot = Slot(engine, graph=not general, general=general)
+        self.slot = Slot(engine, general=general)
         self.events = [engine.device.event(spin=False) for _ in range(3)]
 
     def run(self, tray: Tray) -> None:
@@ -64,12 +64,12 @@ class _Flight:
         for _ in range(_WARM):
             self.run(tray)
         if not self.general:
-            self.slot.capture(self.lane.compute)
+            self.slot.capture()
 
     def renew(self) -> None:
         """Make the context anew; nothing may be running on it."""
         self.slot.close()
-        self.slot = Slot(self.engine, graph=not self.general, general=self.general)
+        self.slot = Slot(self.engine, general=self.general)
 
     def close(self) -> None:
         for event in self.events:
@@ -164,7 +164,7 @@ class Pool:
         """One more context, if the GPU's memory takes it; the first must be."""
         try:
             self._flights.append(_Flight(self.engine, self._lanes[number % len(self._lanes)], general=general))
-        except EnvironmentProblem:
+        except OutOfMemory:
             if not self._flights:
                 raise
 

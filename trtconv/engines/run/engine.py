@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from trtconv.adapters import cuda, tensorrt
@@ -15,7 +14,7 @@ from trtconv.adapters.tensorrt import Loaded
 from trtconv.adapters.tensorrt_api import TrtICudaEngine, TrtIExecutionContext, TrtIRuntimeConfig, TrtRuntime
 from trtconv.adapters.tensorrt_rtx_api import RtxIRuntimeCache, rtx_module, with_jit, with_validity
 from trtconv.core import files
-from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.errors import EnvironmentProblem, OutOfMemory
 from trtconv.core.events import Emit, Message, ignore
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.build import messages, profiles
@@ -49,13 +48,13 @@ class Engine:
         values: per profile, ranges of the values of inputs that decide shapes; empty where there are no such inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
         memory_loaded: bytes of GPU memory that loading took.
-        one_at_a_time: to be held while a context gets a shape or a run is enqueued: TensorRT-RTX crashes when two
-            threads do that at once, because kernels are compiled and graphs captured there.
+        one_at_a_time: to be held for all that is not a copy, a replay or a wait: contexts made and freed, shapes set,
+            runs enqueued, graphs captured, memory allocated and freed (docs/runtime.md has the reasons).
     """
 
     def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit, plan: bytes) -> None:
         self.path, self.loaded, self.device = path, loaded, device
-        self.one_at_a_time: AbstractContextManager[object] = threading.RLock() if loaded.can.jit else nullcontext()
+        self.one_at_a_time = threading.RLock()
         self._log, logger = messages.listen(loaded)
         self._log.take()
         self._free_before = device.memory_info()[0]
@@ -82,28 +81,28 @@ class Engine:
         assert self._engine is not None, "the engine is closed"
         return self._engine
 
-    def context(self, *, graph: bool = False, general: bool = False) -> tuple[TrtIExecutionContext, TrtIRuntimeConfig]:
+    def context(self, *, general: bool = False) -> tuple[TrtIExecutionContext, TrtIRuntimeConfig]:
         """A new execution context on profile 0, and its configuration.
 
         The configuration must be kept as long as the context: choosing another profile reads it again, and TensorRT-RTX
         1.5 crashes where it is gone (its Python binding does not hold it).
 
         Args:
-            graph: replay the run from a CUDA graph that TensorRT itself captures, where it can (TensorRT-RTX).
             general: use one set of kernels for all shapes instead of compiling some for each (TensorRT-RTX): a new
                 shape then costs milliseconds instead of half a second, and a run some per cent more.
 
         Raises:
             EnvironmentProblem: not enough GPU memory.
         """
-        config = self.native.create_runtime_config()
-        if self._kernels is not None:
-            self._prepare_jit(config, self._kernels, graph, general)
-        context = self.native.create_execution_context(config)
-        if context is None:
-            free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2
-            raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
-        return context, config
+        with self.one_at_a_time:
+            config = self.native.create_runtime_config()
+            if self._kernels is not None:
+                self._prepare_jit(config, self._kernels, general)
+            context = self.native.create_execution_context(config)
+            if context is None:
+                free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2
+                raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
+            return context, config
 
     def layer_information(self) -> str:
         """What TensorRT tells of the layers, as JSON; their names only, unless the build asked for details."""
@@ -122,7 +121,8 @@ class Engine:
     def failure(self, what: str) -> EnvironmentProblem:
         """The error for a run that TensorRT refused, with what its log says."""
         reasons = messages.errors(self._log.take()) or ["no reason given"]
-        return EnvironmentProblem(
+        memory = any("outofmemory" in reason.lower().replace(" ", "") for reason in reasons)
+        return (OutOfMemory if memory else EnvironmentProblem)(
             f"{self.path}: {what}: {'; '.join(reasons)}", hint=messages.hint_for(reasons) or "run trtconv doctor"
         )
 
@@ -161,13 +161,12 @@ class Engine:
         bits = int(verdict[1])
         return [f"{self.loaded.title} says {text}" for bit, text in _VALIDITY_BITS if bits & bit]
 
-    def _prepare_jit(self, config: TrtIRuntimeConfig, kernels: _Kernels, graph: bool, general: bool) -> None:
+    def _prepare_jit(self, config: TrtIRuntimeConfig, kernels: _Kernels, general: bool) -> None:
         api = rtx_module(self.loaded.api, self.loaded.can)
         jit = with_jit(config, self.loaded.can)
         strategies = api.DynamicShapesKernelSpecializationStrategy
         jit.dynamic_shapes_kernel_specialization_strategy = strategies.NONE if general else strategies.EAGER
-        if graph:
-            jit.cuda_graph_strategy = api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        # Its built-in capture of CUDA graphs stays off: it concerns all threads, and whatever they allocate breaks it.
         if kernels.cache is None:
             kernels.fill(jit.create_runtime_cache())
         assert kernels.cache is not None

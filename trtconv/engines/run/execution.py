@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from trtconv.adapters import tensorrt
@@ -23,23 +25,19 @@ class Slot:
 
     Args:
         engine: the model.
-        graph: whether runs may be replayed from a CUDA graph.
         general: whether one set of kernels serves all shapes (see ``Engine.context``).
 
     Attributes:
-        replays: whether runs come from a CUDA graph.
         form: what it is ready for.
         outputs: shapes, where they are known before a run.
     """
 
-    def __init__(self, engine: Engine, *, graph: bool = False, general: bool = False) -> None:
+    def __init__(self, engine: Engine, *, general: bool = False) -> None:
         self.engine = engine
         self._changes = 0
         self.form: Form = ()
-        self._builtin = graph and engine.loaded.can.jit
-        self.replays = self._builtin
         self._context: TrtIExecutionContext | None
-        self._context, self._config = engine.context(graph=graph, general=general)
+        self._context, self._config = engine.context(general=general)
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._memory: dict[str, Growing] = {}
         self._host: dict[str, np.ndarray] = {}  # tensors that TensorRT wants there
@@ -47,7 +45,13 @@ class Slot:
         self._found: dict[str, _Found] = {}  # outputs whose shapes only the data decide
         self._profile = 0
         self._graph: Graph | None = None
+        self._copies: tuple[Tray, int] | None = None  # whose copies are in the graph too
         self._stream: Stream | None = None
+
+    @property
+    def replays(self) -> bool:
+        """Whether runs come from a CUDA graph."""
+        return self._graph is not None
 
     @property
     def worn(self) -> bool:
@@ -87,7 +91,7 @@ class Slot:
     def compute(self, stream: Stream) -> None:
         """Enqueue one run, or the replay of its graph."""
         self._stream = stream
-        if self._graph is not None:
+        if self._graph is not None and self._copies is None:
             self._graph.launch(stream)
         else:
             self._enqueue(stream)
@@ -103,24 +107,43 @@ class Slot:
             elif tray.arrays[info.name].nbytes:
                 stream.copy_out(tray.bytes_of(info.name), self._memory[info.name].address)
 
-    def capture(self, stream: Stream) -> str:
-        """Replay further runs from a CUDA graph; nothing may be running.
+    def capture(self, tray: Tray | None = None) -> str:
+        """Replay further runs from a CUDA graph; at least one run was made for this form, and none is under way.
+
+        Args:
+            tray: whose copies become part of the graph: ``replay`` then makes the whole query.
 
         Returns:
             Why that cannot be; empty when it can.
         """
-        if self._builtin:
-            return ""
         if self._found:
             return "the data decide the shape of an output"
-        if not self.engine.device.captures:
-            return f"device_api {self.engine.device.api} cannot capture CUDA graphs; choose cuda"
-        try:
-            self._graph = stream.capture(lambda: self._enqueue(stream))
-        except EnvironmentProblem as problem:
-            return f"this engine cannot be captured: {problem.message}"
-        self.replays = True
+        if tray is not None and (self._host or tray.made):
+            tray = None
+
+        def work() -> None:
+            if tray is not None:
+                self.copy_in(tray, stream)
+            self._enqueue(stream)
+            if tray is not None:
+                self.copy_out(tray, stream)
+
+        # A stream of its own: other threads may be at work on the ones that runs use.
+        with self.engine.one_at_a_time, contextlib.closing(self.engine.device.stream()) as stream:
+            self._drop_graph()
+            try:
+                self._graph = stream.capture(work)
+            except EnvironmentProblem as problem:
+                return f"this engine cannot be captured: {problem.message}"
+        self._copies = None if tray is None else (tray, tray.moves)
         return ""
+
+    def replay(self, tray: Tray, stream: Stream) -> bool:
+        """Enqueue the whole query with its copies, if its graph has them and the tray is where it was then."""
+        if self._graph is None or self._copies != (tray, tray.moves):
+            return False
+        self._graph.launch(stream)
+        return True
 
     @property
     def context(self) -> TrtIExecutionContext:
@@ -130,10 +153,11 @@ class Slot:
 
     def close(self) -> None:
         """Free everything; nothing may be running."""
-        self._drop_graph()
-        self._context = None
-        while self._memory:
-            self._memory.popitem()[1].close()
+        with self.engine.one_at_a_time:
+            self._drop_graph()
+            self._context = None
+            while self._memory:
+                self._memory.popitem()[1].close()
 
     def _enqueue(self, stream: Stream) -> None:
         with self.engine.one_at_a_time:
@@ -204,8 +228,7 @@ class Slot:
     def _drop_graph(self) -> None:
         if self._graph is not None:
             self._graph.close()
-            self._graph = None
-            self.replays = self._builtin
+        self._graph = self._copies = None
 
 
 class _Found:

@@ -22,9 +22,12 @@ class Tray:
     Attributes:
         arrays: by tensor, in its type and present shape; valid until the tensor is laid out anew.
         made: inputs on the device that kernels make, instead of arrays.
+        moves: how often a tensor has got another place in memory.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self._alone = engine.one_at_a_time
+        self.moves = 0
         self._device, self._on_host = engine.device, engine.on_host
         self._inputs = [info.name for info in engine.inputs]
         self._outputs = [info.name for info in engine.outputs]
@@ -54,10 +57,11 @@ class Tray:
         Raises:
             EnvironmentProblem: out of memory.
         """
-        if name not in self.made:
-            self.made[name] = Target(self._device)
-        self._shapes[name] = shape
-        self.made[name].lay(shape[0], int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
+        with self._alone:
+            if name not in self.made:
+                self.made[name] = Target(self._device)
+            self._shapes[name] = shape
+            self.made[name].lay(shape[0], int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
         return self.made[name]
 
     def fill(self, feeds: Mapping[str, np.ndarray]) -> None:
@@ -91,17 +95,21 @@ class Tray:
     def close(self) -> None:
         """Free it; nothing may be running."""
         self.arrays = {}
-        while self._pinned:
-            self._pinned.popitem()[1].close()
-        while self.made:
-            self.made.popitem()[1].close()
+        self.moves += 1
+        with self._alone:
+            while self._pinned:
+                self._pinned.popitem()[1].close()
+            while self.made:
+                self.made.popitem()[1].close()
 
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         dtype = self._dtypes[name]
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         pinned = self._pinned.get(name)
         if pinned is None or pinned.array.nbytes < size:
-            if pinned is not None:
-                self._pinned.pop(name).close()
-            pinned = self._pinned[name] = self._device.pinned(max(size, 1))
+            self.moves += 1
+            with self._alone:
+                if pinned is not None:
+                    self._pinned.pop(name).close()
+                pinned = self._pinned[name] = self._device.pinned(max(size, 1))
         return pinned.array[:size].view(dtype).reshape(shape)

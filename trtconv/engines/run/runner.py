@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from trtconv.adapters import onnxruntime
+from trtconv.adapters.cuda import Stream
 from trtconv.adapters.onnxruntime import Session
-from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.errors import EnvironmentProblem, OutOfMemory, UsageError
 from trtconv.core.events import Emit, ignore
 from trtconv.core.records import TensorInfo
 from trtconv.engines.build import profiles
@@ -125,6 +127,28 @@ class OnnxRunner:
         """Nothing to free."""
 
 
+class OwnShapes:
+    """The shapes whose kernels are their own; the same in all runners of an engine.
+
+    Kernels for one shape and kernels for every shape give other last bits. So what decides between them is asked once
+    for each shape, and an input gives the same result whichever context takes it; unless a runner finds no memory.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[Form, bool] = {}
+        self._lock = threading.Lock()
+
+    def own(self, form: Form) -> bool:
+        """Whether a shape has its own; not where enough have, or a context takes much of what memory is left."""
+        with self._lock:
+            if form not in self._known:
+                needed, free = self._engine.native.device_memory_size_v2, self._engine.device.memory_info()[0]
+                full = sum(self._known.values()) >= _SHAPES or needed > _SHARE * free
+                self._known[form] = not full or not self._known
+            return self._known[form]
+
+
 class EngineRunner:
     """TensorRT on the GPU, one query at a time; runs of one shape are replayed from a CUDA graph where that can be.
 
@@ -136,16 +160,20 @@ class EngineRunner:
         model: the engine.
         owner: whether closing the runner closes the engine and leaves the device.
         graph: whether to replay.
+        shapes: shared with the other runners of the engine; None: there are none yet.
     """
 
     basis = "engine"
     """What its numbers rest on."""
 
-    def __init__(self, model: Engine, *, owner: bool = True, graph: bool = True) -> None:
+    def __init__(
+        self, model: Engine, *, owner: bool = True, graph: bool = True, shapes: OwnShapes | None = None
+    ) -> None:
         self.engine = model
+        self._shapes = shapes or OwnShapes(model)
         self._owner = owner
         self._graph = self._capturable = graph
-        self._spare: Slot | None = Slot(model, graph=graph)
+        self._spare: Slot | None = Slot(model)
         self._own: dict[Form, Slot] = {}
         self._shared: Slot | None = None
         self._stream = model.device.stream()
@@ -187,7 +215,8 @@ class EngineRunner:
 
     def fork(self, graph: bool | None = None) -> EngineRunner:
         """Another context and stream on the same engine, with CUDA graphs or without; as this one where not said."""
-        return EngineRunner(self.engine, owner=False, graph=self._graph if graph is None else graph)
+        graph = self._graph if graph is None else graph
+        return EngineRunner(self.engine, owner=False, graph=graph, shapes=self._shapes)
 
     def close(self) -> None:
         """Free the contexts and buffers; the first runner frees the engine and leaves the device too."""
@@ -200,36 +229,35 @@ class EngineRunner:
     def _run(self) -> dict[str, np.ndarray]:
         tray, stream = self._tray, self._stream
         slot = self._slot(tray.form())
-        fresh = slot.fit(tray, stream)
-        slot.copy_in(tray, stream)
-        if self._capturable and not (fresh or slot.replays or slot is self._shared):  # a first run prepares it
-            self._capturable = not slot.capture(stream)
-        slot.compute(stream)
-        slot.copy_out(tray, stream)
-        stream.synchronize()
-        self.replays = slot.replays
+        try:
+            self._enqueue(slot, tray, stream)
+        finally:  # after Ctrl-C too: nothing may be running when the next query changes the slot
+            stream.synchronize()
         return tray.outputs()
+
+    def _enqueue(self, slot: Slot, tray: Tray, stream: Stream) -> None:
+        fresh = slot.fit(tray, stream)
+        self.replays = slot.replay(tray, stream)
+        if not self.replays:
+            if self._capturable and not (fresh or slot is self._shared):  # a first run prepares it
+                self._capturable = not slot.capture(tray)
+            self.replays = slot.replay(tray, stream)
+        if not self.replays:
+            slot.copy_in(tray, stream)
+            slot.compute(stream)
+            slot.copy_out(tray, stream)
 
     def _slot(self, form: Form) -> Slot:
         """The context for these shapes."""
         if form not in self._own:
-            slot = self._new()
-            if slot is None:
+            if not self._shapes.own(form):
                 return self._other()
-            self._own[form] = slot
+            slot, self._spare = self._spare, None
+            try:
+                self._own[form] = slot or Slot(self.engine)
+            except OutOfMemory:
+                return self._other()
         return self._own[form]
-
-    def _new(self) -> Slot | None:
-        """A context for one more shape; None where there are enough, or it would take much of what memory is left."""
-        slot, self._spare = self._spare, None
-        if slot is not None or not self._own:
-            return slot or Slot(self.engine, graph=self._graph)
-        needed, free = self.engine.native.device_memory_size_v2, self.engine.device.memory_info()[0]
-        if len(self._own) >= _SHAPES or needed > _SHARE * free:
-            return None
-        with contextlib.suppress(EnvironmentProblem):
-            return Slot(self.engine, graph=self._graph)
-        return None
 
     def _other(self) -> Slot:
         """The context for all other shapes; one of the others where there is no memory for it."""
@@ -239,7 +267,9 @@ class EngineRunner:
         if self._shared is None:
             try:
                 self._shared = Slot(self.engine, general=True)
-            except EnvironmentProblem:
+            except OutOfMemory:
+                if not self._own:
+                    raise
                 self._shared = self._own.pop(next(iter(self._own)))
         return self._shared
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.errors import OutOfMemory
 from trtconv.engines.plan import dtypes
 from trtconv.engines.run.context_pool import Pool, PooledRunner
 from trtconv.engines.run.host_buffers import Shapes
@@ -37,7 +37,7 @@ def forks(runner: Runner, wanted: int) -> Iterator[list[Runner]]:
     """A runner and further ones of the same model, as many as wanted or as the GPU's memory takes."""
     found = [runner]
     try:
-        with contextlib.suppress(EnvironmentProblem):  # memory: those that there are do the work
+        with contextlib.suppress(OutOfMemory):  # those that there are do the work
             for _ in range(wanted - 1):
                 found.append(runner.fork())  # noqa: PERF401 - those before a failure count
         yield found

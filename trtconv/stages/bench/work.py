@@ -241,6 +241,8 @@ class Bench:
         with Watch(engine.device.gpu.uuid) if engine else contextlib.nullcontext() as watch:
 
             def tell(seconds: float) -> None:
+                if seconds == 0.0:
+                    self.see_memory(watch)
                 self.told(batch, limits, seconds)
                 if watch is not None and seconds >= limits.warmup:
                     watch.begin()
@@ -290,13 +292,19 @@ class Bench:
         queries, partial = closed_loop.measure(self.runner, feeds, limits, streams, tell, rate, self.stop)
         return queries, False, partial
 
+    def see_memory(self, watch: Watch | None) -> None:
+        """All figures of one moment: everything is allocated, nothing runs yet. The largest measurement's are kept."""
+        if not isinstance(self.runner, _engine_runner()):
+            return
+        used, loaded = self.runner.memory(), self.runner.engine.memory_loaded
+        if used > (self.memory or -1):
+            process = watch.process_memory() if watch is not None else None
+            self.memory = used
+            self.parts = {"engine": loaded, "contexts": max(used - loaded, 0)}
+            self.parts |= {} if process is None else {"process": process}
+
     def told(self, batch: int, limits: Limits, seconds: float) -> None:
-        """Progress; at its begin the memory is read."""
-        if seconds == 0.0 and isinstance(self.runner, _engine_runner()):  # all is allocated, nothing runs yet
-            used, loaded = self.runner.memory(), self.runner.engine.memory_loaded
-            if used > (self.memory or -1):
-                self.memory = used
-                self.parts |= {"engine": loaded, "contexts": max(used - loaded, 0)}
+        """Progress."""
         total = limits.warmup + limits.duration
         self.emit(Progress(f"batch {batch}", min(seconds, total), total, "s"))
 
@@ -306,8 +314,6 @@ class Bench:
             return {}
         if watch.problem:
             self.notes[f"no power, clocks or temperature: {watch.problem}"] = None
-        if watch.process_memory is not None:
-            self.parts["process"] = max(watch.process_memory, self.parts.get("process", 0))
         drawn = watch.drawn()
         if drawn is None:
             return {}

@@ -1,0 +1,184 @@
+"""Engines under load on a GPU: several in one process, many contexts and threads, every shape; results always right.
+
+    python benchmarks/stress.py --seconds 600
+
+Meanwhile engines are opened and closed, calls are broken off by Ctrl-C, and the GPU's memory is used up. Every result
+is compared with ONNX Runtime's, and its bits with those of the first call for the same input. Exit code 1 if anything
+is wrong, an error comes that was not provoked, or memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from tests.engines.models import conv_net, images
+from trtconv import Engine
+from trtconv.adapters import cuda
+from trtconv.core.errors import OutOfMemory
+from trtconv.core.events import ignore
+from trtconv.engines.run.runner import open_onnx
+from trtconv.stages.build import BuildRequest, build
+
+BATCHES = (1, 2, 3, 5, 8, 13, 16, 21, 27, 32)
+TOLERANCE = 2e-2  # of outputs of about 5, in FP16
+GROWTH = 64 << 20  # bytes of device memory that may be gone in the end
+
+
+class Load:
+    """Engines, their expected results, and what went wrong.
+
+    Args:
+        paths: of the plans.
+        contexts: of each engine.
+        api: door to the GPU.
+    """
+
+    def __init__(self, paths: list[Path], contexts: int, api: str) -> None:
+        self.paths, self.contexts, self.api = paths, contexts, api
+        self.engines = [Engine(path, contexts=contexts, device_api=api, backend="rtx") for path in paths]
+        self.expected = {
+            (path, n): open_onnx(path.with_suffix(".onnx")).run({"x": images(n)})["y"]
+            for path in paths
+            for n in BATCHES
+        }
+        self.bits: dict[tuple[int, int], bytes] = {}
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.lock = threading.Lock()
+
+    def check(self, index: int, n: int, y: np.ndarray) -> None:
+        """A result against ONNX Runtime's, and against the first one for the same input."""
+        off = float(np.abs(y - self.expected[self.paths[index], n]).max())
+        with self.lock:
+            first = self.bits.setdefault((index, n), y.tobytes())
+            if off > TOLERANCE:
+                self.wrong.append(f"engine {index}, batch {n}: off by {off}")
+            elif first != y.tobytes():
+                self.counts["other bits than the first time"] += 1
+
+    def call(self, seed: int) -> None:
+        """One call of one of the engines, now or in the background."""
+        chance = random.Random(seed)
+        index, n = chance.randrange(len(self.engines)), chance.choice(BATCHES)
+        try:
+            engine, x = self.engines[index], images(n)
+            y = engine.submit(x).result() if chance.random() < 0.3 else engine(x)
+            self.check(index, n, y)
+            self.counts["calls"] += 1
+        except Exception as error:  # noqa: BLE001 - every one is told
+            with self.lock:
+                self.wrong.append(f"{type(error).__name__}: {error}")
+
+    def reopen(self) -> None:
+        """Open one more engine, run it, close it."""
+        try:
+            with Engine(self.paths[0], contexts=2, device_api=self.api, backend="rtx") as engine:
+                self.check(0, 5, engine(images(5)))
+            self.counts["opened and closed"] += 1
+        except Exception as error:  # noqa: BLE001 - every one is told
+            self.wrong.append(f"opening: {type(error).__name__}: {error}")
+
+    def interrupt(self) -> None:
+        """A call of the main thread that Ctrl-C breaks off; the next one must be right."""
+        timer = threading.Timer(random.random() * 2e-3, signal.raise_signal, [signal.SIGINT])
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                timer.start()
+                for _ in range(100):
+                    self.engines[0](images(8))
+            except KeyboardInterrupt:
+                self.counts["broken off by Ctrl-C"] += 1
+            finally:
+                timer.join()
+        self.check(0, 8, self.engines[0](images(8)))
+
+    def exhaust(self) -> None:
+        """Use up the GPU's memory; an engine that opens now says so or runs."""
+        device = cuda.open_device(self.api)
+        held = []
+        with contextlib.suppress(OutOfMemory):
+            while True:
+                held.append(device.memory(1 << 30))
+        with contextlib.suppress(OutOfMemory):
+            while True:
+                held.append(device.memory(16 << 20))
+        try:
+            with Engine(self.paths[0], contexts=8, device_api=self.api, backend="rtx") as engine:
+                self.check(0, 32, engine(images(32)))
+            self.counts["opened without memory to spare"] += 1
+        except OutOfMemory:
+            self.counts["out of memory, told"] += 1
+        except Exception as error:  # noqa: BLE001 - every one is told
+            self.wrong.append(f"without memory: {type(error).__name__}: {error}")
+        finally:
+            for memory in held:
+                memory.close()
+
+
+@contextlib.contextmanager
+def opened(load: Load) -> Iterator[Load]:
+    """The load, whose engines are closed in the end."""
+    with contextlib.ExitStack() as stack:
+        for engine in load.engines:
+            stack.enter_context(engine)
+        yield load
+
+
+def free(api: str) -> int:
+    """Bytes of device memory."""
+    return cuda.open_device(api).memory_info()[0]
+
+
+def main() -> int:
+    """Run it; 1 if anything went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--engines", type=int, default=4)
+    parser.add_argument("--contexts", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--device-api", default="cuda", choices=list(cuda.APIS))
+    parser.add_argument("--no-exhaust", action="store_true", help="leave the GPU's memory to others")
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    paths = []
+    for number in range(asked.engines):
+        model = conv_net(folder / f"net{number}.onnx", half=True)
+        paths.append(model.with_suffix(".engine"))
+        build(BuildRequest(model, paths[-1], "fp16"), ignore)
+    with opened(Load(paths, asked.contexts, asked.device_api)) as load, ThreadPoolExecutor(asked.threads) as pool:
+        list(pool.map(load.call, range(12000)))  # by then every context has met every shape
+        load.reopen()
+        before, begin, seed = free(asked.device_api), time.monotonic(), 12000
+        while time.monotonic() - begin < asked.seconds and len(load.wrong) < 10:
+            calls = [pool.submit(load.call, number) for number in range(seed, seed + 2000)]
+            seed += 2000
+            load.reopen()
+            load.interrupt()
+            for call in calls:
+                call.result()
+            if not asked.no_exhaust and seed % 20000 == 0:
+                load.exhaust()
+        gone = before - free(asked.device_api)
+    for what, count in load.counts.items():
+        print(f"{count:8} {what}")
+    print(f"{gone / 2**20:8.1f} MiB of device memory gone")
+    for wrong in load.wrong[:10]:
+        print("wrong:", wrong)
+    return int(bool(load.wrong) or gone > GROWTH or load.counts["other bits than the first time"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
