@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +30,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import handwritten, resnet50
+from tests.engines.models import conv_net
+from tests.engines.models import images as images_of
 from trtconv import Engine, __version__
 from trtconv.adapters import cuda
 from trtconv.core.events import ignore
@@ -166,6 +169,54 @@ def library(b: Bench) -> None:
         latency_ms=measured.latency_ms["median"],
         latency_with_graph_ms=graph.latency_ms["median"],
     )
+
+
+def small(b: Bench) -> None:
+    """Calls of a network that computes for some tens of microseconds, beside the shortest loop with copies."""
+    model = conv_net(b.folder / "small.onnx", half=True)
+    path, x = model.with_suffix(".engine"), images_of(16)
+    build(BuildRequest(model, path, "fp16"), ignore)
+    for threads in (1, 4):
+        with ThreadPoolExecutor(threads) as pool, Engine(path, contexts=threads) as engine, ExitStack() as stack:
+            ours = _latency(pool, [lambda: engine(x)] * threads)
+            hands = [
+                stack.enter_context(handwritten.opened(path, x, copies=True, graph=True, queries=1, spin=True))
+                for _ in range(threads)
+            ]
+            theirs = _latency(pool, [_one_query(hand) for hand in hands])
+        over = ours - theirs
+        b.row(
+            f"Engine(x) of a small net beyond the loop, {threads} threads, us",
+            over,
+            "<= 60",
+            over <= 60,
+            ours=ours,
+            theirs=theirs,
+        )
+
+
+def _one_query(hand: handwritten.Loop) -> Callable[[], None]:
+    (query,) = hand.queries
+
+    def run() -> None:
+        query.start()
+        query.wait()
+
+    return run
+
+
+def _latency(pool: ThreadPoolExecutor, calls: list[Callable[[], Any]]) -> float:
+    """Median microseconds of a call, each of them in a thread of its own at the same time."""
+
+    def times(call: Callable[[], Any]) -> float:
+        found = []
+        for _ in range(600):
+            begin = time.perf_counter()
+            call()
+            found.append((time.perf_counter() - begin) * 1e6)
+        return median(found[100:])
+
+    return median(list(pool.map(times, calls)))
 
 
 def inference(b: Bench) -> None:
@@ -388,6 +439,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "loop": loop,
     "tune": tuning,
     "library": library,
+    "small": small,
     "infer": inference,
     "pictures": pictures,
     "insight": insight,

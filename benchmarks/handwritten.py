@@ -23,12 +23,15 @@ class Loop:
         copies: whether every query copies in and out, on streams of their own.
         graph: whether TensorRT-RTX replays a CUDA graph.
         queries: in flight.
+        spin: whether waiting keeps the processor; where there are copies it sleeps otherwise.
     """
 
-    def __init__(self, path: Path, x: np.ndarray, *, copies: bool, graph: bool, queries: int = 2) -> None:
+    def __init__(
+        self, path: Path, x: np.ndarray, *, copies: bool, graph: bool, queries: int = 2, spin: bool = False
+    ) -> None:
         from cuda.bindings import runtime
 
-        self.cuda, self.copies, self.graph = runtime, copies, graph
+        self.cuda, self.copies, self.graph, self.spin = runtime, copies, graph, spin
         self.api: Any = tensorrt.load("rtx").api
         self.engine = self.api.Runtime(self.api.Logger(self.api.Logger.ERROR)).deserialize_cuda_engine(
             path.read_bytes()
@@ -74,7 +77,8 @@ class _Query:
             self.context.set_tensor_address(name, int(address))
         ctypes.memmove(int(self.host[0]), x.ctypes.data, x.nbytes)
         cuda.cudaMemcpy(self.device[0], self.host[0], x.nbytes, cuda.cudaMemcpyKind.cudaMemcpyHostToDevice)
-        flags = cuda.cudaEventBlockingSync | cuda.cudaEventDisableTiming if loop.copies else cuda.cudaEventDisableTiming
+        sleeps = loop.copies and not loop.spin
+        flags = cuda.cudaEventDisableTiming | (cuda.cudaEventBlockingSync if sleeps else 0)
         self.events = [loop._(cuda.cudaEventCreateWithFlags(flags)) for _ in range(3)]
 
     def start(self) -> None:
