@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
@@ -218,11 +219,12 @@ class _Device:
         self.gpu = gpu
         self._call("cudaSetDevice", gpu.index)
         self._call("cudaFree", 0)  # creates the context now, so that its cost falls in no measurement
+        self._context = cuda_driver.current_context()
 
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        self._call("cudaSetDevice", self.gpu.index)
-        yield
+    def current(self) -> AbstractContextManager[None]:
+        if cuda_driver.current_context() != self._context:
+            self._call("cudaSetDevice", self.gpu.index)
+        return contextlib.nullcontext()
 
     def memory_info(self) -> tuple[int, int]:
         free, total = self._call("cudaMemGetInfo")

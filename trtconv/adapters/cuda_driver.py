@@ -79,6 +79,19 @@ def page_unlock(address: int) -> None:
     ctypes.CDLL("libcuda.so.1").cuMemHostUnregister(ctypes.c_void_p(address))
 
 
+def current_context() -> int:
+    """The CUDA context of this thread, as a number; 0 where it has none."""
+    context = ctypes.c_void_p()
+    _quick().cuCtxGetCurrent(ctypes.byref(context))
+    return context.value or 0
+
+
+@cache
+def _quick() -> ctypes.PyDLL:
+    """The driver's library, for calls that return at once: other threads keep waiting for the interpreter meanwhile."""
+    return ctypes.PyDLL("libcuda.so.1")
+
+
 class Graph:
     """Work that a stream captured, ready to be launched (see ``cuda.Graph``).
 
@@ -92,6 +105,9 @@ class Graph:
 
     def __init__(self, stream: int, work: Callable[[], None]) -> None:
         self._driver = ctypes.CDLL("libcuda.so.1")
+        # A launch takes less time than giving up the interpreter and getting it back from other threads.
+        self._launch = _quick().cuGraphLaunch
+        self._launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._executable = ctypes.c_void_p()
         captured, raw = ctypes.c_void_p(), ctypes.c_void_p(stream)
         self._require("cuStreamBeginCapture_v2", raw, _THREAD_LOCAL)
@@ -109,7 +125,8 @@ class Graph:
 
     def launch(self, stream: cuda.Stream) -> None:
         """Enqueue it all."""
-        self._require("cuGraphLaunch", self._executable, ctypes.c_void_p(stream.handle))
+        if status := self._launch(self._executable, stream.handle):
+            raise EnvironmentProblem(f"cuGraphLaunch fails (CUDA error {status})", hint="run trtconv doctor")
 
     def close(self) -> None:
         """Free it."""

@@ -178,6 +178,8 @@ class EngineRunner:
         self._shared: Slot | None = None
         self._stream = model.device.stream()
         self._tray = Tray(model)
+        self._again: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()  # what needs no check any more
+        self._last: Slot | None = None
         self.replays = False
         """Whether the last run came from a CUDA graph."""
         self.inputs, self.outputs = model.inputs, model.outputs
@@ -185,11 +187,18 @@ class EngineRunner:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``Runner.run``."""
+        signature = tuple([(name, array.shape, array.dtype) for name, array in feeds.items()])
+        if signature == self._again and self._last is not None:
+            return self._run_again(self._last, feeds)
         self._tray.fill(input_checks.fitting(feeds, self.inputs, self.profiles, self.values))
-        return self._run()
+        outputs = self._run()
+        exact = all(array.dtype == self._tray.dtype(name) for name, array in feeds.items())
+        self._again = signature if self.replays and exact and not self.values else ()
+        return outputs
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
         """See ``Runner.run_filled``."""
+        self._again = ()
         fill(self._tray.lay(shapes))
         return self._run()
 
@@ -199,6 +208,7 @@ class EngineRunner:
             if slot is not None:
                 slot.close()
         self._own, self._shared, self._spare = {}, None, None
+        self._again, self._last = (), None
         self._tray.close()
 
     def describe(self) -> str:
@@ -228,12 +238,22 @@ class EngineRunner:
 
     def _run(self) -> dict[str, np.ndarray]:
         tray, stream = self._tray, self._stream
-        slot = self._slot(tray.form())
+        slot = self._last = self._slot(tray.form())
         try:
             self._enqueue(slot, tray, stream)
         finally:  # after Ctrl-C too: nothing may be running when the next query changes the slot
             stream.synchronize()
         return tray.outputs()
+
+    def _run_again(self, slot: Slot, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The last query with other values: all is laid out, and one launch makes it."""
+        for name, array in feeds.items():
+            np.copyto(self._tray.arrays[name], array)
+        try:
+            replayed = slot.replay(self._tray, self._stream)
+        finally:
+            self._stream.synchronize()
+        return self._tray.outputs() if replayed else self._run()
 
     def _enqueue(self, slot: Slot, tray: Tray, stream: Stream) -> None:
         fresh = slot.fit(tray, stream)
