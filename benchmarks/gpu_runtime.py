@@ -208,13 +208,18 @@ def _one_query(hand: handwritten.Loop) -> Callable[[], None]:
 def _latency(pool: ThreadPoolExecutor, calls: list[Callable[[], Any]]) -> float:
     """Median microseconds of a call, each of them in a thread of its own at the same time."""
 
+    together = threading.Barrier(len(calls))
+
     def times(call: Callable[[], Any]) -> float:
         found = []
-        for _ in range(600):
+        for _ in range(100):
+            call()
+        together.wait()
+        for _ in range(3000):
             begin = time.perf_counter()
             call()
             found.append((time.perf_counter() - begin) * 1e6)
-        return median(found[100:])
+        return median(found[500:2500])  # all are at work then
 
     return median(list(pool.map(times, calls)))
 
