@@ -207,7 +207,6 @@ def _one_query(hand: handwritten.Loop) -> Callable[[], None]:
 
 def _latency(pool: ThreadPoolExecutor, calls: list[Callable[[], Any]]) -> float:
     """Median microseconds of a call, each of them in a thread of its own at the same time."""
-
     together = threading.Barrier(len(calls))
 
     def times(call: Callable[[], Any]) -> float:

@@ -395,6 +395,25 @@ def test_a_graph_has_the_copies_in_it_until_a_tensor_moves(install: Any, doublin
     assert device.live == 0
 
 
+def test_after_ctrl_c_in_a_query_of_another_shape_the_next_one_is_right(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    runner = open_engine(built(fake, doubling))
+    x, other = np.ones((2, 4), np.float32), np.ones((3, 4), np.float32)
+    for _ in range(3):  # by then a query like the last one is one launch
+        runner.run({"x": x})
+
+    def broken_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Slot, "fit", broken_off)
+        runner.run({"x": other})
+    assert np.array_equal(runner.run({"x": 3 * x})["y"], 6 * x)
+    runner.close()
+
+
 def test_a_context_whose_shape_keeps_changing_is_made_anew(install: Any, doubling: Path) -> None:
     """TensorRT-RTX keeps memory at every change, until the context goes."""
     fake, device = install("tensorrt_rtx-1.5.0")

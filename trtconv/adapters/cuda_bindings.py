@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trtconv.adapters import cuda, cuda_driver
 from trtconv.adapters.cuda_driver import Gpu
-from trtconv.core.errors import EnvironmentProblem
+from trtconv.core.errors import EnvironmentProblem, OutOfMemory
 from trtconv.core.extras import install_line
 
 
@@ -49,7 +49,8 @@ class _Calls:
         hint = ""
         if status == self.runtime.cudaError_t.cudaErrorInsufficientDriver:
             hint = "install a cuda-bindings whose major version is the driver's CUDA version, or a newer driver"
-        return EnvironmentProblem(f"{name} failed: {status.name}: {text}", hint=hint)
+        short = status == self.runtime.cudaError_t.cudaErrorMemoryAllocation
+        return (OutOfMemory if short else EnvironmentProblem)(f"{name} failed: {status.name}: {text}", hint=hint)
 
 
 class _Memory:

@@ -190,10 +190,12 @@ class EngineRunner:
         signature = tuple([(name, array.shape, array.dtype) for name, array in feeds.items()])
         if signature == self._again and self._last is not None:
             return self._run_again(self._last, feeds)
+        self._again = ()  # until this one is done: Ctrl-C may leave the tray laid out for it
         self._tray.fill(input_checks.fitting(feeds, self.inputs, self.profiles, self.values))
         outputs = self._run()
         exact = all(array.dtype == self._tray.dtype(name) for name, array in feeds.items())
-        self._again = signature if self.replays and exact and not self.values else ()
+        if self.replays and exact and not self.values:
+            self._again = signature
         return outputs
 
     def run_filled(self, shapes: Shapes, fill: Fill) -> dict[str, np.ndarray]:
