@@ -62,7 +62,8 @@ class _Running:
 
     def source(self) -> reference.CaffeNetwork:
         """The network."""
-        self._network = self._network or reference.CaffeNetwork(self._wanted.source, self._wanted.outputs)
+        if self._network is None:
+            self._network = reference.CaffeNetwork(self._wanted.source, self._wanted.outputs, decided=True)
         return self._network
 
     def close(self) -> None:

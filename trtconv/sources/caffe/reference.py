@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,50 +49,77 @@ def plan(layers: Sequence[Layer], blobs: Mapping[str, str]) -> Plan:
     return Plan(kept, notes) if kept else Plan((), (), f"OpenCV is no reference for {next(iter(left.values()))}")
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What OpenCV is told of a network.
+
+    Attributes:
+        made: an outline of it.
+        text: the prototxt.
+        places: layer, and which of its tops, by blob.
+        detectors: layers whose detections have to be decided.
+    """
+
+    made: Imported
+    text: str
+    places: Mapping[str, tuple[str, int]]
+    detectors: Sequence[Layer]
+
+
 class CaffeNetwork:
     """A network that OpenCV runs.
 
     Args:
         spec: prototxt and weights.
         outputs: blobs that are outputs; empty: those that no layer reads.
+        decided: whether inputs are refused for which detections hang on the last digits of their scores.
 
     Attributes:
         inputs: name, dtype and shape of each; no shape where the prototxt says none.
         outputs: likewise, without shapes; only those that OpenCV computes as Caffe does.
     """
 
-    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = ()) -> None:
-        self.spec, self.wanted = spec, tuple(outputs)
+    def __init__(self, spec: SourceSpec, outputs: Sequence[str] = (), decided: bool = False) -> None:
+        self.spec, self.wanted, self._decided = spec, tuple(outputs), decided
         network = net.read(spec.path)
         self._plan = plan(*importer.chosen(network, outputs))
         self.inputs = tuple(TensorInfo(one.name, "float", one.shape or ()) for one in network.inputs)
         self.outputs = tuple(TensorInfo(name, "float", ()) for name in self._plan.outputs)
         self._session = opencv.Session(spec.python)
+        self._told: dict[Any, _Told] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one batch; those that OpenCV computes otherwise than Caffe are left out.
 
         Raises:
-            SourceError: OpenCV cannot run it, or detections hang on the last digits of their scores.
+            SourceError: OpenCV cannot run it, or detections are not ``decided``.
             UsageError: none of the outputs is computed as Caffe does.
         """
         if self._plan.unchecked:
             raise UsageError(self._plan.unchecked, hint="choose other outputs: convert.outputs")
-        shapes = {name: tuple(array.shape) for name, array in feeds.items()}
-        made = importer.outline(net.read(self.spec.path, shapes), self.wanted)
-        blobs = [made.blobs[name] for name in self._plan.outputs]
-        detectors = [one for one in made.layers if one.type == "DetectionOutput" and set(one.tops) & set(blobs)]
-        heads = [name for layer in detectors for name in layer.bottoms if name not in made.inputs]
-        text, places = opencv_text.write(made, list(dict.fromkeys([*blobs, *heads])))
-        found = self._session.run(text, self.spec.weights, feeds, list(places.values()))
-        arrays = {**feeds, **dict(zip(places, found, strict=True))}
-        for layer in detectors:
+        told = self._told_for({name: tuple(array.shape) for name, array in feeds.items()})
+        found = self._session.run(told.text, self.spec.weights, feeds, list(told.places.values()))
+        arrays = {**feeds, **dict(zip(told.places, found, strict=True))}
+        for layer in told.detectors:
             if decided.undecided(layer, *(arrays[name] for name in layer.bottoms)):
                 raise SourceError(
                     f"the detections of layer {layer.name!r} change with the last digits of their scores",
                     hint=f"compare its bottoms: convert.outputs: [{', '.join(layer.bottoms)}]",
                 )
-        return {name: _shaped(arrays[made.blobs[name]], made, name) for name in self._plan.outputs}
+        return {name: _shaped(arrays[told.made.blobs[name]], told.made, name) for name in self._plan.outputs}
+
+    def _told_for(self, shapes: Mapping[str, tuple[int, ...]]) -> _Told:
+        """What OpenCV is told for inputs of these shapes."""
+        key = tuple(sorted(shapes.items()))
+        if key not in self._told:
+            made = importer.outline(net.read(self.spec.path, shapes), self.wanted)
+            blobs = [made.blobs[name] for name in self._plan.outputs]
+            detectors = [one for one in made.layers if one.type == "DetectionOutput" and set(one.tops) & set(blobs)]
+            detectors = detectors if self._decided else []
+            heads = [name for layer in detectors for name in layer.bottoms if name not in made.inputs]
+            text, places = opencv_text.write(made, list(dict.fromkeys([*blobs, *heads])))
+            self._told[key] = _Told(made, text, places, detectors)
+        return self._told[key]
 
     def close(self) -> None:
         """End OpenCV's process."""
