@@ -706,15 +706,15 @@ CASES["resize, cubic"] = Case(
     RESIZE + "out(add('resize', x, resize_mode=I.CUBIC, shape=(2, 3, 18, 15), coordinate_transformation=C.HALF_PIXEL))",
     lambda x: f.resize(x, (18, 15), f.half_pixel, f.cubic),
 )
-CASES["resize, what was set last counts"] = Case(
-    "out(add('resize', x, scales=(1, 1, 2, 2), shape=(2, 3, 18, 15)))\n"
-    "out(add('resize', x, shape=(2, 3, 18, 15), scales=(1, 1, 2, 2)))\nout(add('resize', x))",
-    lambda x: [
-        f.resize(x, (18, 15), f.asymmetric, NEAREST["FLOOR"]),
-        f.resize(x, (18, 20), f.asymmetric, NEAREST["FLOOR"]),
-        x,
-    ],
+CASES["resize, scales after a shape"] = Case(
+    "out(add('resize', x, shape=(2, 3, 18, 15), scales=(1, 1, 2, 2)))",
+    lambda x: f.resize(x, (18, 20), f.asymmetric, NEAREST["FLOOR"]),
 )
+CASES["resize, places by scales that were set before the shape"] = Case(
+    "out(add('resize', x, scales=(1, 1, 1.45, 1.5), shape=(2, 3, 13, 15)))",
+    lambda x: f.resize(x, (13, 15), f.asymmetric, NEAREST["FLOOR"], (1.45, 1.5)),
+)
+CASES["resize, neither"] = Case("out(add('resize', x))", lambda x: x)
 CASES["resize to a shape that is computed"] = Case(
     RESIZE + "layer = network.add_resize(x)\nlayer.set_input(1, add('shape', y))\nlayer.resize_mode = I.LINEAR\n"
     "layer.coordinate_transformation = C.HALF_PIXEL\nout(layer.get_output(0))",

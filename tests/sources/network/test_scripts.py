@@ -597,6 +597,9 @@ REFUSALS = {
     ),
     "out = network.add_softmax(x)\nout.axes = 0b11": r"net\.py:7: ISoftMaxLayer .*one axis",
     "out = network.add_einsum([x, x], 'abc,abc->ab')": r"net\.py:7: IEinsumLayer .*do not fit",
+    "out = network.add_resize(x)\nout.scales = (1, 1, 2, 2)\nout.shape = (2, 3, 16, 12)": (
+        r"net\.py:7: IResizeLayer .*its shape \(2, 3, 16, 12\) is not what its scales"
+    ),
     "network.add_softmax(x)": "the network has no outputs",
 }
 

@@ -23,7 +23,7 @@ class Kind:
         defaults: attributes that no argument gives, from those that arguments gave.
         aliases: other names of attributes, ``stride_nd`` for ``stride``.
         outputs: how many.
-        either: attributes of which the one set last counts.
+        undoes: attributes that setting one forgets.
     """
 
     interface: str
@@ -32,7 +32,7 @@ class Kind:
     defaults: Callable[[Values], Values] = lambda values: {}
     aliases: Mapping[str, str] = field(default_factory=dict)
     outputs: int = 1
-    either: tuple[str, ...] = ()
+    undoes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _window(size: str, *more: str) -> Callable[[Values], Values]:
@@ -166,7 +166,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "quantize": Kind("IQuantizeLayer", "Quantize", "QUANTIZE", _given(axis=-1)),
     "reduce": Kind("IReduceLayer", "Reduce", "REDUCE", aliases={"keepdims": "keep_dims"}),
-    "resize": Kind("IResizeLayer", "Resize", "RESIZE", _resize, either=("shape", "scales")),
+    "resize": Kind("IResizeLayer", "Resize", "RESIZE", _resize, undoes={"scales": ("shape",)}),
     "reverse_sequence": Kind(
         "IReverseSequenceLayer", "ReverseSequence", "REVERSE_SEQUENCE", _given(batch_axis=1, sequence_axis=0)
     ),

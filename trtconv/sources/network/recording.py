@@ -190,7 +190,7 @@ class Layer(Spelled):
         key = self.kind.aliases.get(name, name)
         if key in self.values:
             self._changed()
-            self.values.update(dict.fromkeys(self.kind.either if key in self.kind.either else ()))
+            self.values.update(dict.fromkeys(self.kind.undoes.get(key, ())))
             self.values[key] = _kept(key, value)
             if name in ("padding", "padding_nd"):
                 self.values["post_padding"] = self.values[key]

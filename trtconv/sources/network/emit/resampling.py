@@ -21,7 +21,7 @@ def resize(site: Site) -> str:
     }
     if site.has(1):
         return site.op("Resize", site.x, "", "", _with_batch(site, site.as_int64(1)), **attributes)
-    if site["shape"] is not None:
+    if site["shape"] is not None and not _scaled(site):
         return site.op("Resize", site.x, "", "", _sizes(site), **attributes)
     if site["scales"] is None:
         return site.op("Identity", site.x)
@@ -30,6 +30,19 @@ def resize(site: Site) -> str:
     sizes = site.known().dims[site.lead :]
     scales = [1.0] * site.lead + [_scale(size, scale) for size, scale in zip(sizes, site["scales"], strict=True)]
     return site.op("Resize", site.x, "", site.constant(scales, np.float32), **attributes)
+
+
+def _scaled(site: Site) -> bool:
+    """Whether scales were set before the shape: TensorRT takes the size from the shape and places from the scales."""
+    if site["scales"] is None:
+        return False
+    sizes = site.known().dims[site.lead :]
+    made = [
+        int(np.float32(n) * np.float32(s)) for n, s in zip(sizes, site["scales"], strict=False) if isinstance(n, int)
+    ]
+    if made != list(site["shape"]):
+        raise site.refused(f"its shape {site['shape']} is not what its scales {site['scales']} make of {list(sizes)}")
+    return True
 
 
 def _scale(size: object, scale: float) -> np.float32:
