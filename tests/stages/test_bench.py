@@ -95,14 +95,16 @@ def test_ctrl_c_while_others_are_measured_leaves_them_out(model: Path, monkeypat
 
 def test_random_values_that_a_model_refuses_are_told_as_such(tmp_path: Path) -> None:
     table = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
-    network = networks.model(
-        [networks.node("Gather", "table rows", "y")],
-        [networks.value("rows", ["n", 16], onnx.TensorProto.INT64)],
-        [networks.value("y", ["n", 16, 8])],
-        {"table": table},
+    ends = ([networks.value("rows", ["n", 16], onnx.TensorProto.INT64)], [networks.value("y", ["n", 16, 8])])
+    onnx.save(
+        networks.model([networks.node("Gather", "table rows", "y")], *ends, {"table": table}), tmp_path / "m.onnx"
     )
-    onnx.save(network, tmp_path / "m.onnx")
     request = BenchRequest(tmp_path / "m.onnx", batches=(2,), warmup=0.0, duration=0.01)
+    assert bench(request, ignore).measurements  # of rows that the table has
+    nodes = [networks.node("Mod", "rows two", "odd"), networks.node("Gather", "table odd", "y")]
+    nodes[0].attribute.append(onnx.helper.make_attribute("fmod", 1))
+    two = np.array(200, np.int64)  # whatever is left of a division by that may be a row, for all that the graph says
+    onnx.save(networks.model(nodes, *ends, {"table": table, "two": two}), tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="Gather") as caught:
         bench(request, ignore)
     assert "--data" in caught.value.hint

@@ -133,7 +133,12 @@ def session(
         if not optimize or "float8" not in str(error):
             raise _unloadable(model, label, error) from error
         return session(model, threads=threads, optimize=False, sparing=sparing, folder=folder)
-    return Session(native, label)
+    try:
+        return Session(native, label)
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{label}: the name {error.object!r} in it is not UTF-8", hint="export the model again with names in UTF-8"
+        ) from None
 
 
 def _native(

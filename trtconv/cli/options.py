@@ -287,11 +287,14 @@ def parse_shape(text: str, option: str) -> tuple[str, list[Any]]:
     Raises:
         UsageError: not of that form.
     """
-    name, _, dims = text.partition(":")
-    if not name or not dims:
+    name, colon, dims = text.partition(":")
+    if not name or not colon:
         raise UsageError(
-            f"{option} {text}: expected NAME:DIM,DIM,...", hint=f"for example {option} image:batch,28,28,1"
+            f"{option} {text}: expected NAME:DIM,DIM,...",
+            hint=f"for example {option} image:batch,28,28,1, and {option} threshold: for a single number",
         )
+    if not dims.strip():
+        return name, []
     return name, [int(d) if d.lstrip("-").isdigit() else d for d in dims.replace(" ", "").split(",")]
 
 

@@ -64,6 +64,7 @@ class SourceSpec:
             in the graph, as the UFF parser had it.
         weights: file of the weights, where ``path`` has none.
         python: interpreter that has the framework; None: trtconv's own.
+        shapes: of inputs, for what is traced at given shapes; empty: as the model says.
         implicit_batch: whether the shapes of a network script leave the batch out; None: the script decides.
         arguments: the command line of a network script.
         api_version: of TensorRT, as a network script is told; empty: one between the oldest and the newest.
@@ -81,6 +82,7 @@ class SourceSpec:
     channels_first: bool = False
     weights: Path | None = None
     python: Path | None = None
+    shapes: tuple[tuple[str, tuple[Dim, ...]], ...] = ()
     implicit_batch: bool | None = None
     arguments: tuple[str, ...] = ()
     api_version: str = ""

@@ -13,6 +13,7 @@ from onnx import external_data_helper
 from trtconv.core import external, files, magic, protobuf_wire
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
+from trtconv.graph import editing
 
 EXTERNAL_ABOVE = int(1.8 * 10**9)
 """Bytes of tensors from which they move to a file of their own; protocol buffers end at 2 GiB."""
@@ -38,6 +39,7 @@ def load(path: Path, *, weights: bool = True, outside: bool = True) -> onnx.Mode
         raise _not_onnx(path) from None
     if not model.ir_version or not model.opset_import:
         raise _not_onnx(path)
+    _require_texts(model, path)
     if not weights or not outside:
         return model
     try:
@@ -45,6 +47,20 @@ def load(path: Path, *, weights: bool = True, outside: bool = True) -> onnx.Mode
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise _no_data(path, str(error)) from None
     return model
+
+
+def _require_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Fail on a name that is not UTF-8: protobuf hands it out as bytes, and no program can print it."""
+    for graph in editing.graphs(model.graph):
+        values = (*graph.input, *graph.output, *graph.value_info)
+        names = [value.name for value in values] + [tensor.name for tensor in graph.initializer]
+        names += [dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim]
+        names += [name for node in graph.node for name in (node.name, node.op_type, *node.input, *node.output)]
+        wrong = next((name for name in names if isinstance(name, bytes)), None)
+        if wrong is not None:
+            raise SourceError(
+                f"{path}: the name {wrong!r} in it is not UTF-8", hint="export the model again with names in UTF-8"
+            )
 
 
 def data_files(path: Path) -> list[str]:

@@ -129,8 +129,8 @@ def _seconds(value: Any) -> Any:
 
 
 def _dims(value: Any) -> Any:
-    """Shapes: sizes, names of dynamic dimensions, or -1 for a dynamic one without a name."""
-    if not isinstance(value, list) or not value:
+    """Shapes: sizes, names of dynamic dimensions, or -1 for a dynamic one without a name; empty for a single value."""
+    if not isinstance(value, list):
         raise ValueError("expected a list of dimensions such as [batch, 224, 224, 3]")
     for dim in value:
         named = isinstance(dim, str) and dim.isidentifier()

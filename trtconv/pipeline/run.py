@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,7 @@ class _Runner:
     ended: dict[str, Step] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
     running: dict[Call, tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
+    warned: dict[str, list[str]] = field(default_factory=dict)
     workers: Workers | None = None
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
@@ -193,6 +194,7 @@ class _Runner:
         if not self.state.why_stale(node, key):
             record = self.state.records[node.name]
             result = restore(node.stage, record.result)
+            self.warn_again(record.warnings)
             self.end(
                 Step(
                     node=node,
@@ -248,9 +250,11 @@ class _Runner:
             result = plain(outcome.value)
             if changed := self.changed(node, key):
                 key = {**key, "inputs": {**key["inputs"], **dict.fromkeys(changed, "changed while it was read")}}
-            self.state.keep(node, key, result, seconds, outcome.peak_memory)
+            warnings = self.warned.get(node.name, [])
+            self.state.keep(node, key, result, seconds, outcome.peak_memory, warnings)
             if not changed:
-                self.offer(node, key, {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory})
+                record = {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory}
+                self.offer(node, key, {**record, "warnings": warnings})
             self.end(
                 Step(node=node, status="done", seconds=seconds, peak_memory=outcome.peak_memory, result=outcome.value)
             )
@@ -279,12 +283,21 @@ class _Runner:
         detail = "" if step.error is None else step.error.message
         self.emit(NodeFinished(step.node.name, step.status, spent, detail))
 
+    def warn_again(self, warnings: Iterable[str]) -> None:
+        """What a step warned of when it ran holds for its outcome."""
+        for text in warnings:
+            self.emit(Message(text, "warning"))
+
     def listener(self, node: Node) -> Emit:
-        """Beside others, a step's progress carries its name."""
-        if self.settings.jobs == 1:
-            return self.emit
+        """What a step warns of is kept for when its outcome is; beside others, its progress carries its name."""
+        warned = self.warned[node.name] = []
 
         def emit(event: Event) -> None:
+            if isinstance(event, Message) and event.level == "warning":
+                warned.append(event.text)
+            if self.settings.jobs == 1:
+                self.emit(event)
+                return
             named = replace(event, label=f"{node.name}: {event.label}") if isinstance(event, Progress) else event
             self.emit(named)
 
@@ -303,7 +316,9 @@ class _Runner:
             data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
         for path in node.facts:
             _restamp(path, request)
-        self.state.keep(node, key, result, record["seconds"], record["peak_memory"])
+        warnings = record.get("warnings", ())
+        self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings)
+        self.warn_again(warnings)
         restored = restore(node.stage, result)
         self.end(
             Step(

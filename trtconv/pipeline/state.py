@@ -33,6 +33,7 @@ class Record:
         result: the stage's result as plain values.
         seconds: wall time it took.
         peak_memory: of its process, in bytes.
+        warnings: what it warned of.
     """
 
     key: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Record:
     result: Mapping[str, Any]
     seconds: float
     peak_memory: int
+    warnings: Sequence[str] = ()
 
 
 @dataclass
@@ -178,12 +180,19 @@ class State:
                 return f"{path.name} was changed by hand"
         return ""
 
-    def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int) -> None:
+    def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int,
+             warnings: Sequence[str] = ()) -> None:  # fmt: skip
         """Remember a finished step and save."""
         outputs = {self._name(path): self.digest(path) for path in node.files}
         contents = [outputs[self._name(path)] for path in node.outputs]
         self.records[node.name] = Record(
-            key=dict(key), outputs=outputs, contents=contents, result=dict(result), seconds=seconds, peak_memory=memory
+            key=dict(key),
+            outputs=outputs,
+            contents=contents,
+            result=dict(result),
+            seconds=seconds,
+            peak_memory=memory,
+            warnings=list(warnings),
         )
         self.save()
 

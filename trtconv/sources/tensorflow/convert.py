@@ -18,6 +18,11 @@ _RANDOM = (
     "node {!r} draws random numbers: dropout that is still on? source.constants: {{keep_prob: 1.0}} switches it off"
 )
 
+_DEFAULTS = (
+    "placeholder {!r} keeps its default value: another one goes in source.constants, and source.register_input of a "
+    "frozen graph makes it an input"
+)
+
 
 def convert(wanted: Wanted, emit: Emit) -> Converted:
     """Convert a frozen graph with the shapes, layouts and outputs that are wanted.
@@ -31,6 +36,8 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     source = wanted.source
     frozen = frozen_pb.read(replace(source, outputs=wanted.outputs))
     frozen = replace(frozen, inputs=graphdef.with_shapes(frozen.graph, frozen.inputs, wanted.inputs))
+    for name in graphdef.take_defaults(frozen.graph):
+        emit(Message(_DEFAULTS.format(name), "warning"))
     for endpoint in frozen.inputs:
         if endpoint.name in wanted.first:
             layout.require_channels(endpoint.name, len(endpoint.shape or ()))

@@ -43,10 +43,11 @@ def saved_model(path: Path) -> Description:
 
 
 def keras(path: Path) -> Description:
-    """A Keras file: its layers."""
+    """A Keras file: its layers and inputs."""
     generation, config = keras_file.read(path)
     kinds = Counter(kind for kind, _ in keras_file.layers(config))
-    return Description(f"model of Keras {generation}", kinds, {"keras": generation}, counted="layers")
+    tensors = [Tensors(keras_file.inputs(config), ())] if keras_file.inputs(config) else []
+    return Description(f"model of Keras {generation}", kinds, {"keras": generation}, tensors, counted="layers")
 
 
 def _plain(tensors: Sequence[TensorInfo]) -> list[dict[str, Any]]:

@@ -32,11 +32,18 @@ def is_graph_text(start: bytes) -> bool:
 
 
 def is_saved_model(start: bytes) -> bool:
-    """Whether bytes begin like a SavedModel: schema version 1 (field 1), then a MetaGraphDef (2) with its infos (1)."""
+    """Whether bytes begin like a SavedModel: schema version 1 (field 1), then a MetaGraphDef (2).
+
+    That begins with one of its seven fields, which are messages or maps, in any order; TensorFlow writes its infos (1)
+    first. The name of a producer, which an ONNX model of IR version 1 has there, begins with a letter.
+    """
     if start[:3] != b"\x08\x01\x12":
         return False
     _, after = magic.varint(start, 3)
-    return start[after : after + 1] == b"\x0a"
+    return start[after : after + 1] in _PARTS
+
+
+_PARTS = tuple(bytes([field << 3 | 2]) for field in range(1, 8))
 
 
 def _saved_model(path: Path, start: bytes) -> bool:

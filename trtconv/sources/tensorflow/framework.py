@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,16 +161,20 @@ def _alone(function: Any) -> list[Any]:
     return variables if all(id(tensor) in known for tensor in function.captured_inputs) else []
 
 
-def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Network:
+def open_keras(
+    path: Path, generation: str, *, allow_code: bool = False, shapes: Mapping[str, Sequence[Any]] | None = None
+) -> Network:
     """A Keras model in inference mode.
 
     Args:
         path: ``.keras`` or ``.h5`` file.
         generation: the version of Keras that wrote it; 2 is read through tf_keras.
         allow_code: whether Lambda layers may run.
+        shapes: of inputs, by name; others are traced as they are.
 
     Raises:
-        SourceError: damaged file, unknown layers, code that is not allowed, a model without defined inputs.
+        SourceError: damaged file, unknown layers, code that is not allowed, a model without defined inputs, or one that
+            cannot be traced at these shapes.
     """
     tf = tensorflow.load()
     keras = _keras(generation)
@@ -183,14 +188,20 @@ def open_keras(path: Path, generation: str, *, allow_code: bool = False) -> Netw
             hint="call it on data, save it with model.export(folder), give that folder",
         )
     inputs = [tensor.name.partition(":")[0] for tensor in model.inputs]
-    specs = [tf.TensorSpec(t.shape, t.dtype, n) for t, n in zip(model.inputs, inputs, strict=True)]
+    given = {
+        name: [d if isinstance(d, int) and d >= 0 else None for d in dims] for name, dims in (shapes or {}).items()
+    }
+    specs = [tf.TensorSpec(given.get(n, t.shape), t.dtype, n) for t, n in zip(model.inputs, inputs, strict=True)]
     structure = _structure(model, "_inputs_struct", "_nested_inputs", model.inputs)
 
     def call(*values: Any) -> Any:
         packed = tf.nest.pack_sequence_as(structure, values)
         return tf.nest.flatten(model(packed, training=False))
 
-    function = tf.function(call).get_concrete_function(*specs)
+    try:
+        function = tf.function(call).get_concrete_function(*specs)
+    except Exception as error:
+        raise _untraceable(path, specs, error) from error
     return Network(function, inputs, _output_names(model), keywords=False, owner=model, format="keras")
 
 
@@ -207,16 +218,36 @@ def _keras(generation: str) -> Any:
     return tf_keras
 
 
+def _untraceable(path: Path, specs: Sequence[Any], error: Exception) -> SourceError:
+    """Keras's layers decide some things in Python, and cannot where a size is open."""
+    open_ends = [spec for spec in specs if spec.shape.rank is None or None in spec.shape.as_list()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f"{path}: Keras cannot trace this model at its shapes: {' '.join(lines[-2:])[-300:]}"
+    if not open_ends:
+        return SourceError(said, hint="give other shapes with --input, or save it with model.export(folder)")
+    rank = open_ends[0].shape.rank
+    sizes = ["1", *["224"] * (rank - 2), str(open_ends[0].shape[-1] or 3)] if rank and rank > 1 else ["1"]
+    example = f"{open_ends[0].name}:{','.join(sizes)}"
+    return SourceError(said, hint=f"give the sizes that are open, such as --input {example} (inputs in a job)")
+
+
+_MISSING = re.compile(
+    r"registered_name': '([^']+)'|[Cc]ould not locate class '([^']+)'|[Uu]nknown layer: '?([^'\\s]+)'?"
+)
+
+
 def _unloadable(path: Path, error: Exception) -> SourceError:
     text = tensorflow.reason(error)
+    missing = [name for found in _MISSING.findall(str(error)) for name in found if name]
     if "lambda" in text.lower() and "safe" in text.lower():
         return SourceError(
             f"{path}: the model holds Python code in a Lambda layer",
             hint="if you trust its origin, allow it with --allow-code",
         )
-    if "could not locate class" in text.lower() or "unknown layer" in text.lower():
+    if "locate class" in str(error).lower() or "unknown layer" in str(error).lower():
+        names = ", ".join(dict.fromkeys(sorted(missing, key=lambda name: ">" not in name)[:1])) or text
         return SourceError(
-            f"{path}: the model needs code that is not in the file: {text}",
+            f"{path}: the model needs code that is not in the file: {names}",
             hint="save it with model.export(folder) where that code is, give that folder",
         )
     return SourceError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from trtconv.core import files
 from trtconv.core.events import Emit, Message, Running
+from trtconv.core.records import Dim
 from trtconv.data import conversion_check
 from trtconv.sources.format import FreezeRequest, FreezeResult
 from trtconv.sources.tensorflow import endpoints, formats, frozen_graph, graphdef
@@ -32,7 +33,7 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
     """
     source = request.source
     emit(Message("importing TensorFlow"))
-    model: Any = _ROWS[source.format].open_model(replace(source, outputs=request.outputs))
+    model: Any = _ROWS[source.format].open_model(replace(source, outputs=request.outputs, shapes=_shapes(request)))
     emit(Message(f"freezing with {model.framework()}"))
     whole = model.freeze()
     outputs = endpoints.choose_outputs(whole.graph, whole.outputs, request.outputs, source.path)
@@ -48,6 +49,11 @@ def freeze(request: FreezeRequest, emit: Emit) -> FreezeResult:
     files.write_npz(frozen_graph.sample(request.frozen), _observed(model, frozen, request, emit))
     emit(Message(f"frozen: {len(graph.node)} nodes"))
     return FreezeResult(request.frozen, source.format, infos, tuple(e.info for e in outputs), len(graph.node))
+
+
+def _shapes(request: FreezeRequest) -> tuple[tuple[str, tuple[Dim, ...]], ...]:
+    """Those asked for, in the layout of the source."""
+    return tuple((spec.name, graphdef.own_shape(spec) or ()) for spec in request.inputs if spec.shape is not None)
 
 
 def _observed(model: Any, frozen: FrozenGraph, request: FreezeRequest, emit: Emit) -> dict[str, Any]:

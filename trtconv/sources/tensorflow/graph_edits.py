@@ -191,7 +191,7 @@ def _tensors(graph: Any, names: Iterable[str]) -> dict[str, tuple[int, tuple[int
 
 def _cut(graph: Any, spec: CutInput, known: Any, path: Path) -> Endpoint:
     node = next(node for node in graph.node if node.name == graph_reader.node_of(spec.node))
-    number, shape = known or (node.attr["dtype"].type, graphdef.sizes(node))
+    number, shape = known or (node.attr["dtype"].type, graphdef.sizes(node, old=graphdef.is_old(graph)))
     if spec.dtype:
         number = graph_reader.dtype_number(spec.dtype)
     if spec.shape is not None:

@@ -57,7 +57,13 @@ def _not_a_graph(path: Path) -> SourceError:
 
 def rows(graph: Any) -> list[Node]:
     """The graph's nodes as ``graph_pb`` has them."""
-    return [Node(n.name, n.op, tuple(n.input), _dtype(n), sizes(n)) for n in graph.node]
+    old = is_old(graph)
+    return [Node(n.name, n.op, tuple(n.input), _dtype(n), sizes(n, old=old)) for n in graph.node]
+
+
+def is_old(graph: Any) -> bool:
+    """Whether a graph is of the first releases of TensorFlow, which knew no way to say that a shape is unknown."""
+    return int(graph.versions.producer) == 0
 
 
 def _dtype(node: Any) -> str:
@@ -65,10 +71,11 @@ def _dtype(node: Any) -> str:
     return dtype_name(node.attr[attribute].type) if attribute in node.attr else ""
 
 
-def sizes(node: Any) -> tuple[int, ...] | None:
-    """A placeholder's shape; early TensorFlow stored an empty one where it meant an unknown one."""
+def sizes(node: Any, *, old: bool) -> tuple[int, ...] | None:
+    """A placeholder's shape; an old graph stores an empty one where it means an unknown one."""
     shape = node.attr["shape"].shape if "shape" in node.attr else None
-    return None if shape is None or shape.unknown_rank or not shape.dim else tuple(dim.size for dim in shape.dim)
+    unknown = shape is None or shape.unknown_rank or (old and not shape.dim)
+    return None if shape is None or unknown else tuple(dim.size for dim in shape.dim)
 
 
 def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
@@ -156,14 +163,14 @@ def with_shapes(graph: Any, inputs: Iterable[Endpoint], specs: Iterable[InputSpe
             f"inputs: the model has no input {name!r}; it has {', '.join(there)}", hint=choice(name, there)
         )
     nodes = {node.name: node for node in graph.node}
-    changed = [_shaped(nodes[e.node], e, _own_shape(asked.get(e.name))) for e in endpoints]
+    changed = [_shaped(nodes[e.node], e, own_shape(asked.get(e.name))) for e in endpoints]
     if any(asked.values()):
         for node in graph.node:
             node.attr.pop("_output_shapes", None)  # what was inferred for the old shapes
     return tuple(changed)
 
 
-def _own_shape(spec: InputSpec | None) -> tuple[Dim, ...] | None:
+def own_shape(spec: InputSpec | None) -> tuple[Dim, ...] | None:
     """The shape asked for in the graph's layout: channels last where the model is to have them first."""
     if spec is None or spec.shape is None or spec.layout != "nchw" or len(spec.shape) < 3:
         return None if spec is None else spec.shape
@@ -173,11 +180,12 @@ def _own_shape(spec: InputSpec | None) -> tuple[Dim, ...] | None:
 def _shaped(node: Any, endpoint: Endpoint, shape: tuple[Dim, ...] | None) -> Endpoint:
     if shape is None:
         if endpoint.shape is None:
+            name, value = endpoint.name, "false" if endpoint.dtype == "bool" else "1.0"
             raise ConversionError(
-                f"input {endpoint.name!r} has no shape in the graph",
-                hint=f"say it: inputs: {{{endpoint.name}: {{shape: [batch, ...]}}}} "
-                f"(--input {endpoint.name}:batch,...), or give a placeholder a value: "
-                f"source.constants: {{{endpoint.name}: 1.0}}",
+                f"input {name!r} has no shape in the graph",
+                hint=f"say it: --input {name}:batch,... (inputs: {{{name}: {{shape: [batch, ...]}}}}), or "
+                f"--input {name}: for a single value; or give a placeholder its value: --constant {name}={value} "
+                f"(source.constants: {{{name}: {value}}})",
             )
         return endpoint
     if endpoint.shape is not None and len(shape) != len(endpoint.shape):
@@ -201,6 +209,19 @@ def _become_identity(node: Any) -> None:
     node.op = "Identity"
     node.attr.clear()
     node.attr["T"].type = dtype
+    node.attr[_DEFAULT].b = True
+
+
+_DEFAULT = "_trtconv_default"
+"""Marks what was a placeholder that keeps its default."""
+
+
+def take_defaults(graph: Any) -> list[str]:
+    """Names of the placeholders that keep their defaults; the marks are taken off."""
+    names = [node.name for node in graph.node if _DEFAULT in node.attr]
+    for node in graph.node:
+        node.attr.pop(_DEFAULT, None)
+    return names
 
 
 def _all_nodes(graph: Any) -> Iterable[Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import MissingPackage, SourceError
+from trtconv.core.records import TensorInfo
+from trtconv.sources.tensorflow.frozen_graph import public_dims
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """The first bytes of a .h5 file."""
@@ -71,6 +73,36 @@ def layers(config: Any) -> Iterator[tuple[str, str]]:
             yield config["class_name"], str(inner["name"])
         for value in config.values():
             yield from layers(value)
+
+
+def inputs(config: Any) -> list[TensorInfo]:
+    """The inputs of a functional or sequential model, as far as its configuration has their shapes."""
+    inner = config.get("config", {}) if isinstance(config, dict) else {}
+    wanted = set(_names(inner.get("input_layers", []))) if isinstance(inner, dict) else set()
+    found = []
+    for layer in inner.get("layers", []) if isinstance(inner, dict) else []:
+        facts = layer.get("config", {})
+        shape = facts.get("batch_shape") or facts.get("batch_input_shape")
+        name = str(facts.get("name", ""))
+        if layer.get("class_name") != "InputLayer" or not shape or (wanted and name not in wanted):
+            continue
+        dtype = facts.get("dtype", "float32")
+        found.append(TensorInfo(name, _DTYPES.get(str(dtype), str(dtype)), public_dims(name, shape)))
+    return found
+
+
+_DTYPES = {"float32": "float", "float64": "double"}
+
+
+def _names(value: Any) -> Iterator[str]:
+    """``["x", 0, 0]``, lists and dictionaries of that."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        yield value[0]
+    elif isinstance(value, list):
+        for item in value:
+            yield from _names(item)
 
 
 def refuse_code(path: Path, config: Any) -> None:

@@ -26,4 +26,4 @@ def open_model(spec: SourceSpec) -> Network:
     generation, config = keras_file.read(spec.path)
     if not spec.allow_code:
         keras_file.refuse_code(spec.path, config)
-    return framework.open_keras(spec.path, generation, allow_code=spec.allow_code)
+    return framework.open_keras(spec.path, generation, allow_code=spec.allow_code, shapes=dict(spec.shapes))

@@ -16,6 +16,7 @@ from trtconv.stages.bench.records import BenchRequest, BenchResult, Measurement,
 if TYPE_CHECKING:
     import numpy as np
 
+    from trtconv.core.input_use import Use
     from trtconv.core.interrupts import CtrlC
     from trtconv.engines.measure.power import Watch
     from trtconv.engines.measure.semantics import Limits, Query, Rules
@@ -144,7 +145,7 @@ class Bench:
         if data is None:
             self.require_values(known)
             self.tell_assumed(known, known)
-            return synthetic.feeds(runner.inputs, shapes, known)
+            return synthetic.feeds(runner.inputs, shapes, known, self.uses())
         feed = open_feed(dataclasses.replace(data, values={**known, **data.values}), runner.inputs)
         self.tell_assumed(known, feed.assumed)
         if len(feed) < batch:
@@ -154,11 +155,21 @@ class Bench:
             )
         return next(feed.batches(batch))
 
+    def uses(self) -> Mapping[str, Use]:
+        """What integers of an ONNX model are for; ONNX Runtime refuses rows that a table does not have."""
+        onnx = self.request.model if self.request.model.suffix.lower() == ".onnx" else self.request.fallback
+        if not self.on_cpu or onnx is None:
+            return {}
+        from trtconv.graph import input_uses, model_io
+
+        return input_uses.input_uses(model_io.load(onnx, weights=False, outside=False))
+
     def require_values(self, known: Mapping[str, Sequence[int]]) -> None:
         """An ONNX model does not say which inputs decide shapes; random numbers would give it any shapes."""
         from trtconv.core import shape_inputs
 
-        unknown = sorted(shape_inputs.names(self.runner.inputs, known) - set(known)) if self.on_cpu else []
+        whole = {info.name for info in self.runner.inputs if info.dtype in ("int32", "int64")}
+        unknown = sorted(whole & shape_inputs.names(self.runner.inputs, known) - set(known)) if self.on_cpu else []
         if unknown:
             raise UsageError(
                 f"the values of input {unknown[0]!r} may decide shapes, and nothing says them",
