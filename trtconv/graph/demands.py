@@ -68,6 +68,9 @@ _PERIODIC = {"Sin": 0, "Cos": 0, "Tan": 0}
 _RELATIVE = {"Div": 1, "Sqrt": 0, "Reciprocal": 0, "Log": 0, "Pow": 0}
 """Operators, and which of their operands' relative precision matters however small it is."""
 
+_INVERTING = frozenset({"Sqrt", "Reciprocal", "Pow"})
+"""Operators between a variance and the data that it normalises: each rounding there is one of every value's."""
+
 _SETTLING = frozenset(
     {
         "Softmax",
@@ -242,6 +245,8 @@ class Demands:
                 self._demand(key, why, self._small)
         elif step.op in ("Add", "Sub"):
             self._look_at_sum(step, inputs)
+        if step.op in _INVERTING and inputs and inputs[0] in self.exact:
+            self.exact.setdefault(step.outputs[0], self.exact[inputs[0]])
 
     def _argument(self, key: str) -> float:
         fact = self.values[key]
