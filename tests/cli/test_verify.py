@@ -49,6 +49,7 @@ def test_bisect_prints_the_yaml(folder):
     [
         (("--bisect",), "bisect needs one FP32 ONNX model, --data FILE and --precision"),
         (("--bisect", "--data", "x.npy", "--precision", "fp16"), "bisect needs a gate"),
+        (("--bisect", "--min-cosine", "0.9"), "do not go with --bisect"),
         (("--bisect", "--data", "x.npy", "--precision", "int8", "--max-rel", "1"), "needs the calibration cache"),
         (("--precision", "fp16"), "belong to --bisect"),
     ],
@@ -64,3 +65,14 @@ def test_samples_of_a_glob(folder):
     done = trtconv("verify", "model.onnx", "model.onnx", "--data", "x*.npy", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verify"]["samples"] == 23
+
+
+def test_without_a_bound_the_precision_has_one_and_exit_0_means_that_it_was_kept(folder):
+    """Squares near 800,000 lose everything in half precision, and FP32 is itself."""
+    lost = trtconv("verify", "model.onnx", "half.onnx", "--data", "x.npy", "--json", folder=folder)
+    assert lost.returncode == 6
+    (verdict,) = json.loads(lost.stdout)["verify"]["verdicts"]
+    assert (verdict["basis"], verdict["bound"].split(",")[0]) == ("strict", "relative difference at most 0.01")
+    same = trtconv("verify", "model.onnx", "model.onnx", "--data", "x.npy", "--tolerance", "1e-6", folder=folder)
+    assert same.returncode == 0, same.stderr
+    assert "model.onnx: within tolerance (relative difference at most 1e-06)" in same.stdout

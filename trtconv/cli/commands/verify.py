@@ -104,6 +104,8 @@ def verify(models: tuple[Path, ...], asked: VerifyOptions, **options: Any) -> No
     if asked.bisect:
         if asked.per_layer:
             raise UsageError("--per-layer and --bisect exclude each other", hint="bisect tells the worst nodes itself")
+        if asked.min_cosine is not None or asked.no_shapes:
+            raise UsageError("--min-cosine and --no-shapes do not go with --bisect", hint="bisect by --min-snr")
         _bisect([_bisect_models(models, asked)], options)
         return
     if asked.precision or asked.cache:
