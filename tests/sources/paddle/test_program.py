@@ -276,16 +276,6 @@ def test_inspect_and_init(make: Any, tmp_path: Path, trtconv: Any) -> None:
     shutil.rmtree(path.parent)
 
 
-def test_transposed_convolution_of_a_size_that_it_names() -> None:
-    net = Writer()
-    net.feed("x", (-1, 8, 6, 6))
-    net.normal("w", 8, 4, 3, 3)
-    net.one("conv2d_transpose", {"Input": "x", "Filter": "w"}, "y", (-1, 4, 12, 11), out="Output", strides=[2, 2],
-            paddings=[1, 1], dilations=[1, 1], groups=1, output_size=[12, 11])  # fmt: skip
-    op = upgrade.upgrade(net.program).main.operators[1]
-    assert (op.get("output_padding"), op.get("output_size")) == ((1, 0), ())
-
-
 def test_parameters_that_are_not_saved(tmp_path: Path) -> None:
     """``nn.GRU`` of Paddle 3 has a state of its dropout, which is a parameter and in no file."""
     path = pir_perceptron(tmp_path)

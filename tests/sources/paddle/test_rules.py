@@ -171,3 +171,20 @@ def test_sums_from_the_end_and_the_approximation_of_gelu(tmp_path: Path) -> None
         net.feed("x", (-1, 6))
         net.fetch(net.one(kind, {"X": "x"}, "y", (-1, 6), **attributes))
         same(ran(lowered(net, tmp_path / kind), {"x": x}), {"y": wanted.astype(np.float32)})
+
+
+def test_transposed_convolution_of_a_size_that_it_names(tmp_path: Path) -> None:
+    net = Writer()
+    net.feed("x", (-1, 2, 3, 3))
+    kernel = np.random.default_rng(0).standard_normal((2, 4, 3, 3)).astype(np.float32)
+    net.weight("w", kernel)
+    net.one("conv2d_transpose", {"Input": "x", "Filter": "w"}, "y", (-1, 4, 6, 5), out="Output", strides=[2, 2],
+            paddings=[1, 1], dilations=[1, 1], groups=1, output_size=[6, 5])  # fmt: skip
+    net.fetch("y")
+    x = np.random.default_rng(1).standard_normal((2, 2, 3, 3)).astype(np.float32)
+    whole = np.zeros((2, 4, 8, 8))
+    for row in range(3):
+        for column in range(3):
+            patch = np.einsum("bi,iokl->bokl", x[:, :, row, column], kernel)
+            whole[:, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += patch
+    same(ran(lowered(net, tmp_path), {"x": x}), {"y": whole[:, :, 1:7, 1:6].astype(np.float32)})

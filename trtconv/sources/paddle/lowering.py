@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -47,15 +48,25 @@ class Plan:
 def plan(whole: Program) -> Plan:
     """Take the operators that have rules out of a program whose variables are written once."""
     taken = tuple(op for op in whole.main.operators if rules.has_rule(op))
+    known = constants(whole)
     if not taken:
         return Plan(whole, whole, ())
     made = {name for op in taken for name in op.makes()}
     plain = {name for op in whole.main.operators if op not in taken and op.type != "feed" for name in op.makes()}
-    read = [name for op in taken for name in op.reads()]
+    read = [name for op in taken for name in op.reads() if name not in known]
     ends = dict.fromkeys(name for name in [*whole.fetches(), *read] if name in plain and name != "fetch")
     used = [name for name in dict.fromkeys(name for op in taken for name in op.makes()) if name in made]
     rest = cutting.cut(whole, list(ends), used) if ends else None
     return Plan(whole, rest, taken)
+
+
+def constants(whole: Program) -> dict[str, np.ndarray]:
+    """Small lists of whole numbers that operators of Paddle 3 take as inputs, such as sizes."""
+    return {
+        op.makes()[0]: np.array(op.get("value"), np.int64)
+        for op in whole.main.operators
+        if op.type == "full_int_array" and len(op.get("value", ())) <= _SMALL
+    }
 
 
 def empty(opset: int) -> onnx.ModelProto:
@@ -105,6 +116,7 @@ class _Lowering:
         inputs: Sequence[InputSpec],
     ) -> None:
         self._model, self._whole, self._weights = model, whole, weights
+        self._constants = constants(whole)
         self.padded: dict[str, Padding] = {}
         infos = network.info(whole.feeds())
         known = {value.name for value in model.graph.input}
@@ -132,6 +144,8 @@ class _Lowering:
         for name in dict.fromkeys(op.reads()):
             if name in self._weights:
                 tensors[name] = builder.constant(self._weights[name].array(), name)
+            elif name in self._constants:
+                tensors[name] = builder.constant(self._constants[name], name)
             elif name in small:
                 tensors[name] = builder.constant(editing.array(small[name]), name)
             elif name in infos:

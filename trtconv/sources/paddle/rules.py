@@ -6,12 +6,9 @@ has several. Outputs that a rule does not make must not be read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from trtconv.core.errors import ConversionError
 from trtconv.core.lazy import resolve
@@ -21,24 +18,29 @@ from trtconv.sources.paddle.program import Operator
 
 Made = Mapping[str, str | Sequence[str]]
 
+_LAYERS = "trtconv.sources.paddle.rules_layers"
 _DETECTION = "trtconv.sources.paddle.rules_detection"
 _REGIONS = "trtconv.sources.paddle.rules_regions"
 
 RULES: Mapping[str, str] = {
-    "lrn": "trtconv.sources.paddle.rules:lrn",
-    "softplus": "trtconv.sources.paddle.rules:softplus",
-    "hardtanh": "trtconv.sources.paddle.rules:hardtanh",
-    "gelu": "trtconv.sources.paddle.rules:gelu",
-    "cumsum": "trtconv.sources.paddle.rules:cumsum",
-    "nearest_interp": "trtconv.sources.paddle.rules:nearest",
-    "nearest_interp_v2": "trtconv.sources.paddle.rules:nearest",
-    "stanh": "trtconv.sources.paddle.rules:stanh",
-    "celu": "trtconv.sources.paddle.rules:celu",
-    "rrelu": "trtconv.sources.paddle.rules:rrelu",
-    "shuffle_channel": "trtconv.sources.paddle.rules:shuffle_channel",
-    "pool2d": "trtconv.sources.paddle.rules:adaptive_pool2d",
-    "pad2d": "trtconv.sources.paddle.rules:pad2d",
-    "maxout": "trtconv.sources.paddle.rules:maxout",
+    "lrn": f"{_LAYERS}:lrn",
+    "softplus": f"{_LAYERS}:softplus",
+    "hardtanh": f"{_LAYERS}:hardtanh",
+    "gelu": f"{_LAYERS}:gelu",
+    "cumsum": f"{_LAYERS}:cumsum",
+    "mean": f"{_LAYERS}:mean_of_all",
+    "nearest_interp": f"{_LAYERS}:nearest",
+    "nearest_interp_v2": f"{_LAYERS}:nearest",
+    "stanh": f"{_LAYERS}:stanh",
+    "celu": f"{_LAYERS}:celu",
+    "rrelu": f"{_LAYERS}:rrelu",
+    "shuffle_channel": f"{_LAYERS}:shuffle_channel",
+    "pool2d": f"{_LAYERS}:adaptive_pool2d",
+    "max_pool2d_with_index": f"{_LAYERS}:adaptive_pool2d",
+    "conv2d_transpose": f"{_LAYERS}:transposed_convolution",
+    "depthwise_conv2d_transpose": f"{_LAYERS}:transposed_convolution",
+    "pad2d": f"{_LAYERS}:pad2d",
+    "maxout": f"{_LAYERS}:maxout",
     "prior_box": f"{_DETECTION}:prior_box",
     "anchor_generator": f"{_DETECTION}:anchor_generator",
     "box_coder": f"{_DETECTION}:box_coder",
@@ -54,12 +56,22 @@ RULES: Mapping[str, str] = {
 }
 """Rows: (Call) -> Made. They come before what paddle2onnx has of the same name: its hardtanh computes something else,
 its softplus knows one beta, its gelu is never the approximation, its adaptive pooling takes bins of one size only, its
-cumsum knows no reverse, its nearest neighbour is another where corners are aligned, and its suppression makes outputs
-of unknown size."""
+cumsum knows no reverse, its mean no mean of all, its nearest neighbour is another where corners are aligned, its
+transposed convolution heeds no size, and its suppression makes outputs of unknown size."""
+
+
+def _names_its_size(op: Operator) -> bool:
+    """In Paddle 3 by its third input."""
+    return bool(op.get("output_size", ()) or "2" in op.inputs)
+
 
 ONLY: Mapping[str, Callable[[Operator], bool]] = {
     "pool2d": lambda op: bool(op.get("adaptive", False)),
+    "max_pool2d_with_index": lambda op: bool(op.get("adaptive", False)),
+    "conv2d_transpose": _names_its_size,
+    "depthwise_conv2d_transpose": _names_its_size,
     "cumsum": lambda op: bool(op.get("exclusive", False) or op.get("reverse", False)),
+    "mean": lambda op: "0" in op.inputs and not op.get("axis", ()),
     "nearest_interp": lambda op: bool(op.get("align_corners", False)),
     "nearest_interp_v2": lambda op: bool(op.get("align_corners", False)),
 }
@@ -175,167 +187,3 @@ def apply(call: Call) -> dict[str, str]:
         given = [tensors] if isinstance(tensors, str) else list(tensors)
         found |= dict(zip(call.op.outputs.get(parameter, ()), given, strict=False))
     return found
-
-
-def lrn(call: Call) -> Made:
-    """Divide by (k + alpha sum of x^2 over n neighbouring channels)^beta; ONNX divides alpha by n, Paddle does not."""
-    size = call.get("n", 5)
-    return {
-        "Out": call.add(
-            "LRN",
-            [call.input("X")],
-            "lrn",
-            size=size,
-            alpha=call.get("alpha", 1e-4) * size,
-            beta=call.get("beta", 0.75),
-            bias=call.get("k", 1.0),
-        )
-    }
-
-
-def softplus(call: Call) -> Made:
-    """log(1 + exp(beta x)) / beta, and x where beta x is above the threshold."""
-    x, beta = call.input("X"), float(call.get("beta", 1.0))
-    scaled = call.add("Mul", [x, call.constant(beta, "beta")], "scaled")
-    curve = call.add("Div", [call.add("Softplus", [scaled], "curve"), call.constant(beta, "beta")], "softplus")
-    above = call.add("Greater", [scaled, call.constant(float(call.get("threshold", 20.0)), "threshold")], "above")
-    return {"Out": call.add("Where", [above, x, curve], "out")}
-
-
-def hardtanh(call: Call) -> Made:
-    """Within two bounds."""
-    bounds = [
-        call.constant(np.float32(call.get(name, default)), name) for name, default in (("t_min", -1.0), ("t_max", 1.0))
-    ]
-    return {"Out": call.add("Clip", [call.input("X"), *bounds], "out")}
-
-
-def gelu(call: Call) -> Made:
-    """The product of x and the normal distribution's function at x, or its approximation by tanh (arXiv 1606.08415)."""
-    x, half, one = call.input("X"), call.constant(0.5, "half"), call.constant(1.0, "one")
-    if call.get("approximate", False):
-        cube = call.add("Mul", [call.add("Mul", [x, x], "square"), x], "cube")
-        more = call.add("Mul", [cube, call.constant(0.044715, "cubic")], "more")
-        inner = call.add(
-            "Mul", [call.add("Add", [x, more], "sum"), call.constant(math.sqrt(2 / math.pi), "scale")], "inner"
-        )
-        curve = call.add("Tanh", [inner], "curve")
-    else:
-        curve = call.add("Erf", [call.add("Div", [x, call.constant(math.sqrt(2), "root")], "scaled")], "curve")
-    share = call.add("Mul", [call.add("Add", [curve, one], "above"), half], "share")
-    return {"Out": call.add("Mul", [x, share], "out")}
-
-
-def cumsum(call: Call) -> Made:
-    """Sums of what comes before, or after."""
-    x = call.input("X")
-    axis = call.b.value(call.input("Axis")) if call.inputs("Axis") else call.get("axis", -1)
-    if axis is None or call.get("flatten", False):
-        raise call.refusal("its axis is computed, or all axes count as one")
-    flags = {name: int(call.get(name, False)) for name in ("exclusive", "reverse")}
-    return {
-        "Out": call.add("CumSum", [x, call.constant(np.int64(np.asarray(axis).ravel()[0]), "axis")], "out", **flags)
-    }
-
-
-def nearest(call: Call) -> Made:
-    """The nearest neighbour at (i - 1) / (o - 1) of the way, halves rounded up: corners fall on corners."""
-    x, target = call.input("X"), [int(call.get(name, 0)) for name in ("out_h", "out_w")]
-    if call.inputs("OutSize") or call.inputs("SizeTensor") or call.get("data_layout", "NCHW") != "NCHW":
-        raise call.refusal("its size is computed, or channels stand last")
-    if min(target) <= 0:
-        scale = np.broadcast_to(np.asarray(call.get("scale", 0.0), float).ravel(), 2)
-        target = [int(size * factor) for size, factor in zip(call.sizes(x, "its input", (2, 3)), scale, strict=True)]
-    ends = [call.constant([at], f"at{at}") for at in (0, 2)]
-    kept = call.add("Slice", [call.add("Shape", [x], "shape"), *ends], "images_and_channels")
-    sizes = call.add("Concat", [kept, call.constant(target, "target")], "sizes", axis=0)
-    return {
-        "Out": call.add(
-            "Resize",
-            [x, "", "", sizes],
-            "out",
-            mode="nearest",
-            nearest_mode="round_prefer_ceil",
-            coordinate_transformation_mode="align_corners",
-        )
-    }
-
-
-def stanh(call: Call) -> Made:
-    """A tanh that is scaled inside and outside."""
-    inner = call.add("Mul", [call.input("X"), call.constant(float(call.get("scale_a", 0.67)), "inner")], "scaled")
-    curve = call.add("Tanh", [inner], "curve")
-    return {"Out": call.add("Mul", [curve, call.constant(float(call.get("scale_b", 1.7159)), "outer")], "out")}
-
-
-def celu(call: Call) -> Made:
-    """ELU that is smooth for every alpha (arXiv 1704.07483)."""
-    return {"Out": call.add("Celu", [call.input("X")], "out", alpha=float(call.get("alpha", 1.0)))}
-
-
-def rrelu(call: Call) -> Made:
-    """Leaky ReLU whose slope is random in training, and the middle of its range afterwards."""
-    if not call.get("is_test", False):
-        raise call.refusal("it draws random slopes, as in training", "export the model in eval mode")
-    slope = (call.get("lower", 1 / 8) + call.get("upper", 1 / 3)) / 2
-    return {"Out": call.add("LeakyRelu", [call.input("X")], "out", alpha=float(slope))}
-
-
-def shuffle_channel(call: Call) -> Made:
-    """Channels of groups in turns."""
-    x, groups = call.input("X"), int(call.get("group", 1))
-    channels, height, width = call.sizes(x, "its input", (1, 2, 3))
-    apart = call.constant([-1, groups, channels // groups, height, width], "apart")
-    turned = call.add("Transpose", [call.add("Reshape", [x, apart], "groups")], "turned", perm=[0, 2, 1, 3, 4])
-    return {"Out": call.add("Reshape", [turned, call.constant([-1, channels, height, width], "shape")], "out")}
-
-
-def pad2d(call: Call) -> Made:
-    """Borders of height and width: top, bottom, left, right."""
-    if call.inputs("Paddings") or call.get("data_format", "NCHW") != "NCHW":
-        raise call.refusal("its borders are computed, or channels stand last")
-    top, bottom, left, right = call.get("paddings", (0, 0, 0, 0))
-    pads = call.constant([0, 0, top, left, 0, 0, bottom, right], "pads")
-    mode = call.get("mode", "constant")
-    value = [call.constant(float(call.get("pad_value", 0.0)), "value")] if mode == "constant" else []
-    return {"Out": call.add("Pad", [call.input("X"), pads, *value], "out", mode=mode)}
-
-
-def adaptive_pool2d(call: Call) -> Made:
-    """The mean, or largest, of bins from floor(i n / o) to ceil((i + 1) n / o), which need not have one size."""
-    x = call.input("X")
-    asked = call.b.value(call.input("KSize")) if call.inputs("KSize") else call.get("ksize", ())
-    if asked is None or call.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
-        raise call.refusal("its bins are computed, or channels stand last")
-    largest, bins = call.get("pooling_type", "avg") == "max", [int(count) for count in np.asarray(asked).ravel()]
-    if bins == [1, 1]:
-        return {"Out": call.add("GlobalMaxPool" if largest else "GlobalAveragePool", [x], "out")}
-    sizes = call.sizes(x, "its input", (2, 3))
-    if not any(size % count for size, count in zip(sizes, bins, strict=True)):
-        window = [size // count for size, count in zip(sizes, bins, strict=True)]
-        return {
-            "Out": call.add("MaxPool" if largest else "AveragePool", [x], "out", kernel_shape=window, strides=window)
-        }
-    for axis, size, count in zip((2, 3), sizes, bins, strict=True):
-        parts = []
-        for place in range(count):
-            ends = [
-                call.constant([at], f"at{at}") for at in (place * size // count, -(-(place + 1) * size // count), axis)
-            ]
-            part = call.add("Slice", [x, *ends], f"bin{axis}_{place}")
-            parts.append(
-                call.add("ReduceMax" if largest else "ReduceMean", [part], f"pooled{axis}_{place}", axes=[axis])
-            )
-        x = call.add("Concat", parts, f"pooled{axis}", axis=axis)
-    return {"Out": x}
-
-
-def maxout(call: Call) -> Made:
-    """The largest of each group of neighbouring channels."""
-    x, groups, axis = call.input("X"), int(call.get("groups", 2)), int(call.get("axis", 1))
-    shape = call.sizes(x, "its input", range(1, len(call.b.shape(x))))
-    axis += len(shape) + 1 if axis < 0 else 0
-    apart = [-1, *shape]
-    apart[axis : axis + 1] = [shape[axis - 1] // groups, groups]
-    split = call.add("Reshape", [x, call.constant(apart, "apart")], "groups")
-    return {"Out": call.add("ReduceMax", [split], "out", axes=[axis + 1], keepdims=0)}

@@ -11,6 +11,9 @@ _ONE = (("X",), ("Out",))
 
 SIGNATURES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cumsum": (("X", "Axis"), ("Out",)),
+    "conv2d_transpose": (("Input", "Filter", "OutputSize"), ("Output",)),
+    "depthwise_conv2d_transpose": (("Input", "Filter", "OutputSize"), ("Output",)),
+    "max_pool2d_with_index": (("X",), ("Out", "Mask")),
     "pool2d": (("X", "KSize"), ("Out",)),
     "prior_box": (("Input", "Image"), ("Boxes", "Variances")),
     "box_coder": (("PriorBox", "PriorBoxVar", "TargetBox"), ("OutputBox",)),

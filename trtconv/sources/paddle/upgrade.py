@@ -98,8 +98,7 @@ LATER: Mapping[str, tuple[int, Any]] = {
 
 def upgrade(program: Program) -> Program:
     """The program with operators and attributes of today; one that has them all comes back unchanged in meaning."""
-    variables = program.main.variables
-    operators = [_sized(_defaults(_RULES.get(op.type, _renamed)(op)), variables) for op in program.main.operators]
+    operators = [_defaults(_RULES.get(op.type, _renamed)(op)) for op in program.main.operators]
     main = program.main
     return Program(
         [Block(main.index, main.parent, dict(main.variables), operators, main.rest), *program.blocks[1:]],
@@ -157,24 +156,6 @@ def _defaults(op: Operator) -> Operator:
     for name, (kind, value) in DEFAULTS.get(op.type, {}).items():
         op.attributes.setdefault(name, Attribute(kind, value))
     return op
-
-
-def _sized(op: Operator, variables: Mapping[str, Variable]) -> Operator:
-    """A transposed convolution with the padding that leads to the size it names: paddle2onnx heeds the padding only."""
-    wanted = op.get("output_size", ())
-    x = variables.get(next(iter(op.inputs.get("Input", ())), ""))
-    kernel = variables.get(next(iter(op.inputs.get("Filter", ())), ""))
-    if not op.type.endswith("conv2d_transpose") or not wanted or x is None or kernel is None or min(x.shape[2:]) < 0:
-        return op
-    pads = list(op.get("paddings", (0, 0)))
-    pads = [2 * pad for pad in pads] if len(pads) == 2 else [pads[0] + pads[1], pads[2] + pads[3]]
-    windows = zip(
-        x.shape[2:], op.get("strides", (1, 1)), op.get("dilations", (1, 1)), kernel.shape[2:], pads, strict=True
-    )
-    least = [(size - 1) * stride + dilation * (window - 1) + 1 - pad for size, stride, dilation, window, pad in windows]
-    extra = tuple(size - smallest for size, smallest in zip(wanted, least, strict=True))
-    attributes = {**op.attributes, "output_padding": Attribute(INTS, extra), "output_size": Attribute(INTS, ())}
-    return Operator(op.type, op.inputs, op.outputs, attributes)
 
 
 def _flatten_all(op: Operator) -> Operator:
