@@ -46,13 +46,13 @@ class Document:
         program: what it says, in the form of older files; operators as in PIR, their inputs and outputs numbered.
         json: as it is.
         values: number of each variable.
-        makers: the operator that makes each variable, by its place in the file; parameters too.
+        makers: the operators that make each variable, by their places in the file, its own last; parameters too.
     """
 
     program: Program
     json: dict[str, Any]
     values: dict[str, int]
-    makers: dict[str, int]
+    makers: dict[str, tuple[int, ...]]
 
     @property
     def version(self) -> int:
@@ -109,7 +109,7 @@ def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _document(document: dict[str, Any]) -> Document:
-    names, makers, block, counts = dict[int, str](), dict[str, int](), Block(), Counter[str]()
+    names, makers, block, counts = dict[int, str](), dict[str, tuple[int, ...]](), Block(), Counter[str]()
     public = {
         entry["I"][0]["%"]: str(_attribute_of(entry, "name"))
         for entry in reversed(_operations(document))
@@ -121,11 +121,11 @@ def _document(document: dict[str, Any]) -> Document:
         for position, result in enumerate(results):
             name = public.get(result["%"]) or _name(entry, short, counts[short], position)
             names[result["%"]] = name
-            makers[name] = place
+            makers[name] = (place,)
             block.variables[name] = _variable(name, result, persistable=_saved(entry))
         counts[short] += 1
         if entry["#"] != "p":
-            _append(block, _operator(entry, short, names, [names[result["%"]] for result in results]))
+            _append(block, makers, _operator(entry, short, names, [names[result["%"]] for result in results]))
     block.variables |= {"feed": Variable("feed", FEED_LIST), "fetch": Variable("fetch", FETCH_LIST)}
     values = {name: number for number, name in names.items()}
     return Document(Program([block]), document, values, makers)
@@ -142,13 +142,15 @@ def _short(name: str) -> str:
     return dialect if not short else f"builtin_{short}" if dialect == "0" else short
 
 
-def _append(block: Block, op: Operator) -> None:
+def _append(block: Block, makers: dict[str, tuple[int, ...]], op: Operator) -> None:
     """Add an operator; what takes a list apart becomes part of the operator that made it, as in older files."""
     if op.type == "builtin_split" and list(op.inputs) == ["0"]:
         maker = next((one for one in block.operators if op.inputs["0"][0] in one.makes()), None)
         if maker is not None and block.variables[op.inputs["0"][0]].kind != DENSE_TENSOR:
             parameter = next(key for key, names in maker.outputs.items() if op.inputs["0"][0] in names)
             maker.outputs[parameter] = op.makes()
+            places = makers[op.inputs["0"][0]]
+            makers |= {name: (*places, *makers[name]) for name in op.makes()}
             return
     block.operators.append(op)
 
@@ -217,9 +219,9 @@ def write(document: Document, part: Program) -> bytes:
     whole = _operations(document.json)
     made = {name for op in part.main.operators for name in op.makes() if op.type not in ("feed", "fetch")}
     read = {name for op in part.main.operators for name in op.reads()}
-    places = {document.makers[name] for name in made | read if name in document.makers}
-    feeds = [name for name in part.feeds() if whole[document.makers[name]]["#"] != _DATA]
-    replaced = {document.makers[name] for name in feeds}
+    places = {place for name in made | read for place in document.makers.get(name, ())}
+    feeds = [name for name in part.feeds() if whole[document.makers[name][-1]]["#"] != _DATA]
+    replaced = {place for name in feeds for place in document.makers[name]}
     operations = [whole[place] for place in sorted(places - replaced)]
     data = [_data(document, part, name) for name in feeds]
     next_value = max(document.values.values()) + 1

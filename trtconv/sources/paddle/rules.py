@@ -174,6 +174,11 @@ class Call:
             return rows.pop()
         return self.sizes(tensor, "the number of regions of one image", (0,))[0]
 
+    def all_rows(self, of: str, rows: int) -> int:
+        """How many rows all images of a tensor [image, ...] have together; -1 where their number is not known."""
+        images = self.b.shape(of)[0]
+        return images * rows if isinstance(images, int) else -1
+
     def refusal(self, why: str, hint: str = "") -> Refused:
         """An error about this operator."""
         return Refused(self.op, why, hint)

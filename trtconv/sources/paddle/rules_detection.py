@@ -142,7 +142,7 @@ def multiclass_nms(call: Call) -> Made:
     if len(call.b.shape(call.input("Scores"))) == 2:
         found = _by_place(call, found, priors, count)
     table = detection.rows(call.b, found, [found.classes, found.scores], f"{call.name}/rows")
-    rows = call.add("Reshape", [table, call.constant([-1, 6], "flat")], "out")
+    rows = call.add("Reshape", [table, call.constant([call.all_rows(scores, found.rows), 6], "flat")], "out")
     call.pad("Out", Padding(found.rows, -1.0))
     call.pad("Index", Padding(found.rows, -1.0))
     made: dict[str, str | Sequence[str]] = {"Out": rows, "NmsRoisNum": number(call, found)}

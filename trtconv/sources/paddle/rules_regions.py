@@ -116,11 +116,14 @@ def _proposals(call: Call, found: Detections) -> Made:
     first = call.add("Slice", [found.boxes, *(call.constant([at], f"at{at}") for at in (0, 1, 1))], "first")
     boxes = call.add("Where", [valid, found.boxes, first], "filled")
     scores = call.add("Where", [found.valid, found.scores, call.constant(0.0, "none")], "probabilities")
+    count = call.all_rows(call.input("Scores"), found.rows)
     call.pad("RpnRois", Padding(found.rows, None))
     call.pad("RpnRoiProbs", Padding(found.rows, 0.0))
     return {
-        "RpnRois": call.add("Reshape", [boxes, call.constant([-1, 4], "rois")], "rois_out"),
-        "RpnRoiProbs": b.add("Reshape", [scores, call.constant([-1, 1], "column")], f"{call.name}/probabilities_out"),
+        "RpnRois": call.add("Reshape", [boxes, call.constant([count, 4], "rois")], "rois_out"),
+        "RpnRoiProbs": b.add(
+            "Reshape", [scores, call.constant([count, 1], "column")], f"{call.name}/probabilities_out"
+        ),
         "RpnRoisNum": number(call, found),
     }
 
