@@ -20,7 +20,8 @@ from trtconv.sources.paddle import files, network, parameters
 GB = 10**9
 CLASSIFIERS = ("mobilenet_v1", "resnet50", "vgg16", "resnext50", "alexnet", "se_resnext50", "googlenet", "dpn68",
                "inception_v3", "icnet")  # fmt: skip
-DETECTORS = ("yolov3", "ssd", "mobilenet_ssd", "faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet")
+DETECTORS = ("yolov3", "ssd", "mobilenet_ssd", "retinanet")
+REGIONS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn")
 MEMORY = {"resnet50": 1 * GB, "vgg16": 3 * GB}
 
 
@@ -74,7 +75,8 @@ def _perceptron(net: Path, folder: Path, act: Callable[[np.ndarray], np.ndarray]
 
 MODELS: Mapping[str, Model] = {
     **{f"paddle-{name}": Model(partial(_made, name), memory=MEMORY.get(name, 0)) for name in CLASSIFIERS},
-    **{f"paddle-{name}": Model(partial(_made, name), unsupported="NonMaxSuppression") for name in DETECTORS},
+    **{f"paddle-{name}": Model(partial(_made, name)) for name in DETECTORS},
+    **{f"paddle-{name}": Model(partial(_made, name), unsupported="RoiAlign") for name in REGIONS},
     "paddle-mlp": Model(_mlp),
     "paddle-handwriting": Model(_handwriting),
 }

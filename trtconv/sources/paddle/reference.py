@@ -34,19 +34,12 @@ class PaddleModel:
         outputs: variables to give.
         python: interpreter that has Paddle; None: trtconv's own.
         padded: outputs that get a fixed number of rows per image, as the converted model has them.
-        once: whether the process ends with the first run.
     """
 
     def __init__(
-        self,
-        found: Network,
-        outputs: Sequence[str],
-        python: Path | None,
-        padded: Mapping[str, Padding],
-        *,
-        once: bool = False,
+        self, found: Network, outputs: Sequence[str], python: Path | None, padded: Mapping[str, Padding]
     ) -> None:
-        self._network, self._padded, self._once = found, padded, once
+        self._network, self._padded = found, padded
         whole = found.program if found.document is not None else upgrade.runnable(found.program)
         self._counts = _counts(whole, padded)
         extra = [name for name in dict.fromkeys(self._counts.values()) if name not in outputs]
@@ -75,8 +68,6 @@ class PaddleModel:
         rows = guest.call("run", {"inputs": given, "outputs": found})["rows"]
         with np.load(found) as stored:
             made = {name: stored[str(place)] for place, name in enumerate(self._part.fetches())}
-        if self._once:
-            self.close()
         lengths = dict(zip(self._part.fetches(), rows, strict=True))
         lengths |= {name: made[count].ravel().tolist() for name, count in self._counts.items()}
         return {info.name: self._filled(info.name, made[info.name], lengths[info.name]) for info in self.outputs}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import onnx
 
@@ -43,13 +45,29 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
     with made as converter:
         work = _Work(found, weights, converter, wanted, emit)
         model, cut = work.done(cutting.cut(found.program, outputs))
-    return Converted(
-        model,
-        lambda: reference.PaddleModel(found, cut.outputs, spec.python, work.padded, once=True),
-        first=wanted.first,
-        unchecked=unchecked,
-        left_out=cut.left,
-    )
+    shown = _Reference(found, cut.outputs, spec.python, work.padded)
+    return Converted(model, shown.open, first=wanted.first, unchecked=unchecked, left_out=cut.left, done=shown.close)
+
+
+class _Reference:
+    """Paddle with the model, started when it is first asked for."""
+
+    def __init__(
+        self, found: Network, outputs: tuple[str, ...], python: Path | None, padded: Mapping[str, Padding]
+    ) -> None:
+        self._made = partial(reference.PaddleModel, found, outputs, python, padded)
+        self._model: reference.PaddleModel | None = None
+
+    def open(self) -> reference.PaddleModel:
+        """The model that runs."""
+        self._model = self._model or self._made()
+        return self._model
+
+    def close(self) -> None:
+        """Its memory goes."""
+        if self._model is not None:
+            self._model.close()
+            self._model = None
 
 
 def _own_outputs(found: Network, emit: Emit) -> tuple[str, ...]:
