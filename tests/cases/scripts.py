@@ -14,7 +14,7 @@ WANTED: Mapping[str, tuple[str, ...]] = {
     "damaged_images": (r"truncated: exit 0", r"exif: exit 0"),
     "depfile_signs": (r"lr=0\.1: rule found \(0\) or not \(1\): 0",),
     "extends_labels": (r"base: exit 0", r"child: exit 0"),
-    "fixed_batch": (r"infer: exit (\d)\nverify: exit \1\ncalibrate: exit \1",),
+    "fixed_batch": (r"infer: exit (\d)[\s\S]*^verify: exit \1[\s\S]*^calibrate: exit \1",),
     "github_paths": (r"::error file=a%2Cb/50%25\.yaml", r"::error.*wrong\.yaml", r"^wrong\.xml$"),
     "int_wraparound": (r"\A(?![\s\S]*-56)",),
     "interrupted_leftovers": (r"INT: exit 130", r"TERM: exit (130|143)", r"\A(?![\s\S]*^\.y)"),

@@ -52,6 +52,17 @@ def test_fixed_shapes_and_typed_models_stay_as_they_are(tmp_path: Path) -> None:
     assert job.bench.batch == [3]
 
 
+def test_numbers_of_something_are_not_measured_at_random(tmp_path: Path) -> None:
+    """A table of two rows: any other number ends the run."""
+    table = {"table": np.ones((2, 3), np.float32)}
+    ids = value("ids", ["batch", 4], onnx.TensorProto.INT64)
+    job = job_for(model([node("Gather", "table ids", "y")], [ids], [value("y", ["batch", 4, 3])], table), tmp_path)
+    assert job.bench is None
+    text = (tmp_path / "jobs/net.yaml").read_text()
+    assert "#bench:\n#  batch: [1, 8]\n" in text
+    assert "#  data: {path: samples.npz}" in text
+
+
 def test_every_commented_key_is_a_key(tmp_path: Path) -> None:
     """Uncommented, with files in place, the whole job is valid."""
     onnx.save(residual_cnn(), tmp_path / "net.onnx")

@@ -17,6 +17,7 @@ import pytest
 from tests.small_jobs import one_op
 from trtconv.cli.execute import layout_of
 from trtconv.job.load import load_job
+from trtconv.pipeline import user_code
 from trtconv.pipeline.line import line
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.plan import forecast
@@ -292,3 +293,24 @@ def test_an_old_lock_is_written_anew_although_all_is_up_to_date(finished: Checko
     assert finished.unlocked()
     finished.run()
     assert lock.read_text() == good
+
+
+def test_what_a_function_imports_decides_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    written = {
+        "mine.py": "import numpy\nfrom pack import part\nimport far\n",
+        "pack/__init__.py": "",
+        "pack/part.py": "from . import deep\nfrom .other import thing\n",
+        "pack/deep.py": "",
+        "pack/other.py": "import mine\n",
+        "pack/alone.py": "",
+        "elsewhere/far.py": "import json\n",
+    }
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = user_code.files(["mine:total"])
+    assert {path.relative_to(tmp_path).as_posix() for path in found.values()} == set(written) - {"pack/alone.py"}
+    assert set(found) == {f"code {name}" for name in ("mine", "pack", "pack.part", "pack.deep", "pack.other", "far")}
+    assert user_code.files(["numpy:zeros", "not_there:f"]) == {}

@@ -9,7 +9,7 @@ from typing import Any
 from trtconv import sources
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.job.schema import Verify
-from trtconv.pipeline import sections
+from trtconv.pipeline import sections, user_code
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell
 from trtconv.pipeline.steps import History, Node
@@ -199,7 +199,7 @@ class EngineSteps:
             "infer",
             request=lambda _: request,
             outputs=(output,),
-            inputs={**sections.files(section.data), **labels, **sections.code(called)},
+            inputs={**sections.files(section.data), **labels, **user_code.files(called)},
             options={**sections.options(section), "allow_code": self.source.allow_code},
         )
 
@@ -237,7 +237,7 @@ class EngineSteps:
             allow_code=self.source.allow_code,
         )
         inputs = {} if section.data is None else sections.files(section.data)
-        inputs |= sections.code(name.partition(":")[2] for name in section.against)
+        inputs |= user_code.files(name.partition(":")[2] for name in section.against)
         return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))
 
 

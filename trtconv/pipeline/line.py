@@ -10,7 +10,7 @@ from trtconv import sources
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, FeedSpec, SourceSpec
 from trtconv.job.schema import Job
-from trtconv.pipeline import capability_check, sections
+from trtconv.pipeline import capability_check, sections, user_code
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import cells
@@ -208,7 +208,7 @@ class _SharedSteps:
             lambda _: request,
             (cache, cache.with_name(cache.name + ".json")),
             needs=("convert",),
-            inputs=sections.code([section.call]) if section.data is None else sections.files(section.data),
+            inputs=user_code.files([section.call]) if section.data is None else sections.files(section.data),
             options=sections.options(section),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,14 +123,6 @@ def feed(data: Data) -> FeedSpec:
 def files(data: Data) -> dict[str, Path]:
     """The files that samples come from."""
     return {"data": data.path, **({"labels": Path(data.labels)} if data.labels.endswith(".npy") else {})}
-
-
-def code(functions: Iterable[str]) -> dict[str, Path]:
-    """Files of the user's functions, ``module:name`` each: modules are looked for in the current folder."""
-    modules = {target.partition(":")[0] for target in functions if ":" in target}
-    places = [(name, Path.cwd().joinpath(*name.split("."))) for name in sorted(modules)]
-    files = [(name, file) for name, path in places for file in (path.with_suffix(".py"), path / "__init__.py")]
-    return {f"code {name}": file for name, file in files if file.is_file()}
 
 
 def keep(section: Keep) -> KeepRules:

@@ -86,7 +86,8 @@ def starter(model: Path, folder: Path) -> str:
         *_precision(typed),
         "",
     ]
-    return "\n".join(head) + "\n" + _SECTIONS.replace("BENCHED", _benched(inputs))
+    sections = _SECTIONS.replace("BENCHED", _benched(inputs))
+    return "\n".join(head) + "\n" + (sections.replace(*_of_tokens(sections)) if _takes_tokens(inputs) else sections)
 
 
 def _weights(model: Path, found: Format, folder: Path) -> list[str]:
@@ -177,6 +178,19 @@ def _precision(typed: str) -> list[str]:
     if typed:
         return [f"# {typed}.", "# It is built with the types that it has.", "precision: [typed]"]
     return ["# One typed ONNX model and one engine each: fp32, tf32, fp16, bf16, int8, fp8.", "precision: [fp32, fp16]"]
+
+
+def _takes_tokens(inputs: Sequence[TensorInfo]) -> bool:
+    """Whether an input holds numbers of something, such as rows of a table: random ones may be of nothing."""
+    return any(tensor.dtype in ("int32", "int64") and tensor.shape for tensor in inputs)
+
+
+def _of_tokens(sections: str) -> tuple[str, str]:
+    """The section that measures, and what stands in its place where it needs samples."""
+    begin = sections.index("bench:")
+    section = sections[begin : sections.index("\n\n", begin)]
+    lines = [*section.splitlines(), "  data: {path: samples.npz}  # random numbers may be none that the model knows"]
+    return section, "\n".join(f"#{line}" for line in lines)
 
 
 def _benched(inputs: Sequence[TensorInfo]) -> str:
