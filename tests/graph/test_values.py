@@ -567,6 +567,14 @@ def test_networks_that_were_right_keep_nothing():
             assert lowered(network, precision, ranges)[1].kept == ()
 
 
+def test_whole_numbers_among_the_constants_are_no_positions():
+    """Of 300 and 1000 bfloat16 holds 8 bits, as it does of any factor."""
+    network, feeds = rows([node("Mul", "a c", "b"), node("Div", "b d", "y")], {"c": scalar(300), "d": scalar(1000)})
+    editing.normalize(network)
+    assert lowered(network, "bf16")[1].kept == ()
+    assert lowered(network, "bf16", measured(network, feeds))[1].kept == ()
+
+
 def test_bfloat16_leaves_what_tensorrt_takes_in_float16_only():
     gru = {"gw": np.zeros((1, 24, 32)), "gr": np.zeros((1, 24, 8))}
     constants = {name: array.astype(np.float32) for name, array in gru.items()}

@@ -89,13 +89,22 @@ class _Run:
         values = editing.array(tensor)
         if element == _FLOAT:
             return numpy_helper.from_array(values.astype(np.float32), name)
-        bound = np.float32(self.half.largest if saturation is None else saturation.bound)
+        if saturation is not None and saturation.beyond:
+            values = _layered(values, saturation)
+        bound = np.float32(self.half.largest if saturation is None or saturation.beyond else saturation.bound)
         if values.size and max(values.max(), -values.min()) > bound:  # rare, and costs a copy
             values = np.where(np.isfinite(values), np.clip(values, -bound, bound), values)
         return numpy_helper.from_array(values.astype(self.half.dtype), name)
 
     def suffix(self, element: int) -> str:
         return types.name_of(element) if element != _FLOAT else "float32"
+
+
+def _layered(values: Any, saturation: Saturation) -> Any:
+    """Masks of several sizes, clipped to the bound and a little more, in their order; see ``_Graph._clipped``."""
+    near = np.clip(values, -saturation.bound, saturation.bound)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(values), near + (values - near) * np.float32(saturation.beyond), values)
 
 
 class _Graph:

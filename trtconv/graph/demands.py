@@ -215,7 +215,7 @@ class Demands:
         fact = self.values[key]
         if fact.mask and not fact.pure and not self.settled(key):
             self.overflowing[key] = f"{key!r} holds {_shown(fact.mask)} that reaches more than a Softmax"
-        elif fact.integer and fact.reach > self.half.integers and not fact.data and fact.reach <= self.limit:
+        elif self._counts(key, fact) and self.half.integers < fact.reach <= self.limit:
             self.exact.setdefault(key, self._integers(key, fact))
         elif fact.unknown and not fact.data and not (fact.mask and fact.infinite):
             why = self._integers(key, fact) if fact.integer else f"{key!r} comes from positions or lengths of any size"
@@ -227,6 +227,10 @@ class Demands:
         elif fact.reach > self.limit:
             may = f"reaches {_shown(fact.reach)}" if fact.sure else f"may reach {_shown(fact.reach)} (not measured)"
             self.overflowing[key] = f"{key!r} {may}, above {self.limit:.4g}"
+
+    def _counts(self, key: str, fact: Fact) -> bool:
+        """Whether a tensor holds positions, lengths or their like; a whole number among the constants is a factor."""
+        return fact.integer and not fact.data and key not in self.flow.constants
 
     def _integers(self, key: str, fact: Fact) -> str:
         reach = f"integers up to {fact.reach:.4g}" if math.isfinite(fact.reach) else "integers of any size"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -177,11 +178,18 @@ class _Judge:
             return None
         bound = self.half.largest * (1.0 if self.demands.bounds(step, key) else demands.MASK_SHARE)
         infinite = fact.infinite or fact.given or fact.unknown
-        largest = fact.bound if fact.pure and not fact.unknown else fact.mask
-        if fact.layered and np.isfinite(largest):
+        if self.largest_mask and not self.demands.bounds(step, key):
             first = bound * demands.LAYER_SHARE
-            return Saturation(first, infinite, (bound - first) / largest)
+            return Saturation(first, infinite, (bound - first) / self.largest_mask)
         return Saturation(bound, infinite)
+
+    @cached_property
+    def largest_mask(self) -> float:
+        """Of a model with masks of several sizes the largest: one scale for all keeps their order; else 0."""
+        facts = self.values.values()
+        sizes = (max(one.mask, one.bound if one.pure and not one.unknown else 0.0) for one in facts if one.mask)
+        layered = any(one.layered for one in facts)
+        return max((size for size in sizes if math.isfinite(size)), default=0.0) if layered else 0.0
 
     def _concerned(self, step: Step) -> bool:
         return any(self.flow.is_float(key) for key in (*step.inputs, *step.outputs))
