@@ -197,3 +197,19 @@ def test_integers_cover_their_type(dtype: str) -> None:
 def test_truth_values_come_both_ways() -> None:
     info = TensorInfo("c", "bool", ())
     assert {bool(draws.draw([info], kind)["c"]) for kind in ("wide", "angles")} == {True, False}
+
+
+def test_results_that_are_chosen_by_score(tmp_path: Path) -> None:
+    """A detector: among equal scores another box may come first, on inputs that make scores equal; never on others."""
+    path = model(tmp_path, "(float[n, 8] x) => (float[n, 8] y) { y = Tanh(x) }")
+
+    def another(given: Feeds) -> np.ndarray:
+        values = np.tanh(given["x"])
+        return values[:, ::-1] if np.abs(given["x"]).max() > 10 else values
+
+    assert judged(path, another).wrong
+    verdict = judged(path, another, Precision(chooses=True))
+    assert verdict.wrong == []
+    assert all("chosen among scores" in note for note in verdict.notes)
+    assert len(verdict.notes) == 2
+    assert judged(path, lambda given: np.tanh(given["x"])[:, ::-1], Precision(chooses=True)).wrong

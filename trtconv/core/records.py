@@ -196,6 +196,7 @@ class Precision:
         ranges: what inputs can be, where the source says it.
         limits: what outputs can be, likewise.
         saturates: whether values beyond what it was made for are cut off inside the source.
+        chooses: whether results are chosen by score, as a detector's are: where scores are close, rounding decides.
     """
 
     tolerance: float = 0.0
@@ -205,6 +206,7 @@ class Precision:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     saturates: bool = False
+    chooses: bool = False
 
 
 @dataclass(frozen=True)

@@ -302,6 +302,8 @@ class Comparing:
         floats = any(array.dtype.kind == "f" for array in row.inputs.values())
         if self._precision.saturates and row.kind not in ("ordinary", "given"):
             return "differs, as these are beyond what the source's quantization was made for: not judged"
+        if self._precision.chooses and row.kind not in ("ordinary", "given"):
+            return "differs, as results are chosen among scores that these make equal or endless: not judged"
         if row.kind == "tiny" and floats:
             again = self._real(name, self._run(draws.flushed(row.inputs))[name])
             meter = OutputMeter(name)

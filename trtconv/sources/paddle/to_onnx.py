@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from trtconv.core.events import Emit, Message
+from trtconv.core.records import Precision
 from trtconv.graph import check, clean, editing, layout, reshape
 from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.paddle import cutting, files, lowering, network, reference, rules
@@ -46,7 +47,15 @@ def to_onnx(wanted: Wanted, emit: Emit) -> Converted:
         work = _Work(found, weights, converter, wanted, emit)
         model, cut = work.done(cutting.cut(found.program, outputs))
     shown = _Reference(found, cut.outputs, spec.python, work.padded)
-    return Converted(model, shown.open, first=wanted.first, unchecked=unchecked, left_out=cut.left, done=shown.close)
+    return Converted(
+        model,
+        shown.open,
+        first=wanted.first,
+        unchecked=unchecked,
+        precision=Precision(chooses=bool(work.padded)),
+        left_out=cut.left,
+        done=shown.close,
+    )
 
 
 class _Reference:
