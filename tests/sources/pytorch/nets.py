@@ -33,6 +33,13 @@ class Words(nn.Module):
         return made if scale is None else made * scale
 
 
+class Masked(nn.Module):
+    """Attention with a mask, of truth values or of numbers."""
+
+    def forward(self, x, mask):
+        return nn.functional.scaled_dot_product_attention(x, x, x, mask)
+
+
 class Plain(nn.Module):
     def __init__(self):
         super().__init__()
@@ -88,6 +95,36 @@ class Last(nn.Module):
 
     def forward(self, image):
         return self.layer(image), None, 3, {"image": image + 1}
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(4, 8, batch_first=True)
+
+    def forward(self, x):
+        made, (hidden, cell) = self.layer(x)
+        return {"all": made, "hidden": hidden, "cell": cell}
+
+
+class Either(nn.Module):
+    """A branch that stays one."""
+
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x * 3, (x,))
+
+
+class Spectrum(nn.Module):
+    def forward(self, x):
+        return torch.fft.rfft(x)
+
+
+class Odd(nn.Module):
+    """The same tensor twice, its own input, a key that an input has, keywords only."""
+
+    def forward(self, x, *, y, z=None):
+        made = x + y if z is None else z
+        return made, made, x, {"x": made * 2}
 
 
 class Whole(nn.Module):

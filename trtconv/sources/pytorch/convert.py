@@ -117,7 +117,8 @@ def _rename_dims(model: Any, inputs: list[Mapping[str, Any]]) -> None:
         for dim, name in zip(dims, one["shape"], strict=True):
             if dim.dim_param and isinstance(name, str):
                 names.setdefault(dim.dim_param, name)
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_param = re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), dim.dim_param)
+    for graph in editing.graphs(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_param = re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), dim.dim_param)

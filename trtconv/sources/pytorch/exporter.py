@@ -12,6 +12,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 _SIZES = (96, 128, 160), (224, 256, 192), (7, 9, 11), (16, 16, 16)
@@ -156,6 +157,12 @@ def _named(torch: Any, made: Any, taken: set[str], host: Any) -> tuple[list[str]
             if leaf is not None:
                 host.message(f"output {name!r} is a {type(leaf).__name__}, no tensor: it is left out", "warning")
             continue
+        if leaf.is_complex():
+            raise host.refusal(
+                "ConversionError",
+                f"output {name!r} is of type {str(leaf.dtype).removeprefix('torch.')}, which no engine has",
+                "return torch.view_as_real of it",
+            )
         free = name
         while free in used:
             free = f"{free}_out"
@@ -198,6 +205,7 @@ def _written(torch: Any, request: dict[str, Any], host: Any) -> str:
             opset_version=request["opset"],
             input_names=[one["name"] for one in found.inputs],
             output_names=_open["outputs"],
+            custom_translation_table=host.beside("attention").translations(torch, request["opset"]),
             verbose=False,
         )
         made.save(request["model"], external_data=_weight(found.module) > _LARGE)
@@ -206,23 +214,43 @@ def _written(torch: Any, request: dict[str, Any], host: Any) -> str:
             raise
         traceback.print_exc()
         root = _root(error)
-        _refuse_fixed(str(root), host)
-        _traced(torch, request, host, f"{opening.line(root)}{opening.where(str(root))}", error)
+        why = _fixed(torch, str(root), host) or f"{opening.line(root)}{opening.where(str(root))}"
+        _traced(torch, request, host, why, error)
         return ""
     return random
 
 
-def _refuse_fixed(report: str, host: Any) -> None:
-    """Fail where the network fixes a size that shall vary: following one run of it would do the same in silence."""
-    if found := re.search(r"Constraints violated \(L\['flat'\]\[(\d+)\]\.size\(\)\[(\d+)\]", report):
-        one, axis = _open["found"].inputs[int(found[1])], int(found[2])
-        size = re.search(r"constant \((\d+)\)", report)
+def _fixed(torch: Any, report: str, host: Any) -> str:
+    """Why torch.export takes a size as fixed that shall vary; empty where that is not what it reports.
+
+    Raises:
+        Refused: the network itself does not run with other sizes, so following one run of it would freeze them.
+    """
+    found = re.search(r"Constraints violated \(L\['flat'\]\[(\d+)\]\.size\(\)\[(\d+)\]", report)
+    if not found:
+        return ""
+    one, axis = _open["found"].inputs[int(found[1])], int(found[2])
+    size = re.search(r"constant \((\d+)\)", report)
+    fixed = f"dimension {axis} ({one['shape'][axis]}) of input {one['name']!r}{f' to {size[1]}' if size else ''}"
+    others = [_larger(torch, tensor, one) for tensor, one in zip(_open["examples"], _open["found"].inputs, strict=True)]
+    try:
+        _open["network"](*others)
+    except Exception as error:
         raise host.refusal(
             "ConversionError",
-            f"input {one['name']!r}: dimension {axis} ({one['shape'][axis]}) cannot vary, the network's code fixes it"
-            f"{f' to {size[1]}' if size else ''}",
+            f"the network's code fixes {fixed}: it cannot vary",
             "give it a size in inputs.NAME.shape (--input), or change the code where it uses the size as a number",
-        )
+        ) from error
+    return f"torch.export fixes {fixed}"
+
+
+def _larger(torch: Any, example: Any, one: dict[str, Any]) -> Any:
+    """An example input with other sizes where they may vary."""
+    shape = [
+        size if isinstance(dim, int) and dim > 0 else size + (32 if axis else 1)
+        for axis, (size, dim) in enumerate(zip(example.shape, one["shape"], strict=True))
+    ]
+    return torch.ones(shape, dtype=example.dtype)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -314,7 +342,8 @@ def _traced(torch: Any, request: dict[str, Any], host: Any, why: str, error: Exc
                 f"PyTorch {torch.__version__} cannot export this network to ONNX: {said}",
                 "the log has PyTorch's whole report; change the code at the place that it names",
             ) from second
-    fixed = [one for one in heard if issubclass(one.category, torch.jit.TracerWarning)]
+    own = str(Path(torch.__file__).parent)  # its layers check shapes; what they fix shows in the comparison
+    fixed = [one for one in heard if issubclass(one.category, torch.jit.TracerWarning) and own not in one.filename]
     if fixed and not found.scripted:
         raise host.refusal(
             "ConversionError",
