@@ -334,7 +334,7 @@ def fragile(model: Any, ranges: Mapping[str, float] | None) -> Mapping[str, str]
 def _float16_demands(model: Any, ranges: Mapping[str, float] | None) -> Demands:
     half = HALVES["fp16"]
     flow = dataflow.flow(model)
-    return Demands(flow, values.analyse(flow, ranges, half.limit), half, half.limit)
+    return Demands(flow, values.analyse(flow, ranges, half.limit, look_at_weights=False), half, half.limit)
 
 
 def _factors(step: Step) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ MASK = 1e8
 """Values of at least this magnitude mean nothing but: leave this out. FP32 adds no score to them either: its spacing
 there is 8, whereas smaller ones keep a part of the scores, which decides where all of a row is left out."""
 
+_LARGE = 2**17  # values of a constant that take time to look at
+
 _TURNS = 3
 """Passes over a model with loops; what still grows then has no bounds."""
 
@@ -93,6 +95,9 @@ class Fact:
 DATA = Fact()
 """What is assumed of data."""
 
+WEIGHT = Fact(-1.0, 1.0, 0.0, data=False)
+"""What is assumed of weights that nobody looked at."""
+
 
 Rule = Callable[["Step", list[Fact], "Values"], Fact]
 """From a step and the facts of its float operands to the fact of its first output."""
@@ -110,20 +115,22 @@ class Values(dict[str, Fact]):
         return replace(DATA, root=key)
 
 
-def analyse(flow: Flow, ranges: Mapping[str, float] | None, limit: float) -> Values:
+def analyse(flow: Flow, ranges: Mapping[str, float] | None, limit: float, look_at_weights: bool = True) -> Values:
     """Facts of all float tensors.
 
     Args:
         flow: of the model.
         ranges: largest magnitude per tensor of the main graph on real samples; None: nothing was measured.
         limit: of the type to be lowered to: what is beyond it, and beyond MASK, can only be a mask or a mistake.
+        look_at_weights: whether to look at all values of large matrices and kernels; else they are taken for ordinary.
     """
     from trtconv.graph import value_rules
 
     values = Values(flow, limit)
     for key, tensor in flow.constants.items():
         if flow.is_float(key):
-            values[key] = of_constant(tensor, key, limit)
+            ordinary = not look_at_weights and _is_weight(flow, key)
+            values[key] = WEIGHT if ordinary else of_constant(tensor, key, limit)
     for key in flow.floats(sorted(flow.inputs)):
         values[key] = _measured(replace(DATA, root=key, given=True), ranges, key)
     turns = _TURNS if any(_opens_loop(step, flow) for step in flow.steps) else 1
@@ -137,6 +144,12 @@ def analyse(flow: Flow, ranges: Mapping[str, float] | None, limit: float) -> Val
         if before == values:
             break
     return values
+
+
+def _is_weight(flow: Flow, key: str) -> bool:
+    """Whether a constant is large, and only multiplied with data."""
+    large = math.prod(flow.constants[key].dims) > _LARGE
+    return large and all(step.op in ("Conv", "ConvTranspose", "Gemm", "MatMul") for step in flow.readers(key))
 
 
 def _opens_loop(step: Step, flow: Flow) -> bool:
