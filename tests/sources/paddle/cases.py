@@ -172,6 +172,19 @@ def two_stages(*, pixels: bool, before: int, after: int, ratio: int) -> Writer:
     return net
 
 
+def pooled_regions() -> Writer:
+    net = Writer(seed=2)
+    net.feed("x", (-1, 4, 9, 9))
+    low = net.random.uniform(0, 60, (6, 2))
+    net.weight("rois", np.concatenate([low, low + net.random.uniform(5, 60, (6, 2))], 1).astype(np.float32))
+    net.weight("number", np.array([3, 3], np.int32))
+    outputs = {"Out": net.variable("y", (-1, 4, 3, 3)), "Argmax": net.variable("places", (-1, 4, 3, 3), "int64")}
+    net.op("roi_pool", {"X": "x", "ROIs": "rois", "RoisNum": "number"}, outputs, pooled_height=3, pooled_width=3,
+           spatial_scale=0.125)  # fmt: skip
+    net.fetch("y")
+    return net
+
+
 def _reshape(net: Writer, x: str, out: str, shape: list[int]) -> None:
     outputs = {"Out": net.variable(out, tuple(shape)), "XShape": net.variable(f"{out}_x", tuple(shape))}
     net.op("reshape2", {"X": x}, outputs, shape=shape)
@@ -197,6 +210,7 @@ CASES: Mapping[str, Callable[[], Writer]] = {
     "multiclass_nms3-pixels": lambda: suppression("multiclass_nms3", normalized=False, background=-1, keep=10, top=8),
     "multiclass_nms3-nothing": lambda: suppression("multiclass_nms3", normalized=True, background=0, keep=5, top=-1,
                                                    score=0.999),
+    "roi_pool": pooled_regions,
     "generate_proposals": lambda: proposals(pixels=True, before=60, after=12),
     "generate_proposals-all": lambda: proposals(pixels=False, before=6000, after=40),
     "two-stages": lambda: two_stages(pixels=True, before=60, after=12, ratio=-1),

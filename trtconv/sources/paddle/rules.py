@@ -44,7 +44,6 @@ RULES: Mapping[str, str] = {
     "prior_box": f"{_DETECTION}:prior_box",
     "anchor_generator": f"{_DETECTION}:anchor_generator",
     "box_coder": f"{_DETECTION}:box_coder",
-    "box_clip": f"{_DETECTION}:box_clip",
     "multiclass_nms": f"{_DETECTION}:multiclass_nms",
     "multiclass_nms2": f"{_DETECTION}:multiclass_nms",
     "multiclass_nms3": f"{_DETECTION}:multiclass_nms",

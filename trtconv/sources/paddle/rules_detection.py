@@ -102,16 +102,6 @@ def box_coder(call: Call) -> Made:
     return {"OutputBox": detection.decode_centers(b, call.input("TargetBox"), priors, variances, call.name, offset)}
 
 
-def box_clip(call: Call) -> Made:
-    """Boxes within their image; ImInfo is height, width and scale."""
-    b, boxes, info = call.b, call.input("Input"), call.input("ImInfo")
-    parts = b.several(
-        "Split", [info, call.constant([2, 1], "parts")], [f"{call.name}/size", f"{call.name}/scale"], axis=1
-    )
-    size = call.add("Round", [call.add("Div", parts, "unscaled")], "whole")
-    return {"Output": within(call, boxes, size, 1.0)}
-
-
 def within(call: Call, boxes: str, size: str, offset: float) -> str:
     """Boxes [B, ..., 4] within 0 and height and width [B, 2], less ``offset``."""
     swapped = call.add("Gather", [size, call.constant([1, 0, 1, 0], "order")], "limits", axis=1)

@@ -17,7 +17,6 @@ SIGNATURES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pool2d": (("X", "KSize"), ("Out",)),
     "prior_box": (("Input", "Image"), ("Boxes", "Variances")),
     "box_coder": (("PriorBox", "PriorBoxVar", "TargetBox"), ("OutputBox",)),
-    "box_clip": (("Input", "ImInfo"), ("Output",)),
     "multiclass_nms3": (("BBoxes", "Scores", "RoisNum"), ("Out", "Index", "NmsRoisNum")),
     "generate_proposals": (
         ("Scores", "BboxDeltas", "ImShape", "Anchors", "Variances"),
