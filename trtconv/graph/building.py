@@ -37,6 +37,10 @@ class Builder:
         self._constants: dict[str, Any] = {}
         self._types: dict[str, Any] = {}
 
+    def forget_weights(self) -> None:
+        """Keep no large constants from now on: the graph has turned out to be good for its shapes only."""
+        self._weights = False
+
     @property
     def opset(self) -> int:
         """Version of the standard operators."""

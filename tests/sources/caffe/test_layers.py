@@ -382,6 +382,18 @@ REFUSED = {
     "elements": ("Reshape", "reshape_param { shape { dim: 0 dim: 4 } }", X, "y", "makes"),
     "rest": ("Reshape", "reshape_param { shape { dim: -1 dim: 4 } }", X[:1, :1], "y", "makes"),
     "kind of pool": ("Pooling", "pooling_param { pool: MEAN kernel_size: 2 }", X, "y", "MAX, AVE, STOCHASTIC"),
+    "size beyond any memory": (
+        "InnerProduct",
+        "inner_product_param { num_output: 99999999999 }",
+        X,
+        "y",
+        "has weights",
+    ),
+    "endless number": ("Pooling", "pooling_param { kernel_size: inf }", X, "y", "kernel_size"),
+    "base": ("Log", "log_param { base: 1 }", X, "y", "base 1"),
+    "base below 0": ("Exp", "exp_param { base: -2 }", X, "y", "base -2"),
+    "endless box": ("PriorBox", "prior_box_param { min_size: inf img_size: 9 }", X, "y", "has sizes"),
+    "flat box": ("PriorBox", "prior_box_param { min_size: 1 aspect_ratio: 0 img_size: 9 }", X, "y", "has sizes"),
     "kernel": ("Pooling", "", X, "y", "kernel_size missing"),
 }
 
@@ -389,7 +401,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED.values(), ids=list(REFUSED))
 def test_refused(tmp_path: Path, case: Any) -> None:
     kind, text, x, tops, said = case
-    arrays = [CHANNELS, CHANNELS, np.ones(1)] if kind == "BatchNorm" else []
+    arrays = [CHANNELS, CHANNELS, np.ones(1)] if kind in ("BatchNorm", "InnerProduct") else []
     with pytest.raises(TrtconvError, match=said) as error:
         computed(tmp_path, kind, text, x, arrays, tops)
     assert error.value.exit_code == 3

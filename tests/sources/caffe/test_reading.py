@@ -45,6 +45,7 @@ def test_every_form_of_the_grammar() -> None:
         ("a: 'x\n'", "line 1: the string 'x has no end"),
         ("a: \x07", "cannot be read"),
         ("a:", "a has no value"),
+        ("a { " * 5000, "hundreds deep"),
     ],
 )
 def test_damaged_text_is_told_with_its_line(content: str, said: str) -> None:

@@ -133,22 +133,36 @@ class LayerContext:
         """A blob with the shape that the prototxt says; zeros where it has another, which ``findings`` tell.
 
         Old files have four sizes for every array: sizes of one do not count.
+
+        Raises:
+            ConversionError: a shape beyond any memory.
         """
+        if math.prod(shape) > _MOST:
+            raise self.refusal(f"has {what} of shape {list(shape)}", "correct its sizes, or those of the inputs")
         self.findings.arrays.setdefault(self.layer.name, []).append(tuple(shape))
         if self.blobs is None:
             return np.broadcast_to(np.float32(0), shape)
+        misfit = self._misfit(place, shape, what)
+        if misfit:
+            self.findings.misfits.append(f"layer {self.layer.name!r} ({self.layer.type}) has {misfit}")
+            self.b.forget_weights()
+            return np.broadcast_to(np.float32(0), shape)
+        return self.blobs[place].array().reshape(shape)
+
+    def _misfit(self, place: int, shape: Sequence[int], what: str) -> str:
+        """What a layer has in place of an array; empty where it has the array."""
+        assert self.blobs is not None
         if place >= len(self.blobs):
-            self.findings.misfits.append(f"layer {self.layer.name!r} ({self.layer.type}) has {len(self.blobs)} arrays, "
-                                         f"and the prototxt needs its {what} {list(shape)} too")  # fmt: skip
-            return np.zeros(shape, np.float32)
+            return f"{len(self.blobs)} arrays, and the prototxt needs its {what} {list(shape)} too"
         blob = self.blobs[place]
-        same = _told(blob.shape) == _told(shape) and blob.size == math.prod(shape)
-        if not same:
-            amount = "" if blob.size == math.prod(blob.shape) else f" with {blob.size} elements"
-            self.findings.misfits.append(f"layer {self.layer.name!r} ({self.layer.type}) has {what} "
-                                         f"{list(blob.shape)}{amount}, the prototxt needs {list(shape)}")  # fmt: skip
-            return np.zeros(shape, np.float32)
-        return blob.array().reshape(shape)
+        if _told(blob.shape) == _told(shape) and blob.size == math.prod(shape):
+            return ""
+        amount = "" if blob.size == math.prod(blob.shape) else f" with {blob.size} elements"
+        return f"{what} {list(blob.shape)}{amount}, the prototxt needs {list(shape)}"
+
+
+_MOST = 1 << 34
+"""Elements of an array."""
 
 
 def _told(shape: Sequence[int]) -> list[int]:

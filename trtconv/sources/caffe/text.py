@@ -73,7 +73,7 @@ class Message:
     def integers(self, key: str) -> list[int]:
         """All whole numbers of a key."""
         found = self.numbers(key)
-        if any(number != int(number) for number in found):
+        if any(number % 1 for number in found):  # of infinity it is no number, which counts as true
             raise self._wrong(key, found, "a whole number")
         return [int(number) for number in found]
 
@@ -137,7 +137,10 @@ def parse(content: str) -> Message:
         SourceError: what is wrong, with its line.
     """
     tokens = list(_tokens(content))
-    message, end = _message(tokens, 0, "")
+    try:
+        message, end = _message(tokens, 0, "")
+    except RecursionError:
+        raise SourceError("messages lie in each other hundreds deep", hint="this is no prototxt, or damaged") from None
     if end < len(tokens):
         raise _unexpected(tokens[end], "a key")
     return message

@@ -55,7 +55,10 @@ def _box_sizes(at: LayerContext, given: Message) -> list[tuple[float, float]]:
     least, most = given.numbers("min_size"), given.numbers("max_size")
     if not least or (most and len(most) != len(least)):
         raise at.refusal(f"has {len(least)} min_size and {len(most)} max_size", "as many max_size as min_size, or none")
-    if any(size != int(size) for size in least + most):
+    ratios = given.numbers("aspect_ratio")
+    if not all(0 < value < math.inf for value in [*least, *most, *ratios]):
+        raise at.refusal(f"has sizes {least + most} and aspect ratios {ratios}", "they must be above 0")
+    if any(size % 1 for size in least + most):
         at.findings.notes.append(
             f"layer {at.layer.name!r} (PriorBox): {least + most} lose their fractions, as in Caffe"
         )

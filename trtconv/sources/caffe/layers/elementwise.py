@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from trtconv.sources.caffe.context import LayerContext
+from trtconv.sources.caffe.text import Message
 
 
 def _as(op: str) -> Callable[[LayerContext], str]:
@@ -75,20 +76,27 @@ def _affine(scale: float, shift: float) -> list[tuple[str, float]]:
 def exp(at: LayerContext) -> str:
     """base^(shift + scale x); base -1 is e."""
     given = at.parameters("exp_param")
-    base = given.number("base", -1)
-    factor = 1.0 if base == -1 else math.log(base)
+    factor = _logarithm(at, given)
     return _chain(at, _affine(given.number("scale", 1) * factor, given.number("shift", 0) * factor), "Exp")
 
 
 def log(at: LayerContext) -> str:
     """Logarithm to a base of shift + scale x; base -1 is e."""
     given = at.parameters("log_param")
-    base = given.number("base", -1)
+    factor = _logarithm(at, given)
     before = _affine(given.number("scale", 1), given.number("shift", 0))
-    if base == -1:
+    if factor == 1:
         return _chain(at, before, "Log")
     natural = _chain(at, before, "Log", "natural")
-    return at.add("Mul", [natural, at.constant(np.float32(1 / math.log(base)), "base")])
+    return at.add("Mul", [natural, at.constant(np.float32(1 / factor), "base")])
+
+
+def _logarithm(at: LayerContext, given: Message) -> float:
+    """Of the base that a layer says; -1 is e."""
+    base = given.number("base", -1)
+    if base != -1 and (base <= 0 or base == 1 or not math.isfinite(base)):
+        raise at.refusal(f"has the base {base:g}", "a base is above 0 and not 1, or -1 for e")
+    return 1.0 if base == -1 else math.log(base)
 
 
 def _chain(at: LayerContext, steps: Sequence[tuple[str, float]], last: str = "", part: str = "") -> str:
