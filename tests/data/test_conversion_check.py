@@ -213,3 +213,9 @@ def test_results_that_are_chosen_by_score(tmp_path: Path) -> None:
     assert all("chosen among scores" in note for note in verdict.notes)
     assert len(verdict.notes) == 2
     assert judged(path, lambda given: np.tanh(given["x"])[:, ::-1], Precision(chooses=True)).wrong
+
+
+def test_integers_that_run_over_in_another_way_than_onnx_says_are_no_fault_of_the_model(tmp_path: Path) -> None:
+    path = model(tmp_path, "(int32[n, 8] x) => (int32[n, 1] y) <int64[1] a = {1}> { y = ReduceSum(x, a) }")
+    verdict = judged(path, lambda g: g["x"].sum(1, dtype=np.int32, keepdims=True))
+    assert verdict.wrong == []

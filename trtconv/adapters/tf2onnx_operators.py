@@ -318,14 +318,21 @@ def _segments(at: Place) -> None:
     if empty is not None and at.dtype not in _SIGNED | _UNSIGNED:
         limits = np.finfo(np.float16 if at.dtype == TensorProto.FLOAT16 else np.float32)
         value = {"lowest": limits.min, "highest": limits.max}.get(empty, 0.0)
-        unfilled = at.make("IsNaN", made) if kind.endswith("Mean") else at.make("IsInf", made)
+        unfilled = at.make("IsInf" if kind.endswith(("Max", "Min")) else "IsNaN", made)
         made = at.make("Where", unfilled, at.constant(value, at.dtype), made)
     graph.replace_input(tail, result, made, 0)
     SegmentSum.version_13(graph, at.node)
 
 
-_EMPTY = {"UnsortedSegmentMax": "lowest", "UnsortedSegmentMin": "highest", "SegmentMax": "0", "SegmentMin": "0",
-          "SegmentMean": "0"}  # fmt: skip
+_EMPTY = {
+    "UnsortedSegmentMax": "lowest",
+    "UnsortedSegmentMin": "highest",
+    "SegmentMax": "0",
+    "SegmentMin": "0",
+    "SegmentMean": "0",
+    "SparseSegmentMean": "0",
+    "SparseSegmentSqrtN": "0",
+}  # fmt: skip
 
 
 def _fill_empty_rows(at: Place) -> None:

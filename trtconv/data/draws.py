@@ -108,7 +108,7 @@ def _integers(random: Any, shape: tuple[int, ...], kind: str, low: int, high: in
 def _floats(random: Any, shape: tuple[int, ...], kind: str, dtype: np.dtype[Any]) -> np.ndarray:
     normal = random.standard_normal(shape)
     if kind == "ties":
-        return np.asarray(random.choice([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0], shape))
+        return np.asarray(random.choice([-1.0, -0.5, 0.0, 0.5, 1.0, 2.0], shape))
     if kind == "wide":
         largest = 3 if dtype.itemsize > 2 else 1
         return np.asarray(
@@ -118,18 +118,24 @@ def _floats(random: Any, shape: tuple[int, ...], kind: str, dtype: np.dtype[Any]
         return np.asarray(random.uniform(-100, 100, shape))
     if kind == "tiny":
         smallest = float(np.finfo(dtype).smallest_subnormal)
-        return np.asarray(random.choice([0.0, -0.0, 1.0, -1.0, 3.0, 1000.0], shape) * smallest)
+        return np.asarray(random.choice([0.0, 1.0, -1.0, 3.0, 1000.0], shape) * smallest)
     return np.asarray(normal)
 
 
-def flushed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same inputs with zeros in place of denormal numbers, which TensorFlow's threads take for zeros."""
-    return {name: _flushed(array) if array.dtype.kind == "f" else array for name, array in arrays.items()}
+def flushed(arrays: Mapping[str, np.ndarray], *, signs: bool = True) -> dict[str, np.ndarray]:
+    """The same inputs with zeros in place of denormal numbers, which TensorFlow's threads take for zeros.
+
+    Args:
+        arrays: inputs.
+        signs: whether zeros keep the signs of the numbers.
+    """
+    return {name: _flushed(array, signs) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
-def _flushed(array: np.ndarray) -> np.ndarray:
+def _flushed(array: np.ndarray, signs: bool) -> np.ndarray:
     normal = np.abs(array) >= np.finfo(array.dtype).smallest_normal
-    return np.where(normal, array, array.dtype.type(0))
+    zero = array.dtype.type(0)
+    return np.where(normal, array, np.copysign(zero, array) if signs else zero)
 
 
 def nudged(arrays: Mapping[str, np.ndarray], step: float) -> Iterator[dict[str, np.ndarray]]:
