@@ -103,6 +103,13 @@ def test_denormal_numbers_that_the_source_takes_for_zeros(tmp_path: Path) -> Non
                              "zeros"]  # fmt: skip
 
 
+def test_denormal_numbers_that_decide_a_shape(tmp_path: Path) -> None:
+    path = model(tmp_path, "(float[8] x) => (int64[1, k] y) { y = NonZero(x) }")
+    verdict = judged(path, lambda g: np.array(np.nonzero(draws.flushed(g)["x"])))
+    assert verdict.wrong == []
+    assert verdict.notes == ["output 'y' has another shape on denormal numbers: not judged"]
+
+
 def test_steps_of_a_quantized_source(tmp_path: Path) -> None:
     path = model(tmp_path, "(int8[n, 8] x) => (int8[n, 8] y) { y = Identity(x) }")
     half = Precision(0.05, "q", steps={"y": (0.5, 3.0)}, ranges={"x": (-128, 127)})

@@ -240,6 +240,9 @@ class Comparing:
         wanted, array = self._real(name, wanted), self._real(name, got[name])
         if row.kind == "ordinary" and wanted.dtype.kind == "f":
             self._usual[name] = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
+        if array.shape != wanted.shape and row.kind == "tiny":  # of what is not zero, for example
+            verdict.notes.append(f"output {name!r} has another shape on denormal numbers: not judged")
+            return
         if array.shape != wanted.shape:
             shapes = f"{list(array.shape)}, in the source framework {list(wanted.shape)}"
             raise AccuracyGateError(f"output {name!r} has shape {shapes}", hint="check: false keeps the model")
