@@ -12,7 +12,7 @@ from scipy.special import softmax
 from tests.conftest import Cli
 from tests.small_jobs import one_op
 from trtconv.core.errors import UsageError
-from trtconv.data import postprocess
+from trtconv.data import postprocess, postprocess_rows
 
 RNG = np.random.default_rng(0)
 
@@ -60,7 +60,7 @@ def test_an_axis_that_there_is_not(axis: int) -> None:
     with pytest.raises(UsageError, match=f"has no axis {axis} of classes"):
         made(np.ones((2, 5, 4, 4), np.float32), {"argmax": {"axis": axis}})
     with pytest.raises(UsageError, match="expected axis as a whole number"):
-        postprocess.check([{"argmax": {"axis": "1"}}])
+        postprocess_rows.check([{"argmax": {"axis": "1"}}])
 
 
 def test_the_largest_few_stay_where_the_classes_were() -> None:

@@ -7,7 +7,7 @@ the parent removes what is left.
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -41,13 +41,13 @@ def end(path: Path) -> None:
 
 def name(beside: Path) -> Path:
     """A name of its own for what becomes ``beside``, in the same folder."""
-    return beside.with_name(f".{beside.name}.{secrets.token_hex(4)}.tmp")
+    return beside.with_name(f".{beside.name}.{os.urandom(4).hex()}.tmp")
 
 
 @contextlib.contextmanager
 def folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    path = parent / f"{prefix}{secrets.token_hex(4)}"
+    path = parent / f"{prefix}{os.urandom(4).hex()}"
     begin(path)
     try:
         path.mkdir(mode=0o700)

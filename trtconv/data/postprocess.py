@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,16 @@ import numpy as np
 from trtconv.core.errors import UsageError
 from trtconv.core.lazy import resolve
 from trtconv.core.names import did_you_mean
+from trtconv.data import postprocess_rows
 
 Outputs = dict[str, np.ndarray]
-_REQUIRED = object()
 _FEW = 16  # of the largest: found one after the other
 
 
 @dataclass(frozen=True)
 class _Operation:
-    """One kind of row: its options with their defaults, what it makes of an output's name, and what it does."""
+    """One kind of row: what it makes of an output's name, and what it does."""
 
-    options: Mapping[str, object]
     makes: Callable[[str, Mapping[str, Any]], list[str]]
     apply: Callable[[np.ndarray, Mapping[str, Any]], list[np.ndarray]]
     axis: bool = True
@@ -95,20 +93,6 @@ class Chain:
         return current
 
 
-def check(rows: Sequence[Mapping[str, object]]) -> None:
-    """What can be known of rows without a model.
-
-    Raises:
-        UsageError: an unknown operation or option, labels that cannot be read, a call that is none.
-    """
-    for number, row in enumerate(rows, 1):
-        where = f"postprocess row {number}"
-        if list(row) == ["call"]:
-            _target(row["call"], where)
-        else:
-            _parse(row, where)
-
-
 def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str], *, allow_code: bool = False) -> Chain:
     """Check rows against a model's outputs.
 
@@ -128,29 +112,15 @@ def prepare(rows: Sequence[Mapping[str, object]], outputs: Sequence[str], *, all
             steps.append(_function(row["call"], where, allow_code))
             known = False
             continue
-        operation, options = _parse(row, where)
+        name, options = postprocess_rows.parse(row, where)
+        operation = OPERATIONS[name]
+        if options.get("labels"):
+            options["labels"] = np.array(options["labels"])
         given = options.pop("output")
         output = _output(given, names, where) if known or not given else given
         steps.append((operation, output, options))
         names = [name for name in names if name != output] + operation.makes(output, options)
     return Chain(steps)
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """Class names, one per line.
-
-    Raises:
-        UsageError: missing or empty file.
-    """
-    try:
-        lines = [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path}: labels cannot be read: {error}", hint="give a text file, one class per line"
-        ) from None
-    if lines == [""]:
-        raise UsageError(f"{path}: no labels in it", hint="give a text file, one class per line")
-    return np.array(lines)
 
 
 def softmax(values: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -200,18 +170,8 @@ def _without(sizes: Sequence[int], place: int) -> Sequence[int]:
     return [size for at, size in enumerate(sizes) if at != place]
 
 
-def _target(given: object, where: str) -> str:
-    target = given.get("function") if isinstance(given, Mapping) else None
-    if not isinstance(target, str) or target.count(":") != 1 or not isinstance(given, Mapping) or len(given) > 1:
-        raise UsageError(
-            f"{where}: expected call: {{function: module:name}}, got {given!r}",
-            hint="the function takes a mapping of outputs and returns one",
-        )
-    return target
-
-
 def _function(given: object, where: str, allow_code: bool) -> Function:
-    target = _target(given, where)
+    target = postprocess_rows.target(given, where)
     if not allow_code:
         raise UsageError(
             f"{where}: the function {target} is code, which runs only by your leave",
@@ -242,51 +202,6 @@ def _called(function: Function, outputs: Mapping[str, np.ndarray]) -> Outputs:
             hint="the first axis counts samples",
         )
     return found
-
-
-def _parse(row: Mapping[str, object], where: str) -> tuple[_Operation, dict[str, Any]]:
-    if len(row) != 1:
-        raise UsageError(
-            f"{where}: expected one operation, got {', '.join(row) or 'none'}",
-            hint="write one operation per row, such as - softmax: {}",
-        )
-    ((name, given),) = row.items()
-    if name not in OPERATIONS:
-        raise UsageError(
-            f"{where}: unknown operation {name!r}; there are {', '.join(OPERATIONS)}, call",
-            hint=did_you_mean(name, OPERATIONS),
-        )
-    if given is not None and not isinstance(given, Mapping):
-        raise UsageError(f"{where}: expected options of {name} as a mapping, got {given!r}", hint=f"{name}: {{}}")
-    operation = OPERATIONS[name]
-    options = {**operation.options, **(given or {})}
-    unknown = [key for key in options if key not in operation.options]
-    if unknown:
-        raise UsageError(
-            f"{where}: {name} has no option {unknown[0]!r}; it has {', '.join(operation.options)}",
-            hint=did_you_mean(str(unknown[0]), operation.options),
-        )
-    return operation, _typed(options, f"{where}: {name}")
-
-
-def _typed(options: dict[str, Any], where: str) -> dict[str, Any]:
-    k = options.get("k", 1)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        got = "nothing" if k is _REQUIRED else repr(k)
-        raise UsageError(f"{where}: expected k as a positive whole number, got {got}", hint="topk: {k: 3}")
-    above = options.get("above", 0.0)
-    if isinstance(above, bool) or not isinstance(above, int | float):
-        got = "nothing" if above is _REQUIRED else repr(above)
-        raise UsageError(f"{where}: expected above as a number, got {got}", hint="threshold: {above: 0.5}")
-    axis = options.get("axis")
-    if axis is not None and (isinstance(axis, bool) or not isinstance(axis, int)):
-        raise UsageError(f"{where}: expected axis as a whole number, got {axis!r}", hint="axis: 1")
-    for key in ("output", "labels"):
-        if not isinstance(options.get(key, ""), str):
-            raise UsageError(f"{where}: expected {key} as text, got {options[key]!r}", hint=f"write {key}: name")
-    if options.get("labels"):
-        options["labels"] = read_labels(Path(options["labels"]))
-    return options
 
 
 def _output(name: str, names: Sequence[str], where: str) -> str:
@@ -364,15 +279,9 @@ def _names(name: str, parts: Sequence[str], options: Mapping[str, Any]) -> list[
 
 
 OPERATIONS: Mapping[str, _Operation] = {
-    "softmax": _Operation({"output": "", "axis": None}, lambda name, _: [name], _softmax),
-    "argmax": _Operation(
-        {"output": "", "labels": "", "axis": None}, lambda name, o: _names(name, ["class"], o), _argmax
-    ),
-    "topk": _Operation(
-        {"output": "", "k": _REQUIRED, "labels": "", "axis": None},
-        lambda name, o: _names(name, ["class", "score"], o),
-        _topk,
-    ),
-    "threshold": _Operation({"output": "", "above": _REQUIRED}, lambda name, _: [f"{name}_above"], _threshold, False),
+    "softmax": _Operation(lambda name, _: [name], _softmax),
+    "argmax": _Operation(lambda name, o: _names(name, ["class"], o), _argmax),
+    "topk": _Operation(lambda name, o: _names(name, ["class", "score"], o), _topk),
+    "threshold": _Operation(lambda name, _: [f"{name}_above"], _threshold, False),
 }
-"""Operations by name."""
+"""What a row of each name does; see ``postprocess_rows.OPTIONS``."""

@@ -81,9 +81,9 @@ def _postprocess(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]
     """The same for results; files with labels become absolute."""
     found = _rows(rows, base)
     if rows:
-        from trtconv.data import postprocess
+        from trtconv.data import postprocess_rows
 
-        _told(postprocess.check, found)
+        _told(postprocess_rows.check, found)
     return found
 
 
