@@ -83,8 +83,8 @@ def open_model(spec: SourceSpec) -> Model:
 _KEYS = {
     "cuts": "register_input is",
     "constants": "constants are",
-    "signature": "a signature is",
-    "tags": "tags are",
+    "signature": "signature and tags are",
+    "tags": "signature and tags are",
     "weights": "weights are",
     "python": "an interpreter of its framework is",
     "implicit_batch": "implicit_batch is",
