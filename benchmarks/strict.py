@@ -106,8 +106,10 @@ def report(rounds: list[dict[str, dict[str, float]]], options: argparse.Namespac
     time_ratio, memory_ratio = (
         median(one["strict"][figure] / one["fp32"][figure] for one in rounds) for figure in ("seconds", "peak")
     )
-    print(f"strict takes {time_ratio:.2f} times the time (at most {TIME_AT_MOST:g}) and "
-          f"{memory_ratio:.2f} times the memory (at most {MEMORY_AT_MOST:g})")  # fmt: skip
+    print(
+        f"strict takes {time_ratio:.2f} times the time (at most {TIME_AT_MOST:g}) and "
+        f"{memory_ratio:.2f} times the memory (at most {MEMORY_AT_MOST:g})"
+    )
     return int(time_ratio > TIME_AT_MOST or memory_ratio > MEMORY_AT_MOST)
 
 

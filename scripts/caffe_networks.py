@@ -108,8 +108,9 @@ def head(name: str, *dims: int, blob: str = "data") -> str:
 
 def conv(name: str, bottom: str, outputs: int, kernel: int, more: str = "", relu: bool = True) -> str:
     """A convolution, with ReLU in place."""
-    made = layer("Convolution", name, bottom, name,
-                 f"convolution_param {{ num_output: {outputs} kernel_size: {kernel} {more} }}")  # fmt: skip
+    made = layer(
+        "Convolution", name, bottom, name, f"convolution_param {{ num_output: {outputs} kernel_size: {kernel} {more} }}"
+    )
     return made + (layer("ReLU", f"{name}_relu", name, name) if relu else "")
 
 
@@ -130,10 +131,12 @@ def squeezenet(size: int = 227) -> str:
 
     def fire(number: int, bottom: str, squeezed: int, expanded: int) -> str:
         name = f"fire{number}"
-        parts = [conv(f"{name}/squeeze1x1", bottom, squeezed, 1),
-                 conv(f"{name}/expand1x1", f"{name}/squeeze1x1", expanded, 1),
-                 conv(f"{name}/expand3x3", f"{name}/squeeze1x1", expanded, 3, "pad: 1"),
-                 layer("Concat", f"{name}/concat", f"{name}/expand1x1 {name}/expand3x3", f"{name}/concat")]  # fmt: skip
+        parts = [
+            conv(f"{name}/squeeze1x1", bottom, squeezed, 1),
+            conv(f"{name}/expand1x1", f"{name}/squeeze1x1", expanded, 1),
+            conv(f"{name}/expand3x3", f"{name}/squeeze1x1", expanded, 3, "pad: 1"),
+            layer("Concat", f"{name}/concat", f"{name}/expand1x1 {name}/expand3x3", f"{name}/concat"),
+        ]
         return "".join(parts)
 
     text = (
@@ -141,8 +144,12 @@ def squeezenet(size: int = 227) -> str:
     )
     text += fire(2, "pool1", 16, 64) + fire(3, "fire2/concat", 16, 64) + pool("pool3", "fire3/concat", 3, 2)
     text += fire(4, "pool3", 32, 128) + fire(5, "fire4/concat", 32, 128) + pool("pool5", "fire5/concat", 3, 2)
-    for number, bottom, width in ((6, "pool5", 48), (7, "fire6/concat", 48), (8, "fire7/concat", 64),
-                                  (9, "fire8/concat", 64)):  # fmt: skip
+    for number, bottom, width in (
+        (6, "pool5", 48),
+        (7, "fire6/concat", 48),
+        (8, "fire7/concat", 64),
+        (9, "fire8/concat", 64),
+    ):
         text += fire(number, bottom, width, 4 * width)
     text += layer("Dropout", "drop9", "fire9/concat", "fire9/concat") + conv("conv10", "fire9/concat", 1000, 1)
     text += layer("Pooling", "pool10", "conv10", "pool10", "pooling_param { pool: AVE global_pooling: true }")
@@ -173,8 +180,13 @@ def dilated_fcn(size: int = 97) -> str:
     text += conv("conv3", "pool2", 32, 3, "pad: 1") + pool("pool3", "conv3", 2, 2)
     text += conv("conv4", "pool3", 48, 3, "pad: 2 dilation: 2") + conv("conv5", "conv4", 48, 3, "pad: 4 dilation: 4")
     text += conv("score", "conv5", 21, 1, relu=False) + conv("score_pool2", "pool2", 21, 1, relu=False)
-    text += layer("Deconvolution", "up2", "score", "up2",
-                  "convolution_param { num_output: 21 kernel_size: 4 stride: 2 bias_term: false }")  # fmt: skip
+    text += layer(
+        "Deconvolution",
+        "up2",
+        "score",
+        "up2",
+        "convolution_param { num_output: 21 kernel_size: 4 stride: 2 bias_term: false }",
+    )
     text += layer("Crop", "crop2", "up2 score_pool2", "crop2", "crop_param { axis: 2 offset: 1 }")
     text += layer("Eltwise", "sum2", "crop2 score_pool2", "sum2", "eltwise_param { operation: SUM }")
     grouped = "num_output: 21 kernel_size: 8 stride: 4 group: 21 bias_term: false"
@@ -193,8 +205,9 @@ def prelu_net(size: int = 48) -> str:
         text += layer("Scale", f"scale{number}", name, name, "scale_param { bias_term: true }")
         text += layer("PReLU", f"prelu{number}", name, name)
         bottom = name
-    text += dense("embedding", bottom, 64) + layer("PReLU", "prelu_shared", "embedding", "embedding",
-                                                   "prelu_param { channel_shared: true }")  # fmt: skip
+    text += dense("embedding", bottom, 64) + layer(
+        "PReLU", "prelu_shared", "embedding", "embedding", "prelu_param { channel_shared: true }"
+    )
     return text + dense("logits", "embedding", 10)
 
 

@@ -133,22 +133,48 @@ def v(values: Any, dtype: str = "int32") -> Given:
 
 
 def _unary() -> None:
-    domains = {"Acos": (-1, 1), "Acosh": (1, 50), "Asin": (-1, 1), "Atanh": (-0.99, 0.99), "Log": (1e-30, 1e3),
-               "Rsqrt": (1e-6, 1e3), "Sqrt": (0, 1e3), "Log1p": (-0.99, 1e3), "Tan": (-1.5, 1.5), "Sinh": (-20, 20),
-               "Cosh": (-20, 20), "Exp": (-80, 80), "Expm1": (-80, 80)}  # fmt: skip
-    names = ("Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Elu Erf Erfc Exp Expm1 Floor Log Log1p Neg Reciprocal "
-             "Relu Relu6 Rint Round Rsqrt Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square Tan Tanh ZerosLike "
-             "OnesLike StopGradient Identity")  # fmt: skip
+    domains = {
+        "Acos": (-1, 1),
+        "Acosh": (1, 50),
+        "Asin": (-1, 1),
+        "Atanh": (-0.99, 0.99),
+        "Log": (1e-30, 1e3),
+        "Rsqrt": (1e-6, 1e3),
+        "Sqrt": (0, 1e3),
+        "Log1p": (-0.99, 1e3),
+        "Tan": (-1.5, 1.5),
+        "Sinh": (-20, 20),
+        "Cosh": (-20, 20),
+        "Exp": (-80, 80),
+        "Expm1": (-80, 80),
+    }
+    names = (
+        "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Elu Erf Erfc Exp Expm1 Floor Log Log1p Neg Reciprocal "
+        "Relu Relu6 Rint Round Rsqrt Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square Tan Tanh ZerosLike "
+        "OnesLike StopGradient Identity"
+    )
     for name in names.split():
         low, high = domains.get(name, (None, None))
-        key = {"StopGradient": "input", "Identity": "input", "Relu": "features", "Relu6": "features",
-               "Elu": "features", "Selu": "features", "Softplus": "features", "Softsign": "features"}.get(name, "x")  # fmt: skip
+        key = {
+            "StopGradient": "input",
+            "Identity": "input",
+            "Relu": "features",
+            "Relu6": "features",
+            "Elu": "features",
+            "Selu": "features",
+            "Softplus": "features",
+            "Softsign": "features",
+        }.get(name, "x")
         raw = {"StopGradient": "StopGradient"}.get(name, name)
         add(name, lambda tf, a, raw=raw, key=key: getattr(tf.raw_ops, raw)(**{key: a}), f(low=low, high=high))
     for name in ("Abs", "Neg", "Sign", "Square", "OnesLike", "ZerosLike"):
         for dtype in ("int32", "int64"):
-            add(name, lambda tf, a, name=name: getattr(tf.raw_ops, name)(x=a), i(low=-46340, high=46340, dtype=dtype),
-                variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, name=name: getattr(tf.raw_ops, name)(x=a),
+                i(low=-46340, high=46340, dtype=dtype),
+                variant=dtype,
+            )
     add("Abs", lambda tf, a: tf.abs(a), i(dtype="int32", low=-(2**31) + 1), variant="wide")
     for name in ("IsFinite", "IsInf", "IsNan"):
         add(name, lambda tf, a, name=name: getattr(tf.raw_ops, name)(x=tf.math.log(a)), f(low=-1, high=1))
@@ -168,8 +194,13 @@ def _unary() -> None:
 def _cast() -> None:
     kinds = ("float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
     for source in kinds:
-        given = f(dtype=source, low=-100, high=100) if source.startswith("float") else b() if source == "bool" else (
-            i(dtype=source))  # fmt: skip
+        given = (
+            f(dtype=source, low=-100, high=100)
+            if source.startswith("float")
+            else b()
+            if source == "bool"
+            else (i(dtype=source))
+        )
         for target in kinds:
             if target == source or (source.startswith("float") and target == "uint8"):
                 continue
@@ -179,52 +210,113 @@ def _cast() -> None:
 
 
 def _binary() -> None:
-    for name in ("Add", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "Maximum", "Minimum", "SquaredDifference",
-                 "Atan2", "FloorDiv", "FloorMod", "Div"):  # fmt: skip
+    for name in (
+        "Add",
+        "AddV2",
+        "Sub",
+        "Mul",
+        "RealDiv",
+        "DivNoNan",
+        "Maximum",
+        "Minimum",
+        "SquaredDifference",
+        "Atan2",
+        "FloorDiv",
+        "FloorMod",
+        "Div",
+    ):
         low, high = (0.5, 3) if name in ("RealDiv", "Div", "FloorDiv", "FloorMod") else (None, None)
         keys = ("y", "x") if name == "Atan2" else ("x", "y")
-        add(name, lambda tf, a, c, name=name, keys=keys: getattr(tf.raw_ops, name)(**dict(zip(keys, (a, c)))),  # noqa: B905
-            f(), f(None, 4, low=low, high=high))  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, name=name, keys=keys: getattr(tf.raw_ops, name)(**dict(zip(keys, (a, c)))),  # noqa: B905
+            f(),
+            f(None, 4, low=low, high=high),
+        )
     for name in ("FloorDiv", "FloorMod"):
-        add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), f(), f(None, 4, low=-3, high=-0.5),
-            variant="negative divisor")  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+            f(),
+            f(None, 4, low=-3, high=-0.5),
+            variant="negative divisor",
+        )
         for dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), i(dtype=dtype, low=-100 if
-                dtype[0] == "i" else 0, high=100), i(dtype=dtype, low=1, high=9), variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype, low=-100 if dtype[0] == "i" else 0, high=100),
+                i(dtype=dtype, low=1, high=9),
+                variant=dtype,
+            )
             if dtype[0] == "i":
-                add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
-                    i(dtype=dtype, low=-100, high=100), i(dtype=dtype, low=-9, high=-1), variant=f"{dtype} negative")  # fmt: skip
-        add(name, lambda tf, a, name=name: getattr(tf.raw_ops, name)(x=a, y=tf.constant(7)), i(low=-(2**31) + 1),
-            variant="wide by constant")  # fmt: skip
+                add(
+                    name,
+                    lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                    i(dtype=dtype, low=-100, high=100),
+                    i(dtype=dtype, low=-9, high=-1),
+                    variant=f"{dtype} negative",
+                )
+        add(
+            name,
+            lambda tf, a, name=name: getattr(tf.raw_ops, name)(x=a, y=tf.constant(7)),
+            i(low=-(2**31) + 1),
+            variant="wide by constant",
+        )
     for name in ("TruncateDiv", "Div", "TruncateMod"):
         for dtype in ("int32", "int64"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
-                i(dtype=dtype, low=-100, high=100), i(dtype=dtype, low=-9, high=-1), variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype, low=-100, high=100),
+                i(dtype=dtype, low=-9, high=-1),
+                variant=dtype,
+            )
     add("DivNoNan", lambda tf, a: tf.math.divide_no_nan(1.0, a), f(), variant="zeros")
     for name in ("Add", "Sub", "Mul", "Maximum", "Minimum", "SquaredDifference"):
         for dtype in ("int32", "int64"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), i(dtype=dtype), i(dtype=dtype),
-                variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype),
+                i(dtype=dtype),
+                variant=dtype,
+            )
     add("Pow", lambda tf, a, c: tf.pow(a, c), f(low=0, high=4), f(low=-2, high=3))
     add("Pow", lambda tf, a, c: tf.pow(a, c), f(low=-3, high=3), v(3.0, "float32"), variant="negative cube")
     add("Pow", lambda tf, a, c: tf.pow(a, c), i(low=-9, high=9), i(low=0, high=5), variant="int32")
     for name in ("Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual"):
         add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), f(), f())
         for dtype in ("int32", "int64", "uint8", "int8"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), i(dtype=dtype), i(dtype=dtype),
-                variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype),
+                i(dtype=dtype),
+                variant=dtype,
+            )
     for name in ("Equal", "NotEqual"):
         add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), b(), b(), variant="bool")
     for name in ("LogicalAnd", "LogicalOr"):
         add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), b(), b())
     for name in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
         for dtype in ("int32", "uint8", "int64"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), i(dtype=dtype), i(dtype=dtype),
-                variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype),
+                i(dtype=dtype),
+                variant=dtype,
+            )
     for name in ("LeftShift", "RightShift"):
         for dtype in ("int32", "uint8", "int64", "uint32"):
-            add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), i(dtype=dtype),
-                i(dtype=dtype, low=0, high=7), variant=dtype)  # fmt: skip
+            add(
+                name,
+                lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+                i(dtype=dtype),
+                i(dtype=dtype, low=0, high=7),
+                variant=dtype,
+            )
     add("AddN", lambda tf, a, c: tf.add_n([a, c, a]), f(), f())
     add("BiasAdd", lambda tf, a: tf.nn.bias_add(a, [1.0, 2.0, 3.0, 4.0]), f())
     add("BiasAdd", lambda tf, a: tf.nn.bias_add(a, [1.0, 2.0], "NCHW"), f(None, 2, 3, 3), variant="NCHW")
@@ -234,10 +326,18 @@ def _binary() -> None:
     add("AdjustContrastv2", lambda tf, a: tf.image.adjust_contrast(a, 2.0), f(None, 4, 4, 3))
     add("AdjustSaturation", lambda tf, a: tf.image.adjust_saturation(a, 1.5), f(None, 4, 4, 3, low=0, high=1))
     add("AdjustHue", lambda tf, a: tf.image.adjust_hue(a, 0.2), f(None, 4, 4, 3, low=0, high=1))
-    add("SoftmaxCrossEntropyWithLogits", lambda tf, a, c: tf.nn.softmax_cross_entropy_with_logits(c, a), f(None, 5),
-        f(None, 5, low=0, high=1))  # fmt: skip
-    add("SparseSoftmaxCrossEntropyWithLogits",
-        lambda tf, a, c: tf.nn.sparse_softmax_cross_entropy_with_logits(c, a), f(None, 5), i(None, low=0, high=4))  # fmt: skip
+    add(
+        "SoftmaxCrossEntropyWithLogits",
+        lambda tf, a, c: tf.nn.softmax_cross_entropy_with_logits(c, a),
+        f(None, 5),
+        f(None, 5, low=0, high=1),
+    )
+    add(
+        "SparseSoftmaxCrossEntropyWithLogits",
+        lambda tf, a, c: tf.nn.sparse_softmax_cross_entropy_with_logits(c, a),
+        f(None, 5),
+        i(None, low=0, high=4),
+    )
     add("Prelu", lambda tf, a: tf.nn.relu(a) - 0.2 * tf.nn.relu(-a), f())
 
 
@@ -248,8 +348,13 @@ def _reductions() -> None:
         add(name, lambda tf, a, call=call: call(tf, a, axis=1), f(None, 4, 3))
         add(name, lambda tf, a, call=call: call(tf, a, axis=[0, -1], keepdims=True), f(None, 4, 3), variant="axes")
         add(name, lambda tf, a, call=call: call(tf, a), f(None, 4, 3), variant="all")
-        add(name, lambda tf, a, c, raw=raw: getattr(tf, f"reduce_{raw}")(a, c), f(None, 4, 3), v([1]),
-            variant="axis at run time")  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, raw=raw: getattr(tf, f"reduce_{raw}")(a, c),
+            f(None, 4, 3),
+            v([1]),
+            variant="axis at run time",
+        )
         add(name, lambda tf, a, call=call: call(tf, a, axis=1), i(None, 4, low=-9, high=9), variant="int32")
     for name in ("All", "Any"):
         add(name, lambda tf, a, name=name: getattr(tf, f"reduce_{name.lower()}")(a, 1), b())
@@ -262,46 +367,101 @@ def _reductions() -> None:
     add("Cumsum", lambda tf, a: tf.cumsum(a, 1, exclusive=True, reverse=True), f(), variant="exclusive reverse")
     add("Cumsum", lambda tf, a: tf.cumsum(a, -1), i(low=-99, high=99), variant="int32")
     add("Cumprod", lambda tf, a: tf.math.cumprod(a, 1), f(low=-2, high=2))
-    add("Cumprod", lambda tf, a: tf.math.cumprod(a, 1, exclusive=True, reverse=True), f(low=-2, high=2),
-        variant="exclusive reverse")  # fmt: skip
+    add(
+        "Cumprod",
+        lambda tf, a: tf.math.cumprod(a, 1, exclusive=True, reverse=True),
+        f(low=-2, high=2),
+        variant="exclusive reverse",
+    )
     for k in (1, 3):
         add("TopKV2", lambda tf, a, k=k: list(tf.math.top_k(a, k)), f(None, 6), variant=f"k={k}")
     add("TopKV2", lambda tf, a: list(tf.math.top_k(a, 4)), i(None, 6), variant="int32")
     add("TopKV2", lambda tf, a, c: list(tf.math.top_k(a, c)), f(None, 6), v(2), variant="k at run time")
     for name in ("SegmentMax", "SegmentMean", "SegmentMin", "SegmentProd", "SegmentSum"):
-        add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c), f(6, 3),
-            v([0, 0, 1, 3, 3, 3]))  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c),
+            f(6, 3),
+            v([0, 0, 1, 3, 3, 3]),
+        )
     for name in ("UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd", "UnsortedSegmentSum"):
-        add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c, num_segments=4), f(6, 3),
-            i(6, low=0, high=3))  # fmt: skip
-        add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c, num_segments=4), f(6, 3),
-            i(6, low=-1, high=3), variant="dropped")  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c, num_segments=4),
+            f(6, 3),
+            i(6, low=0, high=3),
+        )
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(data=a, segment_ids=c, num_segments=4),
+            f(6, 3),
+            i(6, low=-1, high=3),
+            variant="dropped",
+        )
     for name in ("SparseSegmentMean", "SparseSegmentSqrtN", "SparseSegmentSum"):
         raw = name
-        add(name, lambda tf, a, c, d, raw=raw: getattr(tf.raw_ops, raw)(data=a, indices=c, segment_ids=d), f(5, 3),
-            i(4, low=0, high=4), v([0, 0, 1, 2]))  # fmt: skip
-        add(f"{name}WithNumSegments", lambda tf, a, c, d, raw=raw: getattr(tf.raw_ops, f"{raw}WithNumSegments")(
-            data=a, indices=c, segment_ids=d, num_segments=4), f(5, 3), i(4, low=0, high=4), v([0, 0, 1, 3]))  # fmt: skip
-    add("Bincount", lambda tf, a: tf.raw_ops.Bincount(arr=a, size=5, weights=tf.constant([], tf.int32)),
-        i(8, low=0, high=7))  # fmt: skip
-    add("DenseBincount", lambda tf, a: tf.raw_ops.DenseBincount(input=a, size=5, weights=tf.constant([], tf.float32)),
-        i(8, low=0, high=7))  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, d, raw=raw: getattr(tf.raw_ops, raw)(data=a, indices=c, segment_ids=d),
+            f(5, 3),
+            i(4, low=0, high=4),
+            v([0, 0, 1, 2]),
+        )
+        add(
+            f"{name}WithNumSegments",
+            lambda tf, a, c, d, raw=raw: getattr(tf.raw_ops, f"{raw}WithNumSegments")(
+                data=a, indices=c, segment_ids=d, num_segments=4
+            ),
+            f(5, 3),
+            i(4, low=0, high=4),
+            v([0, 0, 1, 3]),
+        )
+    add(
+        "Bincount",
+        lambda tf, a: tf.raw_ops.Bincount(arr=a, size=5, weights=tf.constant([], tf.int32)),
+        i(8, low=0, high=7),
+    )
+    add(
+        "DenseBincount",
+        lambda tf, a: tf.raw_ops.DenseBincount(input=a, size=5, weights=tf.constant([], tf.float32)),
+        i(8, low=0, high=7),
+    )
 
 
 def _linear() -> None:
     add("MatMul", lambda tf, a, c: a @ c, f(None, 4), f(4, 3))
-    add("MatMul", lambda tf, a, c: tf.matmul(a, c, transpose_a=True, transpose_b=True), f(4, None), f(3, 4),
-        variant="transposed")  # fmt: skip
-    add("MatMul", lambda tf, a, c: tf.matmul(a, c), i(None, 4, low=-99, high=99), i(4, 3, low=-99, high=99),
-        variant="int32")  # fmt: skip
+    add(
+        "MatMul",
+        lambda tf, a, c: tf.matmul(a, c, transpose_a=True, transpose_b=True),
+        f(4, None),
+        f(3, 4),
+        variant="transposed",
+    )
+    add(
+        "MatMul",
+        lambda tf, a, c: tf.matmul(a, c),
+        i(None, 4, low=-99, high=99),
+        i(4, 3, low=-99, high=99),
+        variant="int32",
+    )
     for name in ("BatchMatMul", "BatchMatMulV2"):
         add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c), f(2, None, 4), f(2, 4, 3))
-        add(name, lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c, adj_x=True, adj_y=True),
-            f(2, 4, None), f(2, 3, 4), variant="adjoint")  # fmt: skip
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c, adj_x=True, adj_y=True),
+            f(2, 4, None),
+            f(2, 3, 4),
+            variant="adjoint",
+        )
     add("BatchMatMulV3", lambda tf, a, c: tf.raw_ops.BatchMatMulV3(x=a, y=c, Tout=tf.float32), f(2, None, 4), f(4, 3))
-    for equation, left, right in (("ij,jk->ik", (None, 4), (4, 3)), ("bij,bkj->bik", (2, 3, 4), (2, 5, 4)),
-                                  ("abc,cde->abde", (2, 3, 4), (4, 5, 2)), ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
-                                  ("...i,ij->...j", (None, 2, 4), (4, 3)), ("ij,ij->", (3, 4), (3, 4))):  # fmt: skip
+    for equation, left, right in (
+        ("ij,jk->ik", (None, 4), (4, 3)),
+        ("bij,bkj->bik", (2, 3, 4), (2, 5, 4)),
+        ("abc,cde->abde", (2, 3, 4), (4, 5, 2)),
+        ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
+        ("...i,ij->...j", (None, 2, 4), (4, 3)),
+        ("ij,ij->", (3, 4), (3, 4)),
+    ):
         add("Einsum", lambda tf, a, c, e=equation: tf.einsum(e, a, c), f(*left), f(*right), variant=equation)
     add("Einsum", lambda tf, a: tf.einsum("ii->i", a), f(4, 4), variant="ii->i")
     add("MatrixDeterminant", lambda tf, a: tf.linalg.det(a), f(2, 3, 3, low=-1, high=1))
@@ -311,8 +471,11 @@ def _linear() -> None:
     add("MatrixBandPart", lambda tf, a: tf.linalg.band_part(a, 1, 1), i(2, 4, 5), variant="int32")
     add("MatrixDiag", lambda tf, a: tf.raw_ops.MatrixDiag(diagonal=a), f(2, 4))
     add("MatrixDiag", lambda tf, a: tf.raw_ops.MatrixDiag(diagonal=a), f(None, 4), variant="batch")
-    add("MatrixDiagV2", lambda tf, a: tf.raw_ops.MatrixDiagV2(diagonal=a, k=1, num_rows=-1, num_cols=-1,
-        padding_value=0.5), f(2, 3))  # fmt: skip
+    add(
+        "MatrixDiagV2",
+        lambda tf, a: tf.raw_ops.MatrixDiagV2(diagonal=a, k=1, num_rows=-1, num_cols=-1, padding_value=0.5),
+        f(2, 3),
+    )
     add("MatrixDiagV3", lambda tf, a: tf.linalg.diag(a), f(2, 3))
     add("MatrixDiagV3", lambda tf, a: tf.linalg.diag(a, k=-1), f(None, 3), variant="batch below")
     add("MatrixDiagV3", lambda tf, a: tf.linalg.diag(a, k=(-1, 1)), f(2, 3, 3), variant="band")
@@ -323,9 +486,11 @@ def _linear() -> None:
     add("MatrixSetDiagV3", lambda tf, a, c: tf.linalg.set_diag(a, c), f(2, 3, 4), f(2, 3))
     add("InvertPermutation", lambda tf, a: tf.math.invert_permutation(a), v([2, 0, 3, 1]))
     for name, low in (("FFT", 8), ("RFFT", 8), ("RFFT2D", 8)):
-        call = {"FFT": lambda tf, a: tf.abs(tf.signal.fft(tf.cast(a, tf.complex64))),
-                "RFFT": lambda tf, a: tf.abs(tf.signal.rfft(a)),
-                "RFFT2D": lambda tf, a: tf.abs(tf.signal.rfft2d(a))}[name]  # fmt: skip
+        call = {
+            "FFT": lambda tf, a: tf.abs(tf.signal.fft(tf.cast(a, tf.complex64))),
+            "RFFT": lambda tf, a: tf.abs(tf.signal.rfft(a)),
+            "RFFT2D": lambda tf, a: tf.abs(tf.signal.rfft2d(a)),
+        }[name]
         add(name, call, f(*((2, low) if name != "RFFT2D" else (2, 4, low))))
     add("RFFT", lambda tf, a: tf.abs(tf.signal.rfft(a)), f(None, 8), variant="batch")
     add("ComplexAbs", lambda tf, a: tf.abs(tf.signal.rfft(a, [16])), f(1, 16))
@@ -336,30 +501,78 @@ def _images() -> None:
     for padding in ("SAME", "VALID"):
         for strides, dilations in ((1, 1), (2, 1), (1, 2)):
             variant = f"{padding} s{strides} d{dilations}"
-            add("Conv2D", lambda tf, a, c, p=padding, s=strides, d=dilations: tf.nn.conv2d(a, c, s, p, dilations=d),
-                image, kernel, variant=variant)  # fmt: skip
-            add("DepthwiseConv2dNative", lambda tf, a, c, p=padding, s=strides, d=dilations: tf.nn.depthwise_conv2d(
-                a, c, [1, s, s, 1], p, dilations=[d, d]), image, f(3, 3, 3, 2), variant=variant)  # fmt: skip
-        add("Conv2DBackpropInput", lambda tf, a, c, p=padding: tf.nn.conv2d_transpose(
-            a, c, [3, 16, 16, 4] if p == "SAME" else [3, 17, 17, 4], 2, p), f(3, 8, 8, 3), f(3, 3, 4, 3),
-            variant=padding)  # fmt: skip
-        add("Conv3D", lambda tf, a, c, p=padding: tf.nn.conv3d(a, c, [1, 1, 1, 1, 1], p), f(None, 4, 4, 4, 2),
-            f(2, 2, 2, 2, 3), variant=padding)  # fmt: skip
+            add(
+                "Conv2D",
+                lambda tf, a, c, p=padding, s=strides, d=dilations: tf.nn.conv2d(a, c, s, p, dilations=d),
+                image,
+                kernel,
+                variant=variant,
+            )
+            add(
+                "DepthwiseConv2dNative",
+                lambda tf, a, c, p=padding, s=strides, d=dilations: tf.nn.depthwise_conv2d(
+                    a, c, [1, s, s, 1], p, dilations=[d, d]
+                ),
+                image,
+                f(3, 3, 3, 2),
+                variant=variant,
+            )
+        add(
+            "Conv2DBackpropInput",
+            lambda tf, a, c, p=padding: tf.nn.conv2d_transpose(
+                a, c, [3, 16, 16, 4] if p == "SAME" else [3, 17, 17, 4], 2, p
+            ),
+            f(3, 8, 8, 3),
+            f(3, 3, 4, 3),
+            variant=padding,
+        )
+        add(
+            "Conv3D",
+            lambda tf, a, c, p=padding: tf.nn.conv3d(a, c, [1, 1, 1, 1, 1], p),
+            f(None, 4, 4, 4, 2),
+            f(2, 2, 2, 2, 3),
+            variant=padding,
+        )
         for pool in ("AvgPool", "MaxPool"):
             call = {"AvgPool": "avg_pool2d", "MaxPool": "max_pool2d"}[pool]
             for size in ((2, 2), (3, 2), (3, 1)):
-                add(pool, lambda tf, a, call=call, p=padding, s=size: getattr(tf.nn, call)(a, s[0], s[1], p),
-                    f(None, 7, 7, 3), variant=f"{padding} {size[0]}/{size[1]}")  # fmt: skip
-            add(f"{pool}3D", lambda tf, a, pool=pool, p=padding: getattr(tf.nn, f"{pool[:3].lower()}_pool3d")(a, 2, 2, p),
-                f(None, 5, 5, 5, 2), variant=padding)  # fmt: skip
-        add("MaxPoolWithArgmax", lambda tf, a, p=padding: list(tf.nn.max_pool_with_argmax(a, 2, 2, p)),
-            f(1, 6, 6, 3), variant=padding)  # fmt: skip
-        add("ExtractImagePatches", lambda tf, a, p=padding: tf.image.extract_patches(
-            a, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], p), f(2, 8, 8, 3), variant=padding)  # fmt: skip
-    add("ExtractImagePatches", lambda tf, a: tf.image.extract_patches(a, [1, 2, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1],
-        "VALID"), f(None, 8, 8, 3), variant="batch")  # fmt: skip
-    add("Conv2D", lambda tf, a, c: tf.nn.conv2d(a, c, 1, "SAME", dilations=3), f(None, None, None, 3), kernel,
-        variant="dilated free size")  # fmt: skip
+                add(
+                    pool,
+                    lambda tf, a, call=call, p=padding, s=size: getattr(tf.nn, call)(a, s[0], s[1], p),
+                    f(None, 7, 7, 3),
+                    variant=f"{padding} {size[0]}/{size[1]}",
+                )
+            add(
+                f"{pool}3D",
+                lambda tf, a, pool=pool, p=padding: getattr(tf.nn, f"{pool[:3].lower()}_pool3d")(a, 2, 2, p),
+                f(None, 5, 5, 5, 2),
+                variant=padding,
+            )
+        add(
+            "MaxPoolWithArgmax",
+            lambda tf, a, p=padding: list(tf.nn.max_pool_with_argmax(a, 2, 2, p)),
+            f(1, 6, 6, 3),
+            variant=padding,
+        )
+        add(
+            "ExtractImagePatches",
+            lambda tf, a, p=padding: tf.image.extract_patches(a, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], p),
+            f(2, 8, 8, 3),
+            variant=padding,
+        )
+    add(
+        "ExtractImagePatches",
+        lambda tf, a: tf.image.extract_patches(a, [1, 2, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID"),
+        f(None, 8, 8, 3),
+        variant="batch",
+    )
+    add(
+        "Conv2D",
+        lambda tf, a, c: tf.nn.conv2d(a, c, 1, "SAME", dilations=3),
+        f(None, None, None, 3),
+        kernel,
+        variant="dilated free size",
+    )
     add(
         "Conv2D",
         lambda tf, a, c: tf.nn.conv2d(a, c, 2, "SAME"),
@@ -367,31 +580,67 @@ def _images() -> None:
         kernel,
         variant="strided free size",
     )
-    add("Conv2D", lambda tf, a, c: tf.nn.conv2d(a, c, 1, [[0, 0], [1, 2], [0, 1], [0, 0]]), image, kernel,
-        variant="explicit")  # fmt: skip
+    add(
+        "Conv2D",
+        lambda tf, a, c: tf.nn.conv2d(a, c, 1, [[0, 0], [1, 2], [0, 1], [0, 0]]),
+        image,
+        kernel,
+        variant="explicit",
+    )
     add("Conv2D", lambda tf, a, c: tf.nn.conv2d(a, c, 1, "SAME"), f(None, 8, 8, 6), kernel, variant="groups")
     add("Conv1D", lambda tf, a, c: tf.nn.conv1d(a, c, 1, "SAME"), f(None, 8, 3), f(3, 3, 4))
-    add("Conv3DBackpropInputV2", lambda tf, a, c: tf.nn.conv3d_transpose(a, c, [2, 8, 8, 8, 3], 2), f(2, 4, 4, 4, 2),
-        f(2, 2, 2, 3, 2))  # fmt: skip
-    add("MaxPoolV2", lambda tf, a: tf.raw_ops.MaxPoolV2(input=a, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1],
-        padding="VALID"), f(None, 6, 6, 3))  # fmt: skip
+    add(
+        "Conv3DBackpropInputV2",
+        lambda tf, a, c: tf.nn.conv3d_transpose(a, c, [2, 8, 8, 8, 3], 2),
+        f(2, 4, 4, 4, 2),
+        f(2, 2, 2, 3, 2),
+    )
+    add(
+        "MaxPoolV2",
+        lambda tf, a: tf.raw_ops.MaxPoolV2(input=a, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="VALID"),
+        f(None, 6, 6, 3),
+    )
     add("LRN", lambda tf, a: tf.nn.local_response_normalization(a, 2, 1.0, 0.5, 0.75), f(None, 4, 4, 6))
     for name in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"):
-        add(name, lambda tf, a, name=name: getattr(tf.raw_ops, name)(
-            x=a, scale=[1.0, 2.0, 0.5], offset=[0.0, 1.0, 2.0], mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0],
-            is_training=False, epsilon=0.001)[0], f(None, 4, 4, 3))  # fmt: skip
-    add("FusedBatchNormV3", lambda tf, a: tf.raw_ops.FusedBatchNormV3(
-        x=a, scale=[1.0, 2.0, 0.5], offset=[0.0, 1.0, 2.0], mean=[], variance=[], is_training=True)[0],
-        f(None, 4, 4, 3), variant="training")  # fmt: skip
+        add(
+            name,
+            lambda tf, a, name=name: getattr(tf.raw_ops, name)(
+                x=a,
+                scale=[1.0, 2.0, 0.5],
+                offset=[0.0, 1.0, 2.0],
+                mean=[0.1, 0.2, 0.3],
+                variance=[1.0, 2.0, 3.0],
+                is_training=False,
+                epsilon=0.001,
+            )[0],
+            f(None, 4, 4, 3),
+        )
+    add(
+        "FusedBatchNormV3",
+        lambda tf, a: tf.raw_ops.FusedBatchNormV3(
+            x=a, scale=[1.0, 2.0, 0.5], offset=[0.0, 1.0, 2.0], mean=[], variance=[], is_training=True
+        )[0],
+        f(None, 4, 4, 3),
+        variant="training",
+    )
     for size, label in (((16, 16), "up"), ((5, 6), "down"), ((12, 20), "fraction")):
-        for method, name in (("bilinear", "ResizeBilinear"), ("nearest", "ResizeNearestNeighbor"),
-                             ("bicubic", "ResizeBicubic"), ("area", "ResizeArea")):  # fmt: skip
+        for method, name in (
+            ("bilinear", "ResizeBilinear"),
+            ("nearest", "ResizeNearestNeighbor"),
+            ("bicubic", "ResizeBicubic"),
+            ("area", "ResizeArea"),
+        ):
             add(name, lambda tf, a, s=size, m=method: tf.image.resize(a, s, m), f(None, 8, 8, 3), variant=label)
         for raw in ("ResizeBilinear", "ResizeNearestNeighbor"):
             for corners in (True, False):
-                add(raw, lambda tf, a, raw=raw, s=size, c=corners: getattr(tf.raw_ops, raw)(
-                    images=a, size=s, align_corners=c), f(None, 8, 8, 3),
-                    variant=f"{label} {'corners' if corners else 'old'}")  # fmt: skip
+                add(
+                    raw,
+                    lambda tf, a, raw=raw, s=size, c=corners: getattr(tf.raw_ops, raw)(
+                        images=a, size=s, align_corners=c
+                    ),
+                    f(None, 8, 8, 3),
+                    variant=f"{label} {'corners' if corners else 'old'}",
+                )
     add(
         "ResizeBilinear",
         lambda tf, a, c: tf.image.resize(a, c),
@@ -399,8 +648,11 @@ def _images() -> None:
         v([12, 10]),
         variant="size at run time",
     )
-    add("CropAndResize", lambda tf, a: tf.image.crop_and_resize(a, [[0.1, 0.2, 0.8, 0.9], [0.0, 0.0, 1.0, 1.0]], [0, 1],
-        [4, 4]), f(2, 8, 8, 3))  # fmt: skip
+    add(
+        "CropAndResize",
+        lambda tf, a: tf.image.crop_and_resize(a, [[0.1, 0.2, 0.8, 0.9], [0.0, 0.0, 1.0, 1.0]], [0, 1], [4, 4]),
+        f(2, 8, 8, 3),
+    )
     add("DepthToSpace", lambda tf, a: tf.nn.depth_to_space(a, 2), f(None, 4, 4, 8))
     add("SpaceToDepth", lambda tf, a: tf.nn.space_to_depth(a, 2), f(None, 4, 4, 2))
     add("DepthToSpace", lambda tf, a: tf.nn.depth_to_space(a, 2), f(None, None, None, 8), variant="free size")
@@ -414,44 +666,100 @@ def _images() -> None:
     add("BatchToSpaceND", lambda tf, a: tf.batch_to_space(a, [2, 2], [[0, 1], [1, 0]]), f(8, 4, 4, 3))
     box, score = f(9, 4, low=0, high=1), f(9, low=0, high=1)
     add("NonMaxSuppressionV3", lambda tf, a, c: tf.image.non_max_suppression(a, c, 4), box, score)
-    add("NonMaxSuppressionV2", lambda tf, a, c: tf.raw_ops.NonMaxSuppressionV2(boxes=a, scores=c, max_output_size=4,
-        iou_threshold=0.5), box, score)  # fmt: skip
-    add("NonMaxSuppressionV4", lambda tf, a, c: list(tf.raw_ops.NonMaxSuppressionV4(boxes=a, scores=c, max_output_size=4,
-        iou_threshold=0.5, score_threshold=0.1, pad_to_max_output_size=True)), box, score)  # fmt: skip
+    add(
+        "NonMaxSuppressionV2",
+        lambda tf, a, c: tf.raw_ops.NonMaxSuppressionV2(boxes=a, scores=c, max_output_size=4, iou_threshold=0.5),
+        box,
+        score,
+    )
+    add(
+        "NonMaxSuppressionV4",
+        lambda tf, a, c: list(
+            tf.raw_ops.NonMaxSuppressionV4(
+                boxes=a,
+                scores=c,
+                max_output_size=4,
+                iou_threshold=0.5,
+                score_threshold=0.1,
+                pad_to_max_output_size=True,
+            )
+        ),
+        box,
+        score,
+    )
     add("NonMaxSuppressionV5", lambda tf, a, c: list(tf.image.non_max_suppression_with_scores(a, c, 4)), box, score)
-    add("CombinedNonMaxSuppression", lambda tf, a, c: list(tf.image.combined_non_max_suppression(a, c, 3, 4)),
-        f(1, 9, 1, 4, low=0, high=1), f(1, 9, 2, low=0, high=1))  # fmt: skip
+    add(
+        "CombinedNonMaxSuppression",
+        lambda tf, a, c: list(tf.image.combined_non_max_suppression(a, c, 3, 4)),
+        f(1, 9, 1, 4, low=0, high=1),
+        f(1, 9, 2, low=0, high=1),
+    )
 
 
 def _moving() -> None:
     add("Gather", lambda tf, a, c: tf.raw_ops.Gather(params=a, indices=c), f(5, 3), i(None, low=0, high=4))
     add("GatherV2", lambda tf, a, c: tf.gather(a, c), f(5, 3), i(None, 2, low=0, high=4))
     add("GatherV2", lambda tf, a, c: tf.gather(a, c, axis=1), f(None, 5, 3), i(2, low=0, high=4), variant="axis 1")
-    add("GatherV2", lambda tf, a, c: tf.gather(a, c, batch_dims=1), f(3, 5, 2), i(3, 2, low=0, high=4),
-        variant="batch_dims")  # fmt: skip
-    add("GatherV2", lambda tf, a, c: tf.gather(a, c, axis=2, batch_dims=1), f(3, 2, 5), i(3, 2, low=0, high=4),
-        variant="batch_dims axis 2")  # fmt: skip
+    add(
+        "GatherV2",
+        lambda tf, a, c: tf.gather(a, c, batch_dims=1),
+        f(3, 5, 2),
+        i(3, 2, low=0, high=4),
+        variant="batch_dims",
+    )
+    add(
+        "GatherV2",
+        lambda tf, a, c: tf.gather(a, c, axis=2, batch_dims=1),
+        f(3, 2, 5),
+        i(3, 2, low=0, high=4),
+        variant="batch_dims axis 2",
+    )
     add("GatherNd", lambda tf, a, c: tf.gather_nd(a, c), f(4, 5, 2), i(None, 2, low=0, high=3))
-    add("GatherNd", lambda tf, a, c: tf.gather_nd(a, c, batch_dims=1), f(3, 5, 2), i(3, 2, 1, low=0, high=4),
-        variant="batch_dims")  # fmt: skip
+    add(
+        "GatherNd",
+        lambda tf, a, c: tf.gather_nd(a, c, batch_dims=1),
+        f(3, 5, 2),
+        i(3, 2, 1, low=0, high=4),
+        variant="batch_dims",
+    )
     add("ScatterNd", lambda tf, a, c: tf.scatter_nd(a, c, [5]), i(None, 1, low=0, high=4), f(None))
     add(
         "ScatterNd", lambda tf, a, c: tf.scatter_nd(a, c, [4, 3]), i(None, 1, low=0, high=3), f(None, 3), variant="rows"
     )
     for dtype in ("int32", "int64"):
-        add("ScatterNd", lambda tf, a, c: tf.scatter_nd(a, c, [5]), i(None, 1, low=0, high=4), i(None, low=-99, high=99,
-            dtype=dtype), variant=dtype)  # fmt: skip
+        add(
+            "ScatterNd",
+            lambda tf, a, c: tf.scatter_nd(a, c, [5]),
+            i(None, 1, low=0, high=4),
+            i(None, low=-99, high=99, dtype=dtype),
+            variant=dtype,
+        )
     add("ScatterNd", lambda tf, a, c: tf.scatter_nd(a, c, [5]), i(None, 1, low=0, high=4), b(None), variant="bool")
     for name in ("Add", "Sub", "Update", "Max", "Min"):
         indices = v([[1], [3], [0]]) if name == "Update" else i(3, 1, low=0, high=4)
-        add(f"TensorScatter{name}", lambda tf, a, c, d, name=name: getattr(tf.raw_ops, f"TensorScatter{name}")(
-            tensor=a, indices=c, updates=d), f(5), indices, f(3))  # fmt: skip
-    add("SparseToDense", lambda tf, a, c: tf.raw_ops.SparseToDense(sparse_indices=a, output_shape=[6], sparse_values=c,
-        default_value=0.5, validate_indices=False), v([1, 3, 4]), f(3))  # fmt: skip
+        add(
+            f"TensorScatter{name}",
+            lambda tf, a, c, d, name=name: getattr(tf.raw_ops, f"TensorScatter{name}")(tensor=a, indices=c, updates=d),
+            f(5),
+            indices,
+            f(3),
+        )
+    add(
+        "SparseToDense",
+        lambda tf, a, c: tf.raw_ops.SparseToDense(
+            sparse_indices=a, output_shape=[6], sparse_values=c, default_value=0.5, validate_indices=False
+        ),
+        v([1, 3, 4]),
+        f(3),
+    )
     for dtype in ("float32", "int32", "bool"):
         on, off = (True, False) if dtype == "bool" else (5, -1)
-        add("OneHot", lambda tf, a, t=dtype, on=on, off=off: tf.one_hot(a, 4, on, off, dtype=t), i(None, low=0, high=3),
-            variant=dtype)  # fmt: skip
+        add(
+            "OneHot",
+            lambda tf, a, t=dtype, on=on, off=off: tf.one_hot(a, 4, on, off, dtype=t),
+            i(None, low=0, high=3),
+            variant=dtype,
+        )
     add("OneHot", lambda tf, a: tf.one_hot(a, 4), i(None, low=-6, high=6), variant="outside")
     add("OneHot", lambda tf, a: tf.one_hot(a, 4), i(None, low=-6, high=6, dtype="int64"), variant="int64 outside")
     add("OneHot", lambda tf, a: tf.one_hot(a, 4), i(None, 3, dtype="uint8"), variant="uint8 outside")
@@ -465,9 +773,16 @@ def _moving() -> None:
     add("SplitV", lambda tf, a: tf.split(a, [1, -1, 2], 1), f(None, 6))
     add("Slice", lambda tf, a: tf.slice(a, [0, 1], [-1, 2]), f())
     add("Slice", lambda tf, a, c: tf.slice(a, c, [2, 2]), f(4, 4), v([1, 1]), variant="begin at run time")
-    for text, call in {"1:3": lambda a: a[:, 1:3], "neg": lambda a: a[:, -3:-1], "::2": lambda a: a[:, ::2],
-                       "::-1": lambda a: a[:, ::-1], "int": lambda a: a[:, 1], "new": lambda a: a[:, None, 1:],
-                       "...": lambda a: a[..., -1:], "3:0:-1": lambda a: a[:, 3:0:-1]}.items():  # fmt: skip
+    for text, call in {
+        "1:3": lambda a: a[:, 1:3],
+        "neg": lambda a: a[:, -3:-1],
+        "::2": lambda a: a[:, ::2],
+        "::-1": lambda a: a[:, ::-1],
+        "int": lambda a: a[:, 1],
+        "new": lambda a: a[:, None, 1:],
+        "...": lambda a: a[..., -1:],
+        "3:0:-1": lambda a: a[:, 3:0:-1],
+    }.items():
         add("StridedSlice", lambda tf, a, call=call: call(a), f(None, 5, 2), variant=text)
     add("StridedSlice", lambda tf, a, c: a[:, c:], f(None, 5), v(2), variant="at run time")
     add("StridedSlice", lambda tf, a, c: a[c], f(5, 3), v(-2), variant="negative index")
@@ -494,8 +809,13 @@ def _moving() -> None:
     add("ReverseV2", lambda tf, a: tf.reverse(a, [1]), f())
     add("ReverseV2", lambda tf, a: tf.reverse(a, [0, 2]), f(None, 3, 4), variant="axes")
     add("ReverseSequence", lambda tf, a, c: tf.reverse_sequence(a, c, 1, 0), f(3, 5, 2), i(3, low=1, high=5))
-    add("ReverseSequence", lambda tf, a, c: tf.reverse_sequence(a, c, 1, 0), f(3, 5, 2), i(3, low=0, high=5),
-        variant="empty")  # fmt: skip
+    add(
+        "ReverseSequence",
+        lambda tf, a, c: tf.reverse_sequence(a, c, 1, 0),
+        f(3, 5, 2),
+        i(3, low=0, high=5),
+        variant="empty",
+    )
     add("Roll", lambda tf, a: tf.roll(a, [1], [1]), f())
     add("Roll", lambda tf, a: tf.roll(a, [-7, 2], [1, 0]), f(), variant="negative")
     add("Select", lambda tf, a, c, d: tf.raw_ops.Select(condition=a, x=c, y=d), b(), f(), f())
@@ -507,8 +827,12 @@ def _moving() -> None:
     add("Where", lambda tf, a: tf.boolean_mask(a, a > 0), f(None), variant="boolean_mask")
     add("DynamicPartition", lambda tf, a, c: tf.dynamic_partition(a, c, 3), f(6, 2), i(6, low=0, high=2))
     add("DynamicStitch", lambda tf, a, c: tf.dynamic_stitch([[0, 2], [1, 3]], [a, c]), f(2, 3), f(2, 3))
-    add("ParallelDynamicStitch", lambda tf, a, c: tf.raw_ops.ParallelDynamicStitch(indices=[[0, 2], [1, 3]], data=[a, c]),
-        f(2, 3), f(2, 3))  # fmt: skip
+    add(
+        "ParallelDynamicStitch",
+        lambda tf, a, c: tf.raw_ops.ParallelDynamicStitch(indices=[[0, 2], [1, 3]], data=[a, c]),
+        f(2, 3),
+        f(2, 3),
+    )
     add("Shape", lambda tf, a: tf.shape(a), f())
     add("Shape", lambda tf, a: tf.shape(a, tf.int64), f(), variant="int64")
     add("Size", lambda tf, a: tf.size(a), f())
@@ -520,44 +844,126 @@ def _moving() -> None:
     add("IdentityN", lambda tf, a, c: tf.identity_n([a, c]), f(), f())
     add("PlaceholderWithDefault", lambda tf, a: tf.raw_ops.PlaceholderWithDefault(input=a, shape=[None, 4]) * 2.0, f())
     add("AsString", lambda tf, a: tf.strings.to_number(tf.strings.as_string(a)), i(low=-99, high=99))
-    add("DenseToDenseSetOperation", lambda tf, a, c: tf.sparse.to_dense(tf.sets.difference(a, c)),
-        v([[1, 2, 3], [4, 5, 6]]), v([[2, 9, 9], [4, 6, 9]]))  # fmt: skip
+    add(
+        "DenseToDenseSetOperation",
+        lambda tf, a, c: tf.sparse.to_dense(tf.sets.difference(a, c)),
+        v([[1, 2, 3], [4, 5, 6]]),
+        v([[2, 9, 9], [4, 6, 9]]),
+    )
     add("RaggedRange", lambda tf, a: tf.ragged.range(a).flat_values, v([2, 0, 3]))
     add("RaggedTensorToTensor", lambda tf, a: tf.RaggedTensor.from_row_splits(a, [0, 2, 2, 6]).to_tensor(), f(6))
-    add("RaggedGather", lambda tf, a, c: tf.gather(tf.RaggedTensor.from_row_splits(a, [0, 2, 3, 6]), c).to_tensor(), f(6),
-        i(2, low=0, high=2))  # fmt: skip
-    add("RaggedTensorToSparse", lambda tf, a: tf.sparse.to_dense(
-        tf.RaggedTensor.from_row_splits(a, [0, 2, 2, 6]).to_sparse()), f(6))  # fmt: skip
-    add("SparseReshape", lambda tf, a: tf.sparse.reshape(tf.SparseTensor([[0, 1], [1, 2]], a, [2, 3]), [3, 2]).indices,
-        f(2))  # fmt: skip
-    add("SparseFillEmptyRows", lambda tf, a: list(tf.raw_ops.SparseFillEmptyRows(indices=[[0, 1], [2, 0]], values=a,
-        dense_shape=[4, 3], default_value=0.5))[:3], f(2))  # fmt: skip
+    add(
+        "RaggedGather",
+        lambda tf, a, c: tf.gather(tf.RaggedTensor.from_row_splits(a, [0, 2, 3, 6]), c).to_tensor(),
+        f(6),
+        i(2, low=0, high=2),
+    )
+    add(
+        "RaggedTensorToSparse",
+        lambda tf, a: tf.sparse.to_dense(tf.RaggedTensor.from_row_splits(a, [0, 2, 2, 6]).to_sparse()),
+        f(6),
+    )
+    add(
+        "SparseReshape",
+        lambda tf, a: tf.sparse.reshape(tf.SparseTensor([[0, 1], [1, 2]], a, [2, 3]), [3, 2]).indices,
+        f(2),
+    )
+    add(
+        "SparseFillEmptyRows",
+        lambda tf, a: list(
+            tf.raw_ops.SparseFillEmptyRows(indices=[[0, 1], [2, 0]], values=a, dense_shape=[4, 3], default_value=0.5)
+        )[:3],
+        f(2),
+    )
     add("CTCGreedyDecoder", lambda tf, a: tf.sparse.to_dense(tf.nn.ctc_greedy_decoder(a, [4, 4])[0][0]), f(4, 2, 5))
 
 
 def _control() -> None:
     add("If", lambda tf, a: tf.cond(tf.reduce_sum(a) > 0, lambda: a * 2, lambda: a - 1), f())
     add("While", lambda tf, a: tf.while_loop(lambda n, x: n < 3, lambda n, x: (n + 1, x * 0.5 + 1), [0, a])[1], f())
-    add("While", lambda tf, a: tf.while_loop(lambda x: tf.reduce_sum(x) < 50, lambda x: [x * 2 + 1], [tf.abs(a)]), f(None),
-        variant="until a sum")  # fmt: skip
+    add(
+        "While",
+        lambda tf, a: tf.while_loop(lambda x: tf.reduce_sum(x) < 50, lambda x: [x * 2 + 1], [tf.abs(a)]),
+        f(None),
+        variant="until a sum",
+    )
     add("StatelessIf", lambda tf, a, c: tf.cond(c, lambda: tf.sin(a), lambda: tf.cos(a)), f(), Given("bool", ()))
-    add("If", lambda tf, a: tf.cond(tf.reduce_sum(a) > 0, lambda: tf.cond(a[0, 0] > 0, lambda: a, lambda: -a),
-        lambda: a - 1), f(), variant="in if")  # fmt: skip
-    add("If", lambda tf, a: tf.while_loop(lambda n, x: n < 3, lambda n, x: (n + 1, tf.cond(
-        tf.reduce_sum(x) > 0, lambda: x * 0.5, lambda: x + 1)), [0, a])[1], f(), variant="in loop")  # fmt: skip
-    add("If", lambda tf, a: tf.while_loop(lambda n, x: n < 2, lambda n, x: (n + 1, tf.cond(tf.reduce_sum(x) > 0, lambda:
-        tf.while_loop(lambda m, z: m < 2, lambda m, z: (m + 1, z * 0.5), [0, x])[1], lambda: x + 1)), [0, a])[1], f(),
-        variant="loop in if in loop")  # fmt: skip
-    add("While", lambda tf, a: tf.while_loop(lambda n, x: n < 2, lambda n, x: (n + 1, tf.while_loop(
-        lambda m, z: m < 2, lambda m, z: (m + 1, z * 0.5 + 1), [0, x])[1]), [0, a])[1], f(), variant="in loop")  # fmt: skip
-    add("If", lambda tf, a, c: tf.case([(c < 1, lambda: a), (c < 2, lambda: a * 2)], default=lambda: a - 1), f(),
-        Given("int32", (), 0, 2), variant="case")  # fmt: skip
-    add("If", lambda tf, a, c: tf.cond(c < 2, lambda: tf.cond(c < 1, lambda: tf.cond(a[0, 0] > 0, lambda: a, lambda: -a),
-        lambda: a * 3), lambda: a - 1), f(), Given("int32", (), 0, 2), variant="three deep")  # fmt: skip
-    add("Case", lambda tf, a, c: tf.switch_case(c, [lambda: a, lambda: a * 2, lambda: a - 1]), f(),
-        Given("int32", (), 0, 2))  # fmt: skip
-    add("Case", lambda tf, a, c: tf.cond(tf.reduce_sum(a) > 0, lambda: tf.switch_case(c, [lambda: a, lambda: a * 2]),
-        lambda: a - 1), f(), Given("int32", (), 0, 1), variant="in if")  # fmt: skip
+    add(
+        "If",
+        lambda tf, a: tf.cond(tf.reduce_sum(a) > 0, lambda: tf.cond(a[0, 0] > 0, lambda: a, lambda: -a), lambda: a - 1),
+        f(),
+        variant="in if",
+    )
+    add(
+        "If",
+        lambda tf, a: tf.while_loop(
+            lambda n, x: n < 3,
+            lambda n, x: (n + 1, tf.cond(tf.reduce_sum(x) > 0, lambda: x * 0.5, lambda: x + 1)),
+            [0, a],
+        )[1],
+        f(),
+        variant="in loop",
+    )
+    add(
+        "If",
+        lambda tf, a: tf.while_loop(
+            lambda n, x: n < 2,
+            lambda n, x: (
+                n + 1,
+                tf.cond(
+                    tf.reduce_sum(x) > 0,
+                    lambda: tf.while_loop(lambda m, z: m < 2, lambda m, z: (m + 1, z * 0.5), [0, x])[1],
+                    lambda: x + 1,
+                ),
+            ),
+            [0, a],
+        )[1],
+        f(),
+        variant="loop in if in loop",
+    )
+    add(
+        "While",
+        lambda tf, a: tf.while_loop(
+            lambda n, x: n < 2,
+            lambda n, x: (n + 1, tf.while_loop(lambda m, z: m < 2, lambda m, z: (m + 1, z * 0.5 + 1), [0, x])[1]),
+            [0, a],
+        )[1],
+        f(),
+        variant="in loop",
+    )
+    add(
+        "If",
+        lambda tf, a, c: tf.case([(c < 1, lambda: a), (c < 2, lambda: a * 2)], default=lambda: a - 1),
+        f(),
+        Given("int32", (), 0, 2),
+        variant="case",
+    )
+    add(
+        "If",
+        lambda tf, a, c: tf.cond(
+            c < 2,
+            lambda: tf.cond(c < 1, lambda: tf.cond(a[0, 0] > 0, lambda: a, lambda: -a), lambda: a * 3),
+            lambda: a - 1,
+        ),
+        f(),
+        Given("int32", (), 0, 2),
+        variant="three deep",
+    )
+    add(
+        "Case",
+        lambda tf, a, c: tf.switch_case(c, [lambda: a, lambda: a * 2, lambda: a - 1]),
+        f(),
+        Given("int32", (), 0, 2),
+    )
+    add(
+        "Case",
+        lambda tf, a, c: tf.cond(
+            tf.reduce_sum(a) > 0, lambda: tf.switch_case(c, [lambda: a, lambda: a * 2]), lambda: a - 1
+        ),
+        f(),
+        Given("int32", (), 0, 1),
+        variant="in if",
+    )
     add("TensorListStack", lambda tf, a: tf.map_fn(lambda x: x * 2 + 1, a), f(), variant="map_fn")
     add("TensorListStack", lambda tf, a: tf.scan(lambda s, x: s + x, a), f(), variant="scan")
     add("TensorListGetItem", lambda tf, a: tf.foldl(lambda s, x: s * 0.5 + x, a), f(), variant="foldl")
@@ -582,44 +988,71 @@ def _layers() -> None:
     """Every layer of Keras 3 and of Keras 2, recurrent ones with kernels of more than 16 KiB too."""
     image, series, row, volume = f(None, 8, 8, 3), f(None, 6, 5), f(None, 7), f(None, 4, 4, 4, 2)
     rows: dict[str, tuple[str, tuple[Given, ...]]] = {
-        "Activation": ("Activation('gelu')", (row,)), "AveragePooling1D": ("AveragePooling1D(2)", (series,)),
+        "Activation": ("Activation('gelu')", (row,)),
+        "AveragePooling1D": ("AveragePooling1D(2)", (series,)),
         "AveragePooling2D": ("AveragePooling2D(2, padding='same')", (image,)),
-        "AveragePooling3D": ("AveragePooling3D(2)", (volume,)), "BatchNormalization": ("BatchNormalization()", (image,)),
-        "Conv1D": ("Conv1D(4, 3, padding='causal')", (series,)), "Conv2D": ("Conv2D(4, 3, padding='same')", (image,)),
+        "AveragePooling3D": ("AveragePooling3D(2)", (volume,)),
+        "BatchNormalization": ("BatchNormalization()", (image,)),
+        "Conv1D": ("Conv1D(4, 3, padding='causal')", (series,)),
+        "Conv2D": ("Conv2D(4, 3, padding='same')", (image,)),
         "Conv1DTranspose": ("Conv1DTranspose(4, 3)", (series,)),
-        "Conv2D strided": ("Conv2D(4, 3, 2, 'same')", (image,)), "Conv3D": ("Conv3D(3, 2)", (volume,)),
+        "Conv2D strided": ("Conv2D(4, 3, 2, 'same')", (image,)),
+        "Conv3D": ("Conv3D(3, 2)", (volume,)),
         "Conv2D dilated": ("Conv2D(4, 3, padding='same', dilation_rate=2)", (image,)),
         "Conv2DTranspose": ("Conv2DTranspose(4, 3, 2, 'same')", (image,)),
         "Conv3DTranspose": ("Conv3DTranspose(3, 2)", (f(2, 4, 4, 4, 2),)),
-        "Cropping1D": ("Cropping1D(1)", (series,)), "Cropping2D": ("Cropping2D(1)", (image,)),
-        "Cropping3D": ("Cropping3D(1)", (volume,)), "Dense": ("Dense(5)", (row,)), "Dense large": ("Dense(1000)", (row,)),
-        "DepthwiseConv1D": ("DepthwiseConv1D(3)", (series,)), "DepthwiseConv2D": ("DepthwiseConv2D(3)", (image,)),
-        "Dropout": ("Dropout(0.5)", (row,)), "ELU": ("ELU()", (row,)), "Embedding": ("Embedding(9, 4)", (i(None, 6, low=0,
-        high=8),)), "Flatten": ("Flatten()", (image,)), "GaussianDropout": ("GaussianDropout(0.5)", (row,)),
-        "GaussianNoise": ("GaussianNoise(0.5)", (row,)), "AlphaDropout": ("AlphaDropout(0.5)", (row,)),
+        "Cropping1D": ("Cropping1D(1)", (series,)),
+        "Cropping2D": ("Cropping2D(1)", (image,)),
+        "Cropping3D": ("Cropping3D(1)", (volume,)),
+        "Dense": ("Dense(5)", (row,)),
+        "Dense large": ("Dense(1000)", (row,)),
+        "DepthwiseConv1D": ("DepthwiseConv1D(3)", (series,)),
+        "DepthwiseConv2D": ("DepthwiseConv2D(3)", (image,)),
+        "Dropout": ("Dropout(0.5)", (row,)),
+        "ELU": ("ELU()", (row,)),
+        "Embedding": ("Embedding(9, 4)", (i(None, 6, low=0, high=8),)),
+        "Flatten": ("Flatten()", (image,)),
+        "GaussianDropout": ("GaussianDropout(0.5)", (row,)),
+        "GaussianNoise": ("GaussianNoise(0.5)", (row,)),
+        "AlphaDropout": ("AlphaDropout(0.5)", (row,)),
         "GlobalAveragePooling1D": ("GlobalAveragePooling1D()", (series,)),
         "GlobalAveragePooling2D": ("GlobalAveragePooling2D()", (image,)),
         "GlobalAveragePooling3D": ("GlobalAveragePooling3D()", (volume,)),
-        "GlobalMaxPooling1D": ("GlobalMaxPooling1D()", (series,)), "GlobalMaxPooling2D": ("GlobalMaxPooling2D()", (image,)),
+        "GlobalMaxPooling1D": ("GlobalMaxPooling1D()", (series,)),
+        "GlobalMaxPooling2D": ("GlobalMaxPooling2D()", (image,)),
         "GlobalMaxPooling3D": ("GlobalMaxPooling3D()", (volume,)),
-        "GroupNormalization": ("GroupNormalization(3)", (image,)), "LayerNormalization": ("LayerNormalization()", (row,)),
-        "LeakyReLU": ("LeakyReLU()", (row,)), "MaxPooling1D": ("MaxPooling1D(2)", (series,)),
-        "MaxPooling2D": ("MaxPooling2D(3, 2, 'same')", (image,)), "MaxPooling3D": ("MaxPooling3D(2)", (volume,)),
-        "MultiHeadAttention": ("MultiHeadAttention(2, 4)", (series, series)), "PReLU": ("PReLU()", (row,)),
-        "Permute": ("Permute((2, 1))", (series,)), "ReLU": ("ReLU(6, 0.1, 0.5)", (row,)),
-        "RepeatVector": ("RepeatVector(3)", (row,)), "Reshape": ("Reshape((5, 6))", (series,)),
-        "SeparableConv1D": ("SeparableConv1D(4, 3)", (series,)), "SeparableConv2D": ("SeparableConv2D(4, 3)", (image,)),
-        "Softmax": ("Softmax()", (row,)), "SpatialDropout2D": ("SpatialDropout2D(0.5)", (image,)),
-        "TimeDistributed": ("TimeDistributed(L.Dense(3))", (series,)), "UnitNormalization": ("UnitNormalization()", (row,)),
-        "UpSampling1D": ("UpSampling1D(2)", (series,)), "UpSampling2D": ("UpSampling2D(2)", (image,)),
+        "GroupNormalization": ("GroupNormalization(3)", (image,)),
+        "LayerNormalization": ("LayerNormalization()", (row,)),
+        "LeakyReLU": ("LeakyReLU()", (row,)),
+        "MaxPooling1D": ("MaxPooling1D(2)", (series,)),
+        "MaxPooling2D": ("MaxPooling2D(3, 2, 'same')", (image,)),
+        "MaxPooling3D": ("MaxPooling3D(2)", (volume,)),
+        "MultiHeadAttention": ("MultiHeadAttention(2, 4)", (series, series)),
+        "PReLU": ("PReLU()", (row,)),
+        "Permute": ("Permute((2, 1))", (series,)),
+        "ReLU": ("ReLU(6, 0.1, 0.5)", (row,)),
+        "RepeatVector": ("RepeatVector(3)", (row,)),
+        "Reshape": ("Reshape((5, 6))", (series,)),
+        "SeparableConv1D": ("SeparableConv1D(4, 3)", (series,)),
+        "SeparableConv2D": ("SeparableConv2D(4, 3)", (image,)),
+        "Softmax": ("Softmax()", (row,)),
+        "SpatialDropout2D": ("SpatialDropout2D(0.5)", (image,)),
+        "TimeDistributed": ("TimeDistributed(L.Dense(3))", (series,)),
+        "UnitNormalization": ("UnitNormalization()", (row,)),
+        "UpSampling1D": ("UpSampling1D(2)", (series,)),
+        "UpSampling2D": ("UpSampling2D(2)", (image,)),
         "UpSampling2D bilinear": ("UpSampling2D(3, interpolation='bilinear')", (image,)),
-        "UpSampling3D": ("UpSampling3D(2)", (f(2, 4, 4, 4, 2),)), "ZeroPadding1D": ("ZeroPadding1D(1)", (series,)),
-        "ZeroPadding2D": ("ZeroPadding2D(1)", (image,)), "ZeroPadding3D": ("ZeroPadding3D(1)", (volume,)),
-        "Rescaling": ("Rescaling(0.1, 1.0)", (image,)), "Resizing": ("Resizing(12, 10)", (image,)),
-        "CenterCrop": ("CenterCrop(5, 4)", (image,)), "CategoryEncoding": ("CategoryEncoding(num_tokens=5)", (i(None, 3, low=0,
-        high=4),)), "Discretization": ("Discretization([-1.0, 0.0, 1.0])", (row,)),
+        "UpSampling3D": ("UpSampling3D(2)", (f(2, 4, 4, 4, 2),)),
+        "ZeroPadding1D": ("ZeroPadding1D(1)", (series,)),
+        "ZeroPadding2D": ("ZeroPadding2D(1)", (image,)),
+        "ZeroPadding3D": ("ZeroPadding3D(1)", (volume,)),
+        "Rescaling": ("Rescaling(0.1, 1.0)", (image,)),
+        "Resizing": ("Resizing(12, 10)", (image,)),
+        "CenterCrop": ("CenterCrop(5, 4)", (image,)),
+        "CategoryEncoding": ("CategoryEncoding(num_tokens=5)", (i(None, 3, low=0, high=4),)),
+        "Discretization": ("Discretization([-1.0, 0.0, 1.0])", (row,)),
         "Normalization": ("Normalization(mean=1.0, variance=4.0)", (row,)),
-    }  # fmt: skip
+    }
     for kind in ("GRU", "LSTM", "SimpleRNN"):
         for units in (4, 130):
             rows[f"{kind} {units}"] = (f"{kind}({units}, return_sequences=True)", (series,))

@@ -202,8 +202,13 @@ def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
             worker.wait()
             worker = None
         if worker is None:
-            worker = subprocess.Popen([sys.executable, __file__, "--work"], stdin=subprocess.PIPE, text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+            worker = subprocess.Popen(
+                [sys.executable, __file__, "--work"],
+                stdin=subprocess.PIPE,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
         worker.stdin.write(case.name + "\n")
         worker.stdin.flush()
         line = worker.stdout.readline()

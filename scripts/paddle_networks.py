@@ -58,8 +58,12 @@ class Excited(nn.Layer):
 
     def __init__(self, inside: int, width: int, out: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(ConvNorm(inside, width, 1), ConvNorm(width, width, 3, stride, groups=32),
-                                  ConvNorm(width, out, 1, act=None), Squeeze(out))  # fmt: skip
+        self.body = nn.Sequential(
+            ConvNorm(inside, width, 1),
+            ConvNorm(width, width, 3, stride, groups=32),
+            ConvNorm(width, out, 1, act=None),
+            Squeeze(out),
+        )
         self.short = None if inside == out and stride == 1 else ConvNorm(inside, out, 1, stride, act=None)
 
     def forward(self, x: Any) -> Any:
@@ -91,8 +95,9 @@ class DualPath(nn.Layer):
         super().__init__()
         self.added, self.first = added, first
         self.project = ConvNorm(inside, added + 2 * grown, 1, stride) if first else None
-        self.body = nn.Sequential(ConvNorm(inside, width, 1), ConvNorm(width, width, 3, stride, groups=32),
-                                  ConvNorm(width, added + grown, 1))  # fmt: skip
+        self.body = nn.Sequential(
+            ConvNorm(inside, width, 1), ConvNorm(width, width, 3, stride, groups=32), ConvNorm(width, added + grown, 1)
+        )
 
     def forward(self, x: Any) -> Any:
         short = self.project(x) if self.project is not None else x
@@ -125,8 +130,9 @@ class ICNet(nn.Layer):
     def __init__(self) -> None:
         super().__init__()
         self.high = nn.Sequential(ConvNorm(3, 16, 3, 2), ConvNorm(16, 16, 3, 2), ConvNorm(16, 32, 3, 2))
-        self.middle = nn.Sequential(ConvNorm(3, 16, 3, 2), ConvNorm(16, 32, 3, 2), nn.MaxPool2D(3, 2, 1),
-                                    ConvNorm(32, 64, 3))  # fmt: skip
+        self.middle = nn.Sequential(
+            ConvNorm(3, 16, 3, 2), ConvNorm(16, 32, 3, 2), nn.MaxPool2D(3, 2, 1), ConvNorm(32, 64, 3)
+        )
         self.low = nn.Sequential(ConvNorm(64, 64, 3, 2), *(Dilated(64, 2) for _ in range(2)), Dilated(64, 4))
         self.fuse = nn.LayerList([Fusion(64, 64, 64), Fusion(64, 32, 64)])
         self.classify = nn.Conv2D(64, CLASSES, 1)
@@ -134,8 +140,10 @@ class ICNet(nn.Layer):
     def forward(self, x: Any) -> Any:
         middle = self.middle(F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=True))
         low = self.low(middle)
-        pooled = [F.interpolate(F.adaptive_avg_pool2d(low, bins), low.shape[2:], mode="bilinear", align_corners=True)
-                  for bins in (1, 2, 4)]  # fmt: skip
+        pooled = [
+            F.interpolate(F.adaptive_avg_pool2d(low, bins), low.shape[2:], mode="bilinear", align_corners=True)
+            for bins in (1, 2, 4)
+        ]
         fused = self.fuse[1](self.fuse[0](low + sum(pooled[1:], pooled[0]), middle), self.high(x))
         fused = F.interpolate(fused, scale_factor=2, mode="bilinear", align_corners=True)
         return F.interpolate(self.classify(fused), scale_factor=4, mode="bilinear", align_corners=True)
@@ -166,8 +174,15 @@ class Fusion(nn.Layer):
         return F.relu(self.norm(self.coarse(larger)) + self.fine(fine))
 
 
-def suppressed(boxes: Any, scores: Any, *, background: int = -1, normalized: bool = True, regions: Any = None,
-               overlap: float = 0.45) -> Any:  # fmt: skip
+def suppressed(
+    boxes: Any,
+    scores: Any,
+    *,
+    background: int = -1,
+    normalized: bool = True,
+    regions: Any = None,
+    overlap: float = 0.45,
+) -> Any:
     """Rows of class, score, box, and how many there are of each image."""
     rows, _, number = paddle._C_ops.multiclass_nms3(
         boxes, scores, regions, 0.01, 200, KEPT, overlap, normalized, 1.0, background
@@ -194,9 +209,15 @@ class Scales(nn.Layer):
             elif separable:
                 stages.append(ConvNorm(inside, width, 3, 2))
             else:
-                stages.append(nn.Sequential(nn.Conv2D(inside, width, 3, padding=1), nn.ReLU(),
-                                            nn.Conv2D(width, width, 3, padding=1), nn.ReLU(),
-                                            nn.MaxPool2D(2, 2)))  # fmt: skip
+                stages.append(
+                    nn.Sequential(
+                        nn.Conv2D(inside, width, 3, padding=1),
+                        nn.ReLU(),
+                        nn.Conv2D(width, width, 3, padding=1),
+                        nn.ReLU(),
+                        nn.MaxPool2D(2, 2),
+                    )
+                )
             inside = width
         self.stages = nn.LayerList(stages)
 
@@ -227,8 +248,9 @@ class SSD(nn.Layer):
             variances.append(paddle.reshape(found[1], [-1, 4]))
             moves.append(_rows(self.box[place](x), 4))
             scores.append(_rows(self.score[place](x), CLASSES))
-        boxes = ops.box_coder(paddle.concat(priors), paddle.concat(variances), paddle.concat(moves, 1),
-                              "decode_center_size")  # fmt: skip
+        boxes = ops.box_coder(
+            paddle.concat(priors), paddle.concat(variances), paddle.concat(moves, 1), "decode_center_size"
+        )
         chances = F.softmax(paddle.concat(scores, 1), axis=-1)
         return suppressed(boxes, paddle.transpose(chances, [0, 2, 1]), background=0)
 
@@ -258,8 +280,9 @@ class YOLOv3(nn.Layer):
                 larger = F.interpolate(self.up[place - 1](above), scale_factor=2, mode="nearest")
                 feature = paddle.concat([larger, feature], axis=1)
             above = self.neck[place](feature)
-            box, score = ops.yolo_box(self.head[place](above), size, self.anchors[2 - place], CLASSES, 0.005,
-                                      32 >> place)  # fmt: skip
+            box, score = ops.yolo_box(
+                self.head[place](above), size, self.anchors[2 - place], CLASSES, 0.005, 32 >> place
+            )
             boxes.append(box)
             scores.append(paddle.transpose(score, [0, 2, 1]))
         return suppressed(paddle.concat(boxes, 1), paddle.concat(scores, 2), normalized=False)
@@ -310,8 +333,13 @@ class RCNN(nn.Layer):
         self.heads = nn.LayerList([nn.Sequential(nn.Flatten(), nn.Linear(flat, 64), nn.ReLU()) for _ in range(stages)])
         self.score = nn.LayerList([nn.Linear(64, CLASSES) for _ in range(stages)])
         self.move = nn.LayerList([nn.Linear(64, 4 if stages > 1 else 4 * CLASSES) for _ in range(stages)])
-        self.mask = nn.Sequential(ConvNorm(self.out, 32, 3), nn.Conv2DTranspose(32, 32, 2, 2), nn.ReLU(),
-                                  nn.Conv2D(32, CLASSES, 1)) if masks else None  # fmt: skip
+        self.mask = (
+            nn.Sequential(
+                ConvNorm(self.out, 32, 3), nn.Conv2DTranspose(32, 32, 2, 2), nn.ReLU(), nn.Conv2D(32, CLASSES, 1)
+            )
+            if masks
+            else None
+        )
 
     def forward(self, image: Any, size: Any) -> Any:
         features = self.pyramid(self.backbone(image))
@@ -343,8 +371,19 @@ class RCNN(nn.Layer):
             hidden = F.relu(self.shared(x))
             anchors = anchors_of(x, stride, 4.0 * stride)
             rois, chance, _ = ops.generate_proposals(
-                F.sigmoid(self.objectness(hidden)), self.delta(hidden), size, anchors,
-                paddle.ones_like(anchors), 200, 40, 0.7, 1.0, 1.0, False, True)  # fmt: skip
+                F.sigmoid(self.objectness(hidden)),
+                self.delta(hidden),
+                size,
+                anchors,
+                paddle.ones_like(anchors),
+                200,
+                40,
+                0.7,
+                1.0,
+                1.0,
+                False,
+                True,
+            )
             found.append(rois)
             chances.append(chance)
         merged = paddle.flatten(paddle.concat(chances))
@@ -353,8 +392,10 @@ class RCNN(nn.Layer):
 
     def pooled(self, features: Any, rois: Any, number: Any, bins: int) -> Any:
         parts, restore, numbers = ops.distribute_fpn_proposals(rois, 2, 4, 3, 56, rois_num=number)
-        made = [ops.roi_align(x, part, count, bins, 1 / stride, 2)
-                for (_, stride), x, part, count in zip(self.levels, features, parts, numbers)]  # fmt: skip
+        made = [
+            ops.roi_align(x, part, count, bins, 1 / stride, 2)
+            for (_, stride), x, part, count in zip(self.levels, features, parts, numbers)
+        ]
         return paddle.gather(paddle.concat(made), paddle.flatten(restore))
 
     def decoded(self, rois: Any, moves: Any) -> Any:
@@ -378,9 +419,14 @@ class RetinaNet(nn.Layer):
             moves = paddle.reshape(paddle.transpose(self.move(x), [0, 2, 3, 1]), [-1, 4])
             _, best = paddle.topk(paddle.max(chances, axis=1), min(60, chances.shape[0]))
             anchors = paddle.reshape(anchors_of(x, stride, 4.0 * stride), [-1, 4])
-            decoded = ops.box_coder(paddle.gather(anchors, best), [1.0, 1.0, 1.0, 1.0],
-                                    paddle.unsqueeze(paddle.gather(moves, best), 1), "decode_center_size", False,
-                                    axis=1)  # fmt: skip
+            decoded = ops.box_coder(
+                paddle.gather(anchors, best),
+                [1.0, 1.0, 1.0, 1.0],
+                paddle.unsqueeze(paddle.gather(moves, best), 1),
+                "decode_center_size",
+                False,
+                axis=1,
+            )
             boxes.append(paddle.reshape(decoded, [-1, 4]))
             scores.append(paddle.gather(chances, best))
         merged = paddle.transpose(paddle.concat(scores), [1, 0])
@@ -471,8 +517,11 @@ def observe(program: Path, name: str) -> None:
     outputs = dict(zip(names, map(np.array, found), strict=True))
     if form == "json" and len(found) > 1:
         outputs = filled(outputs, count)
-    np.savez(program.with_name("observed.npz"), **{f"in.{key}": array for key, array in given.items()},
-             **{f"out.{key}": array for key, array in outputs.items()})  # fmt: skip
+    np.savez(
+        program.with_name("observed.npz"),
+        **{f"in.{key}": array for key, array in given.items()},
+        **{f"out.{key}": array for key, array in outputs.items()},
+    )
     facts = {"outputs": {key: list(array.shape) for key, array in outputs.items()}}
     program.with_name("facts.json").write_text(json.dumps(facts))
 

@@ -252,8 +252,14 @@ def _options(models: Mapping[str, Any]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(models)} (default: all)")
     parser.add_argument("--source", action="append", choices=SOURCES, help="only models of this source; repeatable")
-    parser.add_argument("--python", action="append", default=[], metavar="NAME=PYTHON", type=_named,
-                        help="an interpreter that has a framework: opencv, paddle, torch; repeatable")  # fmt: skip
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        type=_named,
+        help="an interpreter that has a framework: opencv, paddle, torch; repeatable",
+    )
     parser.add_argument("--files", type=Path, default=Tools.files, help="folder of models that others made")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--no-build", action="store_true", help="convert and compare only")

@@ -22,9 +22,14 @@ _SSD_HEADS = ("mbox_loc", "mbox_conf_flatten", "mbox_priorbox")
 
 
 def network(
-    text: Callable[[Tools], str], outputs: Sequence[str] = (), shapes: Sequence[str] = (), weights: str = "",
-    images: int = 1, cut: str = "", louder: str = "",
-) -> Callable[[Path, Tools], Made]:  # fmt: skip
+    text: Callable[[Tools], str],
+    outputs: Sequence[str] = (),
+    shapes: Sequence[str] = (),
+    weights: str = "",
+    images: int = 1,
+    cut: str = "",
+    louder: str = "",
+) -> Callable[[Path, Tools], Made]:
     """How a network is made.
 
     Args:
@@ -141,8 +146,9 @@ MODELS = {
     "resnet50_caffe": Model(network(of_file("resnet50"), ["fc1000", "prob"]), bound=1e-4, memory=GIB),
     "vgg16_caffe": Model(network(generated(caffe_networks.vgg16), ["fc8", "prob"]), memory=5 * GIB // 2),
     "mobilenet_ssd_heads": Model(network(of_file("mobilenet_ssd"), _SSD_HEADS, cut="before DetectionOutput")),
-    "mobilenet_ssd_caffe": Model(network(of_file("mobilenet_ssd"), images=20, louder="mbox_conf"), bound=1e-3,
-                                 absolute=True),
+    "mobilenet_ssd_caffe": Model(
+        network(of_file("mobilenet_ssd"), images=20, louder="mbox_conf"), bound=1e-3, absolute=True
+    ),
     "mtcnn_det1": Model(network(of_file("mtcnn_det1"), weights="caffe/mtcnn_det1.caffemodel")),
     # an image of this size is convolved by Winograd's algorithm in OpenCV, which rounds more
     "mtcnn_det1_large": Model(
@@ -153,4 +159,4 @@ MODELS = {
     "dilated_fcn": Model(network(generated(caffe_networks.dilated_fcn))),
     "prelu_net": Model(network(generated(caffe_networks.prelu_net))),
     "every_layer": Model(network(every_layer)),
-}  # fmt: skip
+}

@@ -18,8 +18,18 @@ from source_zoo_models import ROOT, Made, Model, Tools, write_observed
 from trtconv.sources.paddle import files, network, parameters
 
 GB = 10**9
-CLASSIFIERS = ("mobilenet_v1", "resnet50", "vgg16", "resnext50", "alexnet", "se_resnext50", "googlenet", "dpn68",
-               "inception_v3", "icnet")  # fmt: skip
+CLASSIFIERS = (
+    "mobilenet_v1",
+    "resnet50",
+    "vgg16",
+    "resnext50",
+    "alexnet",
+    "se_resnext50",
+    "googlenet",
+    "dpn68",
+    "inception_v3",
+    "icnet",
+)
 DETECTORS = ("yolov3", "ssd", "mobilenet_ssd", "retinanet")
 REGIONS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn")
 MEMORY = {"resnet50": 1 * GB, "vgg16": 3 * GB}

@@ -63,11 +63,21 @@ def hfmask(folder: Path) -> None:
         node("Where", "padded lowest causal_b", "bias"),
     ]
     constants: dict[str, Any] = {
-        "lowest": lowest, "zero": np.float32(0), "i0": 0, "i1": 1, "one": np.array([1]),
-        "a0": np.array([0]), "a1": np.array([1]), "a2": np.array([2]), "a01": np.array([0, 1]), "a12": np.array([1, 2]),
-        "root": np.float32(depth**0.5), "joined": np.array([0, 0, heads * depth]),
-        "groups": np.array([1, 1, heads // pairs, 1, 1]), "all_heads": np.array([0, heads, -1, depth]),
-    }  # fmt: skip
+        "lowest": lowest,
+        "zero": np.float32(0),
+        "i0": 0,
+        "i1": 1,
+        "one": np.array([1]),
+        "a0": np.array([0]),
+        "a1": np.array([1]),
+        "a2": np.array([2]),
+        "a01": np.array([0, 1]),
+        "a12": np.array([1, 2]),
+        "root": np.float32(depth**0.5),
+        "joined": np.array([0, 0, heads * depth]),
+        "groups": np.array([1, 1, heads // pairs, 1, 1]),
+        "all_heads": np.array([0, heads, -1, depth]),
+    }
     for seed, (name, count) in enumerate({"q": heads, "k": pairs, "v": pairs}.items()):
         constants[f"w{name}"] = _random(width, count * depth, seed=seed, scale=0.2)
         constants[f"split_{name}"] = np.array([0, 0, count, depth])
@@ -314,9 +324,12 @@ def bf16_ops(folder: Path) -> None:
     ):
         ends = [value("x", [4, 2, 32])], [onnx.ValueInfoProto(name="y")]
         made = model(
-            [node("MatMul", "x unit", "c"), *nodes], *ends, {"unit": np.eye(32, dtype=np.float32), **constants},
-            opset=opset, check=False,
-        )  # fmt: skip
+            [node("MatMul", "x unit", "c"), *nodes],
+            *ends,
+            {"unit": np.eye(32, dtype=np.float32), **constants},
+            opset=opset,
+            check=False,
+        )
         onnx.save(onnx.shape_inference.infer_shapes(made), folder / f"{name}.onnx")
 
 
@@ -333,7 +346,7 @@ def matmulnbits(folder: Path) -> None:
     nodes = [
         helper.make_node("MatMulNBits", ["x", "packed", "scale"], ["a"], "q4", domain=own, **four_bits),
         helper.make_node("SkipSimplifiedLayerNormalization", ["a", "x", "gain"], ["y"], "norm", domain=own),
-    ]  # fmt: skip
+    ]
     held = {
         "packed": np.random.default_rng(0).integers(0, 256, (64, 2, 16)).astype(np.uint8),
         "scale": np.full(128, 0.01, np.float32),

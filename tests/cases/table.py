@@ -241,9 +241,13 @@ def _crashes() -> Iterator[Case]:
 def _messages() -> Iterator[Case]:
     commands = ["convert custom.keras -o o.onnx"]
     yield Case(
-        "custom_layer_message", MESSAGES, "custom_layer_message", commands, "exit 3 that names pk>Scale",
+        "custom_layer_message",
+        MESSAGES,
+        "custom_layer_message",
+        commands,
+        "exit 3 that names pk>Scale",
         exits(3, says="pk>Scale"),
-    )  # fmt: skip
+    )
     yield Case(
         "is_training_hint",
         MESSAGES,

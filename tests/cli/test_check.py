@@ -63,8 +63,10 @@ def test_what_cannot_be_is_found_before_anything_runs(trtconv: Cli, folder: Path
 
 
 def test_batches_that_fit_are_not_refused(trtconv: Cli, folder: Path) -> None:
-    job(folder / "job.yaml", "inputs: {x: {profile: [{min: 1, opt: 1, max: 1}, {min: 64, opt: 64, max: 64}]}}\n"
-        "bench: {batch: [1, 64]}\n")  # fmt: skip
+    job(
+        folder / "job.yaml",
+        "inputs: {x: {profile: [{min: 1, opt: 1, max: 1}, {min: 64, opt: 64, max: 64}]}}\nbench: {batch: [1, 64]}\n",
+    )
     assert trtconv("check", "job.yaml").returncode == 0
     one_op(folder / "model.onnx", dims=[64, 4])
     job(folder / "job.yaml", "bench: {batch: 64}\n")
@@ -137,8 +139,11 @@ def test_a_folder_that_cannot_be_written_is_said_first(folder: Path, trtconv: Cl
     try:
         done = subprocess.run(
             [*dropped, sys.executable, "-m", "trtconv", "check", "config/job.yaml"],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     finally:
         config.chmod(0o755)
     assert done.returncode == 0, done.stderr

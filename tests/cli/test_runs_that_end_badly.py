@@ -32,9 +32,10 @@ for name, function, spec in (("endless", endless, tf.TensorSpec([None, 4], name=
 @pytest.mark.slow
 def test_the_source_is_ended_and_the_model_converted_without_it(trtconv: Any, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], check=True, capture_output=True)
-    for arguments, why in ((("convert", "ragged", "-o", "ragged.onnx"), "--check-data"),
-                           (("convert", "endless", "-o", "endless.onnx", "--check-seconds", "1"),
-                            "takes longer than")):  # fmt: skip
+    for arguments, why in (
+        (("convert", "ragged", "-o", "ragged.onnx"), "--check-data"),
+        (("convert", "endless", "-o", "endless.onnx", "--check-seconds", "1"), "takes longer than"),
+    ):
         done = trtconv(*arguments)
         assert done.returncode == 0, done.stderr
         assert "not compared with the source" in done.stderr

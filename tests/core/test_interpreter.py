@@ -267,6 +267,9 @@ def test_ctrl_c_in_the_process_that_asked_is_interrupted(other, tmp_path):
 
 def test_the_other_side_is_written_for_older_pythons():
     ast.parse(Path(guest.__file__).read_text(), feature_version=(3, 8))
-    found = {node.module or "" for node in ast.walk(ast.parse(Path(guest.__file__).read_text()))
-             if isinstance(node, ast.ImportFrom)}  # fmt: skip
+    found = {
+        node.module or ""
+        for node in ast.walk(ast.parse(Path(guest.__file__).read_text()))
+        if isinstance(node, ast.ImportFrom)
+    }
     assert not [name for name in found if name.startswith("trtconv")]

@@ -29,9 +29,14 @@ def model(tmp_path: Path, text: str) -> Path:
 def judged(path: Path, source: Source, precision: Precision | None = None, **options: float) -> Verdict:
     """The verdict on a file whose one output y the source computes."""
     made = onnx.load(path)
-    infos = [TensorInfo(v.name, str(onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)),
-                        tuple(d.dim_value if d.HasField("dim_value") else d.dim_param
-                              for d in v.type.tensor_type.shape.dim)) for v in made.graph.input]  # fmt: skip
+    infos = [
+        TensorInfo(
+            v.name,
+            str(onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type)),
+            tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in v.type.tensor_type.shape.dim),
+        )
+        for v in made.graph.input
+    ]
     observed = conversion_check.observe(lambda given: {"y": source(given)}, infos, input_uses(made))
     comparing = Comparing(path, first=(), outputs_first=False, tolerance=1e-4, precision=precision or Precision())
     return comparing.compare(observed, **options)
@@ -46,31 +51,43 @@ def test_what_is_equal_is_right_on_all_draws(tmp_path: Path) -> None:
 
 WRONG = {
     "integers truncated instead of rounded down": (
-        "(int32[n, 8] x) => (int32[n, 8] y) <int32 k = {3}> { y = Div(x, k) }", lambda g: g["x"] // 3),
+        "(int32[n, 8] x) => (int32[n, 8] y) <int32 k = {3}> { y = Div(x, k) }",
+        lambda g: g["x"] // 3,
+    ),
     "one in two thousand million": (
         "(int32[n, 8] x) => (int32[n, 8] y) <float k = {1}> { f = Cast<to = 1>(x)\n y = Cast<to = 6>(f) }",
-        lambda g: g["x"]),
+        lambda g: g["x"],
+    ),
     "the last of repeated indices": (
         "(int64[n, 1] i, float[n] v) => (float[5] y) <float[5] z = {0, 0, 0, 0, 0}> { y = ScatterND(z, i, v) }",
-        lambda g: np.bincount(g["i"][:, 0], g["v"], 5).astype(np.float32)),
+        lambda g: np.bincount(g["i"][:, 0], g["v"], 5).astype(np.float32),
+    ),
     "the last of equal ones": (
         "(float[n, 8] x) => (int64[n] y) { y = ArgMax<axis = 1, keepdims = 0, select_last_index = 1>(x) }",
-        lambda g: g["x"].argmax(1)),
+        lambda g: g["x"].argmax(1),
+    ),
     "positions outside counted from the end": (
         "(int64[n] i) => (float[n, 4] y) <int64 d = {4}, float[2] v = {0, 1}> { y = OneHot(i, d, v) }",
-        lambda g: (g["i"][:, None] == np.arange(4)).astype(np.float32)),
+        lambda g: (g["i"][:, None] == np.arange(4)).astype(np.float32),
+    ),
     "an angle without the whole turns": (
         "(float[n, 8] x) => (float[n, 8] y) <float t = {6.28}> { r = Mod<fmod = 1>(x, t)\n y = Sin(r) }",
-        lambda g: np.sin(g["x"])),
+        lambda g: np.sin(g["x"]),
+    ),
     "only one of two branches": (
         "(bool c, float[n, 8] x) => (float[n, 8] y) { z = Neg(x)\n y = Where(c, x, x) }",
-        lambda g: g["x"] if g["c"] else -g["x"]),
+        lambda g: g["x"] if g["c"] else -g["x"],
+    ),
     "large numbers cut off": (
-        "(float[n, 8] x) => (float[n, 8] y) <float l = {-50}, float h = {50}> { y = Clip(x, l, h) }", lambda g: g["x"]),
+        "(float[n, 8] x) => (float[n, 8] y) <float l = {-50}, float h = {50}> { y = Clip(x, l, h) }",
+        lambda g: g["x"],
+    ),
     "a finite number instead of infinity": (
         "(float[n, 8] x) => (float[n, 8] y) <float e = {1e-6}, float k = {1}> "
-        "{ a = Abs(x)\n b = Max(a, e)\n y = Div(k, b) }", lambda g: 1 / np.abs(g["x"])),
-}  # fmt: skip
+        "{ a = Abs(x)\n b = Max(a, e)\n y = Div(k, b) }",
+        lambda g: 1 / np.abs(g["x"]),
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", WRONG)
@@ -85,8 +102,10 @@ def test_faults_that_ordinary_inputs_hide(tmp_path: Path, fault: str) -> None:
 
 def test_what_the_last_bit_of_the_inputs_decides_is_not_judged(tmp_path: Path) -> None:
     """Sums in another order: the sine of a large number is noise, and so is which of two equal sums is larger."""
-    path = model(tmp_path, "(float[n, 64] x) => (float[n, 1] y) <float k = {1e4}> "
-                           "{ s = ReduceSum(x, a)\n m = Mul(s, k)\n y = Sin(m) }")  # fmt: skip
+    path = model(
+        tmp_path,
+        "(float[n, 64] x) => (float[n, 1] y) <float k = {1e4}> { s = ReduceSum(x, a)\n m = Mul(s, k)\n y = Sin(m) }",
+    )
     made = onnx.load(path)
     made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "a"))
     onnx.save(made, path)
@@ -99,8 +118,9 @@ def test_denormal_numbers_that_the_source_takes_for_zeros(tmp_path: Path) -> Non
     path = model(tmp_path, "(float[n, 8] x) => (float[n, 8] y) { y = Sign(x) }")
     verdict = judged(path, lambda g: np.sign(draws.flushed(g)["x"]))
     assert verdict.wrong == []
-    assert verdict.notes == ["output 'y' on tiny inputs is right but for denormal numbers, which the source takes for "
-                             "zeros"]  # fmt: skip
+    assert verdict.notes == [
+        "output 'y' on tiny inputs is right but for denormal numbers, which the source takes for zeros"
+    ]
 
 
 def test_denormal_numbers_that_decide_a_shape(tmp_path: Path) -> None:
@@ -127,8 +147,11 @@ def test_a_model_that_no_runtime_loads_is_not_compared_and_says_so(tmp_path: Pat
 
 def test_what_onnx_runtime_cannot_do_is_compared_through_the_reference(tmp_path: Path) -> None:
     """It has no Conv that pads by itself and has gaps in its kernel."""
-    path = model(tmp_path, '(float[n, 1, h, w] x) => (float[n, 1, h, w] y) { y = Conv<auto_pad = "SAME_UPPER", '
-                           "dilations = [2, 2], kernel_shape = [3, 3]>(x, k) }")  # fmt: skip
+    path = model(
+        tmp_path,
+        '(float[n, 1, h, w] x) => (float[n, 1, h, w] y) { y = Conv<auto_pad = "SAME_UPPER", '
+        "dilations = [2, 2], kernel_shape = [3, 3]>(x, k) }",
+    )
     made = onnx.load(path)
     kernel = np.zeros((1, 1, 3, 3), np.float32)
     kernel[..., 1, 1] = 1

@@ -23,8 +23,37 @@ from trtconv.data.writers import Samples, open_writer
 from trtconv.pipeline.gates import Verdict
 from trtconv.report import junit
 
-SIGNS = ["a", "Z", "é", "東", "😀", '"', "'", "%", ",", ":", ";", "=", "\n", "\r", "\t", " ", "\x1b", "\x07", "<", "&",
-         "]]>", "/", "\\", "{", "[", "#", "|", "\ufffe", "::"]  # fmt: skip
+SIGNS = [
+    "a",
+    "Z",
+    "é",
+    "東",
+    "😀",
+    '"',
+    "'",
+    "%",
+    ",",
+    ":",
+    ";",
+    "=",
+    "\n",
+    "\r",
+    "\t",
+    " ",
+    "\x1b",
+    "\x07",
+    "<",
+    "&",
+    "]]>",
+    "/",
+    "\\",
+    "{",
+    "[",
+    "#",
+    "|",
+    "\ufffe",
+    "::",
+]
 KINDS = ["float32", "float16", "float64", "int8", "uint8", "int64", "uint64", "bool", "U"]
 
 
@@ -92,8 +121,11 @@ def rows_of_csv(text: str) -> list[list[str]]:
 def check_csv(path: Path, arrays: Mapping[str, np.ndarray], files: list[str]) -> None:
     header, *rows = rows_of_csv(path.read_bytes().decode())
     wanted = [list(map(str, ["sample", "file"]))]
-    names = [name + (f"[{','.join(map(str, at))}]" if at else "") for name, a in arrays.items() for at in
-             np.ndindex(a.shape[1:])]  # fmt: skip
+    names = [
+        name + (f"[{','.join(map(str, at))}]" if at else "")
+        for name, a in arrays.items()
+        for at in np.ndindex(a.shape[1:])
+    ]
     assert header == [*wanted[0], *names]
     for number, row in enumerate(rows):
         values = [value for a in arrays.values() for value in a[number].reshape(-1).tolist()]
@@ -257,6 +289,12 @@ def test_names_that_are_no_unicode_are_spelled_out(tmp_path: Path) -> None:
 def test_numbers_that_json_lacks_are_null_with_the_reason() -> None:
     value = {"snr": math.inf, "low": -math.inf, "worst": math.nan, "list": [1.0, math.nan], "fine": 0.5}
     assert json.loads(dumps(value), parse_constant=refuse) == {
-        "snr": None, "snr_is": "infinity", "low": None, "low_is": "minus infinity", "worst": None,
-        "worst_is": "not a number", "list": [1.0, None], "fine": 0.5,
-    }  # fmt: skip
+        "snr": None,
+        "snr_is": "infinity",
+        "low": None,
+        "low_is": "minus infinity",
+        "worst": None,
+        "worst_is": "not a number",
+        "list": [1.0, None],
+        "fine": 0.5,
+    }

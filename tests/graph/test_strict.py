@@ -51,8 +51,9 @@ def _softmax(self: Any, x: Any, axis: int | None = None) -> Any:
     return ((power / power.astype(np.float32).sum(axis=axis, keepdims=True).astype(x.dtype)).astype(x.dtype),)
 
 
-def _layer_norm(self: Any, x: Any, scale: Any, bias: Any = None, axis: int = -1, epsilon: float = 1e-5,
-                stash_type: int = 1) -> Any:  # fmt: skip
+def _layer_norm(
+    self: Any, x: Any, scale: Any, bias: Any = None, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Any:
     """As the standard has it: stash_type 1 is FP32 up to the normalized values. The reference ignores it."""
     wide, axes = x.astype(np.float32), tuple(range(axis % x.ndim, x.ndim))
     normalized = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(wide.var(axes, keepdims=True) + epsilon)
@@ -303,8 +304,10 @@ def test_every_value_of_a_type_its_neighbours_and_the_ties_between_them_round_as
 def one_node(op: str) -> tuple[Any, Arrays]:
     """A model of one operator of the table of steps, with what it needs beside x [4, 6, 8]."""
     vector = {name: normal(6, seed=i) for i, name in enumerate(("s", "b", "m"))} | {"v": np.abs(normal(6, seed=4))}
-    recurrent = {name: normal(*shape, seed=5, scale=0.4) for name, shape in
-                 {"W": (2, 20, 8), "R": (2, 20, 5), "B": (2, 40)}.items()}  # fmt: skip
+    recurrent = {
+        name: normal(*shape, seed=5, scale=0.4)
+        for name, shape in {"W": (2, 20, 8), "R": (2, 20, 5), "B": (2, 40)}.items()
+    }
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}.get(op, 0)
     cut = {k: v[:, : (2 if k == "B" else 1) * 5 * gates] for k, v in recurrent.items()}
     inputs, constants, options = {

@@ -133,8 +133,10 @@ def test_verify_needs_no_framework_that_is_not_here(name: str, model: Path, tmp_
     data = tmp_path / "data.npz"
     data.touch()
     job = {"source": {"path": str(model)}, "precision": ["fp32"], "verify": {"data": {"path": str(data)}}}
-    planned = line(validate(Tree({"version": 1, "name": "job", "output": "out", **job}), tmp_path, "job"),
-                   Layout(tmp_path / "out", "job"))  # fmt: skip
+    planned = line(
+        validate(Tree({"version": 1, "name": "job", "output": "out", **job}), tmp_path, "job"),
+        Layout(tmp_path / "out", "job"),
+    )
     stages = [node.stage for node in planned]
     assert "verify" in stages
     assert ("reference" in stages) == (not row.is_onnx and not missing)

@@ -65,9 +65,11 @@ def test_a_scale_that_wipes_an_output_out_fails_without_a_bound_of_its_own(tmp_p
     pairs = [
         n
         for name in ("small", "large")
-        for n in (node("QuantizeLinear", f"{name}_f step zero", f"{name}_q"),
-                  node("DequantizeLinear", f"{name}_q step zero", name))
-    ]  # fmt: skip
+        for n in (
+            node("QuantizeLinear", f"{name}_f step zero", f"{name}_q"),
+            node("DequantizeLinear", f"{name}_q step zero", name),
+        )
+    ]
     first = [node("Mul", "x tiny", "small_f"), node("Mul", "x one", "large_f")]
     shared = {**scales, "step": np.float32(0.03), "zero": np.int8(0)}
     network = model([*first, *pairs], *ends, shared, check=False)

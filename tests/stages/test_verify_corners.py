@@ -66,8 +66,11 @@ def test_a_sum_that_overflows_above_the_samples_batch(tmp_path: Path, no_gpu: No
     assert verdict.outputs[0].snr_db > 40
     assert verdict.basis == "strict"
     assert [(c.place, c.shapes["x"][0], bool(c.fault)) for c in verdict.corners] == [
-        ("min", 1, False), ("opt", 8, False), ("max", 128, True), ("odd", 69, True)
-    ]  # fmt: skip
+        ("min", 1, False),
+        ("opt", 8, False),
+        ("max", 128, True),
+        ("odd", 69, True),
+    ]
     assert result.violations == (
         "typed: at the max of profile 0: output 'y' holds NaN or infinity",
         "typed: at the odd of profile 0: output 'y' holds NaN or infinity",

@@ -18,8 +18,18 @@ from trtconv.core.errors import MissingPackage, UsageError
 _Box = tuple[float, float, float, float]
 _ORIENTATION, _TURNED = 274, 5  # EXIF tag; from 5 on width and height are exchanged
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation -> Image.Transpose that undoes it
-_DAMAGED = (OSError, ValueError, SyntaxError, IndexError, KeyError, TypeError, OverflowError, EOFError, struct.error,
-            zlib.error)  # fmt: skip
+_DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 """What Pillow's decoders were seen to raise on damaged data."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -48,8 +48,9 @@ def load() -> Any:
             raise
         raise MissingPackage("tensorflow", "tf", "reading a TensorFlow model") from None
     except ImportError as error:
-        raise EnvironmentProblem(f"TensorFlow is installed but does not load: {error}",
-                                 hint="pip install --force-reinstall 'trtconv[tf]'") from error  # fmt: skip
+        raise EnvironmentProblem(
+            f"TensorFlow is installed but does not load: {error}", hint="pip install --force-reinstall 'trtconv[tf]'"
+        ) from error
     return tensorflow
 
 

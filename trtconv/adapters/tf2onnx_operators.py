@@ -76,8 +76,18 @@ def _truncate_mod(at: Place) -> None:
     at.finish(at.make("Mod", *at.inputs, fmod=1))
 
 
-_MOVES = {"Cast", "Slice", "StridedSlice", "Gather", "GatherV2", "Squeeze", "Unsqueeze", "Reshape", "Identity",
-          "ExpandDims"}  # fmt: skip
+_MOVES = {
+    "Cast",
+    "Slice",
+    "StridedSlice",
+    "Gather",
+    "GatherV2",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+    "Identity",
+    "ExpandDims",
+}
 _GROWS = {"Add", "AddV2", "Mul", "Concat", "ConcatV2", "Pack", "Max", "Maximum", "ReduceProd", "Prod"}
 
 
@@ -332,7 +342,7 @@ _EMPTY = {
     "SegmentMean": "0",
     "SparseSegmentMean": "0",
     "SparseSegmentSqrtN": "0",
-}  # fmt: skip
+}
 
 
 def _fill_empty_rows(at: Place) -> None:
@@ -340,8 +350,10 @@ def _fill_empty_rows(at: Place) -> None:
     from tf2onnx.onnx_opset.tensor import SparseFillEmptyRows
 
     graph = at.graph
-    tails = [graph.insert_new_node_on_output("Identity", name, name=f"{at.node.name}_sorted{position}")
-             for position, name in enumerate(at.node.output[:2])]  # fmt: skip
+    tails = [
+        graph.insert_new_node_on_output("Identity", name, name=f"{at.node.name}_sorted{position}")
+        for position, name in enumerate(at.node.output[:2])
+    ]
     places, values = at.node.output[:2]
     first = at.make("Gather", places, at.constant(0), axis=1)
     _, order = at.make("TopK", first, at.make("Shape", first), outputs=2, axis=0, largest=0)

@@ -58,9 +58,12 @@ class Observed:
 
 
 def observe(
-    run: Run, inputs: Sequence[TensorInfo], uses: Mapping[str, Use], seconds: float = SECONDS,
+    run: Run,
+    inputs: Sequence[TensorInfo],
+    uses: Mapping[str, Use],
+    seconds: float = SECONDS,
     ranges: Mapping[str, tuple[float, float]] | None = None,
-) -> Observed:  # fmt: skip
+) -> Observed:
     """Run a source on every draw; one that it refuses is narrowed, then left out."""
     found, start = Observed(), time.monotonic()
     for kind in draws.KINDS:
@@ -332,14 +335,19 @@ class Comparing:
             return "differs on denormal numbers, which the source may take for zeros: not judged"
         if (row.kind == "ordinary" and wanted.dtype.kind == "f") or not floats:
             return ""
-        moved = [self._real(name, self._run(given)[name])
-                 for given in draws.nudged(row.inputs, _HALF if self._precision.half else _SINGLE)]  # fmt: skip
+        moved = [
+            self._real(name, self._run(given)[name])
+            for given in draws.nudged(row.inputs, _HALF if self._precision.half else _SINGLE)
+        ]
         if any(array.shape != got.shape for array in moved):
             return "has a shape that the last bit of the inputs decides: not judged"
         if wanted.dtype.kind in "iub":
             settled = np.count_nonzero(np.any([array != got for array in moved], axis=0))
-            return "is decided by the last bit of the inputs: not judged" if 4 * settled >= np.count_nonzero(
-                wanted != got) else ""  # fmt: skip
+            return (
+                "is decided by the last bit of the inputs: not judged"
+                if 4 * settled >= np.count_nonzero(wanted != got)
+                else ""
+            )
         usable = np.isfinite(got) & np.isfinite(wanted) & np.all([np.isfinite(array) for array in moved], axis=0)
         places = np.isnan(wanted) | (np.isinf(wanted) == np.isinf(got))
         if not usable.any() or not places.all() or not np.isfinite(got[np.isfinite(wanted)]).all():

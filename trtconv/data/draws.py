@@ -27,9 +27,12 @@ graph."""
 
 
 def draw(
-    inputs: Sequence[TensorInfo], kind: str, uses: Mapping[str, Use] | None = None, narrowed: str = "",
+    inputs: Sequence[TensorInfo],
+    kind: str,
+    uses: Mapping[str, Use] | None = None,
+    narrowed: str = "",
     ranges: Mapping[str, tuple[float, float]] | None = None,
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """One set of inputs; the same for the same arguments.
 
     Args:
@@ -42,10 +45,17 @@ def draw(
     random = np.random.default_rng(KINDS.index(kind))
     batch = 3 if kind == "ties" else 2
     return {
-        info.name: _array(random, info, _shape(info, batch), kind, (uses or {}).get(info.name, DATA), narrowed,
-                          (ranges or {}).get(info.name))
+        info.name: _array(
+            random,
+            info,
+            _shape(info, batch),
+            kind,
+            (uses or {}).get(info.name, DATA),
+            narrowed,
+            (ranges or {}).get(info.name),
+        )
         for info in inputs
-    }  # fmt: skip
+    }
 
 
 def _shape(info: TensorInfo, batch: int) -> tuple[int, ...]:

@@ -248,8 +248,9 @@ def _resize_form(form: Form, options: Options) -> Form:
 def _crop_form(form: Form, options: Options) -> Form:
     _image(form, "crop")
     height, width = options["size"]
-    resampling.middle(height if form.height is None else form.height, width if form.width is None else form.width,
-                      options)  # fmt: skip
+    resampling.middle(
+        height if form.height is None else form.height, width if form.width is None else form.width, options
+    )
     return replace(form, height=height, width=width)
 
 

@@ -103,8 +103,11 @@ class Builder:
 
     def _inferred(self, node: Any) -> Mapping[str, Any]:
         known = {name: self._types[name] for name in node.input if name in self._types}
-        data = {name: self._constants[name] for name in node.input
-                if name in self._constants and np.prod(self._constants[name].dims) <= editing.SMALL}  # fmt: skip
+        data = {
+            name: self._constants[name]
+            for name in node.input
+            if name in self._constants and np.prod(self._constants[name].dims) <= editing.SMALL
+        }
         schema = onnx.defs.get_schema(node.op_type, self.opset)
         try:
             found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
@@ -126,8 +129,9 @@ class Builder:
         """
         kind = self._types[name].tensor_type if name in self._types else None
         if kind is None or not kind.HasField("shape"):
-            raise ConversionError(f"the number of dimensions of {name!r} is not known",
-                                  hint="give every input a full shape")  # fmt: skip
+            raise ConversionError(
+                f"the number of dimensions of {name!r} is not known", hint="give every input a full shape"
+            )
         return tuple(_dim(dim) for dim in kind.shape.dim)
 
     def dtype(self, name: str) -> int:

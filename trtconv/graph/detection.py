@@ -152,8 +152,10 @@ def suppress(b: Builder, boxes: str, scores: str, rule: Suppression, wish: str) 
 def _sizes(b: Builder, scores: str, wish: str) -> tuple[int, int]:
     dims = b.shape(scores)
     if len(dims) != 3 or not isinstance(dims[1], int) or not isinstance(dims[2], int):
-        raise ConversionError(f"{wish}: scores [image, class, prior] of fixed sizes are needed, not {list(dims)}",
-                              hint="give the image a fixed height and width")  # fmt: skip
+        raise ConversionError(
+            f"{wish}: scores [image, class, prior] of fixed sizes are needed, not {list(dims)}",
+            hint="give the image a fixed height and width",
+        )
     return dims[1], dims[2]
 
 
@@ -172,8 +174,11 @@ def _kept(b: Builder, boxes: str, scores: str, rule: Suppression, least: float, 
     if rule.offset:
         ends = np.array([0, 0, rule.offset, rule.offset], np.float32)
         boxes = b.add("Add", [boxes, b.constant(ends, f"{wish}/ends")], f"{wish}/whole_pixels")
-    limits = [b.constant(np.int64(depth), f"{wish}/most"), b.constant(np.float32(rule.overlap), f"{wish}/overlap"),
-              b.constant(np.float32(max(rule.score, _LOWEST)), f"{wish}/score")]  # fmt: skip
+    limits = [
+        b.constant(np.int64(depth), f"{wish}/most"),
+        b.constant(np.float32(rule.overlap), f"{wish}/overlap"),
+        b.constant(np.float32(max(rule.score, _LOWEST)), f"{wish}/score"),
+    ]
     chosen = b.add("NonMaxSuppression", [boxes, scores, *limits], f"{wish}/NonMaxSuppression")
     found = b.add("GatherND", [scores, chosen], f"{wish}/nms_scores")
     blank = _filled(b, scores, least, wish)
@@ -235,8 +240,12 @@ class _Field:
         b, wish = self.b, self.wish
         total = self.count * self.depth
         rows = min(rule.results, total) if rule.results > 0 else total
-        scores, where = b.several("TopK", [self.apart(kept, (total,)), b.constant([rows], f"{wish}/rows")],
-                                  [f"{wish}/best_scores", f"{wish}/best"], axis=1)  # fmt: skip
+        scores, where = b.several(
+            "TopK",
+            [self.apart(kept, (total,)), b.constant([rows], f"{wish}/rows")],
+            [f"{wish}/best_scores", f"{wish}/best"],
+            axis=1,
+        )
         depth = b.constant(np.int64(self.depth), f"{wish}/depth")
         valid = b.add("Greater", [scores, b.constant(least, f"{wish}/mark")], f"{wish}/found")
         if rule.grouped and self.count > 1:
@@ -297,7 +306,10 @@ def images(b: Builder, found: Detections, wish: str) -> str:
         return b.constant(np.repeat(np.arange(batch)[:, None], found.rows, 1), f"{wish}/image")
     size = b.add("Shape", [found.scores], f"{wish}/result_shape")
     first = b.add("Gather", [size, b.constant(np.int64(0), f"{wish}/zero")], f"{wish}/batch", axis=0)
-    count = b.add("Range", [b.constant(np.int64(0), f"{wish}/start"), first, b.constant(np.int64(1), f"{wish}/step")],
-                  f"{wish}/count")  # fmt: skip
+    count = b.add(
+        "Range",
+        [b.constant(np.int64(0), f"{wish}/start"), first, b.constant(np.int64(1), f"{wish}/step")],
+        f"{wish}/count",
+    )
     column = b.add("Unsqueeze", [count, b.constant([1], f"{wish}/column_axis")], f"{wish}/image_column")
     return b.add("Expand", [column, size], f"{wish}/image")

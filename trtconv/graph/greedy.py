@@ -39,10 +39,16 @@ def keep(b: Builder, boxes: str, valid: str, overlap: float, offset: float, wish
 
 def _overlaps(b: Builder, boxes: str, overlap: float, offset: float, wish: str) -> str:
     """Whether two boxes, bool [N, k, k], share more than so much of their union."""
-    sides = b.several("Split", [boxes, b.constant([1, 1, 1, 1], f"{wish}/sides")],
-                      [f"{wish}/{name}" for name in ("left", "top", "right", "bottom")], axis=-1)  # fmt: skip
-    spans = [_spans(b, low, high, offset, f"{wish}/{name}")
-             for low, high, name in zip(sides[:2], sides[2:], ("width", "height"), strict=True)]  # fmt: skip
+    sides = b.several(
+        "Split",
+        [boxes, b.constant([1, 1, 1, 1], f"{wish}/sides")],
+        [f"{wish}/{name}" for name in ("left", "top", "right", "bottom")],
+        axis=-1,
+    )
+    spans = [
+        _spans(b, low, high, offset, f"{wish}/{name}")
+        for low, high, name in zip(sides[:2], sides[2:], ("width", "height"), strict=True)
+    ]
     area = b.add("Mul", [spans[0][0], spans[1][0]], f"{wish}/area")
     shared = b.add("Mul", [spans[0][1], spans[1][1]], f"{wish}/shared")
     both = b.add("Add", [area, b.add("Transpose", [area], f"{wish}/area_row", perm=[0, 2, 1])], f"{wish}/both")
@@ -68,8 +74,10 @@ def _fixed_point(b: Builder, rivals: str, start: str, depth: int, wish: str) -> 
     """A Loop of at most k steps: s' = start (rivals s = 0), until nothing changes."""
     half, on = b.constant(0.5, f"{wish}/half"), b.constant(np.array(True), f"{wish}/on")
     steps = b.constant(np.int64(depth), f"{wish}/steps")
-    name = {part: b.fresh(f"{wish}/{part}") for part in
-            ("step", "going", "now", "hits", "free", "open", "next", "change", "size", "most", "more")}  # fmt: skip
+    name = {
+        part: b.fresh(f"{wish}/{part}")
+        for part in ("step", "going", "now", "hits", "free", "open", "next", "change", "size", "most", "more")
+    }
     nodes = [
         helper.make_node("MatMul", [rivals, name["now"]], [name["hits"]], name["hits"]),
         helper.make_node("Less", [name["hits"], half], [name["free"]], name["free"]),

@@ -79,8 +79,9 @@ def _plain(node: Any, version: int) -> bool:
     """Whether nothing unusual is asked for."""
     given = [text.decode().lower() for text in editing.attribute(node, "activations", [])]
     usual = _DEFAULTS[node.op_type]
-    unusual = any(item.name in ("clip", "input_forget", "activation_alpha", "activation_beta")
-                  for item in node.attribute)  # fmt: skip
+    unusual = any(
+        item.name in ("clip", "input_forget", "activation_alpha", "activation_beta") for item in node.attribute
+    )
     lengths = len(node.input) > _LENGTHS and node.input[_LENGTHS]
     return version >= 13 and not unusual and not lengths and given in ([], usual, usual * 2)
 
@@ -143,8 +144,15 @@ def _zeros(steps: Steps, x: str, hidden: int) -> str:
     return steps("Expand", steps.constant(0), shape)
 
 
-def _scan(steps: Steps, node: Any, cell: Cell, weights: _Direction, products: Sequence[str], states: Sequence[str],
-          backwards: bool) -> list[str]:  # fmt: skip
+def _scan(
+    steps: Steps,
+    node: Any,
+    cell: Cell,
+    weights: _Direction,
+    products: Sequence[str],
+    states: Sequence[str],
+    backwards: bool,
+) -> list[str]:
     """Y and the last states."""
     body = onnx.GraphProto(name=f"{steps.label}/step")
     inner = type(steps)(body, steps.names, steps.kind, steps.version, steps.label)
@@ -156,9 +164,15 @@ def _scan(steps: Steps, node: Any, cell: Cell, weights: _Direction, products: Se
     body.input.extend(helper.make_tensor_value_info(name, steps.kind, None) for name in (*held, *parts))
     body.output.extend(helper.make_tensor_value_info(name, steps.kind, None) for name in (*made, output))
     way = int(backwards)
-    *last, sequence = steps.several("Scan", (*states, *products), len(states) + 1, body=body,
-                                    num_scan_inputs=len(products), scan_input_directions=[way] * len(products),
-                                    scan_output_directions=[way])  # fmt: skip
+    *last, sequence = steps.several(
+        "Scan",
+        (*states, *products),
+        len(states) + 1,
+        body=body,
+        num_scan_inputs=len(products),
+        scan_input_directions=[way] * len(products),
+        scan_output_directions=[way],
+    )
     return [sequence, *last]
 
 

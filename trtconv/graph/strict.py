@@ -80,8 +80,10 @@ def needed(model: Any) -> bool:
 def _is_low(node: Any) -> bool:
     if node.op_type in _QUANTIZING:
         return True
-    return any((a.name in _TYPE_ATTRIBUTES and a.i in LOW) or (a.HasField("t") and a.t.data_type in LOW)
-               for a in node.attribute)  # fmt: skip
+    return any(
+        (a.name in _TYPE_ATTRIBUTES and a.i in LOW) or (a.HasField("t") and a.t.data_type in LOW)
+        for a in node.attribute
+    )
 
 
 def precision(model: Any) -> str:
@@ -158,8 +160,9 @@ class Session:
         return {name: array.astype(np.float32) if name in self._wide else array for name, array in feeds.items()}
 
     def _typed(self, outputs: Arrays) -> dict[str, NDArray[Any]]:
-        return {name: array.astype(self._narrow[name]) if name in self._narrow else array
-                for name, array in outputs.items()}  # fmt: skip
+        return {
+            name: array.astype(self._narrow[name]) if name in self._narrow else array for name, array in outputs.items()
+        }
 
 
 def session(model: Any, *, folder: Path | None = None, threads: int | None = None) -> Session:
@@ -284,8 +287,10 @@ class _Rewriting:
 
     def read_as_is(self, graph: Any, name: str) -> bool:
         """Whether some node takes a constant in its own type."""
-        return any(name in (node.input[p] for p in _AS_THEY_ARE.get(node.op_type, ()) if p < len(node.input))
-                   for _, node in editing.walk(graph))  # fmt: skip
+        return any(
+            name in (node.input[p] for p in _AS_THEY_ARE.get(node.op_type, ()) if p < len(node.input))
+            for _, node in editing.walk(graph)
+        )
 
     def ends(self, graph: Any, frame: _Frame) -> None:
         """An output that is a constant or an input of a body under another name."""
@@ -308,8 +313,15 @@ class _Rewriting:
                 as_is = position in native and kind in LOW
                 node.input[position] = self.narrow(name, kind, frame) if as_is else frame.name(name)
         exact = node.op_type in SELECTING and node.domain in editing.ONNX_DOMAINS
-        results = [] if exact else [(position, frame.scope[name]) for position, name in enumerate(node.output)
-                                    if name and frame.scope.get(name) in LOW]  # fmt: skip
+        results = (
+            []
+            if exact
+            else [
+                (position, frame.scope[name])
+                for position, name in enumerate(node.output)
+                if name and frame.scope.get(name) in LOW
+            ]
+        )
         frame.nodes.append(node)
         _widen_attributes(node)
         for position, kind in results:

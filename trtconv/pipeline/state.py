@@ -180,8 +180,15 @@ class State:
                 return f"{path.name} was changed by hand"
         return ""
 
-    def keep(self, node: Node, key: Mapping[str, Any], result: Mapping[str, Any], seconds: float, memory: int,
-             warnings: Sequence[str] = ()) -> None:  # fmt: skip
+    def keep(
+        self,
+        node: Node,
+        key: Mapping[str, Any],
+        result: Mapping[str, Any],
+        seconds: float,
+        memory: int,
+        warnings: Sequence[str] = (),
+    ) -> None:
         """Remember a finished step and save."""
         outputs = {self._name(path): self.digest(path) for path in node.files}
         contents = [outputs[self._name(path)] for path in node.outputs]

@@ -23,13 +23,20 @@ def normal(*shape: int, seed: int = 0) -> Any:
 
 def prototxt(kind: str, parameters: str, inputs: Mapping[str, Shape], tops: str = "y", name: str = "layer") -> str:
     """A network of one layer, which reads all inputs."""
-    heads = "".join(f'input: "{blob}"\ninput_shape {{ {" ".join(f"dim: {d}" for d in dims)} }}\n'
-                    for blob, dims in inputs.items())  # fmt: skip
+    heads = "".join(
+        f'input: "{blob}"\ninput_shape {{ {" ".join(f"dim: {d}" for d in dims)} }}\n' for blob, dims in inputs.items()
+    )
     return heads + caffe_networks.layer(kind, name, " ".join(inputs), tops, parameters)
 
 
-def converted(folder: Path, text: str, arrays: Mapping[str, Sequence[Any]] | None = None,
-              outputs: Sequence[str] = (), shapes: Any = None, opset: int = 17) -> Any:  # fmt: skip
+def converted(
+    folder: Path,
+    text: str,
+    arrays: Mapping[str, Sequence[Any]] | None = None,
+    outputs: Sequence[str] = (),
+    shapes: Any = None,
+    opset: int = 17,
+) -> Any:
     """What a network becomes."""
     file, weights = folder / "net.prototxt", folder / "net.caffemodel"
     file.write_text(text)

@@ -28,22 +28,33 @@ def detector(images: int, rule: str) -> str:
         for head, width in (("loc", 4), ("conf", CLASSES)):
             name = f"{head}{number}"
             text += caffe.conv(name, source, count * width, 3, "pad: 1", relu=False)
-            text += caffe.layer("Permute", f"{name}_perm", name, f"{name}_perm",
-                                "permute_param { order: 0 order: 2 order: 3 order: 1 }")  # fmt: skip
+            text += caffe.layer(
+                "Permute", f"{name}_perm", name, f"{name}_perm", "permute_param { order: 0 order: 2 order: 3 order: 1 }"
+            )
             text += caffe.layer("Flatten", f"{name}_flat", f"{name}_perm", f"{name}_flat")
         sizes = f"min_size: {10 * number} max_size: {10 * number + 10}"
-        text += caffe.layer("PriorBox", f"prior{number}", f"{source} data", f"prior{number}",
-                            f"prior_box_param {{ {sizes} {ratios} variance: 0.1 variance: 0.1 variance: 0.2 "
-                            "variance: 0.2 }")  # fmt: skip
+        text += caffe.layer(
+            "PriorBox",
+            f"prior{number}",
+            f"{source} data",
+            f"prior{number}",
+            f"prior_box_param {{ {sizes} {ratios} variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }}",
+        )
     text += caffe.layer("Concat", "loc", "loc1_flat loc2_flat", "loc")
     text += caffe.layer("Concat", "conf", "conf1_flat conf2_flat", "conf")
     text += caffe.layer("Concat", "priors", "prior1 prior2", "priors", "concat_param { axis: 2 }")
-    text += caffe.layer("Reshape", "rows", "conf", "rows",
-                        f"reshape_param {{ shape {{ dim: 0 dim: -1 dim: {CLASSES} }} }}")  # fmt: skip
+    text += caffe.layer(
+        "Reshape", "rows", "conf", "rows", f"reshape_param {{ shape {{ dim: 0 dim: -1 dim: {CLASSES} }} }}"
+    )
     text += caffe.layer("Softmax", "prob", "rows", "prob", "softmax_param { axis: 2 }")
     text += caffe.layer("Flatten", "conf_flat", "prob", "conf_flat")
-    return text + caffe.layer("DetectionOutput", "found", "loc conf_flat priors", "found",
-                              f"detection_output_param {{ num_classes: {CLASSES} {rule} }}")  # fmt: skip
+    return text + caffe.layer(
+        "DetectionOutput",
+        "found",
+        "loc conf_flat priors",
+        "found",
+        f"detection_output_param {{ num_classes: {CLASSES} {rule} }}",
+    )
 
 
 RULE = "code_type: CENTER_SIZE keep_top_k: 12 confidence_threshold: 0.3 nms_param { nms_threshold: 0.45 top_k: 40 }"

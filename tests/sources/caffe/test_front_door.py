@@ -39,8 +39,9 @@ def onnx_of(path: Path, feeds: Any) -> dict[str, Any]:
 
 
 def test_convert(network: Path, trtconv: Any) -> None:
-    done = trtconv("convert", "net.prototxt", "--weights", "net.caffemodel", "-o", "net.onnx",
-                   "--input", "data:batch,3,12,12")  # fmt: skip
+    done = trtconv(
+        "convert", "net.prototxt", "--weights", "net.caffemodel", "-o", "net.onnx", "--input", "data:batch,3,12,12"
+    )
     assert done.returncode == 0, done.stderr
     said = (
         "compared with the source on 5 draws of inputs: 1 outputs"
@@ -69,23 +70,50 @@ def test_cut(network: Path, trtconv: Any) -> None:
 BAD: dict[str, tuple[Any, list[str], int, list[str]]] = {
     "no weights": ({}, ["net.prototxt"], 2, ["holds no weights", "net.caffemodel lies beside it", "--weights"]),
     "weights alone": ({}, ["net.caffemodel"], 3, ["the weights of a Caffe network", "net.prototxt"]),
-    "truncated text": ({"net.prototxt": NETWORK[:-4]}, ["net.prototxt", "--weights", "net.caffemodel"], 3,
-                       ["has no '}'", "truncated"]),
-    "foreign weights": ({"net.caffemodel": "{}"}, ["net.prototxt", "--weights", "net.caffemodel"], 3,
-                        ["not a caffemodel; it looks like a JSON document"]),
+    "truncated text": (
+        {"net.prototxt": NETWORK[:-4]},
+        ["net.prototxt", "--weights", "net.caffemodel"],
+        3,
+        ["has no '}'", "truncated"],
+    ),
+    "foreign weights": (
+        {"net.caffemodel": "{}"},
+        ["net.prototxt", "--weights", "net.caffemodel"],
+        3,
+        ["not a caffemodel; it looks like a JSON document"],
+    ),
     "absent weights": ({}, ["net.prototxt", "--weights", "other.caffemodel"], 2, ["other.caffemodel"]),
-    "another net": ({"net.prototxt": NETWORK.replace("num_output: 5", "num_output: 6")},
-                    ["net.prototxt", "--weights", "net.caffemodel"], 3,
-                    ["weights are of another network", "'logits'", "[5, 288]", "[6, 288]"]),
-    "unknown input": ({}, ["net.prototxt", "--weights", "net.caffemodel", "--input", "date:1,3,12,12"], 2,
-                      ["no input 'date'", "data"]),
-    "unknown output": ({}, ["net.prototxt", "--weights", "net.caffemodel", "--output-name", "probs"], 2,
-                       ["no blob 'probs'", "did you mean 'prob'?"]),
-    "layout": ({}, ["net.prototxt", "--weights", "net.caffemodel", "--layout", "data=nchw"], 2,
-               ["channels last", "leave layout out"]),
-    "shape that does not fit": ({}, ["net.prototxt", "--weights", "net.caffemodel", "--input", "data:1,3,14,14"], 3,
-                                ["weights are of another network", "'logits'"]),
-}  # fmt: skip
+    "another net": (
+        {"net.prototxt": NETWORK.replace("num_output: 5", "num_output: 6")},
+        ["net.prototxt", "--weights", "net.caffemodel"],
+        3,
+        ["weights are of another network", "'logits'", "[5, 288]", "[6, 288]"],
+    ),
+    "unknown input": (
+        {},
+        ["net.prototxt", "--weights", "net.caffemodel", "--input", "date:1,3,12,12"],
+        2,
+        ["no input 'date'", "data"],
+    ),
+    "unknown output": (
+        {},
+        ["net.prototxt", "--weights", "net.caffemodel", "--output-name", "probs"],
+        2,
+        ["no blob 'probs'", "did you mean 'prob'?"],
+    ),
+    "layout": (
+        {},
+        ["net.prototxt", "--weights", "net.caffemodel", "--layout", "data=nchw"],
+        2,
+        ["channels last", "leave layout out"],
+    ),
+    "shape that does not fit": (
+        {},
+        ["net.prototxt", "--weights", "net.caffemodel", "--input", "data:1,3,14,14"],
+        3,
+        ["weights are of another network", "'logits'"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=list(BAD))

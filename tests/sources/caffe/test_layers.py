@@ -29,16 +29,21 @@ def convolved(
     """One output at a time, in float64."""
     x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
     outs, ins, kh, kw = w.shape
-    height, width = ((size - dilation * (k - 1) - 1) // s + 1
-                     for size, k, s in zip(x.shape[2:], (kh, kw), stride, strict=True))  # fmt: skip
+    height, width = (
+        (size - dilation * (k - 1) - 1) // s + 1 for size, k, s in zip(x.shape[2:], (kh, kw), stride, strict=True)
+    )
     y = np.zeros((len(x), outs, height, width))
     for o in range(outs):
         first = o // (outs // group) * ins
         for i in range(height):
             for j in range(width):
                 top, left = i * stride[0], j * stride[1]
-                part = x[:, first : first + ins, top : top + dilation * (kh - 1) + 1 : dilation,
-                         left : left + dilation * (kw - 1) + 1 : dilation]  # fmt: skip
+                part = x[
+                    :,
+                    first : first + ins,
+                    top : top + dilation * (kh - 1) + 1 : dilation,
+                    left : left + dilation * (kw - 1) + 1 : dilation,
+                ]
                 y[:, o, i, j] = (part * w[o]).sum((1, 2, 3)) + b[o]
     return y
 
@@ -46,12 +51,15 @@ def convolved(
 CONVOLUTIONS = {
     "plain": ("kernel_size: 3", (4, 6, 3, 3), {}),
     "stride, pad": ("kernel_size: 3 stride: 2 pad: 1", (4, 6, 3, 3), {"stride": (2, 2), "pad": (1, 1)}),
-    "per axis": ("kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 0 pad_w: 1", (4, 6, 3, 2),
-                 {"stride": (2, 1), "pad": (0, 1)}),
+    "per axis": (
+        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 0 pad_w: 1",
+        (4, 6, 3, 2),
+        {"stride": (2, 1), "pad": (0, 1)},
+    ),
     "list": ("kernel_size: 3 kernel_size: 2 pad: 1 pad: 0", (4, 6, 3, 2), {"pad": (1, 0)}),
     "groups": ("kernel_size: 1 group: 2", (4, 3, 1, 1), {"group": 2}),
     "dilated": ("kernel_size: 2 dilation: 3 pad: 2", (4, 6, 2, 2), {"dilation": 3, "pad": (2, 2)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS.values(), ids=list(CONVOLUTIONS))
@@ -191,10 +199,14 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
     "leaky": ("ReLU", "relu_param { negative_slope: 0.1 }", X, np.where(X > 0, X, X * 0.1), []),
     "ReLU6": ("ReLU6", "", 5 * X, np.clip(5 * X, 0, 6), []),
     "PReLU": ("PReLU", "", X, np.where(X > 0, X, X * PER_CHANNEL), [CHANNELS]),
-    "PReLU shared": ("PReLU", "prelu_param { channel_shared: true }", X, np.where(X > 0, X, X / 4),
-                     [np.full(1, 0.25)]),
-    "PReLU flat": ("PReLU", "", X[:, :, 0, 0], np.where(X[:, :, 0, 0] > 0, X[:, :, 0, 0], X[:, :, 0, 0] * CHANNELS),
-                   [CHANNELS]),
+    "PReLU shared": ("PReLU", "prelu_param { channel_shared: true }", X, np.where(X > 0, X, X / 4), [np.full(1, 0.25)]),
+    "PReLU flat": (
+        "PReLU",
+        "",
+        X[:, :, 0, 0],
+        np.where(X[:, :, 0, 0] > 0, X[:, :, 0, 0], X[:, :, 0, 0] * CHANNELS),
+        [CHANNELS],
+    ),
     "ELU": ("ELU", "elu_param { alpha: 0.5 }", X, np.where(X > 0, X, 0.5 * (np.exp(X) - 1)), []),
     "Sigmoid": ("Sigmoid", "", X, 1 / (1 + np.exp(-X)), []),
     "TanH": ("TanH", "", X, np.tanh(X), []),
@@ -216,29 +228,59 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
     "Scale rest": ("Scale", "scale_param { axis: -2 num_axes: -1 }", X, X * X[0, 0], [X[0, 0]]),
     "Scale scalar": ("Scale", "scale_param { num_axes: 0 }", X, X * 3, [np.full((), 3.0)]),
     "Bias": ("Bias", "", X, X + PER_CHANNEL, [CHANNELS]),
-    "BatchNorm": ("BatchNorm", "batch_norm_param { eps: 0.1 }", X,
-                  (X - PER_CHANNEL / 4) / np.sqrt(PER_CHANNEL**2 / 4 + 0.1), [CHANNELS, CHANNELS**2, np.full(1, 4.0)]),
+    "BatchNorm": (
+        "BatchNorm",
+        "batch_norm_param { eps: 0.1 }",
+        X,
+        (X - PER_CHANNEL / 4) / np.sqrt(PER_CHANNEL**2 / 4 + 0.1),
+        [CHANNELS, CHANNELS**2, np.full(1, 4.0)],
+    ),
     "BatchNorm without samples": ("BatchNorm", "", X, X / np.sqrt(1e-5), [CHANNELS, CHANNELS**2, np.zeros(1)]),
-    "BN": ("BN", "", X, PER_CHANNEL * (X - 1) / np.sqrt(0.5 + 1e-5) + 2,
-           [CHANNELS.reshape(1, 6, 1, 1), np.full((1, 6, 1, 1), 2), np.ones((1, 6, 1, 1)), np.full((1, 6, 1, 1), 0.5)]),
+    "BN": (
+        "BN",
+        "",
+        X,
+        PER_CHANNEL * (X - 1) / np.sqrt(0.5 + 1e-5) + 2,
+        [CHANNELS.reshape(1, 6, 1, 1), np.full((1, 6, 1, 1), 2), np.ones((1, 6, 1, 1)), np.full((1, 6, 1, 1), 0.5)],
+    ),
     "LRN": ("LRN", "lrn_param { local_size: 3 alpha: 0.3 beta: 0.6 k: 2 }", X, across(X, 3, **SMALL, k=2), []),
-    "LRN within": ("LRN", "lrn_param { local_size: 3 alpha: 0.3 beta: 0.6 k: 2 norm_region: WITHIN_CHANNEL }", X,
-                   within(X, 3, **SMALL), []),
+    "LRN within": (
+        "LRN",
+        "lrn_param { local_size: 3 alpha: 0.3 beta: 0.6 k: 2 norm_region: WITHIN_CHANNEL }",
+        X,
+        within(X, 3, **SMALL),
+        [],
+    ),
     "MVN": ("MVN", "", X, standard(X, (2, 3)), []),
     "MVN all": ("MVN", "mvn_param { across_channels: true eps: 0.5 }", X, standard(X, (1, 2, 3), 0.5), []),
     "MVN mean": ("MVN", "mvn_param { normalize_variance: false }", X, standard(X, (2, 3), divided=False), []),
     "Normalize": ("Normalize", "", X, 3 * X / np.sqrt((X**2).sum((1, 2, 3), keepdims=True) + 1e-10), [np.full(1, 3.0)]),
-    "Normalize channels": ("Normalize", "norm_param { across_spatial: false channel_shared: false eps: 1 }", X,
-                           PER_CHANNEL * X / np.sqrt((X**2).sum(1, keepdims=True) + 1), [CHANNELS]),
+    "Normalize channels": (
+        "Normalize",
+        "norm_param { across_spatial: false channel_shared: false eps: 1 }",
+        X,
+        PER_CHANNEL * X / np.sqrt((X**2).sum(1, keepdims=True) + 1),
+        [CHANNELS],
+    ),
     "Softmax": ("Softmax", "", X, soft(X, 1), []),
     "Softmax axis": ("Softmax", "softmax_param { axis: -1 }", X, soft(X, 3), []),
     "Flatten": ("Flatten", "", X, X.reshape(2, 210), []),
     "Flatten some": ("Flatten", "flatten_param { axis: 1 end_axis: -2 }", X, X.reshape(2, 30, 7), []),
     "Reshape": ("Reshape", "reshape_param { shape { dim: 0 dim: 2 dim: -1 } }", X, X.reshape(2, 2, 105), []),
-    "Reshape span": ("Reshape", "reshape_param { shape { dim: 3 dim: -1 } axis: 1 num_axes: 1 }", X,
-                     X.reshape(2, 3, 2, 5, 7), []),
-    "Reshape at the end": ("Reshape", "reshape_param { shape { dim: 1 dim: 1 } axis: -1 }", X,
-                           X.reshape(2, 6, 5, 7, 1, 1), []),
+    "Reshape span": (
+        "Reshape",
+        "reshape_param { shape { dim: 3 dim: -1 } axis: 1 num_axes: 1 }",
+        X,
+        X.reshape(2, 3, 2, 5, 7),
+        [],
+    ),
+    "Reshape at the end": (
+        "Reshape",
+        "reshape_param { shape { dim: 1 dim: 1 } axis: -1 }",
+        X,
+        X.reshape(2, 6, 5, 7, 1, 1),
+        [],
+    ),
     "Permute": ("Permute", "permute_param { order: 0 order: 2 }", X, X.transpose(0, 2, 1, 3), []),
     "Tile": ("Tile", "tile_param { axis: -1 tiles: 3 }", X, np.tile(X, (1, 1, 1, 3)), []),
     "ShuffleChannel": ("ShuffleChannel", "shuffle_channel_param { group: 3 }", X, X[:, [0, 2, 4, 1, 3, 5]], []),
@@ -246,7 +288,7 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
     "asum": ("Reduction", "reduction_param { operation: ASUM axis: 2 coeff: 2 }", X, 2 * np.abs(X).sum((2, 3)), []),
     "sumsq": ("Reduction", "reduction_param { operation: SUMSQ axis: -1 }", X, (X**2).sum(3), []),
     "mean": ("Reduction", "reduction_param { operation: MEAN }", X, X.mean(), []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("opset", "dynamic"), [(13, False), (18, True)])  # the other tests have 17
@@ -267,13 +309,23 @@ SEVERAL: dict[str, tuple[str, str, dict[str, Any], Any, list[Any]]] = {
     "Concat axis": ("Concat", "concat_param { axis: -1 }", {"x": X, "z": Z}, np.concatenate([X, Z], 3), []),
     "Concat old": ("Concat", "concat_param { concat_dim: 2 }", {"x": X, "z": Z}, np.concatenate([X, Z], 2), []),
     "Crop": ("Crop", "crop_param { offset: 1 offset: 2 }", {"x": X, "z": Z[:1, :1, :3, :4]}, X[:, :, 1:4, 2:6], []),
-    "Crop channels": ("Crop", "crop_param { axis: 1 offset: 1 }", {"x": X, "z": Z[:, :3, :2, :2]},
-                      X[:, 1:4, 1:3, 1:3], []),
+    "Crop channels": (
+        "Crop",
+        "crop_param { axis: 1 offset: 1 }",
+        {"x": X, "z": Z[:, :3, :2, :2]},
+        X[:, 1:4, 1:3, 1:3],
+        [],
+    ),
     "Scale by": ("Scale", "scale_param { axis: 0 }", {"x": X, "z": Z[:, :, 0, 0]}, X * Z[:, :, :1, :1], []),
-    "Scale by, bias": ("Scale", "scale_param { axis: 0 bias_term: true }", {"x": X, "z": Z[:, 0, 0, 0]},
-                       X * Z[:, :1, :1, :1] + np.array([1, 2]).reshape(2, 1, 1, 1), [np.array([1, 2])]),
+    "Scale by, bias": (
+        "Scale",
+        "scale_param { axis: 0 bias_term: true }",
+        {"x": X, "z": Z[:, 0, 0, 0]},
+        X * Z[:, :1, :1, :1] + np.array([1, 2]).reshape(2, 1, 1, 1),
+        [np.array([1, 2])],
+    ),
     "Bias by": ("Bias", "bias_param { axis: 2 }", {"x": X, "z": Z[0, 0]}, X + Z[0, 0], []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SEVERAL.values(), ids=list(SEVERAL))
@@ -360,8 +412,9 @@ def test_largest_of_an_image(tmp_path: Path) -> None:
 
 def test_region_pooling(tmp_path: Path) -> None:
     regions = np.array([[0, 0, 0, 6, 4], [1, 1, 1, 4, 3]], np.float32)
-    got = computed(tmp_path, "ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 spatial_scale: 1 }",
-                   {"x": X, "z": regions})  # fmt: skip
+    got = computed(
+        tmp_path, "ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 spatial_scale: 1 }", {"x": X, "z": regions}
+    )
     close(got, np.stack([X[0].max((1, 2)), X[1, :, 1:4, 1:5].max((1, 2))])[..., None, None])
 
 

@@ -109,8 +109,12 @@ def test_generations_of_the_formats_say_the_same(
 def test_blobs_in_pieces_and_an_unknown_order(tmp_path: Path) -> None:
     message, values = caffe_networks.message, np.arange(6, dtype=np.float32)
     single = b"".join(b"\x2d" + value.tobytes() for value in values[:3])  # wire type 5: not packed
-    pieces = [*message(7, message(1, [b"\x02\x03"])), single, *message(5, [values[3:5].tobytes()]),
-              *message(5, [values[5:].tobytes()])]  # fmt: skip
+    pieces = [
+        *message(7, message(1, [b"\x02\x03"])),
+        single,
+        *message(5, [values[3:5].tobytes()]),
+        *message(5, [values[5:].tobytes()]),
+    ]
     layer = [*message(7, pieces), *message(1, [b"layer"])]  # the name comes last
     file = tmp_path / "net.caffemodel"
     file.write_bytes(b"".join(caffe_networks.message(100, layer)))
@@ -220,14 +224,16 @@ def test_a_network_for_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
-        ('type: "MemoryData" top: "x" top: "l" memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }',
-         (2, 3, 4, 5)),
+        (
+            'type: "MemoryData" top: "x" top: "l" memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }',
+            (2, 3, 4, 5),
+        ),
         ('type: "DummyData" top: "x" dummy_data_param { shape { dim: 7 dim: 1 } }', (7, 1)),
         ('type: "DummyData" top: "x" dummy_data_param { num: 1 channels: 2 height: 3 width: 4 }', (1, 2, 3, 4)),
         ('type: "Input" top: "x" input_param { shape { dim: 1 dim: 9 } }', (1, 9)),
         ('type: "ImageData" top: "x" top: "l"', None),
     ],
-)  # fmt: skip
+)
 def test_shapes_of_data_layers(tmp_path: Path, layer: str, shape: Any) -> None:
     file = tmp_path / "net.prototxt"
     file.write_text(f'layer {{ name: "d" {layer} }} layer {{ name: "y" type: "TanH" bottom: "x" top: "y" }}')
@@ -271,8 +277,11 @@ def test_a_dynamic_batch(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ('layer { name: "a" type: "ReLU" bottom: "x" top: "y" }', "reads 'x', which nothing before it makes"),
-        ('input: "x" layer { name: "a" type: "ReLU" bottom: "x" top: "y" } layer { name: "b" type: "TanH" bottom: "x" '
-         'top: "y" }', "makes the blob 'y', which is made already"),
+        (
+            'input: "x" layer { name: "a" type: "ReLU" bottom: "x" top: "y" } '
+            'layer { name: "b" type: "TanH" bottom: "x" top: "y" }',
+            "makes the blob 'y', which is made already",
+        ),
         ('input: "x" layer { name: "a" type: "Silence" bottom: "x" }', "no outputs"),
         ("net: 'train.prototxt' base_lr: 0.1", "no network"),
         ('layer { name: "a" } layers { name: "b" }', "mixes two formats"),
@@ -280,7 +289,7 @@ def test_a_dynamic_batch(tmp_path: Path) -> None:
         ('input: "x" layer { name: "a" bottom: "x" top: "y" }', "has no type"),
         ('input: "x" input_dim: 1 input_dim: 2', "shapes that are not as many"),
     ],
-)  # fmt: skip
+)
 def test_networks_that_do_not_fit_together(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "net.prototxt").write_text(content)
     with pytest.raises(SourceError) as error:

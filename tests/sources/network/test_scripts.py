@@ -403,9 +403,14 @@ def test_dynamic_dimensions(tmp_path: Path) -> None:
 
 def test_tensor_names_are_those_of_tensorrt(tmp_path: Path) -> None:
     """So that calibration caches of the script's engine fit the model."""
-    record(tmp_path, of("r = network.add_activation(x, trt.ActivationType.RELU)\n"
-                        "s = network.add_softmax(r.get_output(0))\n"
-                        "network.mark_output(s.get_output(0))"))  # fmt: skip
+    record(
+        tmp_path,
+        of(
+            "r = network.add_activation(x, trt.ActivationType.RELU)\n"
+            "s = network.add_softmax(r.get_output(0))\n"
+            "network.mark_output(s.get_output(0))"
+        ),
+    )
     model = onnx.load(tmp_path / "net.onnx")
     assert [node.output[0] for node in model.graph.node] == [
         "(Unnamed Layer* 0) [Activation]_output",

@@ -26,11 +26,40 @@ ABSENT = {
     },
 }
 """What is of layers that are refused when they are added."""
-REFUSED = ("Loop", "Conditional", "Condition", "Recurrence", "Iterator", "Trip", "MoE", "KVCache", "Attention", "Dist",
-           "Ragged", "Rotary", "Collective", "CausalMask", "DynamicQuantize")  # fmt: skip
+REFUSED = (
+    "Loop",
+    "Conditional",
+    "Condition",
+    "Recurrence",
+    "Iterator",
+    "Trip",
+    "MoE",
+    "KVCache",
+    "Attention",
+    "Dist",
+    "Ragged",
+    "Rotary",
+    "Collective",
+    "CausalMask",
+    "DynamicQuantize",
+)
 """Parts of the names of classes that go with them."""
-OF_PLUGINS = ("IPlugin", "Plugin", "IDimensionExpr", "DimsExprs", "IExpr", "ISym", "SymExpr", "Dynamic", "Quick",
-              "KernelLaunch", "SubGraph", "NodeIndices", "Weight", "IWeights")  # fmt: skip
+OF_PLUGINS = (
+    "IPlugin",
+    "Plugin",
+    "IDimensionExpr",
+    "DimsExprs",
+    "IExpr",
+    "ISym",
+    "SymExpr",
+    "Dynamic",
+    "Quick",
+    "KernelLaunch",
+    "SubGraph",
+    "NodeIndices",
+    "Weight",
+    "IWeights",
+)
 
 
 @pytest.fixture(scope="module")

@@ -71,8 +71,16 @@ def anchors() -> Writer:
 def _anchors(net: Writer, over: str, size: tuple[int, int], sizes: tuple[float, ...] = (32.0, 64.0)) -> None:
     shape = (*size, 3 * len(sizes), 4)
     net.variable("anchors", shape), net.variable("var", shape)
-    net.op("anchor_generator", {"Input": over}, {"Anchors": "anchors", "Variances": "var"}, anchor_sizes=list(sizes),
-           aspect_ratios=[0.5, 1.0, 2.0], stride=[16.0, 16.0], variances=[1.0, 1.0, 1.0, 1.0], offset=0.5)  # fmt: skip
+    net.op(
+        "anchor_generator",
+        {"Input": over},
+        {"Anchors": "anchors", "Variances": "var"},
+        anchor_sizes=list(sizes),
+        aspect_ratios=[0.5, 1.0, 2.0],
+        stride=[16.0, 16.0],
+        variances=[1.0, 1.0, 1.0, 1.0],
+        offset=0.5,
+    )
 
 
 def coder(*, normalized: bool, axis: int, given: bool) -> Writer:
@@ -86,8 +94,15 @@ def coder(*, normalized: bool, axis: int, given: bool) -> Writer:
         inputs["PriorBoxVar"] = net.weight("var", net.random.uniform(0.1, 0.3, (7, 4)).astype(np.float32))
     else:
         attributes["variance"] = VARIANCES
-    net.op("box_coder", inputs, {"OutputBox": "boxes"}, code_type="decode_center_size", box_normalized=normalized,
-           axis=axis, **attributes)  # fmt: skip
+    net.op(
+        "box_coder",
+        inputs,
+        {"OutputBox": "boxes"},
+        code_type="decode_center_size",
+        box_normalized=normalized,
+        axis=axis,
+        **attributes,
+    )
     net.fetch("boxes")
     return net
 
@@ -99,23 +114,51 @@ def suppression(kind: str, *, normalized: bool, background: int, keep: int, top:
     low = net.random.uniform(0, 50, (count, 2))
     net.weight("priors", np.concatenate([low, low + net.random.uniform(10, 30, (count, 2))], 1).astype(np.float32))
     net.variable("boxes", (-1, count, 4))
-    net.op("box_coder", {"PriorBox": "priors", "TargetBox": "deltas"}, {"OutputBox": "boxes"}, variance=VARIANCES,
-           code_type="decode_center_size", box_normalized=normalized, axis=0)  # fmt: skip
+    net.op(
+        "box_coder",
+        {"PriorBox": "priors", "TargetBox": "deltas"},
+        {"OutputBox": "boxes"},
+        variance=VARIANCES,
+        code_type="decode_center_size",
+        box_normalized=normalized,
+        axis=0,
+    )
     net.one("softmax", {"X": "logits"}, "scores", (-1, classes, count), axis=1)
     _nms(net, kind, "boxes", "scores", normalized=normalized, background=background, keep=keep, top=top, score=score)
     return net
 
 
-def _nms(net: Writer, kind: str, boxes: str, scores: str, *, normalized: bool, background: int, keep: int, top: int,
-         score: float, regions: str = "") -> None:  # fmt: skip
+def _nms(
+    net: Writer,
+    kind: str,
+    boxes: str,
+    scores: str,
+    *,
+    normalized: bool,
+    background: int,
+    keep: int,
+    top: int,
+    score: float,
+    regions: str = "",
+) -> None:
     outputs = {"Out": net.variable("rows", (-1, 6), lod=1)}
     if kind != "multiclass_nms":
         outputs["Index"] = net.variable("index", (-1, 1), "int32")
     if kind == "multiclass_nms3":
         outputs["NmsRoisNum"] = net.variable("number", (-1,), "int32")
     inputs = {"BBoxes": boxes, "Scores": scores} | ({"RoisNum": regions} if regions else {})
-    net.op(kind, inputs, outputs, background_label=background, score_threshold=score, nms_top_k=top, nms_threshold=0.4,
-           nms_eta=1.0, keep_top_k=keep, normalized=normalized)  # fmt: skip
+    net.op(
+        kind,
+        inputs,
+        outputs,
+        background_label=background,
+        score_threshold=score,
+        nms_top_k=top,
+        nms_threshold=0.4,
+        nms_eta=1.0,
+        keep_top_k=keep,
+        normalized=normalized,
+    )
     net.fetch(*outputs.values())
 
 
@@ -125,11 +168,23 @@ def _proposals(net: Writer, *, pixels: bool, before: int, after: int) -> None:
     net.one("scale", {"X": "deltas"}, "moves", (-1, 12, 5, 6), scale=0.5, bias=0.0, bias_after_scale=True)
     net.one("scale", {"X": "size"}, "image", (-1, 2), scale=0.0, bias=80.0, bias_after_scale=True)
     _anchors(net, "scores", (5, 6), (32.0,))
-    outputs = {"RpnRois": net.variable("rois", (-1, 4), lod=1), "RpnRoiProbs": net.variable("probs", (-1, 1), lod=1),
-               "RpnRoisNum": net.variable("number_of_rois", (-1,), "int32")}  # fmt: skip
+    outputs = {
+        "RpnRois": net.variable("rois", (-1, 4), lod=1),
+        "RpnRoiProbs": net.variable("probs", (-1, 1), lod=1),
+        "RpnRoisNum": net.variable("number_of_rois", (-1,), "int32"),
+    }
     inputs = {"Scores": "scores", "BboxDeltas": "moves", "ImShape": "image", "Anchors": "anchors", "Variances": "var"}
-    net.op("generate_proposals_v2", inputs, outputs, pre_nms_topN=before, post_nms_topN=after, nms_thresh=0.5,
-           min_size=4.0, eta=1.0, pixel_offset=pixels)  # fmt: skip
+    net.op(
+        "generate_proposals_v2",
+        inputs,
+        outputs,
+        pre_nms_topN=before,
+        post_nms_topN=after,
+        nms_thresh=0.5,
+        min_size=4.0,
+        eta=1.0,
+        pixel_offset=pixels,
+    )
 
 
 def proposals(*, pixels: bool, before: int, after: int) -> Writer:
@@ -147,15 +202,32 @@ def two_stages(*, pixels: bool, before: int, after: int, ratio: int) -> Writer:
     for level in levels:
         net.variable(f"rois_{level}", (-1, 4), lod=1), net.variable(f"number_{level}", (-1,), "int32")
     net.variable("restore", (-1, 1), "int32")
-    net.op("distribute_fpn_proposals", {"FpnRois": "rois", "RoisNum": "number_of_rois"},
-           {"MultiFpnRois": [f"rois_{level}" for level in levels], "RestoreIndex": "restore",
-            "MultiLevelRoIsNum": [f"number_{level}" for level in levels]}, min_level=2, max_level=4, refer_level=3,
-           refer_scale=40, pixel_offset=pixels)  # fmt: skip
+    net.op(
+        "distribute_fpn_proposals",
+        {"FpnRois": "rois", "RoisNum": "number_of_rois"},
+        {
+            "MultiFpnRois": [f"rois_{level}" for level in levels],
+            "RestoreIndex": "restore",
+            "MultiLevelRoIsNum": [f"number_{level}" for level in levels],
+        },
+        min_level=2,
+        max_level=4,
+        refer_level=3,
+        refer_scale=40,
+        pixel_offset=pixels,
+    )
     for level, size in zip(levels, (16, 8, 4), strict=True):
         net.feed(f"feature_{level}", (-1, 6, size, size)), net.variable(f"pooled_{level}", (-1, 6, 3, 3))
-        net.op("roi_align", {"X": f"feature_{level}", "ROIs": f"rois_{level}", "RoisNum": f"number_{level}"},
-               {"Out": f"pooled_{level}"}, pooled_height=3, pooled_width=3, spatial_scale=size / 80,
-               sampling_ratio=ratio, aligned=ratio > 0)  # fmt: skip
+        net.op(
+            "roi_align",
+            {"X": f"feature_{level}", "ROIs": f"rois_{level}", "RoisNum": f"number_{level}"},
+            {"Out": f"pooled_{level}"},
+            pooled_height=3,
+            pooled_width=3,
+            spatial_scale=size / 80,
+            sampling_ratio=ratio,
+            aligned=ratio > 0,
+        )
     net.one("concat", {"X": [f"pooled_{level}" for level in levels]}, "pooled", (-1, 6, 3, 3), axis=0)
     net.one("gather", {"X": "pooled", "Index": "restore"}, "ordered", (-1, 6, 3, 3), overwrite=True, axis=0)
     _reshape(net, "ordered", "flat", [-1, 54])
@@ -165,10 +237,27 @@ def two_stages(*, pixels: bool, before: int, after: int, ratio: int) -> Writer:
     net.one("softmax", {"X": "logits_of_rois"}, "scores_of_rois", (-1, classes), axis=-1)
     _reshape(net, "moves_of_rois", "moves_per_class", [-1, classes, 4])
     net.variable("boxes", (-1, classes, 4))
-    net.op("box_coder", {"PriorBox": "rois", "TargetBox": "moves_per_class"}, {"OutputBox": "boxes"}, axis=1,
-           code_type="decode_center_size", box_normalized=False, variance=VARIANCES)  # fmt: skip
-    _nms(net, "multiclass_nms3", "boxes", "scores_of_rois", normalized=False, background=0, keep=30, top=100,
-         score=0.05, regions="number_of_rois")  # fmt: skip
+    net.op(
+        "box_coder",
+        {"PriorBox": "rois", "TargetBox": "moves_per_class"},
+        {"OutputBox": "boxes"},
+        axis=1,
+        code_type="decode_center_size",
+        box_normalized=False,
+        variance=VARIANCES,
+    )
+    _nms(
+        net,
+        "multiclass_nms3",
+        "boxes",
+        "scores_of_rois",
+        normalized=False,
+        background=0,
+        keep=30,
+        top=100,
+        score=0.05,
+        regions="number_of_rois",
+    )
     return net
 
 
@@ -179,8 +268,14 @@ def pooled_regions() -> Writer:
     net.weight("rois", np.concatenate([low, low + net.random.uniform(5, 60, (6, 2))], 1).astype(np.float32))
     net.weight("number", np.array([3, 3], np.int32))
     outputs = {"Out": net.variable("y", (-1, 4, 3, 3)), "Argmax": net.variable("places", (-1, 4, 3, 3), "int64")}
-    net.op("roi_pool", {"X": "x", "ROIs": "rois", "RoisNum": "number"}, outputs, pooled_height=3, pooled_width=3,
-           spatial_scale=0.125)  # fmt: skip
+    net.op(
+        "roi_pool",
+        {"X": "x", "ROIs": "rois", "RoisNum": "number"},
+        outputs,
+        pooled_height=3,
+        pooled_width=3,
+        spatial_scale=0.125,
+    )
     net.fetch("y")
     return net
 
@@ -196,8 +291,9 @@ CASES: Mapping[str, Callable[[], Writer]] = {
     "shuffle_channel": shuffle_channel,
     "maxout": maxout,
     "prior_box-flip-clip": lambda: priors(flip=True, clip=True, max_sizes=[9.0, 14.5]),
-    "prior_box-order-steps": lambda: priors(step_w=7.0, step_h=8.0, min_max_aspect_ratios_order=True,
-                                            max_sizes=[9.0, 14.5]),
+    "prior_box-order-steps": lambda: priors(
+        step_w=7.0, step_h=8.0, min_max_aspect_ratios_order=True, max_sizes=[9.0, 14.5]
+    ),
     "prior_box-no-largest": lambda: priors(flip=True, offset=0.3),
     "anchor_generator": anchors,
     "box_coder-given": lambda: coder(normalized=True, axis=0, given=True),
@@ -208,14 +304,15 @@ CASES: Mapping[str, Callable[[], Writer]] = {
     "multiclass_nms2": lambda: suppression("multiclass_nms2", normalized=True, background=0, keep=20, top=15),
     "multiclass_nms3": lambda: suppression("multiclass_nms3", normalized=True, background=0, keep=20, top=-1),
     "multiclass_nms3-pixels": lambda: suppression("multiclass_nms3", normalized=False, background=-1, keep=10, top=8),
-    "multiclass_nms3-nothing": lambda: suppression("multiclass_nms3", normalized=True, background=0, keep=5, top=-1,
-                                                   score=0.999),
+    "multiclass_nms3-nothing": lambda: suppression(
+        "multiclass_nms3", normalized=True, background=0, keep=5, top=-1, score=0.999
+    ),
     "roi_pool": pooled_regions,
     "generate_proposals": lambda: proposals(pixels=True, before=60, after=12),
     "generate_proposals-all": lambda: proposals(pixels=False, before=6000, after=40),
     "two-stages": lambda: two_stages(pixels=True, before=60, after=12, ratio=-1),
     "two-stages-aligned": lambda: two_stages(pixels=False, before=6000, after=40, ratio=2),
-}  # fmt: skip
+}
 
 
 def main(python: Path) -> None:
@@ -233,8 +330,11 @@ def main(python: Path) -> None:
             model = made.source()
             given = draws.draw(model.inputs, "ordinary")
             found = model.run(given)
-        np.savez_compressed(RECORDED / f"{name}.npz", **{f"in.{key}": array for key, array in given.items()},
-                            **{f"out.{key}": array for key, array in found.items()})  # fmt: skip
+        np.savez_compressed(
+            RECORDED / f"{name}.npz",
+            **{f"in.{key}": array for key, array in given.items()},
+            **{f"out.{key}": array for key, array in found.items()},
+        )
 
 
 if __name__ == "__main__":

@@ -48,8 +48,10 @@ class Writer:
         return self.weight(name, (self.random.standard_normal(shape) * scale).astype(np.float32))
 
     def op(self, kind: str, inputs: dict[str, Any], outputs: dict[str, Any], **attributes: Any) -> str:
-        listed = [{key: [names] if isinstance(names, str) else list(names) for key, names in table.items()}
-                  for table in (inputs, outputs)]  # fmt: skip
+        listed = [
+            {key: [names] if isinstance(names, str) else list(names) for key, names in table.items()}
+            for table in (inputs, outputs)
+        ]
         typed = {
             name: value if isinstance(value, Attribute) else typed_value(value) for name, value in attributes.items()
         }
@@ -123,14 +125,21 @@ def pir_perceptron(folder: Path) -> Path:
     operations = [
         {"#": "p", "A": [0, 1, 1, "linear_0.b_0"], "DA": [], "O": result(1, [5]), "OA": [1, 0, 1], "QA": []},
         {"#": "p", "A": [0, 1, 1, "linear_0.w_0"], "DA": [], "O": result(2, [36, 5]), "OA": [1, 0, 1], "QA": []},
-        entry("1.data", [], result(3, [-1, 1, 6, 6]), name=("0.a_str", "image"),
-              shape=("1.a_intarray", [-1, 1, 6, 6]), dtype=("1.a_dtype", "float32"), place=("1.a_place", [0, 0, ""])),
+        entry(
+            "1.data",
+            [],
+            result(3, [-1, 1, 6, 6]),
+            name=("0.a_str", "image"),
+            shape=("1.a_intarray", [-1, 1, 6, 6]),
+            dtype=("1.a_dtype", "float32"),
+            place=("1.a_place", [0, 0, ""]),
+        ),
         entry("1.flatten", [3], result(4, [-1, 36]), start_axis=("0.a_i32", 1), stop_axis=("0.a_i32", 3)),
         entry("1.matmul", [4, 2], result(5, [-1, 5]), transpose_x=("0.a_bool", False), transpose_y=("0.a_bool", False)),
         entry("1.add", [5, 1], result(6, [-1, 5])),
         entry("1.tanh", [6], result(7, [-1, 5])),
         entry("1.fetch", [7], result(8, [-1, 5]), name=("0.a_str", "fetch_name_0"), col=("0.a_i32", 0)),
-    ]  # fmt: skip
+    ]
     operations[-1]["OA"].insert(0, {"AT": {"#": "0.a_array", "D": [{"#": "0.a_bool", "D": True}]}, "N": "persistable"})
     region = {"#": "region_0", "blocks": [{"#": "block_0", "args": [], "ops": operations}]}
     document = {"base_code": {"magic": "pir", "trainable": True, "version": 3}, "program": {"regions": [region]}}

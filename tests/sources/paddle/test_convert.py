@@ -35,8 +35,10 @@ def run(model: Path, image: Any) -> Any:
 
 def computed(folder: Path, image: Any) -> Any:
     """The perceptron in NumPy, from its parameter files."""
-    w0, b0, w1, b1 = (parameters.tensors_of(folder / f"fc_{layer}.{kind}_0")[0].array().astype(np.float64)
-                      for layer, kind in ((0, "w"), (0, "b"), (1, "w"), (1, "b")))  # fmt: skip
+    w0, b0, w1, b1 = (
+        parameters.tensors_of(folder / f"fc_{layer}.{kind}_0")[0].array().astype(np.float64)
+        for layer, kind in ((0, "w"), (0, "b"), (1, "w"), (1, "b"))
+    )
     logits = np.tanh(image.reshape(len(image), -1) @ w0 + b0) @ w1 + b1
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
@@ -105,8 +107,19 @@ def test_an_operator_that_nobody_has(tmp_path: Path, trtconv: Any) -> None:
 def test_an_attribute_that_is_younger_than_the_program(tmp_path: Path, trtconv: Any, monkeypatch: Any) -> None:
     net = Writer()
     net.feed("x", (-1, 2, 4, 4))
-    net.fetch(net.one("pool2d", {"X": "x"}, "y", (-1, 2, 2, 2), pooling_type="avg", ksize=[2, 2], strides=[2, 2],
-                      paddings=[0, 0], global_pooling=False))  # fmt: skip
+    net.fetch(
+        net.one(
+            "pool2d",
+            {"X": "x"},
+            "y",
+            (-1, 2, 2, 2),
+            pooling_type="avg",
+            ksize=[2, 2],
+            strides=[2, 2],
+            paddings=[0, 0],
+            global_pooling=False,
+        )
+    )
     done = trtconv("convert", net.save(tmp_path / "net"), "-o", "net.onnx")
     assert done.returncode == 0, done.stderr
     x = np.random.default_rng(0).standard_normal((2, 2, 4, 4)).astype(np.float32)

@@ -21,12 +21,28 @@ from trtconv.sources.paddle.program import Attribute, Operator
 def every_kind() -> Writer:
     net = Writer(2_002_002)
     net.feed("x", (-1, 3))
-    net.one("scale", {"X": "x"}, "y", (-1, 3), f=-1.5, i=-7, s="text", b=True, ints=[-1, 2**31 - 1], floats=[0.5, 2.0],
-            texts=Attribute(program.STRINGS, ("a", "b")), bools=Attribute(program.BOOLEANS, (True, False)),
-            long=Attribute(program.LONG, -(2**40)), longs=Attribute(program.LONGS, (1, -(2**50))),
-            doubles=Attribute(program.FLOAT64S, (0.1, -3.0)), double=Attribute(program.FLOAT64, 0.1),
-            block=Attribute(program.BLOCK, 0), var=Attribute(program.VAR, "x"), empty=Attribute(program.INTS, ()),
-            scalar=Attribute(program.SCALAR, b"\x08\x01"))  # fmt: skip
+    net.one(
+        "scale",
+        {"X": "x"},
+        "y",
+        (-1, 3),
+        f=-1.5,
+        i=-7,
+        s="text",
+        b=True,
+        ints=[-1, 2**31 - 1],
+        floats=[0.5, 2.0],
+        texts=Attribute(program.STRINGS, ("a", "b")),
+        bools=Attribute(program.BOOLEANS, (True, False)),
+        long=Attribute(program.LONG, -(2**40)),
+        longs=Attribute(program.LONGS, (1, -(2**50))),
+        doubles=Attribute(program.FLOAT64S, (0.1, -3.0)),
+        double=Attribute(program.FLOAT64, 0.1),
+        block=Attribute(program.BLOCK, 0),
+        var=Attribute(program.VAR, "x"),
+        empty=Attribute(program.INTS, ()),
+        scalar=Attribute(program.SCALAR, b"\x08\x01"),
+    )
     net.fetch("y")
     return net
 
@@ -75,8 +91,8 @@ def test_parameters_of_every_type(tmp_path: Path) -> None:
 
 def test_bytes_of_a_parameter_as_paddle_writes_them() -> None:
     assert parameters.record(np.zeros(200, np.float32))[:25].hex() == (
-        "00000000" "0000000000000000" "00000000" "05000000" "0805" "10c801"
-    )  # fmt: skip
+        "0000000000000000000000000000000005000000080510c801"
+    )
 
 
 def test_levels_of_detail_are_stepped_over(tmp_path: Path) -> None:
@@ -229,9 +245,13 @@ def test_parameters_that_do_not_belong_to_the_program(spoil: str, says: str, tmp
     beside = path.with_suffix(".pdiparams")
     data = beside.read_bytes()
     record = parameters.record
-    spoilt = {"truncated": data[:-8], "foreign": b"\x89PNG\r\n\x1a\n" + bytes(100), "empty": b"",
-              "another": record(np.zeros(16, np.float32)) + record(np.zeros((36, 16), np.float32)),
-              "shapes": record(np.zeros(15, np.float32)) + data[len(record(np.zeros(16, np.float32))) :]}  # fmt: skip
+    spoilt = {
+        "truncated": data[:-8],
+        "foreign": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "empty": b"",
+        "another": record(np.zeros(16, np.float32)) + record(np.zeros((36, 16), np.float32)),
+        "shapes": record(np.zeros(15, np.float32)) + data[len(record(np.zeros(16, np.float32))) :],
+    }
     beside.unlink() if spoil == "gone" else beside.write_bytes(spoilt[spoil])
     with pytest.raises(SourceError, match=says) as caught:
         network.read(files.find(path)).tensors()

@@ -117,8 +117,17 @@ def test_a_rule_that_needs_a_size_is_told_it_by_the_job(tmp_path: Path) -> None:
     net = Writer()
     net.feed("x", (-1, 8, -1, -1)), net.feed("image", (-1, 3, -1, -1))
     net.variable("boxes", (-1, -1, 1, 4)), net.variable("var", (-1, -1, 1, 4))
-    net.op("prior_box", {"Input": "x", "Image": "image"}, {"Boxes": "boxes", "Variances": "var"}, min_sizes=[4.0],
-           aspect_ratios=[1.0], variances=[0.1, 0.1, 0.2, 0.2], step_w=0.0, step_h=0.0, offset=0.5)  # fmt: skip
+    net.op(
+        "prior_box",
+        {"Input": "x", "Image": "image"},
+        {"Boxes": "boxes", "Variances": "var"},
+        min_sizes=[4.0],
+        aspect_ratios=[1.0],
+        variances=[0.1, 0.1, 0.2, 0.2],
+        step_w=0.0,
+        step_h=0.0,
+        offset=0.5,
+    )
     net.fetch("boxes")
     found = network.read(files.find(net.save(tmp_path)))
     plan = lowering.plan(cutting.cut(found.program, ["boxes"]))
@@ -178,8 +187,18 @@ def test_transposed_convolution_of_a_size_that_it_names(tmp_path: Path) -> None:
     net.feed("x", (-1, 2, 3, 3))
     kernel = np.random.default_rng(0).standard_normal((2, 4, 3, 3)).astype(np.float32)
     net.weight("w", kernel)
-    net.one("conv2d_transpose", {"Input": "x", "Filter": "w"}, "y", (-1, 4, 6, 5), out="Output", strides=[2, 2],
-            paddings=[1, 1], dilations=[1, 1], groups=1, output_size=[6, 5])  # fmt: skip
+    net.one(
+        "conv2d_transpose",
+        {"Input": "x", "Filter": "w"},
+        "y",
+        (-1, 4, 6, 5),
+        out="Output",
+        strides=[2, 2],
+        paddings=[1, 1],
+        dilations=[1, 1],
+        groups=1,
+        output_size=[6, 5],
+    )
     net.fetch("y")
     x = np.random.default_rng(1).standard_normal((2, 2, 3, 3)).astype(np.float32)
     whole = np.zeros((2, 4, 8, 8))

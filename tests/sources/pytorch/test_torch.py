@@ -199,7 +199,7 @@ X = ("--input", "x:batch,12")
         ("nets:Keyed", (*KEYED, "--weights", "whole.pth"), 3, "it names nets.Keyed, which is code"),
         ("nets:Keyed", (*KEYED, "--weights", "steps.pt"), 3, "it is TorchScript"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_told_with_what_to_do(convert, made, model, args, code, said):
     args = [made / arg if str(arg).endswith((".pth", ".pt")) else arg for arg in args]
     done, file = convert(model, *args)

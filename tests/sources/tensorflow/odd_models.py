@@ -53,7 +53,7 @@ def _signatures(tf: Any, folder: Path) -> None:
         "spectrum": (lambda a: {"y": tf.abs(tf.signal.stft(a, 128, 64))}, [tf.TensorSpec([None, 512], name="a")]),
         "rows": (lambda i: {"y": tf.gather(table, i + 0)}, [tf.TensorSpec([None], tf.int64, name="i")]),
         "order": (lambda a: {"y": a * 2.0}, [four]),
-    }  # fmt: skip
+    }
     for name, (function, signature) in rows.items():
         module = tf.Module()
         module.f = tf.function(function, input_signature=signature)
@@ -119,8 +119,14 @@ def outcome(path: Path, shapes: dict[str, Any]) -> dict[str, Any]:
     except TrtconvError as error:
         return {"code": error.exit_code, "message": error.message, "hint": error.hint}
     worst = max((row.max_rel for row in result.checked), default=0.0)
-    return {"code": 0, "draws": result.draws, "unchecked": result.unchecked, "said": said, "worst": worst,
-            "inputs": {info.name: list(info.shape) for info in result.inputs}}  # fmt: skip
+    return {
+        "code": 0,
+        "draws": result.draws,
+        "unchecked": result.unchecked,
+        "said": said,
+        "worst": worst,
+        "inputs": {info.name: list(info.shape) for info in result.inputs},
+    }
 
 
 if __name__ == "__main__":

@@ -15,21 +15,56 @@ from trtconv.sources.tensorflow import describe, formats
 
 HERE = Path(__file__).parent
 ASKED: dict[str, dict[str, list[Any]]] = {
-    "custom.keras": {}, "bilinear.keras": {}, "bilinear.keras@shaped": {"img": [1, 32, 32, 3]}, "GRU.keras": {},
-    "SimpleRNN.keras": {}, "LSTM.keras": {}, "tokens.keras": {}, "mixed.keras": {}, "default": {}, "texts": {},
-    "shuffled": {}, "drawn": {}, "cubic": {}, "spectrum": {}, "rows": {}, "order": {}, "scalar.pb": {}, "old.pb": {},
-    "old.pb@scalar": {"s": []}, "flag.pb": {}, "while.pb": {},
-}  # fmt: skip
-COMPARED = ("bilinear.keras@shaped", "GRU.keras", "SimpleRNN.keras", "LSTM.keras", "tokens.keras", "default", "texts",
-            "spectrum", "rows", "order", "scalar.pb", "old.pb@scalar", "while.pb")  # fmt: skip
+    "custom.keras": {},
+    "bilinear.keras": {},
+    "bilinear.keras@shaped": {"img": [1, 32, 32, 3]},
+    "GRU.keras": {},
+    "SimpleRNN.keras": {},
+    "LSTM.keras": {},
+    "tokens.keras": {},
+    "mixed.keras": {},
+    "default": {},
+    "texts": {},
+    "shuffled": {},
+    "drawn": {},
+    "cubic": {},
+    "spectrum": {},
+    "rows": {},
+    "order": {},
+    "scalar.pb": {},
+    "old.pb": {},
+    "old.pb@scalar": {"s": []},
+    "flag.pb": {},
+    "while.pb": {},
+}
+COMPARED = (
+    "bilinear.keras@shaped",
+    "GRU.keras",
+    "SimpleRNN.keras",
+    "LSTM.keras",
+    "tokens.keras",
+    "default",
+    "texts",
+    "spectrum",
+    "rows",
+    "order",
+    "scalar.pb",
+    "old.pb@scalar",
+    "while.pb",
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models, and what came of each."""
     where = tmp_path_factory.mktemp("odd")
-    done = subprocess.run([sys.executable, HERE / "odd_models.py", where, json.dumps(ASKED)], capture_output=True,
-                          text=True, check=False, cwd=Path.cwd())  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, HERE / "odd_models.py", where, json.dumps(ASKED)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path.cwd(),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return where
 
@@ -81,9 +116,11 @@ def test_single_values_have_a_shape_without_dimensions(outcomes: dict[str, Any])
 
 @pytest.mark.tf
 def test_positions_are_found_in_the_graph(folder: Path) -> None:
-    code = ("import sys; from pathlib import Path; from trtconv.core.records import SourceSpec; "
-            "from trtconv.sources.tensorflow import frozen_pb, input_uses; "
-            "print(input_uses.input_uses(frozen_pb.read(SourceSpec(Path(sys.argv[1])))))")  # fmt: skip
+    code = (
+        "import sys; from pathlib import Path; from trtconv.core.records import SourceSpec; "
+        "from trtconv.sources.tensorflow import frozen_pb, input_uses; "
+        "print(input_uses.input_uses(frozen_pb.read(SourceSpec(Path(sys.argv[1])))))"
+    )
     for name, use in (("rows", {"i": Use("position", 3)}), ("tokens", {"tokens": Use("position", 9)})):
         command = [sys.executable, "-c", code, folder / f"{name}.frozen.pb"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -125,8 +125,9 @@ class LayerContext:
             for place, dim in enumerate(dims)
         ]
         if given.count(-1) > 1:
-            raise self.refusal(f"would make {list(dims)}, of which only one size may be unknown",
-                               "give the inputs fixed sizes")  # fmt: skip
+            raise self.refusal(
+                f"would make {list(dims)}, of which only one size may be unknown", "give the inputs fixed sizes"
+            )
         return self.constant(np.array(given, np.int64), part)
 
     def array(self, place: int, shape: Sequence[int], what: str) -> Any:
@@ -184,6 +185,8 @@ def per_axis(at: LayerContext, given: Message, name: str, default: int | None, c
         values *= count
     least = 0 if default == 0 else 1
     if len(values) != count or min(values) < least:
-        raise at.refusal(f"has {name} {values or 'missing'}; one number, or {count}, of at least {least} are needed",
-                         "correct the prototxt")  # fmt: skip
+        raise at.refusal(
+            f"has {name} {values or 'missing'}; one number, or {count}, of at least {least} are needed",
+            "correct the prototxt",
+        )
     return values

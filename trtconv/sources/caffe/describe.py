@@ -35,6 +35,7 @@ def _outline(network: net.Net) -> tuple[dict[str, tuple[int | str, ...]], int]:
         made = importer.outline(network)
     except (ConversionError, UsageError):
         return {}, 0
-    shapes = {blob: tuple("?" if dim is None else dim for dim in made.outputs[name])
-              for name, blob in made.blobs.items()}  # fmt: skip
+    shapes = {
+        blob: tuple("?" if dim is None else dim for dim in made.outputs[name]) for name, blob in made.blobs.items()
+    }
     return shapes, sum(math.prod(shape) for shapes_of in made.arrays.values() for shape in shapes_of)

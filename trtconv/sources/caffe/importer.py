@@ -95,8 +95,10 @@ def _wanted(net: Net, outputs: Sequence[str]) -> list[str]:
     made = dict.fromkeys(top for layer in net.layers for top in layer.tops)
     for name in outputs:
         if name not in made:
-            raise UsageError(f"outputs: the network makes no blob {name!r}; its outputs are {', '.join(net.outputs)}",
-                             hint=choice(name, made))  # fmt: skip
+            raise UsageError(
+                f"outputs: the network makes no blob {name!r}; its outputs are {', '.join(net.outputs)}",
+                hint=choice(name, made),
+            )
     return list(dict.fromkeys(outputs or net.outputs))
 
 
@@ -142,14 +144,18 @@ def _blobs(chosen: Sequence[Layer], weights: Weights | None) -> Mapping[str, Seq
             found[layer.name] = owners.get(layer.shared, ())
     missing = [layer for layer in trained if not found[layer.name] and not _without(layer)]
     if missing and weights is None:
-        raise UsageError(f"{len(missing)} layers have weights, and no file of weights is given",
-                         hint="weights: net.caffemodel in the job's source, or --weights net.caffemodel")  # fmt: skip
+        raise UsageError(
+            f"{len(missing)} layers have weights, and no file of weights is given",
+            hint="weights: net.caffemodel in the job's source, or --weights net.caffemodel",
+        )
     if missing:
         named = [f"{layer.name!r} ({layer.type})" for layer in missing]
         near = nearest(missing[0].name, [name for name, blobs in weights.layers.items() if blobs]) if weights else []
-        raise SourceError(f"{weights.path if weights else ''} has no weights for {_listed(named)}",
-                          hint="give the caffemodel that was trained with this prototxt"
-                               + (f"; it has a layer {near[0]!r}" if near else ""))  # fmt: skip
+        raise SourceError(
+            f"{weights.path if weights else ''} has no weights for {_listed(named)}",
+            hint="give the caffemodel that was trained with this prototxt"
+            + (f"; it has a layer {near[0]!r}" if near else ""),
+        )
     return found
 
 
@@ -212,9 +218,11 @@ class _Import:
         """Declare an input."""
         if given.shape is None:
             where = f"of layer {given.layer!r} " if given.layer else ""
-            raise UsageError(f"input {given.name!r} {where}has no shape in the prototxt",
-                             hint=f"inputs: {{{given.name}: {{shape: [batch, 3, 224, 224]}}}} in the job, or --input "
-                                  f"{given.name}:batch,3,224,224, with its own sizes")  # fmt: skip
+            raise UsageError(
+                f"input {given.name!r} {where}has no shape in the prototxt",
+                hint=f"inputs: {{{given.name}: {{shape: [batch, 3, 224, 224]}}}} in the job, or --input "
+                f"{given.name}:batch,3,224,224, with its own sizes",
+            )
         shape = tuple(_named(given.name, axis, dim) for axis, dim in enumerate(given.shape))
         self.tensors[given.name] = self.b.input(TensorInfo(given.name, "float", shape))
         self.given[given.name] = shape
@@ -222,8 +230,9 @@ class _Import:
     def convert(self, place: int) -> None:
         """Add the nodes of a layer: the last layer that makes a blob gives the tensor that blob's name."""
         layer = self.layers[place]
-        names = [top if self.last[top] == place and top not in self.given else f"{top}/{layer.name}"
-                 for top in layer.tops]  # fmt: skip
+        names = [
+            top if self.last[top] == place and top not in self.given else f"{top}/{layer.name}" for top in layer.tops
+        ]
         tensors = [self.tensors[bottom] for bottom in layer.bottoms]
         at = LayerContext(
             self.b, layer, tensors, names, None if self.blobs is None else self.blobs.get(layer.name, ()), self.findings

@@ -19,10 +19,21 @@ DATA = ("Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "DummyData"
 """Layers that read samples: their tops become inputs."""
 
 LOSSES = (
-    "SoftmaxWithLoss", "Accuracy", "EuclideanLoss", "SigmoidCrossEntropyLoss", "ContrastiveLoss", "HingeLoss",
-    "InfogainLoss", "MultinomialLogisticLoss", "SmoothL1Loss", "MultiBoxLoss", "DetectionEvaluate", "HDF5Output",
-    "CenterLoss", "TripletLoss",
-)  # fmt: skip
+    "SoftmaxWithLoss",
+    "Accuracy",
+    "EuclideanLoss",
+    "SigmoidCrossEntropyLoss",
+    "ContrastiveLoss",
+    "HingeLoss",
+    "InfogainLoss",
+    "MultinomialLogisticLoss",
+    "SmoothL1Loss",
+    "MultiBoxLoss",
+    "DetectionEvaluate",
+    "HDF5Output",
+    "CenterLoss",
+    "TripletLoss",
+)
 """Layers for training and testing: they are left out."""
 
 
@@ -149,8 +160,9 @@ def _runs(layer: Message) -> bool:
     """Whether a layer is part of the network in the phase TEST, at level 0 and in no stage."""
     include, exclude = layer.messages("include"), layer.messages("exclude")
     if include and exclude:
-        raise SourceError(f"line {layer.line}: layer {layer.text('name')!r} has include and exclude rules",
-                          hint="keep one kind")  # fmt: skip
+        raise SourceError(
+            f"line {layer.line}: layer {layer.text('name')!r} has include and exclude rules", hint="keep one kind"
+        )
     return any(map(_fits, include)) if include else not any(map(_fits, exclude))
 
 
@@ -167,8 +179,10 @@ def _declared(message: Message) -> list[NetInput]:
     if names and not shaped and len(dims) == 4 * len(names):
         shaped = [tuple(dims[4 * place : 4 * place + 4]) for place in range(len(names))]
     if (shaped or dims) and len(shaped) != len(names):
-        raise SourceError(f"{len(names)} inputs, and shapes that are not as many",
-                          hint="give one input_shape per input, or four input_dim each")  # fmt: skip
+        raise SourceError(
+            f"{len(names)} inputs, and shapes that are not as many",
+            hint="give one input_shape per input, or four input_dim each",
+        )
     return [NetInput(name, shape) for name, shape in zip(names, shaped or [None] * len(names), strict=True)]
 
 
@@ -180,8 +194,10 @@ def _fed(layer: Layer) -> list[NetInput]:
     if layer.type not in DATA:
         return []
     known = _sampled(layer)
-    return [NetInput(top, shape, layer.name, wanted=place == 0 or layer.type == "DummyData")
-            for place, (top, shape) in enumerate(zip(layer.tops, known, strict=True))]  # fmt: skip
+    return [
+        NetInput(top, shape, layer.name, wanted=place == 0 or layer.type == "DummyData")
+        for place, (top, shape) in enumerate(zip(layer.tops, known, strict=True))
+    ]
 
 
 def _shapes(messages: list[Message], count: int) -> Shapes:
@@ -234,8 +250,10 @@ class _Walk:
         missing = [name for name in layer.bottoms if name in self.absent and name not in self.blobs]
         if missing:
             self.absent.update(set(layer.tops) - self.blobs.keys())
-            self.notes.append(f"layer {layer.name!r} ({layer.type}) is left out: it reads {missing[0]!r}, which only "
-                              "training has; a shape in inputs makes that an input")  # fmt: skip
+            self.notes.append(
+                f"layer {layer.name!r} ({layer.type}) is left out: it reads {missing[0]!r}, which only "
+                "training has; a shape in inputs makes that an input"
+            )
             return False
         for name in layer.bottoms:
             self._read(layer, name)
@@ -250,8 +268,10 @@ class _Walk:
 
     def _read(self, layer: Layer, name: str) -> None:
         if name not in self.blobs:
-            raise SourceError(f"layer {layer.name!r} ({layer.type}) reads {name!r}, which nothing before it makes",
-                              hint=did_you_mean(name, self.blobs) or "correct its bottom")  # fmt: skip
+            raise SourceError(
+                f"layer {layer.name!r} ({layer.type}) reads {name!r}, which nothing before it makes",
+                hint=did_you_mean(name, self.blobs) or "correct its bottom",
+            )
         self.blobs[name] = True if self.blobs[name] is not None else None
 
     def outputs(self) -> tuple[str, ...]:

@@ -57,8 +57,12 @@ class Session:
         arrays: Any = {f"a{number}": array for number, array in enumerate(feeds.values())}
         np.savez(folder / "feeds.npz", **arrays)
         layers = list(dict.fromkeys(layer for layer, _ in wanted))
-        request = {"feeds": folder / "feeds.npz", "names": list(feeds), "layers": layers,
-                   "outputs": folder / "outputs.npz"}  # fmt: skip
+        request = {
+            "feeds": folder / "feeds.npz",
+            "names": list(feeds),
+            "layers": layers,
+            "outputs": folder / "outputs.npz",
+        }
         counts = self._guest.call("forward", request)
         first = dict(zip(layers, np.cumsum([0, *counts]), strict=False))
         with np.load(folder / "outputs.npz") as stored:

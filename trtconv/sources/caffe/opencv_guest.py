@@ -62,5 +62,6 @@ class _told:  # noqa: N801 - used as a function
         """Refuse what OpenCV refuses."""
         if isinstance(error, self.cv2.error):
             said = " ".join(str(error).split())[:300]
-            raise self.host.refusal("SourceError", f"OpenCV does not run this network: {said}",
-                                    hint="convert.check: false does not compare") from None  # fmt: skip
+            raise self.host.refusal(
+                "SourceError", f"OpenCV does not run this network: {said}", hint="convert.check: false does not compare"
+            ) from None

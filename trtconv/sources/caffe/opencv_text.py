@@ -44,18 +44,22 @@ def _interp_is_more_than_size(given: Message) -> bool:
 _DOUBTS: Mapping[str, Callable[[Message], str]] = {
     "InnerProduct": _doubt("inner_product_param", lambda m: m.flag("transpose", False), "whose transpose it ignores"),
     "LRN": _doubt("lrn_param", lambda m: m.number("k", 1) != 1, "whose k it ignores"),
-    "Deconvolution": _doubt("convolution_param", lambda m: max(m.integers("dilation"), default=1) > 1,
-                            "whose dilation it takes otherwise"),
+    "Deconvolution": _doubt(
+        "convolution_param", lambda m: max(m.integers("dilation"), default=1) > 1, "whose dilation it takes otherwise"
+    ),
     "PriorBox": _doubt("prior_box_param", _priors_lose_fractions, "whose sizes lose their fractions in Caffe only"),
     "Interp": _doubt("interp_param", _interp_is_more_than_size, "whose shrinking and cropping it does not know"),
     "Scale": _doubt("scale_param", lambda m: m.integer("num_axes", 1) == 0, "whose single factor it does not know"),
-    "Normalize": _doubt("norm_param", lambda m: m.flag("across_spatial", True) and not m.flag("channel_shared", True),
-                        "whose factors per channel it does not take"),
+    "Normalize": _doubt(
+        "norm_param",
+        lambda m: m.flag("across_spatial", True) and not m.flag("channel_shared", True),
+        "whose factors per channel it does not take",
+    ),
     "MVN": _doubt("mvn_param", lambda m: m.number("eps", 1e-9) > 1e-6, "whose eps it adds elsewhere"),
     "DetectionOutput": _doubt("detection_output_param", _boxes_by_size_or_encoded, "whose code it does not know"),
     "Swish": _doubt("swish_param", lambda m: m.number("beta", 1) != 1, "whose beta it ignores"),
     "Log": _doubt("log_param", lambda m: bool(m.values), "whose parameters it ignores"),
-}  # fmt: skip
+}
 
 
 def write(made: Imported, blobs: Sequence[str]) -> tuple[str, dict[str, tuple[str, int]]]:
@@ -78,8 +82,20 @@ def write(made: Imported, blobs: Sequence[str]) -> tuple[str, dict[str, tuple[st
 
 
 def _layer(layer: Layer, bottoms: list[str], tops: list[str], shapes: Sequence[Any]) -> Message:
-    left = ("name", "type", "bottom", "top", "include", "exclude", "param", "phase", "blobs_lr", "weight_decay",
-            "propagate_down", "loss_weight")  # fmt: skip
+    left = (
+        "name",
+        "type",
+        "bottom",
+        "top",
+        "include",
+        "exclude",
+        "param",
+        "phase",
+        "blobs_lr",
+        "weight_decay",
+        "propagate_down",
+        "loss_weight",
+    )
     values = {key: list(given) for key, given in layer.message.values.items() if key not in left}
     kind = "Convolution" if layer.type in ("DepthwiseConvolution", "ConvolutionDepthwise") else layer.type
     told = Message(layer.message.line)
@@ -134,12 +150,21 @@ def _spell_parts(given: Message, shapes: Sequence[Any], count: int) -> None:
 
 
 _KEYS: Mapping[str, str] = {
-    "PriorBox": "prior_box_param", "Pooling": "pooling_param", "Permute": "permute_param", "Slice": "slice_param",
-    "DepthwiseConvolution": "convolution_param", "ConvolutionDepthwise": "convolution_param", "LRN": "lrn_param",
-    "DetectionOutput": "detection_output_param", "Scale": "scale_param", "Reshape": "reshape_param",
-    "InnerProduct": "inner_product_param", "Softmax": "softmax_param", "Concat": "concat_param",
+    "PriorBox": "prior_box_param",
+    "Pooling": "pooling_param",
+    "Permute": "permute_param",
+    "Slice": "slice_param",
+    "DepthwiseConvolution": "convolution_param",
+    "ConvolutionDepthwise": "convolution_param",
+    "LRN": "lrn_param",
+    "DetectionOutput": "detection_output_param",
+    "Scale": "scale_param",
+    "Reshape": "reshape_param",
+    "InnerProduct": "inner_product_param",
+    "Softmax": "softmax_param",
+    "Concat": "concat_param",
     "Crop": "crop_param",
-}  # fmt: skip
+}
 """Where the parameters of layers stand of which more has to be told than the prototxt says."""
 
 _SPELT: Mapping[str, Callable[[Message, Sequence[Any], int], None]] = {

@@ -107,8 +107,9 @@ class Message:
 
     def _wrong(self, key: str, value: object, wanted: str, hint: str = "") -> SourceError:
         shown = "{ ... }" if isinstance(value, Message) else repr(value)
-        return SourceError(f"line {self.line}: {key} is {shown}, {wanted} was expected",
-                           hint=hint or "correct the prototxt")  # fmt: skip
+        return SourceError(
+            f"line {self.line}: {key} is {shown}, {wanted} was expected", hint=hint or "correct the prototxt"
+        )
 
 
 class _Token(NamedTuple):
@@ -176,8 +177,10 @@ def _message(tokens: list[_Token], position: int, closing: str, line: int = 1) -
             raise _unexpected(token, "a key")
         position = _entry(tokens, position, message)
     if closing:
-        raise SourceError(f"line {line}: what begins here has no {closing!r} at its end",
-                          hint="the file is truncated, or a bracket is missing")  # fmt: skip
+        raise SourceError(
+            f"line {line}: what begins here has no {closing!r} at its end",
+            hint="the file is truncated, or a bracket is missing",
+        )
     return message, position
 
 
@@ -248,8 +251,10 @@ def _number(text: str) -> int | float:
 
 
 def _unexpected(token: _Token, wanted: str) -> SourceError:
-    return SourceError(f"line {token.line}: {token.text!r} where {wanted} was expected",
-                       hint="correct the prototxt; the file may be truncated, or of another kind")  # fmt: skip
+    return SourceError(
+        f"line {token.line}: {token.text!r} where {wanted} was expected",
+        hint="correct the prototxt; the file may be truncated, or of another kind",
+    )
 
 
 def write(message: Message, indent: str = "") -> str:

@@ -12,24 +12,78 @@ from trtconv.core.errors import SourceError
 from trtconv.sources.caffe.text import Message
 
 V1_TYPES: tuple[str, ...] = (
-    "", "Accuracy", "BNLL", "Concat", "Convolution", "Data", "Dropout", "EuclideanLoss", "Flatten", "HDF5Data",
-    "HDF5Output", "Im2col", "ImageData", "InfogainLoss", "InnerProduct", "LRN", "MultinomialLogisticLoss", "Pooling",
-    "ReLU", "Sigmoid", "Softmax", "SoftmaxWithLoss", "Split", "TanH", "WindowData", "Eltwise", "Power",
-    "SigmoidCrossEntropyLoss", "HingeLoss", "MemoryData", "ArgMax", "Threshold", "DummyData", "Slice", "MVN", "AbsVal",
-    "Silence", "ContrastiveLoss", "Exp", "Deconvolution",
-)  # fmt: skip
+    "",
+    "Accuracy",
+    "BNLL",
+    "Concat",
+    "Convolution",
+    "Data",
+    "Dropout",
+    "EuclideanLoss",
+    "Flatten",
+    "HDF5Data",
+    "HDF5Output",
+    "Im2col",
+    "ImageData",
+    "InfogainLoss",
+    "InnerProduct",
+    "LRN",
+    "MultinomialLogisticLoss",
+    "Pooling",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "SoftmaxWithLoss",
+    "Split",
+    "TanH",
+    "WindowData",
+    "Eltwise",
+    "Power",
+    "SigmoidCrossEntropyLoss",
+    "HingeLoss",
+    "MemoryData",
+    "ArgMax",
+    "Threshold",
+    "DummyData",
+    "Slice",
+    "MVN",
+    "AbsVal",
+    "Silence",
+    "ContrastiveLoss",
+    "Exp",
+    "Deconvolution",
+)
 """By the enum's number."""
 
 _V1_WORDS = {"SOFTMAX_LOSS": "SoftmaxWithLoss", "NONE": ""}
 
 _V0_TYPES: Mapping[str, str] = {
-    "accuracy": "Accuracy", "bnll": "BNLL", "concat": "Concat", "conv": "Convolution", "data": "Data",
-    "dropout": "Dropout", "euclidean_loss": "EuclideanLoss", "flatten": "Flatten", "hdf5_data": "HDF5Data",
-    "hdf5_output": "HDF5Output", "im2col": "Im2col", "images": "ImageData", "infogain_loss": "InfogainLoss",
-    "innerproduct": "InnerProduct", "lrn": "LRN", "multinomial_logistic_loss": "MultinomialLogisticLoss",
-    "padding": "padding", "pool": "Pooling", "relu": "ReLU", "sigmoid": "Sigmoid", "softmax": "Softmax",
-    "softmax_loss": "SoftmaxWithLoss", "split": "Split", "tanh": "TanH", "window_data": "WindowData",
-}  # fmt: skip
+    "accuracy": "Accuracy",
+    "bnll": "BNLL",
+    "concat": "Concat",
+    "conv": "Convolution",
+    "data": "Data",
+    "dropout": "Dropout",
+    "euclidean_loss": "EuclideanLoss",
+    "flatten": "Flatten",
+    "hdf5_data": "HDF5Data",
+    "hdf5_output": "HDF5Output",
+    "im2col": "Im2col",
+    "images": "ImageData",
+    "infogain_loss": "InfogainLoss",
+    "innerproduct": "InnerProduct",
+    "lrn": "LRN",
+    "multinomial_logistic_loss": "MultinomialLogisticLoss",
+    "padding": "padding",
+    "pool": "Pooling",
+    "relu": "ReLU",
+    "sigmoid": "Sigmoid",
+    "softmax": "Softmax",
+    "softmax_loss": "SoftmaxWithLoss",
+    "split": "Split",
+    "tanh": "TanH",
+    "window_data": "WindowData",
+}
 
 _V0_PARAMETERS: Mapping[str, tuple[str, str]] = {
     "Convolution": ("convolution_param", "num_output biasterm pad kernelsize group stride"),
@@ -51,8 +105,10 @@ def layers(net: Message) -> list[Message]:
     """
     old, new = net.messages("layers"), net.messages("layer")
     if old and new:
-        raise SourceError(f"line {old[0].line}: 'layers' beside 'layer': the file mixes two formats",
-                          hint="write all of them as 'layer'")  # fmt: skip
+        raise SourceError(
+            f"line {old[0].line}: 'layers' beside 'layer': the file mixes two formats",
+            hint="write all of them as 'layer'",
+        )
     if any("layer" in one for one in old):
         return _without_padding([_from_v0(one) for one in old])
     return [_from_v1(one) for one in old] or new
@@ -76,11 +132,29 @@ def _word(layer: Message, given: object) -> str:
 
 def _fork_word(layer: Message, word: str) -> str:
     """Forks added words to the enum; PRELU and the like have one spelling only in the newer format."""
-    known = {name.upper(): name for name in ("PReLU", "BatchNorm", "Scale", "Permute", "Normalize", "Interp", "Crop",
-                                             "ROIPooling", "ELU", "Reshape", "BN", "ReLU6")}  # fmt: skip
+    known = {
+        name.upper(): name
+        for name in (
+            "PReLU",
+            "BatchNorm",
+            "Scale",
+            "Permute",
+            "Normalize",
+            "Interp",
+            "Crop",
+            "ROIPooling",
+            "ELU",
+            "Reshape",
+            "BN",
+            "ReLU6",
+        )
+    }
     if word.replace("_", "") not in known:
-        raise SourceError(f"line {layer.line}: layer {layer.text('name')!r} has the type {word}, which Caffe's "
-                          "second format does not have", hint="write it as 'layer' with its type's name")  # fmt: skip
+        raise SourceError(
+            f"line {layer.line}: layer {layer.text('name')!r} has the type {word}, which Caffe's "
+            "second format does not have",
+            hint="write it as 'layer' with its type's name",
+        )
     return known[word.replace("_", "")]
 
 
@@ -123,6 +197,8 @@ def _without_padding(found: list[Message]) -> list[Message]:
 def _pad(layer: Message, size: int) -> None:
     place = _V0_PARAMETERS.get(layer.text("type"), ("", ""))[0]
     if place not in ("convolution_param", "pooling_param"):
-        raise SourceError(f"line {layer.line}: layer {layer.text('name')!r} ({layer.text('type')}) reads a padding "
-                          "layer", hint="only convolution and pooling can pad")  # fmt: skip
+        raise SourceError(
+            f"line {layer.line}: layer {layer.text('name')!r} ({layer.text('type')}) reads a padding layer",
+            hint="only convolution and pooling can pad",
+        )
     layer.message(place).values["pad"] = [size]

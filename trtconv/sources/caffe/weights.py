@@ -87,8 +87,9 @@ class Weights:
 def _foreign(path: Path, reason: str) -> SourceError:
     start = magic.head(path)
     if is_caffemodel(start):
-        return SourceError(f"{path}: begins like a caffemodel but is truncated or damaged ({reason})",
-                           hint="fetch it again")  # fmt: skip
+        return SourceError(
+            f"{path}: begins like a caffemodel but is truncated or damaged ({reason})", hint="fetch it again"
+        )
     hint = "weights names the .caffemodel that was trained with this prototxt"
     if start.startswith(b"\x89HDF"):
         hint = "Caffe writes a .caffemodel with snapshot_format: BINARYPROTO in its solver"

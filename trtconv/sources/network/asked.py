@@ -91,11 +91,21 @@ def notes(network: Network, decision: batch.Decision, asked: Asked) -> list[tupl
     if asked.half_inputs:
         found.append(("warning", f"half-precision inputs become FP32: {', '.join(asked.half_inputs)}"))
     if asked.reduced:
-        found.append(("warning", f"the precision that the script sets of {asked.reduced} layers is not kept: "
-                      "the job's precision and its keep rules decide"))  # fmt: skip
+        found.append(
+            (
+                "warning",
+                f"the precision that the script sets of {asked.reduced} layers is not kept: "
+                "the job's precision and its keep rules decide",
+            )
+        )
     if asked.ranges:
-        found.append(("warning", f"dynamic ranges of {len(asked.ranges)} tensors are not in the ONNX model: "
-                      "--emit-job writes them as a calibration cache"))  # fmt: skip
+        found.append(
+            (
+                "warning",
+                f"dynamic ranges of {len(asked.ranges)} tensors are not in the ONNX model: "
+                "--emit-job writes them as a calibration cache",
+            )
+        )
     if any(layer.kind_name == "assertion" for layer in network.layers):
         found.append(("info", "assertions of the script are left out"))
     return found

@@ -18,9 +18,21 @@ from trtconv.sources.format import Description, Tensors
 from trtconv.sources.pytorch import archive, formats
 
 _TYPES = (
-    "", "uint8", "int8", "int16", "int32", "int64", "float16", "float", "double", "complex32", "complex64",
-    "complex128", "bool", "bfloat16",
-)  # fmt: skip
+    "",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float",
+    "double",
+    "complex32",
+    "complex64",
+    "complex128",
+    "bool",
+    "bfloat16",
+)
 """Numbers of types in an exported program (torch/_export/serde/schema.py, ScalarType)."""
 
 
@@ -76,8 +88,10 @@ def _outputs(graph: Mapping[str, Any], values: Mapping[str, Any], symbols: dict[
     paths = [path or ["output"] for path in _leaves(spec, [])]
     names = ["_".join(p if not p[0].isdigit() else ["output", *p]) for p in paths]
     named = names if len(names) == len(made) else made
-    return [_tensor(name, values[value], symbols).__class__(name, *_rest(values[value], name, symbols))
-            for name, value in zip(named, made, strict=True)]  # fmt: skip
+    return [
+        _tensor(name, values[value], symbols).__class__(name, *_rest(values[value], name, symbols))
+        for name, value in zip(named, made, strict=True)
+    ]
 
 
 def _rest(meta: Mapping[str, Any], name: str, symbols: dict[str, str]) -> tuple[str, tuple[int | str, ...]]:
@@ -160,8 +174,13 @@ def function(path: Path) -> Description:
     except (SyntaxError, ValueError) as error:
         raise SourceError(f"{files[0]}: not Python: {error}", hint="correct it") from None
     defined = {node.name: _KINDS[type(node)] for node in tree.body if type(node) in _KINDS}  # type: ignore[attr-defined]
-    known = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
-             if isinstance(target, ast.Name)}  # fmt: skip
+    known = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     known |= {
         alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }

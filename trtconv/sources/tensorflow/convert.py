@@ -75,10 +75,16 @@ _ROUGH = {
 
 def _precision(frozen: FrozenGraph) -> Precision:
     """How exactly TensorFlow computes a graph."""
-    nodes = [node for part in (frozen.graph, *frozen.graph.library.function)
-             for node in getattr(part, "node", None) or part.node_def]  # fmt: skip
-    found = [Precision(5e-3, "the source computes in float16", half=True)
-             for node in nodes if any(value.type == _HALF for value in node.attr.values())][:1]  # fmt: skip
+    nodes = [
+        node
+        for part in (frozen.graph, *frozen.graph.library.function)
+        for node in getattr(part, "node", None) or part.node_def
+    ]
+    found = [
+        Precision(5e-3, "the source computes in float16", half=True)
+        for node in nodes
+        if any(value.type == _HALF for value in node.attr.values())
+    ][:1]
     found += [row for op, row in _ROUGH.items() if any(node.op.startswith(op) for node in nodes)]
     worst = max(found, key=lambda row: row.tolerance, default=Precision())
     return replace(worst, half=any(row.half for row in found))

@@ -36,8 +36,10 @@ def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iter
     tf2onnx.require_opset(opset)
     for node in frozen.graph.node:
         if any(value.type == _BFLOAT16 for value in node.attr.values()):
-            raise ConversionError(f"node {node.name!r} ({node.op}): tf2onnx has no bfloat16",
-                                  hint="export the model in float32, and choose precision: bf16")  # fmt: skip
+            raise ConversionError(
+                f"node {node.name!r} ({node.op}): tf2onnx has no bfloat16",
+                hint="export the model in float32, and choose precision: bf16",
+            )
     inputs = [endpoint.tensor for endpoint in frozen.inputs]
     outputs = [endpoint.tensor for endpoint in frozen.outputs]
     last = [endpoint.tensor for endpoint in frozen.inputs if endpoint.name in set(channels_first)]
@@ -47,8 +49,16 @@ def to_onnx(frozen: FrozenGraph, opset: int, scratch: Path, channels_first: Iter
         with native.Graph().as_default() as graph:
             native.import_graph_def(graph_def, name="")
         rename = {endpoint.tensor: endpoint.name for endpoint in (*frozen.inputs, *frozen.outputs)}
-        return tf2onnx.convert(graph, opset, held, input_names=inputs, output_names=outputs, tensors_to_rename=rename,
-                          const_node_values=tokens, inputs_as_nchw=last)  # fmt: skip
+        return tf2onnx.convert(
+            graph,
+            opset,
+            held,
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=rename,
+            const_node_values=tokens,
+            inputs_as_nchw=last,
+        )
 
 
 def _optimized(

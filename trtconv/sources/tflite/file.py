@@ -170,9 +170,8 @@ def _integers(
 
 
 def _ends(
-    main: _Table, codes: list[str], tensors: list[_Table], op: str, indices: dict[str, int],
-    infos: Sequence[TensorInfo],
-) -> dict[str, tuple[float, float]]:  # fmt: skip
+    main: _Table, codes: list[str], tensors: list[_Table], op: str, indices: dict[str, int], infos: Sequence[TensorInfo]
+) -> dict[str, tuple[float, float]]:
     """The smallest and largest real number of inputs (QUANTIZE) or outputs (DEQUANTIZE) that are integers inside."""
     found = {}
     public = {indices[info.name]: info.name for info in infos}

@@ -142,8 +142,12 @@ def interp(at: LayerContext) -> str:
         ends = [height - cut[1], width - cut[1]]
         x, height, width = _part(at, x, [cut[0]] * 2, ends, [2, 3], "crop"), height - sum(cut), width - sum(cut)
     sizes = _resized(at, given, height, width)
-    return at.add("Resize", [x, "", "", _with_batch(at, dims, sizes)], mode="linear",
-                  coordinate_transformation_mode="align_corners")  # fmt: skip
+    return at.add(
+        "Resize",
+        [x, "", "", _with_batch(at, dims, sizes)],
+        mode="linear",
+        coordinate_transformation_mode="align_corners",
+    )
 
 
 def _resized(at: LayerContext, given: Message, height: int, width: int) -> list[int]:

@@ -155,8 +155,10 @@ def eltwise(at: LayerContext) -> str:
     kind, coeff = given.choice("operation", ("PROD", "SUM", "MAX"), "SUM"), given.numbers("coeff")
     if coeff and (kind != "SUM" or len(coeff) != len(inputs)):
         raise at.refusal(f"has {len(coeff)} coeff for {len(inputs)} bottoms in {kind}", "one per bottom, for SUM only")
-    parts = [part if factor == 1 else at.add("Mul", [part, at.constant(np.float32(factor), "coeff")], "weighted")
-             for part, factor in zip(inputs, coeff or [1.0] * len(inputs), strict=True)]  # fmt: skip
+    parts = [
+        part if factor == 1 else at.add("Mul", [part, at.constant(np.float32(factor), "coeff")], "weighted")
+        for part, factor in zip(inputs, coeff or [1.0] * len(inputs), strict=True)
+    ]
     if kind == "MAX":
         return at.add("Max", parts)
     op, total = "Mul" if kind == "PROD" else "Add", parts[0]

@@ -22,8 +22,9 @@ def local_response(at: LayerContext) -> str:
     if given.choice("norm_region", ("ACROSS_CHANNELS", "WITHIN_CHANNEL")) == "ACROSS_CHANNELS":
         return at.add("LRN", [at.x], size=size, alpha=alpha, beta=beta, bias=given.number("k", 1))
     square = at.add("Mul", [at.x, at.x], "square")
-    mean = at.add("AveragePool", [square], "mean", kernel_shape=[size] * 2, pads=[(size - 1) // 2] * 4,
-                  count_include_pad=1)  # fmt: skip
+    mean = at.add(
+        "AveragePool", [square], "mean", kernel_shape=[size] * 2, pads=[(size - 1) // 2] * 4, count_include_pad=1
+    )
     scaled = at.add("Mul", [mean, at.constant(np.float32(alpha), "alpha")], "scaled")
     shifted = at.add("Add", [scaled, at.constant(np.float32(1), "one")], "shifted")
     return at.add("Div", [at.x, at.add("Pow", [shifted, at.constant(np.float32(beta), "beta")], "power")])
@@ -33,8 +34,10 @@ def batch_norm(at: LayerContext) -> str:
     """(x - mean) / sqrt(var + eps); the third array divides the other two."""
     given = at.parameters("batch_norm_param")
     if not given.flag("use_global_stats", True):
-        raise at.refusal("takes mean and variance of the batch (use_global_stats: false)",
-                         "leave use_global_stats out, as for inference")  # fmt: skip
+        raise at.refusal(
+            "takes mean and variance of the batch (use_global_stats: false)",
+            "leave use_global_stats out, as for inference",
+        )
     channels = _channels(at)
     mean, variance = at.array(0, (channels,), "mean"), at.array(1, (channels,), "variance")
     factor = float(at.array(2, (1,), "factor")[0])

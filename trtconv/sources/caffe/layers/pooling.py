@@ -53,8 +53,10 @@ def pooling(at: LayerContext) -> str:
     pads = per_axis(at, given, "pad", 0)
     if not all(isinstance(dim, int) for dim in dims[2:]):
         return _of_any_size(at, kind, given, kernel, stride, pads)
-    windows = [_window(at, given, *sizes, padded=any(pads))
-               for sizes in zip(at.sizes(dims[2:], "an image"), kernel, stride, pads, strict=True)]  # fmt: skip
+    windows = [
+        _window(at, given, *sizes, padded=any(pads))
+        for sizes in zip(at.sizes(dims[2:], "an image"), kernel, stride, pads, strict=True)
+    ]
     return _largest(at, windows) if kind == "MAX" else _average(at, windows)
 
 
@@ -77,8 +79,10 @@ def _window(
     if last >= size + pad and padded:
         count, last = count - 1, last - stride
     if count < 1 or last >= size + pad:
-        raise at.refusal(f"has a window without any value (size {size}, kernel {kernel}, stride {stride})",
-                         "give the inputs another size")  # fmt: skip
+        raise at.refusal(
+            f"has a window without any value (size {size}, kernel {kernel}, stride {stride})",
+            "give the inputs another size",
+        )
     return _Window(kernel, stride, pad, max(0, last + kernel - size - 2 * pad))
 
 
@@ -110,8 +114,13 @@ def _of_any_size(
     if any(pads) or any(s > k for s, k in zip(stride, kernel, strict=True)):
         what = f"pads, or moves by more than its window, on an image of the dynamic size {list(at.shape()[2:])}"
         raise at.refusal(what, "give the inputs a fixed height and width")
-    return at.add("MaxPool" if kind == "MAX" else "AveragePool", [at.x], kernel_shape=kernel, strides=stride,
-                  ceil_mode=int(_rounds_up(given)))  # fmt: skip
+    return at.add(
+        "MaxPool" if kind == "MAX" else "AveragePool",
+        [at.x],
+        kernel_shape=kernel,
+        strides=stride,
+        ceil_mode=int(_rounds_up(given)),
+    )
 
 
 def region_pooling(at: LayerContext) -> str:

@@ -70,8 +70,12 @@ def _sizes(site: Site) -> str:
     dims = site.known().dims[site.lead :]
     if all(size >= 0 for size in given):
         return _with_batch(site, site.ints(given))
-    kept = [site.op("Slice", site.op("Shape", site.x), site.ints([axis + site.lead]), site.ints([axis + site.lead + 1]))
-            if size < 0 else site.ints([size]) for axis, size in enumerate(given)]  # fmt: skip
+    kept = [
+        site.op("Slice", site.op("Shape", site.x), site.ints([axis + site.lead]), site.ints([axis + site.lead + 1]))
+        if size < 0
+        else site.ints([size])
+        for axis, size in enumerate(given)
+    ]
     if any(size < 0 and isinstance(dim, int) for size, dim in zip(given, dims, strict=True)):
         raise site.refused(f"shape {given} for dimensions {list(dims)}")
     return _with_batch(site, site.op("Concat", *kept, axis=0))
