@@ -195,7 +195,7 @@ X = ("--input", "x:batch,12")
         ("nets:Keyed", X, 2, "the network has no input 'x'; it has image, scale"),
         ("nets:Keyed", ("--input", "image:batch,3", "--input", "scale:batch"), 3, "does not run on image float"),
         ("keyed.pt2", ("--input", "image:batch,3,8"), 2, "has 3 dimensions, the program's input has 4"),
-        ("nets:Keyed", (*KEYED, "--weights", "another.pth"), 3, "conv.weight [8, 3, 3, 3] is missing"),
+        ("nets:Keyed", (*KEYED, "--weights", "another.pth"), 3, "head.weight [5, 8] is missing"),
         ("nets:Keyed", (*KEYED, "--weights", "whole.pth"), 3, "it names nets.Keyed, which is code"),
         ("nets:Keyed", (*KEYED, "--weights", "steps.pt"), 3, "it is TorchScript"),
     ],
