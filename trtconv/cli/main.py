@@ -83,8 +83,8 @@ def main() -> None:
     try:
         code = _outcome()
     finally:
-        with endings.held():
-            unfinished.remove_all()
+        endings.over()
+        unfinished.remove_all()
     sys.exit(code)
 
 

@@ -36,6 +36,13 @@ def _raise(number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
+def over() -> None:
+    """The outcome is known: from now on signals come too late."""
+    for number in (signal.SIGINT, *_SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
+    exec("")  # forgets that Ctrl-C ended another exec, such as an import runs: CPython would leave by that signal
+
+
 def exit_code() -> int:
     """Of a run that was ended."""
     return TERMINATED if _came else Interrupted.exit_code
