@@ -15,7 +15,7 @@ from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.stages.lower import LowerRequest, lower
 from trtconv.stages.verify import VerifyRequest, VerifyResult, verify
-from trtconv.stages.verify.bounds import Bound
+from trtconv.stages.verify.records import Bound
 
 
 def compared(folder: Path, typed: str = "typed.onnx", reference: str = "model.onnx", **options: Any) -> VerifyResult:

@@ -14,7 +14,7 @@ from trtconv.stages.calibrate import CalibrateRequest, calibrate
 from trtconv.stages.lower import LowerRequest, lower
 from trtconv.stages.verify import VerifyRequest, verify
 from trtconv.stages.verify.bisect import BisectRequest, bisect, minimal
-from trtconv.stages.verify.bounds import Bound
+from trtconv.stages.verify.records import Bound
 
 
 def squares():

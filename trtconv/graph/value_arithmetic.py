@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from trtconv.graph.dataflow import Step
-from trtconv.graph.values import DATA, Fact, Rule, Values, clean, over, scalar, union
+from trtconv.graph.value_facts import DATA, Fact, Rule, Values, clean, over, scalar, union
 
 _LARGEST_EXPONENT = 88.0  # of FP32's exponential function
 _SMALLEST_LOGARITHM = -104.0  # of the smallest FP32 number

@@ -11,7 +11,7 @@ import onnx
 from trtconv.graph import editing
 from trtconv.graph.dataflow import JOIN, Step
 from trtconv.graph.value_arithmetic import ARITHMETIC
-from trtconv.graph.values import DATA, Fact, Rule, Values, of_constant, over, scalar, union
+from trtconv.graph.value_facts import DATA, Fact, Rule, Values, of_constant, over, scalar, union
 
 _P = onnx.TensorProto
 _WHOLE = {

@@ -14,7 +14,7 @@ from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell
 from trtconv.pipeline.steps import History, Node
 from trtconv.stages.verify import bounds
-from trtconv.stages.verify.bounds import Bound
+from trtconv.stages.verify.records import Bound
 
 _FP32_LABEL, _TYPED_LABEL, _ENGINE_LABEL = "FP32 ONNX", "typed ONNX", "engine"
 

@@ -129,7 +129,7 @@ def _on_models(models: tuple[Path, ...], asked: VerifyOptions, options: Mapping[
     from trtconv.cli import execute
     from trtconv.report.verify import verify_text
     from trtconv.stages.verify import VerifyRequest
-    from trtconv.stages.verify.bounds import Bound
+    from trtconv.stages.verify.records import Bound
 
     if len(models) < 2 or asked.data is None:
         raise UsageError(

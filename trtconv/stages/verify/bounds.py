@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trtconv.core.records import Comparison
-
-if TYPE_CHECKING:
-    from trtconv.stages.verify import Verdict, VerifyRequest
+from trtconv.stages.verify.records import Bound, Verdict, VerifyRequest
 
 TOLERANCE: Mapping[str, float] = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 """Largest relative difference, where a job says none. INT8 and FP8 lose more on some networks than on others."""
 
 ENGINE_TOLERANCE: Mapping[str, float] = {**TOLERANCE, "fp32": 2e-3}
 """The same for engines, whose FP32 is TF32 on many GPUs."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What every output must keep.
-
-    Attributes:
-        max_rel: largest difference over the largest magnitude; None: no bound.
-        min_snr_db: signal-to-noise ratio in dB; None: no bound.
-        min_cosine: cosine similarity; None: no bound.
-    """
-
-    max_rel: float | None = None
-    min_snr_db: float | None = None
-    min_cosine: float | None = None
-
-    def __str__(self) -> str:
-        """``relative difference at most 0.01, SNR at least 30 dB``; ``no bound``."""
-        parts = [] if self.max_rel is None else [f"relative difference at most {self.max_rel:g}"]
-        parts += [] if self.min_snr_db is None else [f"SNR at least {self.min_snr_db:g} dB"]
-        parts += [] if self.min_cosine is None else [f"cosine at least {self.min_cosine:g}"]
-        return ", ".join(parts) or "no bound"
 
 
 FLOORS: Mapping[str, Bound] = {

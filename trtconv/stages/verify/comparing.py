@@ -8,7 +8,7 @@ from typing import Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Progress
-from trtconv.stages.verify import Verdict, VerifyRequest
+from trtconv.stages.verify.records import Verdict, VerifyRequest
 
 
 def open_model(path: Path) -> Any:

@@ -19,9 +19,9 @@ from trtconv.data.compare import OutputMeter
 from trtconv.data.feeds import open_feed
 from trtconv.engines.plan import sidecar
 from trtconv.graph import model_io, strict
-from trtconv.stages.verify import Corner, VerifyRequest
-from trtconv.stages.verify.bounds import Bound, of_output
+from trtconv.stages.verify.bounds import of_output
 from trtconv.stages.verify.comparing import open_model
+from trtconv.stages.verify.records import Bound, Corner, VerifyRequest
 
 Profile = Mapping[str, ShapeRange]
 Shapes = Mapping[str, tuple[int, ...]]

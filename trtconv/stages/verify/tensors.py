@@ -18,7 +18,7 @@ from trtconv.core.records import FeedSpec
 from trtconv.data.compare import OutputMeter
 from trtconv.data.feeds import Feed, open_feed
 from trtconv.graph import editing, model_io, observe, strict, types
-from trtconv.stages.verify import Layer, Overflow
+from trtconv.stages.verify.records import Layer, Overflow
 
 MEMORY = 256 * 2**20
 """Bytes of fetched tensors held at a time."""
