@@ -290,6 +290,7 @@ class _Work:
 
     def __call__(self, runner: Runner, rows: Any) -> _Done:
         """Read, run and postprocess one batch; bad samples are left out of it."""
+        from trtconv.data import per_sample
         from trtconv.data.feeds import BadSample
 
         good, outputs = rows, None
@@ -303,9 +304,9 @@ class _Work:
                 good = good[good != problem.row]
         if outputs is None:
             return _Done(rows, (), {}, 0)
-        right = 0 if self.labels is None else _right(outputs, self.labels[good])
+        right = 0 if self.labels is None else per_sample.right(outputs, self.labels[good])
         results = self.chain(outputs)
-        _require_samples(results, len(good))
+        per_sample.require(results, len(good))
         return _Done(rows, good, results, right)
 
     def outputs(self, runner: Runner, rows: Any) -> Mapping[str, Any]:
@@ -383,30 +384,3 @@ class _InOrder:
 
         if len(numbers):
             self.writer.add(outputs, Samples(numbers, self.feed.files(np.asarray(numbers))))
-
-
-def _require_samples(outputs: Mapping[str, Any], count: int) -> None:
-    """Results are told by sample: each must have one entry for every one."""
-    for name, array in outputs.items():
-        if array.shape[:1] != (count,):
-            raise UsageError(
-                f"output {name!r} has shape {list(array.shape)} for {count} samples: its first axis does "
-                "not count them",
-                hint="leave it out (convert: {outputs: [...]}), or have postprocess: [call: ...] make "
-                "something of it per sample",
-            )
-
-
-def _right(outputs: Mapping[str, Any], labels: Any) -> int:
-    """How many samples have their label as the largest value of the first output."""
-    from trtconv.data.compare import require_classes
-
-    name, scores = next(iter(outputs.items()))
-    if scores.ndim < 2 or len(scores) != len(labels):
-        raise UsageError(
-            f"labels were given, but output {name!r} of shape {list(scores.shape)} holds no classes",
-            hint="leave data.labels out",
-        )
-    flat = scores.reshape(len(labels), -1)
-    require_classes(labels, flat.shape[1])
-    return int((flat.argmax(1) == labels).sum())
