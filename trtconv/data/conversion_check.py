@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trtconv.adapters import onnxruntime
-from trtconv.core.errors import AccuracyGateError, EnvironmentProblem, SourceError, TrtconvError
+from trtconv.core.errors import AccuracyGateError, SourceError, TrtconvError
 from trtconv.core.input_use import Use
 from trtconv.core.records import Comparison, Precision, TensorInfo
 from trtconv.data import draws
 from trtconv.data.compare import OutputMeter
-
-Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+from trtconv.data.runtimes import NotRun, Run, in_reference, open_model
 
 SECONDS = 60.0
 """How long one side may take for all draws."""
@@ -218,7 +216,7 @@ class Comparing:
                 break
             try:
                 got = self._run(row.inputs)
-            except (TrtconvError, _NotRun) as error:
+            except (TrtconvError, NotRun) as error:
                 why = f"{str(error).removeprefix(f'{self._model}: ')}"
                 verdict.notes.append(f"not compared on {row.kind} inputs: {why}")
                 continue
@@ -232,11 +230,11 @@ class Comparing:
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         given = {name: to_first(array) if name in self._first else array for name, array in inputs.items()}
         if self._native is None:
-            self._native = _open(self._model)
+            self._native = open_model(self._model)
         try:
             got: dict[str, np.ndarray] = self._native(given)
         except TrtconvError as error:
-            got = _in_reference(self._model, given, error)
+            got = in_reference(self._model, given, error)
         return {name: to_last(a) if self._outputs_first and a.ndim == 4 else a for name, a in got.items()}
 
     def _judge(self, verdict: Verdict, row: Observation, name: str, wanted: Any, got: Mapping[str, Any]) -> None:
@@ -298,8 +296,8 @@ class Comparing:
         """Whether a small model is right as ONNX's own reference computes it, and ONNX Runtime is what is not."""
         given = {key: to_first(array) if key in self._first else array for key, array in row.inputs.items()}
         try:
-            made = _in_reference(self._model, given, SourceError(""))[name]
-        except (_NotRun, KeyError):
+            made = in_reference(self._model, given, SourceError(""))[name]
+        except (NotRun, KeyError):
             return ""
         array = self._real(name, to_last(made) if self._outputs_first and made.ndim == 4 else made)
         right = self._agrees(name, wanted, array)
@@ -359,47 +357,3 @@ class Comparing:
 
 def _distance(found: Comparison) -> float:
     return found.max_rel if found.finite and found.max_rel == found.max_rel else float("inf")
-
-
-class _NotRun(Exception):
-    """Neither runtime can run a model."""
-
-
-def _open(model: Path) -> Run:
-    try:
-        session = onnxruntime.session(model)
-    except EnvironmentProblem as error:
-        if type(error) is EnvironmentProblem:  # ONNX Runtime itself is missing, not one of its kernels
-            raise
-        return _failing(error)
-    except TrtconvError as error:
-        return _failing(error)
-    return session.run
-
-
-def _failing(error: TrtconvError) -> Run:
-    def run(_: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        raise error
-
-    return run
-
-
-_SMALL = 32 << 20
-
-
-def _in_reference(model: Path, given: Mapping[str, np.ndarray], error: TrtconvError) -> dict[str, np.ndarray]:
-    """What ONNX's own reference makes of a small model that ONNX Runtime cannot run.
-
-    Raises:
-        _NotRun: too large, or it cannot either; the message is ONNX Runtime's.
-    """
-    from onnx.reference import ReferenceEvaluator
-
-    why = " ".join(str(error).split())[:300]
-    if model.stat().st_size > _SMALL or sum(a.nbytes for a in given.values()) > _SMALL:
-        raise _NotRun(why)
-    try:
-        evaluator = ReferenceEvaluator(str(model))
-        return dict(zip(evaluator.output_names, evaluator.run(None, dict(given)), strict=True))
-    except Exception as failure:
-        raise _NotRun(why) from failure

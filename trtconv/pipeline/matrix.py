@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtconv.core.records import TensorInfo
-from trtconv.job.schema import Job, Profile
+from trtconv.job.schema import Job
+from trtconv.job.schema_inputs import Profile
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
-from trtconv.job.schema import Data, Job, Keep, Profile, Source
+from trtconv.job.schema import Data, Job, Keep, Source
+from trtconv.job.schema_inputs import Profile
 from trtconv.job.section import Section
 from trtconv.sources import require_fitting
 from trtconv.sources.format import Format
