@@ -84,12 +84,13 @@ def to_onnx(target: str, wanted: Any, needs: Needs, emit: Emit) -> dict[str, Any
     """``target(wanted, emit)`` in ``wanted.source.python``.
 
     Returns:
-        The fields of what it returned; ``model`` is a file that goes with the guest, and ``source`` runs there.
+        The fields of what it returned as plain values; ``model`` is a file that goes with the guest, ``source`` runs
+        there, and ``done`` ends it.
     """
     guest = start(wanted.source, _WING, needs, emit, wanted.scratch)
     file = guest.folder / "model.onnx"
     told: dict[str, Any] = guest.call("to_onnx", {**_call(target, wanted), "model": file})
-    return {**told, "model": file, "source": lambda: GuestModel(guest, {})}
+    return {**told, "model": file, "source": lambda: GuestModel(guest, {}), "done": guest.close}
 
 
 def _call(target: str, request: Any) -> dict[str, Any]:

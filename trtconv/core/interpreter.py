@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trtconv.core import child, errors, guest, guests, unfinished, versions
-from trtconv.core.errors import EnvironmentProblem, Interrupted, MissingPackage, TrtconvError
+from trtconv.core.errors import EnvironmentProblem, MissingPackage, TrtconvError
 from trtconv.core.events import Emit, Message, Progress
 
 _PROBE = (
@@ -236,7 +236,7 @@ class Guest:
             TrtconvError: what the function refused.
             EnvironmentProblem: a package is missing there.
             ChildCrash: the process died or raised something unexpected; the message holds the end of the log.
-            Interrupted: Ctrl-C; the process has been stopped.
+            KeyboardInterrupt: Ctrl-C; the process has been stopped.
         """
         call = json.dumps({"function": function, "request": dict(request)}, default=str)
         assert self._process.stdin is not None
@@ -245,9 +245,9 @@ class Guest:
             self._process.stdin.flush()
         try:
             outcome = self._talk.answer()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # nobody between here and the stage's end may take it for a failure
             self._process.kill()
-            raise Interrupted(f"interrupted during {function}") from None
+            raise
         self.peak_memory = max(self.peak_memory, outcome.peak_memory)
         guests.count_memory(self.peak_memory)
         return outcome.value

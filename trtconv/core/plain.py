@@ -21,6 +21,8 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(map(plain, value))
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, Path):
@@ -36,6 +38,8 @@ def restored(kind: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         structured = [part for part in parts if part is not types.NoneType]
         return value if value is None or len(structured) > 1 else restored(structured[0], value)
+    if origin is frozenset:
+        return frozenset(restored(parts[0], part) for part in value)
     if origin in (tuple, list):
         kinds = parts if origin is tuple and parts[-1] is not ... else [parts[0]] * len(value)
         return origin(restored(each, part) for each, part in zip(kinds, value, strict=True))

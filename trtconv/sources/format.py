@@ -272,14 +272,16 @@ class Format:
     def convert(self, wanted: Wanted, emit: Emit) -> Converted:
         """The ONNX model that is wanted, of a format that needs no freezing."""
         if self._elsewhere(wanted.source):
+            from typing import get_type_hints
+
             from trtconv.adapters import guest_model
+            from trtconv.core.plain import restored
             from trtconv.graph import model_io
 
             told = guest_model.to_onnx(self.to_onnx, wanted, resolve(self.needs), emit)
-            sample = told["sample"] and Path(told["sample"])
-            return Converted(
-                **{**told, "model": model_io.load(told["model"]), "sample": sample, "first": frozenset(told["first"])}
-            )
+            own = {"model": model_io.load(told.pop("model")), "source": told.pop("source"), "done": told.pop("done")}
+            kinds = get_type_hints(Converted)
+            return Converted(**own, **{name: restored(kinds[name], value) for name, value in told.items()})
         made: Converted = resolve(self.to_onnx)(wanted, emit)
         return made
 

@@ -33,7 +33,7 @@ def to_onnx(request: dict[str, Any], host: Any) -> dict[str, Any]:
         host: whoever asked.
 
     Returns:
-        The conversion's fields, but for its model and its source.
+        The conversion's fields, but for its model and its functions.
     """
     from trtconv.core.lazy import resolve
     from trtconv.core.plain import plain
@@ -44,8 +44,8 @@ def to_onnx(request: dict[str, Any], host: Any) -> dict[str, Any]:
         made = maker(_request(maker, request["request"]), _emit(host))
         model_io.save(made.model, Path(request["model"]))
         _opened.append(made.source)
-        told = {name: value for name, value in vars(made).items() if name not in ("model", "source")}
-        return {name: sorted(value) if isinstance(value, frozenset) else plain(value) for name, value in told.items()}
+        told = {name: value for name, value in vars(made).items() if name != "model" and not callable(value)}
+        return {name: plain(value) for name, value in told.items()}
 
 
 def describe(request: dict[str, Any], host: Any) -> dict[str, Any]:

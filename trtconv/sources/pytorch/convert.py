@@ -55,7 +55,7 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     reshape.set_shapes(model, inputs)
     reshape.keep_outputs(model, wanted.outputs)
     unchecked = f"operator {told['random']!r} draws random numbers" if told["random"] else ""
-    return Converted(model, lambda: GuestModel(guest, {}), first=wanted.first, unchecked=unchecked)
+    return Converted(model, lambda: GuestModel(guest, {}), first=wanted.first, unchecked=unchecked, done=guest.close)
 
 
 def open_model(spec: SourceSpec) -> GuestModel:
