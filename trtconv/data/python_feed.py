@@ -74,4 +74,4 @@ def _array(target: str, returned: Mapping[str, Any], info: TensorInfo) -> Array:
             f"{target} returned Python objects for input {info.name!r}, not numbers",
             hint="samples of one input need one shape: stack them into an array",
         )
-    return Array(Path(target), info.name, values.shape, values.dtype, None, values)
+    return Array(path=Path(target), key=info.name, shape=values.shape, dtype=values.dtype, _values=values)
