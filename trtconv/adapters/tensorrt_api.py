@@ -236,7 +236,17 @@ class TrtOnnxParser(Protocol):
 
     @property
     def num_errors(self) -> int:
-        """Errors of the last parse."""
+        """Errors of the last parse, or of the last question whether a model is supported."""
+
+    @property
+    def num_subgraphs(self) -> int:
+        """Groups of nodes that it takes, after that question."""
+
+    def supports_model_v2(self, model: bytes, path: str) -> bool:
+        """Ask whether a model is supported; its external data lie beside the path."""
+
+    def get_subgraph_nodes(self, index: int) -> list[int]:
+        """Numbers of the nodes of one group."""
 
     def parse_from_file(self, model: str) -> bool:
         """Parse; True also for files that are no models at all."""

@@ -21,3 +21,11 @@ def open_onnx(model: Path) -> Runner:
     from trtconv.engines.run import runner
 
     return runner.open_onnx(model)
+
+
+def open_parts(model: Path) -> Runner:
+    """A model in parts: its engines on this machine's GPU, else their typed ONNX; see ``parts_runner.open_parts``."""
+    from trtconv.core.events import ignore
+    from trtconv.engines.run import parts_runner
+
+    return parts_runner.open_parts(model, "auto", "auto", ignore)[0]

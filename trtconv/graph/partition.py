@@ -64,10 +64,12 @@ class Partition:
     Attributes:
         parts: in an order in which every tensor is made before it is read.
         reasons: why nodes are in no engine, by name.
+        open: tensors whose shape depends on data.
     """
 
     parts: tuple[Part, ...]
     reasons: Mapping[str, Reason]
+    open: frozenset[str] = frozenset()
 
 
 def prepare(model: Any) -> None:
@@ -94,6 +96,7 @@ def partition(
     minimum: int = MINIMUM,
     deciding: Collection[str] = (),
     measured: Collection[str] = (),
+    settled: Collection[str] = (),
 ) -> Partition:
     """Cut a model; the same model and the same answers give the same parts.
 
@@ -103,24 +106,26 @@ def partition(
         minimum: nodes that an engine has at least.
         deciding: inputs whose values decide shapes, within a range that the engines will know.
         measured: tensors that changed their shape with the data when they were looked at.
+        settled: results of branches that have one shape, whichever is taken.
     """
-    cut = _Cut(model, refused, deciding, measured)
+    origins = shape_origins.origins(model, refused=refused, deciding=deciding, measured=measured, settled=settled)
+    cut = _Cut(model, refused, deciding, origins)
     while small := cut.too_small(minimum):
         cut.bad.update(small)
         cut.join_pairs()
-    return Partition(tuple(cut.parts()), dict(cut.bad))
+    return Partition(tuple(cut.parts()), dict(cut.bad), cut.origins.open)
 
 
 class _Cut:
     def __init__(
-        self, model: Any, refused: Mapping[str, Reason], deciding: Collection[str], measured: Collection[str]
+        self, model: Any, refused: Mapping[str, Reason], deciding: Collection[str], origins: shape_origins.Origins
     ) -> None:
         self.graph = model.graph
         self.reads = {node.name: list(dict.fromkeys(editing.reads(node))) for node in self.graph.node}
         self.made_by = {name: node.name for node in self.graph.node for name in node.output if name}
         self.node = {node.name: node for node in self.graph.node}
         self.place = {node.name: position for position, node in enumerate(self.graph.node)}
-        self.origins = shape_origins.origins(model, refused=refused, deciding=deciding, measured=measured)
+        self.origins = origins
         self.constants = {tensor.name for tensor in self.graph.initializer}
         self.results = [value.name for value in self.graph.output]
         self.deciding, self.dims = set(deciding), fold.known_dims(self.graph)
@@ -295,7 +300,7 @@ def extract(model: Any, part: Part, shapes: Mapping[str, Sequence[int | str]], k
     Args:
         model: that was cut.
         part: of it.
-        shapes: of the part's inputs; names stand for dimensions that vary.
+        shapes: of the part's inputs, and of those outputs that are known; names stand for dimensions that vary.
         kinds: element types of its inputs and outputs.
     """
     wanted = needed_nodes(model.graph, {*part.nodes, *part.copied}, part.outputs)
@@ -311,9 +316,8 @@ def extract(model: Any, part: Part, shapes: Mapping[str, Sequence[int | str]], k
     for name in part.inputs:
         made.graph.input.append(onnx.helper.make_tensor_value_info(name, kinds[name], list(shapes[name])))
     for name in part.outputs:
-        value = made.graph.output.add()
-        value.name = name
-        value.type.tensor_type.elem_type = kinds.get(name, 0)
+        value = onnx.helper.make_tensor_value_info(name, kinds.get(name, 0), shapes.get(name))
+        made.graph.output.append(value)
     inner = {name for node in wanted for name in node.output} - set(part.outputs)
     made.graph.value_info.extend(value for value in model.graph.value_info if value.name in inner)
     return made

@@ -48,7 +48,12 @@ class Origins:
 
 
 def origins(
-    model: Any, *, refused: Collection[str] = (), deciding: Collection[str] = (), measured: Collection[str] = ()
+    model: Any,
+    *,
+    refused: Collection[str] = (),
+    deciding: Collection[str] = (),
+    measured: Collection[str] = (),
+    settled: Collection[str] = (),
 ) -> Origins:
     """Follow constants, shapes and data through a model whose nodes are sorted and named.
 
@@ -57,16 +62,19 @@ def origins(
         refused: nodes that count as computing, even on constants.
         deciding: inputs whose values decide shapes, within a known range.
         measured: tensors that are known to change their shape with data.
+        settled: results of branches that are known to have one shape, whichever is taken.
     """
-    walk = _Walk(model, frozenset(refused), set(deciding), frozenset(measured))
+    walk = _Walk(model, frozenset(refused), set(deciding), frozenset(measured), frozenset(settled))
     for node in model.graph.node:
         walk.visit(node)
     return Origins(frozenset(walk.known), frozenset(walk.sizes - walk.open), frozenset(walk.open))
 
 
 class _Walk:
-    def __init__(self, model: Any, refused: frozenset[str], sizes: set[str], measured: frozenset[str]) -> None:
-        self.refused, self.sizes, self.measured = refused, sizes, measured
+    def __init__(
+        self, model: Any, refused: frozenset[str], sizes: set[str], measured: frozenset[str], settled: frozenset[str]
+    ) -> None:
+        self.refused, self.sizes, self.measured, self.settled = refused, sizes, measured, settled
         self.dims = fold.known_dims(model.graph)
         self.known = {tensor.name for tensor in model.graph.initializer}
         self.open = set(measured)
@@ -101,7 +109,8 @@ class _Walk:
             if place < len(node.input) and node.input[place] and node.input[place] not in given:
                 yield from outputs
         if editing.bodies(node) and not self.counted(node, given):
-            yield from (name for name in outputs if None in self.dims.get(name, (None,)))
+            unclear = (name for name in outputs if None in self.dims.get(name, (None,)))
+            yield from (name for name in unclear if name not in self.settled)
 
     def counted(self, node: Any, given: set[str]) -> bool:
         """Whether constants and shapes alone say which branch is taken, or how often a loop turns."""

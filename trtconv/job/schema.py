@@ -159,6 +159,19 @@ class Build(Section):
     layer_details: Literal["names", "detailed", "none"] = key(
         "detailed", description="what the engine keeps of its layers: detailed for the proof of its precision"
     )
+    fallback: Literal["none", "onnxruntime"] = key(
+        "none",
+        description="what runs the nodes that TensorRT refuses: none (exit 4), or onnxruntime, which makes NAME.parts: "
+        "engines, ONNX for the rest, and a manifest",
+    )
+    min_subgraph_size: int = key(
+        3, gt=0, description="nodes that an engine of NAME.parts has at least; fewer go to ONNX Runtime"
+    )
+
+    @rule
+    def _size_of_parts(self) -> None:
+        if self.fallback == "none" and "min_subgraph_size" in self._given:
+            raise ValueError("min_subgraph_size belongs to fallback: onnxruntime")
 
 
 class Verify(Section):
@@ -346,6 +359,11 @@ class Job(Section):
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"
             raise ValueError(f"gates: {missing[0]} needs a {section} section")
+
+    @rule
+    def _bench_is_of_an_engine(self) -> None:
+        if self.bench is not None and self.build.fallback != "none":
+            raise ValueError("bench measures one engine, and fallback: onnxruntime makes parts; leave one of them out")
 
     @rule
     def _precisions(self) -> None:

@@ -54,8 +54,9 @@ class EngineSteps:
 
     @property
     def engine(self) -> Path:
-        """The plan."""
-        return self.layout.engine(self.cell.label)
+        """The plan, or the folder of parts."""
+        section = self.cell.job.build
+        return self.layout.parts(self.cell.label) if section.fallback != "none" else self.layout.engine(self.cell.label)
 
     def node(self, stage: str, **parts: Any) -> Node:
         """A step of this engine; after the build, unless it says otherwise."""
@@ -85,6 +86,8 @@ class EngineSteps:
                 hardware=section.hardware_compatibility,
                 verbosity=section.layer_details,
                 values=sections.values(cell.job),
+                fallback=section.fallback,
+                min_subgraph_size=section.min_subgraph_size,
             )
 
         model = {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
@@ -94,7 +97,7 @@ class EngineSteps:
             "build",
             request=request,
             outputs=(engine,),
-            facts=(engine.with_name(engine.name + ".json"),),
+            facts=(engine.with_name(engine.name + ".json"),) if section.fallback == "none" else (),
             needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
             inputs=model if self.typed else {},
             options={

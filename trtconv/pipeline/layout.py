@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trtconv.core.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -50,8 +52,26 @@ class Layout:
         return self.file("typed", f".{precision}.onnx")
 
     def engine(self, precision: str) -> Path:
-        """TensorRT plan."""
-        return self.file("engine", f".{precision}.engine")
+        """TensorRT plan.
+
+        Raises:
+            UsageError: the user named it as parts are named.
+        """
+        path = self.file("engine", f".{precision}.engine")
+        if path.suffix == ".parts":
+            raise UsageError(f"{path.name}: one engine is no folder of parts", hint="add --on-refusal onnxruntime")
+        return path
+
+    def parts(self, precision: str) -> Path:
+        """Folder of engines, and of ONNX for what TensorRT refuses.
+
+        Raises:
+            UsageError: the user named it otherwise.
+        """
+        path = self.file("engine", f".{precision}.parts")
+        if path.suffix != ".parts":
+            raise UsageError(f"{path.name}: a model in parts is a folder", hint=f"name it -o {path.stem}.parts")
+        return path
 
     def results(self, precision: str, form: str) -> Path:
         """Outputs of infer."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trtconv.core.errors import UsageError
 from trtconv.core.writable import own, require_file, require_folder
+from trtconv.engines.plan import manifest
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.steps import Node
 
@@ -27,9 +29,17 @@ def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
     for node in steps:
         for path in node.files:
             require_folder(path.parent, writable=writable)
-            require_file(path)
+            _require_kind(path)
             if (label := read.get(own(path))) is not None:
                 raise UsageError(
                     f"{path} is the {label}, and {node.name} would write its result there",
                     hint="write to another file: -o, or name: or output: in a job",
                 )
+
+
+def _require_kind(path: Path) -> None:
+    """A model in parts is a folder and may replace an older one; everything else is a file."""
+    if not manifest.is_parts(path):
+        require_file(path)
+    elif path.exists() and not (path / manifest.NAME).is_file():
+        raise UsageError(f"{path} is there, and no model in parts", hint="name another folder")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtconv.core import unfinished
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
@@ -127,7 +128,7 @@ def _sweep(layout: Layout, steps: Sequence[Node]) -> None:
     """
     begun = [path for step in steps for file in step.files for path in file.parent.glob(f".{file.name}.*.tmp")]
     for path in (*begun, *layout.state.glob(".*.tmp")):
-        path.unlink(missing_ok=True)
+        unfinished.remove(path)
 
 
 def _refuse(lock: Lock, what: str, changes: list[str]) -> None:

@@ -117,12 +117,16 @@ class State:
         return digests.of_value(parts)
 
     def _given(self, folder: Path) -> list[Path]:
-        """The files of a folder that somebody gave: lock files and what the job makes may lie in it too."""
+        """The files of a folder that decide what it is.
+
+        Lock files and what the job makes may lie in it too, and the facts of engines tell when they were built.
+        """
         inside = self.made_in != folder and self.made_in.is_relative_to(folder)
         return [
             file
             for file in digests.files_under(folder)
-            if not file.name.endswith(".lock.yaml") and not (inside and file.is_relative_to(self.made_in))
+            if not file.name.endswith((".lock.yaml", ".engine.json"))
+            and not (inside and file.is_relative_to(self.made_in))
         ]
 
     def _file(self, path: Path) -> str:

@@ -11,6 +11,7 @@ from trtconv import sources
 from trtconv.core import magic
 from trtconv.core.records import Proof, Wider
 from trtconv.core.units import format_bytes
+from trtconv.engines.plan import manifest
 from trtconv.report import models
 from trtconv.report.summary import proof_text
 from trtconv.report.tables import table
@@ -24,6 +25,8 @@ def describe(path: Path) -> tuple[dict[str, Any], str]:
     Raises:
         SourceError: damaged, or nothing that trtconv knows.
     """
+    if manifest.is_parts(path):
+        return _parts(path)
     if path.is_file():
         start = magic.head(path)
         if start[:4] in _ENGINE_TAGS or path.suffix == ".engine":
@@ -66,6 +69,31 @@ def _engine_facts(facts: Any) -> str:
     if told := facts["precision"].get("proof"):  # engines of trtconv 0.1 and earlier have none
         head += f"\ncomputes {proof_text(Proof(**{**told, 'wider': tuple(Wider(**one) for one in told['wider'])}))}"
     return f"{head}\n{table(['', 'name', 'type', 'shape', 'min / opt / max'], rows)}"
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], str]:
+    """Parts in order: what each takes and gives, how much of the work it does, and why the rest is no engine."""
+    found = manifest.read(path)
+    facts = dict(found.facts)
+    title = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}[facts["flavor"]]
+    engines = sum(part["kind"] == "engine" for part in found.parts)
+    rest = len(found.parts) - engines
+    share = "" if facts["share"]["products"] is None else f"{100 * facts['share']['products']:.1f} % of the products, "
+    head = (
+        f"{path}: {engines} {title} {facts['version']} engines and {rest} parts for ONNX Runtime; "
+        f"{share}{100 * facts['share']['nodes']:.1f} % of the nodes in engines"
+    )
+    rows = [
+        [part["engine"] or part["onnx"], str(len(part["nodes"])), _named(part["inputs"]), _named(part["outputs"])]
+        for part in found.parts
+    ]
+    lines = [head, table(["part", "nodes", "takes", "gives"], rows, "lrll")]
+    lines += [f"  {one['node']} ({one['op']}): {one['by']}: {one['why']}" for one in facts["fell_back"]]
+    return {"kind": "parts", "facts": facts}, "\n".join(lines)
+
+
+def _named(tensors: Any) -> str:
+    return ", ".join(f"{one['name']}: {one['dtype']} {_shape(one['shape'])}" for one in tensors) or "-"
 
 
 def _cache(path: Path) -> tuple[dict[str, Any], str]:

@@ -59,7 +59,7 @@ class InferOptions:
 @job_options
 @output_options
 def infer(model: Path, asked: InferOptions, engine: EngineOptions, **options: Any) -> None:
-    """Run samples through MODEL: a job file, an .engine or an .onnx.
+    """Run samples through MODEL: a job file, an .engine, an .onnx or a .parts.
 
     \b
     trtconv infer JOB

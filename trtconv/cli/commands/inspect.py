@@ -22,7 +22,7 @@ from trtconv.core.errors import UsageError
 )
 @click.option("--model", type=click.Path(path_type=Path), help="For --prove: the typed ONNX (default: by its facts).")
 def inspect(file: Path, as_json: bool, prove: bool, model: Path | None) -> None:
-    """Show what FILE holds: an .onnx model, an .engine with its facts, or a calibration cache.
+    """Show what FILE holds: an .onnx model, an .engine with its facts, parts, or a calibration cache.
 
     \b
     trtconv inspect model.engine

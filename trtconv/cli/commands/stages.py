@@ -192,6 +192,8 @@ _IO_TYPES = _row("--io-types", "lower.io_types", "keep (FP32 inputs and outputs,
 _WORKSPACE = _row("--workspace", "build.workspace", "Memory limit, such as 1GiB.")
 _BACKEND = _row("--backend", "build.backend", "auto (default), tensorrt or rtx.")
 _TARGET = _row("--target", "build.targets", "Compute capability, for TensorRT-RTX.", multiple=True, metavar="smNN")
+_REFUSED = _row("--on-refusal", "build.fallback", "Who runs what TensorRT refuses: none (default) or onnxruntime.")
+_LEAST = _row("--min-subgraph-size", "build.min_subgraph_size", "Nodes of an engine among parts (default 3).", type=int)
 
 Prepare = Callable[[Path, dict[str, Any]], None]
 """Completes or refuses the options given for a model."""
@@ -332,15 +334,17 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
-@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
+@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET, _REFUSED, _LEAST)
 def build(model: Path, given: dict[str, Any]) -> None:
     """Build the TensorRT engine of MODEL; its facts go to ENGINE.json beside it.
 
     An ONNX file without --precision is built as it is: what trtconv lower made stays typed as it was made.
+    With --on-refusal onnxruntime, FILE is a folder of parts: engines, ONNX for the rest, and how they run as one.
 
     \b
     trtconv build model.onnx -o model.engine --precision fp16 --shapes image=1x8x32
     trtconv build model.int8.onnx -o model.engine --workspace 1GiB
+    trtconv build detector.onnx -o detector.parts --on-refusal onnxruntime
     """
     if given["precision"] is None and model.suffix.lower() == ".onnx":
         given["precision"] = "typed"

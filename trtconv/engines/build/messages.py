@@ -34,9 +34,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "lower: {exclude: {ops: [Conv]}}",
     ),
     (
-        r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found",
-        "no TensorRT operator or plugin computes this: replace the operator, or cut the model before it with "
-        "convert: {outputs: [...]}",
+        r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found"
+        r"|the operator \w+ is not supported",
+        "no TensorRT operator or plugin computes this: replace the operator, cut the model before it with "
+        "convert: {outputs: [...]}, or let ONNX Runtime run it with build: {fallback: onnxruntime} "
+        "(--on-refusal onnxruntime -o NAME.parts)",
     ),
     (
         r"must resolve to a build-time constant|must be a build-time constant|must be an initializer",

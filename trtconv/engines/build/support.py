@@ -27,7 +27,7 @@ _NODE = "end the model before it (convert.outputs), or replace the layer that ma
 _INPUT = "TensorRT takes float, float16, bfloat16, int64, int32, int8 and bool: cast in the program that feeds it"
 _MODEL = "end the model earlier and earlier (convert.outputs) to find the node that it does not take"
 
-_NO_KERNEL: Mapping[str, frozenset[str]] = {"rtx": frozenset({"NonMaxSuppression"})}
+NO_KERNEL: Mapping[str, frozenset[str]] = {"rtx": frozenset({"NonMaxSuppression"})}
 """Operators that a flavour's parser takes and its builder has no kernel for."""
 
 
@@ -104,7 +104,7 @@ def parse(model: Path, _emit: Emit) -> Verdict:
 
 def _without_kernel(model: Path, loaded: tensorrt.Loaded) -> Iterator[Refusal]:
     """Nodes that only the builder would refuse."""
-    missing = _NO_KERNEL.get(loaded.flavor.name, frozenset())
+    missing = NO_KERNEL.get(loaded.flavor.name, frozenset())
     for name, op in _nodes(model) if missing else ():
         if op in missing:
             yield _refusal(name, op, f"node {name!r} ({op}): {loaded.flavor.title} parses it and has no kernel for it")

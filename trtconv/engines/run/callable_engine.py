@@ -26,7 +26,7 @@ class Engine:
             y = engine(x)
 
     Args:
-        model: an .engine or .onnx.
+        model: an .engine, .onnx or .parts.
         contexts: calls that may run at the same time, each with an execution context of its own; more wait.
         backend: ``auto`` (the engine on a GPU, else its typed ONNX on ONNX Runtime), ``tensorrt``, ``rtx`` or
             ``onnxruntime``; anything but auto never falls back.

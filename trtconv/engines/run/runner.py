@@ -19,7 +19,7 @@ from trtconv.core.events import Emit, ignore
 from trtconv.core.records import TensorInfo
 from trtconv.engines.build import profiles
 from trtconv.engines.build.profiles import Profile
-from trtconv.engines.plan import dtypes, header, sidecar
+from trtconv.engines.plan import dtypes, header, manifest, sidecar
 from trtconv.engines.run import engine, input_checks
 from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.execution import Slot
@@ -336,7 +336,7 @@ def open_runner(
     """What runs a model, and why that is not the engine that was asked for.
 
     Args:
-        model: .engine or .onnx.
+        model: .engine, .onnx or .parts.
         backend: ``auto`` (the engine on a GPU, else ONNX Runtime), ``tensorrt``, ``rtx`` (never fall back) or
             ``onnxruntime``.
         fallback: typed ONNX that stands for the engine; None: the one that its sidecar names.
@@ -359,6 +359,10 @@ def open_runner(
                 hint=f"trtconv build {model} makes an engine of it",
             )
         return open_onnx(model, exact=exact), ""
+    if manifest.is_parts(model):
+        from trtconv.engines.run.parts_runner import open_parts  # it is made of these runners
+
+        return open_parts(model, backend, device_api, emit, exact=exact)
     header.read(model)  # a damaged engine is an error, never a reason to run something else
     if backend == CPU:
         return _stand_in(model, fallback, "", exact), ""

@@ -53,12 +53,11 @@ def verify(request: VerifyRequest, emit: Emit) -> VerifyResult:
 def _with_values(request: VerifyRequest) -> FeedSpec:
     """The data, with the optimum of values that decide shapes: only engines say it, and every candidate needs it."""
     from trtconv.engines.build import profiles
-    from trtconv.engines.plan import sidecar
+    from trtconv.engines.plan import manifest
 
     values: dict[str, tuple[int, ...]] = {}
     for path in request.candidates.values():
-        facts = sidecar.read(path)
-        values |= profiles.optimum(facts.values) if facts else {}
+        values |= profiles.optimum(manifest.ranges_of(path)[1])
     return replace(request.data, values={**values, **request.data.values})
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtconv.core.records import Comparison
 from trtconv.stages.verify.records import Bound, Verdict, VerifyRequest
+
+if TYPE_CHECKING:
+    from trtconv.engines.plan.manifest import Manifest
 
 TOLERANCE: Mapping[str, float] = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 """Largest relative difference, where a job says none. INT8 and FP8 lose more on some networks than on others."""
@@ -41,15 +45,29 @@ def of_model(path: Path) -> Bound:
     Raises:
         SourceError: it cannot be read.
     """
-    from trtconv.engines.plan import sidecar
+    from trtconv.engines.plan import manifest, sidecar
     from trtconv.graph import model_io, strict
 
+    if manifest.is_parts(path):
+        return _of_parts(manifest.read(path, whole=False))
     if path.suffix.lower() == ".onnx":
         return default(strict.precision(model_io.load(path, weights=False)), engine=False)
     facts = sidecar.read(path)
     named = facts.facts.get("precision", {}).get("name", "") if facts else ""
     if facts and facts.model and named not in FLOORS:
         named = strict.precision(model_io.load(facts.model, weights=False))
+    return default(named, engine=True)
+
+
+def _of_parts(found: Manifest) -> Bound:
+    """By the precision that the parts were built in; typed files tell it themselves."""
+    from trtconv.graph import model_io, strict
+
+    named = str(found.facts["precision"])
+    if named not in FLOORS:
+        models = [model_io.load(found.folder / part["onnx"], weights=False) for part in found.parts]
+        told = {strict.precision(model) for model in models}
+        named = next((kind for kind in ("fp8", "int8", "bf16", "fp16") if kind in told), "fp32")
     return default(named, engine=True)
 
 

@@ -12,9 +12,15 @@ from trtconv.stages.verify.records import Verdict, VerifyRequest
 
 
 def open_model(path: Path) -> Any:
-    """What runs a model: an engine on the GPU, or ONNX Runtime; strictly where types ask for it."""
-    from trtconv.engines import open_engine, open_onnx
+    """What runs a model: engines on the GPU, or ONNX Runtime; strictly where types ask for it.
 
+    A model in parts runs there as ONNX where no GPU can run its engines; the runner says so.
+    """
+    from trtconv.engines import open_engine, open_onnx, open_parts
+    from trtconv.engines.plan import manifest
+
+    if manifest.is_parts(path):
+        return open_parts(path)
     return open_onnx(path) if path.suffix.lower() == ".onnx" else open_engine(path)
 
 

@@ -17,7 +17,7 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.records import Comparison, ShapeRange
 from trtconv.data.compare import OutputMeter
 from trtconv.data.feeds import open_feed
-from trtconv.engines.plan import sidecar
+from trtconv.engines.plan import manifest
 from trtconv.graph import model_io, strict
 from trtconv.stages.verify.bounds import of_output
 from trtconv.stages.verify.comparing import open_model
@@ -56,9 +56,9 @@ def corners(request: VerifyRequest, label: str, runner: Any, bound: Bound, emit:
 def _profiles(request: VerifyRequest) -> tuple[tuple[Profile, ...], tuple[Profile, ...]]:
     """Of the first engine that has any, as its sidecar says."""
     for path in request.candidates.values():
-        facts = sidecar.read(path)
-        if facts and facts.profiles:
-            return facts.profiles, facts.values
+        found = manifest.ranges_of(path)
+        if found[0]:
+            return found
     return (), ()
 
 

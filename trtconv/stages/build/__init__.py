@@ -1,4 +1,4 @@
-"""build: a typed ONNX model becomes a TensorRT plan (.engine) and its facts (.engine.json)."""
+"""build: a typed ONNX model becomes a TensorRT plan (.engine) and its facts (.engine.json), or parts (.parts)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ class BuildRequest:
         hardware: likewise.
         verbosity: likewise.
         values: ranges of the values of inputs that decide shapes (see ``profiles.check_values``), as profiles are.
+        fallback: what runs the nodes that TensorRT refuses: ``none`` (they are an error) or ``onnxruntime``, and then
+            ``engine`` is a folder of parts, see ``engines.plan.manifest``.
+        min_subgraph_size: nodes that an engine among parts has at least.
     """
 
     model: Path
@@ -54,6 +57,8 @@ class BuildRequest:
     hardware: str = "none"
     verbosity: str = "detailed"
     values: tuple[Mapping[str, ShapeRange], ...] = ()
+    fallback: str = "none"
+    min_subgraph_size: int = 3
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,15 @@ class BuildResult:
 
 
 def build(request: BuildRequest, emit: Emit) -> BuildResult:
+    """Build a plan, or parts where the request allows nodes to fall back; see ``build_engine``, ``build_parts``."""
+    if request.fallback == "none":
+        return build_engine(request, emit)
+    from trtconv.stages.build.parts import build_parts
+
+    return build_parts(request, emit)
+
+
+def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
     """Build a plan and write its facts beside it.
 
     Raises:

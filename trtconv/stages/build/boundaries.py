@@ -1,0 +1,187 @@
+"""What passes between the parts of a model: its shapes and types at the corners of the profiles, from runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from trtconv.adapters import onnxruntime
+from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError
+from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.engines.build.profiles import Profile, nth
+from trtconv.engines.measure import synthetic
+from trtconv.graph import fold, model_io, partition, strict
+from trtconv.graph.input_uses import input_uses
+
+Shape = tuple[int, ...]
+_FEW = 64  # values of a tensor that may decide shapes
+_BOUNDS = ("minimum", "optimum", "maximum")
+
+
+@dataclass
+class Seen:
+    """What runs showed of some tensors.
+
+    Attributes:
+        shapes: per profile and tensor, at minimum, optimum and maximum.
+        values: likewise, of small integer tensors.
+        loose: tensors that changed their shape with the data.
+        kinds: element types.
+    """
+
+    shapes: list[dict[str, tuple[Shape, Shape, Shape]]] = field(default_factory=list)
+    values: list[dict[str, tuple[Shape, Shape, Shape]]] = field(default_factory=list)
+    loose: set[str] = field(default_factory=set)
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    def empty(self) -> set[str]:
+        """Tensors without elements at some corner: no engine takes those."""
+        return {name for each in self.shapes for name, spans in each.items() for shape in spans if 0 in shape}
+
+    def profile(self, number: int, name: str) -> ShapeRange:
+        """The range of a tensor's shapes in one profile."""
+        return _span(self.shapes[number][name])
+
+    def varies(self, name: str, axis: int) -> bool:
+        """Whether a dimension differs between any two runs."""
+        return len({shape[axis] for each in self.shapes for shape in each[name]}) > 1
+
+    def value_range(self, number: int, name: str) -> ShapeRange | None:
+        """The range of a tensor's values in one profile; None where they are not few integers of a fixed number."""
+        found = self.values[number].get(name)
+        return _span(found) if found is not None and len({len(each) for each in found}) == 1 else None
+
+
+def _span(corners: tuple[Shape, Shape, Shape]) -> ShapeRange:
+    least = tuple(map(min, *corners))
+    most = tuple(map(max, *corners))
+    return ShapeRange(least, corners[1], most)
+
+
+class Look:
+    """A model that runs with tensors of its inside as outputs."""
+
+    def __init__(self, model: Any, profiles: Sequence[Profile], values: Sequence[Profile]) -> None:
+        self.model, self.profiles, self.values = model, profiles, values
+        self.inputs, _ = model_io.interface(model)
+        self.uses = input_uses(model)
+
+    def at_corners(self, names: Sequence[str]) -> Seen:
+        """Run at every corner of every profile, and at the optimum with other data.
+
+        Raises:
+            BuildError: ONNX Runtime cannot run the model.
+        """
+        seen, run = Seen(), _runner(self.model, names)
+        for number in range(max(len(self.profiles), len(self.values), 1)):
+            corners = [run(self.feeds(number, bound)) for bound in _BOUNDS]
+            other = run(self.feeds(number, "optimum", other=True))
+            seen.loose |= {name for name in names if other[name].shape != corners[1][name].shape}
+            seen.shapes.append({name: _of(corners, name) for name in names})
+            seen.values.append({name: _values(corners, name) for name in names if _is_few(corners, name)})
+            seen.kinds |= {name: onnx.helper.np_dtype_to_tensor_dtype(corners[1][name].dtype) for name in names}
+        return seen
+
+    def feeds(self, number: int, bound: str, *, other: bool = False) -> dict[str, np.ndarray]:
+        """Synthetic inputs for one corner."""
+        ranges, deciding = nth(self.profiles, number), nth(self.values, number)
+        shapes = {i.name: _shape(i, ranges, bound) for i in self.inputs}
+        values = {name: getattr(span, bound) for name, span in deciding.items()}
+        feeds = synthetic.feeds(self.inputs, shapes, values, self.uses)
+        if not other:
+            return feeds
+        return {name: array if name in values else _changed(array) for name, array in feeds.items()}
+
+    def learn(self) -> None:
+        """Write types and numbers of dimensions that only a run tells into the model: results of foreign operators."""
+        known = partition.element_types(self.model)
+        dims = fold.known_dims(self.model.graph)
+        made = [name for node in self.model.graph.node for name in node.output if name]
+        unknown = [name for name in made if name not in known]
+        if not unknown:
+            return
+        arrays = _runner(self.model, unknown)(self.feeds(0, "optimum"))
+        kept = [value for value in self.model.graph.value_info if value.name not in arrays]
+        del self.model.graph.value_info[:]
+        self.model.graph.value_info.extend(kept)
+        for name in unknown:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(arrays[name].dtype)
+            shape = dims.get(name) or [None] * arrays[name].ndim
+            self.model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+
+    def settled(self) -> set[str]:
+        """Results of If whose shapes inference cannot tell, and that are the same whichever branch is taken."""
+        dims, found = fold.known_dims(self.model.graph), set()
+        for position, node in enumerate(self.model.graph.node):
+            unclear = [name for name in node.output if name and None in dims.get(name, (None,))]
+            if node.op_type != "If" or not unclear:
+                continue
+            taken = [self.forced(position, unclear, flag) for flag in (True, False)]
+            found |= {name for name in unclear if taken[0][name] == taken[1][name]}
+        return found
+
+    def forced(self, position: int, names: Sequence[str], flag: bool) -> dict[str, list[Shape]]:
+        """Shapes of the results of an If at all corners when one branch is taken."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.model)
+        copy.graph.node[position].input[0] = "trtconv/forced"
+        copy.graph.initializer.append(onnx.numpy_helper.from_array(np.array(flag), "trtconv/forced"))
+        run = _runner(copy, names)
+        corners = [(number, bound) for number in range(max(len(self.profiles), 1)) for bound in _BOUNDS]
+        runs = [run(self.feeds(number, bound)) for number, bound in corners]
+        return {name: [each[name].shape for each in runs] for name in names}
+
+
+def _runner(model: Any, names: Sequence[str]) -> Any:
+    """A function from inputs to the named tensors."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    kinds = partition.element_types(model)
+    for name in names:
+        value = copy.graph.output.add()
+        value.name = name
+        if kinds.get(name):
+            value.type.tensor_type.elem_type = kinds[name]
+    try:
+        if strict.needed(copy):
+            return strict.session(copy).run
+        return onnxruntime.session(copy.SerializeToString(), optimize=False).run
+    except (SourceError, EnvironmentProblem) as problem:
+        raise BuildError(
+            f"what TensorRT refuses has nobody to run it: {problem.message}",
+            hint="with fallback, ONNX Runtime must be able to run the model; trtconv check names what is refused",
+        ) from problem
+
+
+def _shape(info: TensorInfo, ranges: Profile, bound: str) -> Shape:
+    if info.name in ranges:
+        found: Shape = getattr(ranges[info.name], bound)
+        return found
+    return tuple(int(dim) for dim in info.shape)
+
+
+def _of(corners: Sequence[Mapping[str, np.ndarray]], name: str) -> tuple[Shape, Shape, Shape]:
+    low, opt, high = (each[name].shape for each in corners)
+    return low, opt, high
+
+
+def _is_few(corners: Sequence[Mapping[str, np.ndarray]], name: str) -> bool:
+    return all(each[name].dtype.kind == "i" and each[name].size <= _FEW for each in corners)
+
+
+def _values(corners: Sequence[Mapping[str, np.ndarray]], name: str) -> tuple[Shape, Shape, Shape]:
+    low, opt, high = (tuple(int(value) for value in each[name].flat) for each in corners)
+    return low, opt, high
+
+
+def _changed(array: np.ndarray) -> np.ndarray:
+    """Other data of the same shape, inside the same range."""
+    if array.dtype.kind == "b":
+        return ~array
+    turned = np.ascontiguousarray(array.ravel()[::-1].reshape(array.shape))
+    return turned if array.dtype.kind in "iu" else (turned * -0.5).astype(array.dtype)
