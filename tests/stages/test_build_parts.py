@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import Cli
 from trtconv import Engine
 from trtconv.adapters import onnxruntime
-from trtconv.core.errors import BuildError, SourceError
+from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import ShapeRange
 from trtconv.engines.plan import manifest
+from trtconv.engines.run import parts_runner
+from trtconv.engines.run.runner import EngineRunner, open_onnx, open_runner
 from trtconv.graph import strict
 from trtconv.stages.build import BuildRequest, build
 
@@ -271,7 +274,7 @@ def test_dynamic_batch_height_and_width(tmp_path: Path) -> None:
     constants |= {"zero": np.array([0], np.int64), "sixteen": np.array([16], np.int64)}
     nodes = [
         *block("x", "a", "w1"),
-        node("Sinh", ["a"], "s"),
+        quick("a", "s"),
         node("MaxPool", ["s"], "p", kernel_shape=[2, 2], strides=[2, 2]),
         node("Shape", ["p"], "size"),
         node("Slice", ["size", "zero", "one"], "batch"),
@@ -281,20 +284,22 @@ def test_dynamic_batch_height_and_width(tmp_path: Path) -> None:
         node("Shape", ["x"], "whole"),
         node("Slice", ["whole", "zero", "one"], "rows"),
         node("Concat", ["rows", "all"], "flat", axis=0),
-        gelu8("m", "g"),
+        quick("m", "g"),
         node("Reshape", ["g", "flat"], "y"),
     ]
     model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, constants, {"x": (FLOAT, ["n", 3, "h", "w"])})
     span = {"x": ShapeRange((1, 3, 8, 8), (2, 3, 16, 16), (4, 3, 32, 24))}
     found = made(model, profiles=(span,))
     require_equal(model, found, images((1, 3, 8, 8), (3, 3, 12, 24), (4, 3, 32, 24)))
-    engines = [part for part in found.parts if part["kind"] == "engine"]
-    assert engines[0]["inputs"][0]["profiles"] == [{"min": [1, 3, 8, 8], "opt": [2, 3, 16, 16], "max": [4, 3, 32, 24]}]
+    profiles = {each["name"]: each["profiles"] for part in found.parts for each in part["inputs"]}
+    assert profiles["x"] == [{"min": [1, 3, 8, 8], "opt": [2, 3, 16, 16], "max": [4, 3, 32, 24]}]
+    assert profiles["s"] == [{"min": [1, 16, 8, 8], "opt": [2, 16, 16, 16], "max": [4, 16, 32, 24]}]
+    assert kinds(found).count("engine") == 2
 
 
-def gelu8(x: str, y: str) -> Any:
+def quick(x: str, y: str) -> Any:
     """An operator of ONNX Runtime alone that takes any shape."""
-    return node("Gelu", [x], y, domain="com.microsoft")
+    return node("QuickGelu", [x], y, domain="com.microsoft")
 
 
 def test_a_model_that_tensorrt_takes_whole(tmp_path: Path) -> None:
@@ -325,3 +330,181 @@ def test_parts_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     (found.folder / "part00.onnx").unlink()
     with pytest.raises(SourceError, match=r"part00\.onnx is missing"):
         Engine(found.folder)
+
+
+def test_bfloat16_between_the_parts(tmp_path: Path) -> None:
+    kind = TensorProto.BFLOAT16
+    nodes = [
+        *(node("Cast", [name], f"{name}_low", to=kind) for name in ("w1", "w2", "x")),
+        conv("x_low", "w1_low", "a"),
+        node("Relu", ["a"], "b"),
+        conv("b", "w2_low", "c"),
+        node("Cast", ["c"], "d", to=FLOAT),
+        quick("d", "e"),
+        node("Cast", ["e"], "f", to=kind),
+        conv("f", "w2_low", "g"),
+        node("Relu", ["g"], "h"),
+        node("Cast", ["h"], "y", to=FLOAT),
+    ]
+    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
+    found = made(model)
+    assert kinds(found) == ["engine", "onnx", "engine"]
+    require_equal(model, found, BATCHES)
+
+
+def test_what_fails_in_a_trial_build_falls_back_by_name(tmp_path: Path) -> None:
+    """The target of Expand is made by the rest: the parser takes the node as long as it sees the whole model."""
+    nodes = [
+        *block("x", "a", "w1"),
+        node("Shape", ["a"], "s"),
+        node("Cast", ["s"], "f", to=FLOAT),
+        quick("f", "q"),
+        node("Cast", ["s"], "i", to=TensorProto.INT32),
+        node("Cast", ["i"], "l", to=INT64),
+        quick("a", "g"),
+        node("GlobalAveragePool", ["g"], "p"),
+        quick("p", "r"),
+        node("Expand", ["r", "l"], "e"),
+        *block("e", "y"),
+    ]
+    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT, "q": FLOAT}, WEIGHTS)
+    found = made(model)
+    require_equal(model, found, BATCHES)
+    told = {one["node"]: one["by"] for one in found.facts["fell_back"]}
+    assert told["QuickGelu_g"] == "parser"
+    assert found.facts["share"]["products"] == 1
+
+
+def test_values_that_decide_shapes_and_two_profiles(tmp_path: Path) -> None:
+    nodes = [
+        *block("x", "a", "w1"),
+        node("Reshape", ["a", "s"], "r"),
+        node("Relu", ["r"], "b"),
+        quick("b", "g"),
+        node("Reshape", ["g", "s"], "h"),
+        node("Relu", ["h"], "k"),
+        node("Tanh", ["k"], "y"),
+    ]
+    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS, {**IMAGE, "s": (INT64, [2])})
+    spans = [{"x": ShapeRange((low, 3, 8, 8), (low, 3, 8, 8), (high, 3, 8, 8))} for low, high in ((1, 2), (4, 8))]
+    values = [{"s": ShapeRange((low, 1024), (low, 1024), (high, 1024))} for low, high in ((1, 2), (4, 8))]
+    found = made(model, profiles=tuple(spans), values=tuple(values))
+    assert kinds(found) == ["engine", "onnx", "engine"]
+    feeds = [{**images((rows, 3, 8, 8))[0], "s": np.array([rows, 1024])} for rows in (1, 4, 8)]
+    require_equal(model, found, feeds)
+    with Engine(found.folder, backend="onnxruntime") as engine, pytest.raises(UsageError, match="built for"):
+        engine({**images((3, 3, 8, 8))[0], "s": np.array([3, 1024])})
+
+
+JOB = """
+version: 1
+source: {path: net.onnx}
+output: out
+precision: [fp16]
+build: {fallback: onnxruntime, backend: rtx}
+verify: {data: {path: x.npz}}
+infer: {data: {path: x.npz}}
+"""
+
+
+def test_a_job_with_parts(tmp_path: Path, trtconv: Cli) -> None:
+    """Up to date when nothing changed, made again when a file in the folder did."""
+    nodes = [*block("x", "a", "w1"), gelu("a", "b"), *block("b", "y")]
+    save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
+    np.savez(tmp_path / "x.npz", **BATCHES[1])
+    (tmp_path / "job.yaml").write_text(JOB)
+    done = trtconv("run", "job.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    steps = {step["stage"]: step for step in json.loads(done.stdout)["steps"]}
+    assert "3 parts" in steps["infer"]["result"]["runner"]
+    assert steps["infer"]["result"]["fell_back"]
+    folder = Path(steps["build"]["outputs"][0])
+    assert folder.name.endswith(".fp16.parts")
+    assert status(trtconv("run", "job.yaml", "--json"))["build"] == "up to date"
+    (folder / "part01.onnx").unlink()
+    assert status(trtconv("run", "job.yaml", "--json"))["build"] == "done"
+    assert (folder / "part01.onnx").is_file()
+
+
+def status(done: Any) -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    return {step["stage"]: step["status"] for step in json.loads(done.stdout)["steps"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "net.onnx", "-o", "net.engine", "--on-refusal", "onnxruntime"], "-o net.parts"),
+        (["build", "net.onnx", "-o", "net.parts"], "--on-refusal onnxruntime"),
+        (["build", "net.onnx", "-o", "net.engine", "--min-subgraph-size", "2"], "belongs to fallback: onnxruntime"),
+        (["build", "net.onnx", "-o", "given.parts", "--on-refusal", "onnxruntime"], "no model in parts"),
+        (["bench", "given.parts"], "one by one"),
+        (["check", "job.yaml", "--set", "bench={}"], "bench measures one engine"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_does_not_go_together(tmp_path: Path, trtconv: Cli, arguments: list[str], said: str) -> None:
+    save(tmp_path / "net.onnx", block("x", "y", "w1"), {"y": FLOAT}, WEIGHTS)
+    (tmp_path / "job.yaml").write_text(JOB)
+    np.savez(tmp_path / "x.npz", **BATCHES[1])
+    (tmp_path / "given.parts").mkdir()
+    done = trtconv(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+
+
+class Pretended(EngineRunner):
+    """An engine runner whose arithmetic ONNX Runtime does: what is under test is the way of the tensors."""
+
+    def __init__(self, engine: Path, log: list[str]) -> None:
+        self.inner, self.name, self.log = open_onnx(engine.with_suffix(".onnx")), engine.name, log
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        self.log.append(f"run {self.name}")
+        return self.inner.run(feeds)
+
+    def current(self) -> Any:
+        return contextlib.nullcontext()
+
+    def describe(self) -> str:
+        return "TensorRT-RTX 1.5 on H100"
+
+    def memory(self) -> int:
+        return 5
+
+    def fork(self, graph: bool | None = None) -> Pretended:
+        return self
+
+    def close(self) -> None:
+        self.log.append(f"close {self.name}")
+
+
+def test_engines_and_rests_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU: engines for the parts that have one, the rest on the CPU, and no engine left open when one fails."""
+    nodes = [*block("x", "a", "w1"), gelu("a", "b"), *block("b", "y")]
+    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
+    found, log = made(model), []
+    broken = ""
+
+    def opened(engine: Path, *_: Any) -> Pretended:
+        if engine.name == broken:
+            raise EnvironmentProblem("made for another GPU", hint="build it here")
+        return Pretended(engine, log)
+
+    monkeypatch.setattr(parts_runner, "open_engine", opened)
+    runner, fell_back = open_runner(found.folder)
+    assert not fell_back
+    assert runner.basis == "engine"
+    assert runner.describe().startswith("TensorRT-RTX 1.5 on H100: 2 of 3 parts and 1 by ONNX Runtime")
+    assert "through the host" in runner.describe()
+    assert runner.memory() == 10
+    wanted = onnxruntime.session(model).run(BATCHES[1])["y"]
+    np.testing.assert_allclose(runner.run(BATCHES[1])["y"], wanted, atol=1e-5)
+    runner.close()
+    assert log == [f"{what} {name}" for what in ("run", "close") for name in ("part00.engine", "part02.engine")]
+    log.clear()
+    broken = "part02.engine"
+    runner, fell_back = open_runner(found.folder)
+    assert (runner.basis, fell_back, log) == ("ONNX Runtime", "made for another GPU", ["close part00.engine"])
+    with pytest.raises(EnvironmentProblem, match="another GPU"):
+        open_runner(found.folder, "rtx")

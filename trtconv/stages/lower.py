@@ -201,7 +201,11 @@ def _verified(model: Any) -> types.Scope:
     from trtconv.graph import editing, types
 
     scope = types.check(model)
-    onnx.checker.check_model(editing.skeleton(model), full_check=True)
+    light = editing.skeleton(model)
+    onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
+    for value in light.graph.output:
+        value.type.tensor_type.shape.SetInParent()  # ONNX's checker demands a shape that its format may leave out
+    onnx.checker.check_model(light)
     return scope
 
 

@@ -15,15 +15,16 @@ from trtconv.core.events import Emit
 from trtconv.engines.build import messages
 
 _REQUANTIZE = "convert the model before it was quantized, and use precision: int8"
+_FALLBACK = "or let ONNX Runtime run it (build.fallback)"
 _REMEDIES = {
-    "NonMaxSuppression": "end the model at boxes and scores (convert.outputs), and suppress on the host",
-    "NonZero": "its result has a size that depends on the data; replace the mask by a multiplication",
-    "Loop": "unroll the loop, or fix the number of steps",
+    "NonMaxSuppression": f"end the model at boxes and scores (convert.outputs) and suppress on the host, {_FALLBACK}",
+    "NonZero": f"its result has a size that depends on the data: replace the mask by a multiplication, {_FALLBACK}",
+    "Loop": f"unroll the loop, fix the number of steps, {_FALLBACK}",
     "DynamicQuantizeLinear": _REQUANTIZE,
     "QuantizeLinear": _REQUANTIZE,
     "DequantizeLinear": _REQUANTIZE,
 }
-_NODE = "end the model before it (convert.outputs), or replace the layer that makes it"
+_NODE = f"end the model before it (convert.outputs), replace the layer that makes it, {_FALLBACK}"
 _INPUT = "TensorRT takes float, float16, bfloat16, int64, int32, int8 and bool: cast in the program that feeds it"
 _MODEL = "end the model earlier and earlier (convert.outputs) to find the node that it does not take"
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from trtconv.adapters import onnxruntime
-from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError
+from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError, UsageError
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.build.profiles import Profile, nth
 from trtconv.engines.measure import synthetic
@@ -75,16 +75,28 @@ class Look:
 
         Raises:
             BuildError: ONNX Runtime cannot run the model.
+            UsageError: it does not run at a corner.
         """
         seen, run = Seen(), _runner(self.model, names)
         for number in range(max(len(self.profiles), len(self.values), 1)):
-            corners = [run(self.feeds(number, bound)) for bound in _BOUNDS]
-            other = run(self.feeds(number, "optimum", other=True))
+            corners = [self.tried(run, number, bound) for bound in _BOUNDS]
+            other = self.tried(run, number, "optimum", other=True)
             seen.loose |= {name for name in names if other[name].shape != corners[1][name].shape}
             seen.shapes.append({name: _of(corners, name) for name in names})
             seen.values.append({name: _values(corners, name) for name in names if _is_few(corners, name)})
             seen.kinds |= {name: onnx.helper.np_dtype_to_tensor_dtype(corners[1][name].dtype) for name in names}
         return seen
+
+    def tried(self, run: Any, number: int, bound: str, *, other: bool = False) -> dict[str, np.ndarray]:
+        """A run that must succeed: the shapes between the parts come from it."""
+        try:
+            found: dict[str, np.ndarray] = run(self.feeds(number, bound, other=other))
+        except (SourceError, UsageError) as problem:
+            raise UsageError(
+                f"the model does not run at the {bound} of profile {number}: {problem.message}",
+                hint="give shapes (and values of inputs that decide shapes) that fit together at min, opt and max",
+            ) from problem
+        return found
 
     def feeds(self, number: int, bound: str, *, other: bool = False) -> dict[str, np.ndarray]:
         """Synthetic inputs for one corner."""
@@ -104,7 +116,7 @@ class Look:
         unknown = [name for name in made if name not in known]
         if not unknown:
             return
-        arrays = _runner(self.model, unknown)(self.feeds(0, "optimum"))
+        arrays = self.tried(_runner(self.model, unknown), 0, "optimum")
         kept = [value for value in self.model.graph.value_info if value.name not in arrays]
         del self.model.graph.value_info[:]
         self.model.graph.value_info.extend(kept)
@@ -132,7 +144,7 @@ class Look:
         copy.graph.initializer.append(onnx.numpy_helper.from_array(np.array(flag), "trtconv/forced"))
         run = _runner(copy, names)
         corners = [(number, bound) for number in range(max(len(self.profiles), 1)) for bound in _BOUNDS]
-        runs = [run(self.feeds(number, bound)) for number, bound in corners]
+        runs = [self.tried(run, number, bound) for number, bound in corners]
         return {name: [each[name].shape for each in runs] for name in names}
 
 

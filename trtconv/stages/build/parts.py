@@ -73,6 +73,8 @@ def _folder(target: Path) -> Iterator[Path]:
             target.rename(old)
         fresh.rename(target)
     finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
         unfinished.remove(fresh)
         unfinished.remove(old)
 
