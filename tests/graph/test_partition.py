@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -258,3 +259,16 @@ def test_a_whole_net_in_a_moment() -> None:
     assert sum(part.engine for part in found.parts) == 100
     require_convex(model, found.parts)
     assert editing.opset(model) == 17
+
+
+def test_a_dense_network_with_four_refused_nodes() -> None:
+    """The outline of DenseNet121 that comes with onnx: its weights are computed by nodes, and none of that is cut."""
+    path = Path(onnx.__file__).parent / "backend/test/data/light/light_densenet121.onnx"
+    model = onnx.version_converter.convert_version(onnx.load(path), 17)
+    partition.prepare(model)
+    relus = [node.name for node in model.graph.node if node.op_type == "Relu"]
+    found = cut(model, {relus[place] for place in (20, 50, 80, 110)}, minimum=3)
+    assert [part.engine for part in found.parts] == [True, False] * 4 + [True]
+    assert [len(part.nodes) for part in found.parts if not part.engine] == [1] * 4
+    assert all(len(part.inputs) <= 2 and part.copied for part in found.parts if part.engine)  # features alone pass
+    require_convex(model, found.parts)

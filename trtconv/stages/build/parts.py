@@ -96,7 +96,7 @@ class _Work:
         self.settled = self.look.settled()
         self.cut: Partition
         self.seen: Seen
-        self.engines: dict[str, BuildResult] = {}
+        self.engines: dict[Path, tuple[str, BuildResult]] = {}
 
     def ask(self) -> dict[str, Reason]:
         """What TensorRT refuses, and what it is known not to build."""
@@ -176,8 +176,14 @@ class _Work:
             or self.request.engine.with_name(f"{self.request.engine.name}.timing"),
             fallback="none",
         )
+        key = digests.of_value([digests.of_file(path), repr(request.profiles), repr(request.values)])
+        before = self.engines.get(path)
+        if before is not None and before[0] == key:  # another part failed since, and this one is as it was
+            return before[1]
         try:
-            return build_engine(request, self.emit)
+            built = build_engine(request, self.emit)
+            self.engines[path] = key, built
+            return built
         except (BuildError, ChildCrash) as error:
             named = [name for name in part.nodes if re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w/])", error.message)]
             first = next((line.strip() for line in error.message.splitlines()[1:] if line.strip()), error.message)
