@@ -80,7 +80,7 @@ def _parts(path: Path) -> tuple[dict[str, Any], str]:
     rest = len(found.parts) - engines
     share = "" if facts["share"]["products"] is None else f"{100 * facts['share']['products']:.1f} % of the products, "
     head = (
-        f"{path}: {engines} {title} {facts['version']} engines and {rest} parts for ONNX Runtime; "
+        f"{path}: parts for {title} {facts['version']}: {engines}, for ONNX Runtime: {rest}; "
         f"{share}{100 * facts['share']['nodes']:.1f} % of the nodes in engines"
     )
     rows = [

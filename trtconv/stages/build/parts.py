@@ -298,7 +298,7 @@ class _Work:
         rest = len(made) - len(engines)
         products = self.share(made)["products"]
         told = "" if products is None else f" with {100 * products:.1f} % of the multiplications"
-        why = f"{len(engines)} engines{told}, {rest} parts for ONNX Runtime"
+        why = f"engines: {len(engines)}{told}; parts for ONNX Runtime: {rest}"
         for part in self.cut.parts if rest else ():
             if not part.engine:
                 self.emit(Message(f"ONNX Runtime runs {self.told(part)}", "warning"))
