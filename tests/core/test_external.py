@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trtconv import sources
 from trtconv.core import external
-from trtconv.sources import parts
 
 
 def outside(name: str, location: str) -> TensorProto:
@@ -48,7 +48,10 @@ def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "w.bin").write_bytes(bytes(16))
-    assert set(parts.beside(path, "onnx").values()) == {tmp_path / "one" / "w.bin", tmp_path / "two" / "w.bin"}
+    assert set(sources.beside(path, sources.row("onnx")).values()) == {
+        tmp_path / "one" / "w.bin",
+        tmp_path / "two" / "w.bin",
+    }
 
 
 def test_files_that_are_no_models_have_none(tmp_path: Path) -> None:

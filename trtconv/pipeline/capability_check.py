@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trtconv.core import versions
-from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.job.schema import Gate, Job
 from trtconv.pipeline.matrix import Cell
@@ -117,13 +118,14 @@ def require_batches(cells: Iterable[Cell], model: Path | None) -> None:
     Raises:
         UsageError: naming the batch and the range.
     """
+    known = _interface(model)
     for cell in cells:
         asked = {"bench.batch": list(cell.job.bench.batch) if cell.job.bench else []}
         asked["infer.batch"] = [cell.job.infer.batch] if cell.job.infer and cell.job.infer.batch else []
         largest = max((batch for batches in asked.values() for batch in batches), default=0)
         if not largest or (largest <= _DEFAULT_BATCH[1] and not _has_profiles(cell)):
             continue
-        for name, ranges in _batch_ranges(cell, model).items():
+        for name, ranges in _batch_ranges(cell, known).items():
             for where, batches in asked.items():
                 wrong = [b for b in batches if not any(low <= b <= high for low, high in ranges)]
                 if wrong:
@@ -142,10 +144,11 @@ def _has_profiles(cell: Cell) -> bool:
     return cell.profile is not None or any(spec.profile for spec in cell.job.inputs.values())
 
 
-def _batch_ranges(cell: Cell, model: Path | None) -> dict[str, list[tuple[int, int]]]:
+def _batch_ranges(cell: Cell, known: Mapping[str, Sequence[int | str]]) -> dict[str, list[tuple[int, int]]]:
     """Batch sizes of every input whose first dimension is known to be open; of each profile the least and the most."""
     found = {}
-    for name, shape in _shapes(cell.job, model).items():
+    said = {name: spec.shape for name, spec in cell.job.inputs.items() if spec.shape}
+    for name, shape in {**known, **said}.items():
         if not shape or (isinstance(shape[0], int) and shape[0] > 0):
             continue
         spec = cell.job.inputs.get(name)
@@ -157,14 +160,15 @@ def _batch_ranges(cell: Cell, model: Path | None) -> dict[str, list[tuple[int, i
     return found
 
 
-def _shapes(job: Job, model: Path | None) -> dict[str, Sequence[int | str]]:
-    """Of the inputs, as the file or the job says."""
-    found: dict[str, Sequence[int | str]] = {}
-    if model is not None:
-        from trtconv.graph import model_io
+def _interface(model: Path | None) -> dict[str, Sequence[int | str]]:
+    """Shapes of a model's inputs; nothing of one that cannot be read, which the step that reads it says."""
+    if model is None:
+        return {}
+    from trtconv.graph import model_io
 
-        found = {info.name: info.shape for info in model_io.interface(model_io.load(model, weights=False))[0]}
-    return found | {name: spec.shape for name, spec in job.inputs.items() if spec.shape}
+    with contextlib.suppress(SourceError):
+        return {info.name: info.shape for info in model_io.interface(model_io.load(model, weights=False))[0]}
+    return {}
 
 
 def require_leave(job: Job, stages: Collection[str], *, allow_code: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from trtconv.core import interpreter
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.interpreter import Guest, Needs
 from trtconv.core.records import SourceSpec
@@ -65,6 +65,8 @@ def recorded(spec: SourceSpec, emit: Emit) -> tuple[onnx.ModelProto, dict[str, A
         UsageError: code may not run.
         SourceError: see ``convert``.
     """
+    if not spec.path.is_file():
+        raise SourceError(f"{spec.path}: no such file", hint="check source.path")
     if not spec.allow_code:
         raise UsageError(
             f"{spec.path}: a script is run as a program, with all that you may do yourself; nothing confines it",
