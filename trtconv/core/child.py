@@ -102,14 +102,14 @@ def call(
         Interrupted: Ctrl-C; the child has been stopped.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    read_fd, write_fd = os.pipe()
+    read_fd, write_fd = os.pipe()  # its number is told in as many digits always: more of them would move addresses
     with (
         unfinished.folder(Path(tempfile.gettempdir()), "trtconv-") as scratch,
         log.open("wb") as log_handle,
         os.fdopen(read_fd, "rb") as messages,
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "trtconv.core.child", str(write_fd), *([_SAME_ADDRESSES] if same_addresses else [])],
+            [sys.executable, "-m", "trtconv.core.child", f"{write_fd:06}", *([_SAME_ADDRESSES] if same_addresses else [])],
             stdin=subprocess.PIPE,
             stdout=log_handle,
             stderr=subprocess.STDOUT,
