@@ -25,7 +25,8 @@ from trtconv.engines.measure.semantics import RULES, Limits
 from trtconv.engines.run import engine, runner_threads
 from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Tray
-from trtconv.engines.run.runner import EngineRunner, open_engine, open_runner
+from trtconv.engines.run.opening import open_runner
+from trtconv.engines.run.runner import EngineRunner, open_engine
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 

@@ -16,7 +16,8 @@ from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
-from trtconv.engines.run.runner import Runner, open_engine, open_onnx, open_runner
+from trtconv.engines.run.opening import open_runner
+from trtconv.engines.run.runner import Runner, open_engine, open_onnx
 from trtconv.stages.bench import BenchRequest, bench
 from trtconv.stages.build import BuildRequest, build
 from trtconv.stages.infer import InferRequest, infer

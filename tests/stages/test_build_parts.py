@@ -21,7 +21,8 @@ from trtconv.core.events import ignore
 from trtconv.core.records import ShapeRange
 from trtconv.engines.plan import manifest
 from trtconv.engines.run import parts_runner
-from trtconv.engines.run.runner import EngineRunner, open_onnx, open_runner
+from trtconv.engines.run.opening import open_runner
+from trtconv.engines.run.runner import EngineRunner, open_onnx
 from trtconv.graph import strict
 from trtconv.stages.build import BuildRequest, build
 
@@ -69,8 +70,12 @@ def save(
 
 def block(x: str, y: str, first: str = "w2") -> list[Any]:
     """Two convolutions: worth an engine."""
-    return [conv(x, first, f"{y}1"), node("Relu", [f"{y}1"], f"{y}2"), conv(f"{y}2", "w2", f"{y}3"),
-            node("Relu", [f"{y}3"], y)]  # fmt: skip
+    return [
+        conv(x, first, f"{y}1"),
+        node("Relu", [f"{y}1"], f"{y}2"),
+        conv(f"{y}2", "w2", f"{y}3"),
+        node("Relu", [f"{y}3"], y),
+    ]
 
 
 def gelu(x: str, y: str) -> Any:
@@ -230,8 +235,10 @@ def test_types_that_tensorrt_lacks(tmp_path: Path) -> None:
 
 
 def pair(x: str, y: str) -> list[Any]:
-    return [node("QuantizeLinear", [x, "scale", "zero"], f"{y}_q"),
-            node("DequantizeLinear", [f"{y}_q", "scale", "zero"], y)]  # fmt: skip
+    return [
+        node("QuantizeLinear", [x, "scale", "zero"], f"{y}_q"),
+        node("DequantizeLinear", [f"{y}_q", "scale", "zero"], y),
+    ]
 
 
 def test_quantized_pairs_stay_with_their_operators(tmp_path: Path) -> None:

@@ -109,7 +109,13 @@ def call(
         os.fdopen(read_fd, "rb") as messages,
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "trtconv.core.child", f"{write_fd:06}", *([_SAME_ADDRESSES] if same_addresses else [])],
+            [
+                sys.executable,
+                "-m",
+                "trtconv.core.child",
+                f"{write_fd:06}",
+                *([_SAME_ADDRESSES] if same_addresses else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=log_handle,
             stderr=subprocess.STDOUT,

@@ -104,7 +104,7 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
         EnvironmentProblem: the engine cannot run here, and the request allows nothing else.
     """
     from trtconv.data import writers
-    from trtconv.engines.run.runner import open_runner
+    from trtconv.engines.run.opening import open_runner
 
     writers.check(request.output)
     _keep_inputs(request)

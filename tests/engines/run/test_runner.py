@@ -16,7 +16,8 @@ from trtconv.engines.measure import closed_loop
 from trtconv.engines.measure.semantics import Limits
 from trtconv.engines.plan import sidecar
 from trtconv.engines.plan.preflight import preflight
-from trtconv.engines.run.runner import open_engine, open_onnx, open_runner
+from trtconv.engines.run.opening import open_runner
+from trtconv.engines.run.runner import open_engine, open_onnx
 from trtconv.stages.build import BuildRequest, build
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)

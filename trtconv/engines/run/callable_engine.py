@@ -14,7 +14,8 @@ import numpy as np
 
 from trtconv.core.errors import UsageError
 from trtconv.engines.run import runner_threads
-from trtconv.engines.run.runner import Runner, open_runner
+from trtconv.engines.run.opening import open_runner
+from trtconv.engines.run.runner import Runner
 
 Feeds = Mapping[str, np.ndarray]
 

@@ -102,7 +102,7 @@ def open_parts(
 
     Args:
         folder: a ``.parts``.
-        backend: as for ``runner.open_runner``.
+        backend: as for ``opening.open_runner``.
         device_api: likewise.
         emit: gets warnings.
         exact: whether typed ONNX is computed strictly.

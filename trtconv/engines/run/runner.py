@@ -14,12 +14,12 @@ import numpy as np
 from trtconv.adapters import onnxruntime
 from trtconv.adapters.cuda import Stream
 from trtconv.adapters.onnxruntime import Session
-from trtconv.core.errors import EnvironmentProblem, OutOfMemory, UsageError
+from trtconv.core.errors import OutOfMemory
 from trtconv.core.events import Emit, ignore
 from trtconv.core.records import TensorInfo
 from trtconv.engines.build import profiles
 from trtconv.engines.build.profiles import Profile
-from trtconv.engines.plan import dtypes, header, manifest, sidecar
+from trtconv.engines.plan import dtypes
 from trtconv.engines.run import engine, input_checks
 from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.execution import Slot
@@ -322,64 +322,3 @@ def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", em
         EnvironmentProblem: it cannot run here; the message says why.
     """
     return EngineRunner(engine.load(model, backend, device_api, emit))
-
-
-def open_runner(
-    model: Path,
-    backend: str = "auto",
-    fallback: Path | None = None,
-    device_api: str = "auto",
-    emit: Emit = ignore,
-    *,
-    exact: bool = True,
-) -> tuple[Runner, str]:
-    """What runs a model, and why that is not the engine that was asked for.
-
-    Args:
-        model: .engine, .onnx or .parts.
-        backend: ``auto`` (the engine on a GPU, else ONNX Runtime), ``tensorrt``, ``rtx`` (never fall back) or
-            ``onnxruntime``.
-        fallback: typed ONNX that stands for the engine; None: the one that its sidecar names.
-        device_api: ``auto``, ``cuda`` or ``pycuda``.
-        emit: gets warnings.
-        exact: as for ``open_onnx``.
-
-    Returns:
-        The runner, and the reason for a fallback (empty without one).
-
-    Raises:
-        SourceError: a file that is neither, or damaged.
-        EnvironmentProblem: the engine cannot run here and nothing may take its place.
-        UsageError: an ONNX file with a backend that runs engines only.
-    """
-    if model.suffix.lower() == ".onnx":
-        if backend not in ("auto", CPU):
-            raise UsageError(
-                f"{model}: backend {backend} runs engines, and this is an ONNX model",
-                hint=f"trtconv build {model} makes an engine of it",
-            )
-        return open_onnx(model, exact=exact), ""
-    if manifest.is_parts(model):
-        from trtconv.engines.run.parts_runner import open_parts  # it is made of these runners
-
-        return open_parts(model, backend, device_api, emit, exact=exact)
-    header.read(model)  # a damaged engine is an error, never a reason to run something else
-    if backend == CPU:
-        return _stand_in(model, fallback, "", exact), ""
-    try:
-        return open_engine(model, backend, device_api, emit), ""
-    except EnvironmentProblem as problem:
-        if backend != "auto":
-            raise
-        return _stand_in(model, fallback, problem.message, exact), problem.message
-
-
-def _stand_in(model: Path, fallback: Path | None, reason: str, exact: bool) -> OnnxRunner:
-    facts = sidecar.read(model)
-    typed = fallback or (facts.model if facts else None)
-    if typed is None:
-        raise EnvironmentProblem(
-            f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
-            hint="give the typed .onnx file that it was built from",
-        )
-    return open_onnx(typed, *((facts.profiles, facts.values) if facts else ()), exact=exact)

@@ -28,7 +28,7 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     from trtconv.core.interrupts import CtrlC
     from trtconv.engines.measure.semantics import RULES, changed
     from trtconv.engines.plan import manifest
-    from trtconv.engines.run.runner import open_runner
+    from trtconv.engines.run.opening import open_runner
     from trtconv.stages.bench.work import Bench
 
     if request.semantics not in RULES:

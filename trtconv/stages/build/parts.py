@@ -21,8 +21,9 @@ from trtconv.engines.plan import manifest, sidecar
 from trtconv.engines.run import proof
 from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
-from trtconv.stages.build import BuildRequest, BuildResult, build_engine
 from trtconv.stages.build.boundaries import Look, Seen
+from trtconv.stages.build.one_engine import build_engine
+from trtconv.stages.build.records import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded

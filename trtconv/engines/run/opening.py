@@ -1,0 +1,70 @@
+"""What runs a model file: an engine, its stand-in, an ONNX file, or parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.events import Emit, ignore
+from trtconv.engines.plan import header, manifest, sidecar
+from trtconv.engines.run.parts_runner import open_parts
+from trtconv.engines.run.runner import CPU, OnnxRunner, Runner, open_engine, open_onnx
+
+
+def open_runner(
+    model: Path,
+    backend: str = "auto",
+    fallback: Path | None = None,
+    device_api: str = "auto",
+    emit: Emit = ignore,
+    *,
+    exact: bool = True,
+) -> tuple[Runner, str]:
+    """What runs a model, and why that is not the engine that was asked for.
+
+    Args:
+        model: .engine, .onnx or .parts.
+        backend: ``auto`` (the engine on a GPU, else ONNX Runtime), ``tensorrt``, ``rtx`` (never fall back) or
+            ``onnxruntime``.
+        fallback: typed ONNX that stands for the engine; None: the one that its sidecar names.
+        device_api: ``auto``, ``cuda`` or ``pycuda``.
+        emit: gets warnings.
+        exact: as for ``open_onnx``.
+
+    Returns:
+        The runner, and the reason for a fallback (empty without one).
+
+    Raises:
+        SourceError: a file that is neither, or damaged.
+        EnvironmentProblem: the engine cannot run here and nothing may take its place.
+        UsageError: an ONNX file with a backend that runs engines only.
+    """
+    if model.suffix.lower() == ".onnx":
+        if backend not in ("auto", CPU):
+            raise UsageError(
+                f"{model}: backend {backend} runs engines, and this is an ONNX model",
+                hint=f"trtconv build {model} makes an engine of it",
+            )
+        return open_onnx(model, exact=exact), ""
+    if manifest.is_parts(model):
+        return open_parts(model, backend, device_api, emit, exact=exact)
+    header.read(model)  # a damaged engine is an error, never a reason to run something else
+    if backend == CPU:
+        return _stand_in(model, fallback, "", exact), ""
+    try:
+        return open_engine(model, backend, device_api, emit), ""
+    except EnvironmentProblem as problem:
+        if backend != "auto":
+            raise
+        return _stand_in(model, fallback, problem.message, exact), problem.message
+
+
+def _stand_in(model: Path, fallback: Path | None, reason: str, exact: bool) -> OnnxRunner:
+    facts = sidecar.read(model)
+    typed = fallback or (facts.model if facts else None)
+    if typed is None:
+        raise EnvironmentProblem(
+            f"{reason or f'{model} is an engine'}, and there is no ONNX model to run instead",
+            hint="give the typed .onnx file that it was built from",
+        )
+    return open_onnx(typed, *((facts.profiles, facts.values) if facts else ()), exact=exact)
