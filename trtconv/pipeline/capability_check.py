@@ -118,13 +118,14 @@ def require_batches(cells: Iterable[Cell], model: Path | None) -> None:
     Raises:
         UsageError: naming the batch and the range.
     """
-    known = _interface(model)
+    known: Mapping[str, Sequence[int | str]] | None = None  # read when a batch is in doubt: it takes ONNX
     for cell in cells:
         asked = {"bench.batch": list(cell.job.bench.batch) if cell.job.bench else []}
         asked["infer.batch"] = [cell.job.infer.batch] if cell.job.infer and cell.job.infer.batch else []
         largest = max((batch for batches in asked.values() for batch in batches), default=0)
         if not largest or (largest <= _DEFAULT_BATCH[1] and not _has_profiles(cell)):
             continue
+        known = _interface(model) if known is None else known
         for name, ranges in _batch_ranges(cell, known).items():
             for where, batches in asked.items():
                 wrong = [b for b in batches if not any(low <= b <= high for low, high in ranges)]
