@@ -90,7 +90,6 @@ class EngineSteps:
                 min_subgraph_size=section.min_subgraph_size,
             )
 
-        model = {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
         inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}
         profiles = {name: spec["profile"] for name, spec in inputs.items()}
         return self.node(
@@ -99,7 +98,7 @@ class EngineSteps:
             outputs=(engine,),
             facts=(engine.with_name(engine.name + ".json"),) if section.fallback == "none" else (),
             needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
-            inputs=model if self.typed else {},
+            inputs=self.files if self.typed else {},
             options={
                 **sections.options(section),
                 "precision": cell.precision,
@@ -107,6 +106,11 @@ class EngineSteps:
                 "values": {name: spec["values"] for name, spec in inputs.items() if spec["values"]},
             },
         )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The typed ONNX model that the source is, and what lies beside it."""
+        return {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
 
     def chain(self, history: History) -> dict[str, str]:
         """SHA-256 of every link between the source and the engine."""
