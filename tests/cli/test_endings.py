@@ -76,7 +76,7 @@ def torture(folder: Path, arguments: list[str], samples: int, moments: int, seed
         ended += run.returncode == SIGNALS[sent]
         assert run.returncode in (0, SIGNALS[sent]), (sent, run.returncode, said)
         assert not list(left(here)), (sent, said)
-    assert ended  # else the moments came too late to say anything
+    assert 3 * ended >= moments  # else most moments came too late to say anything
 
 
 @pytest.mark.rtx
