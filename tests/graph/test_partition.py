@@ -34,8 +34,8 @@ def model_of(nodes: list[Any], outputs: list[str], constants: Mapping[str, Any] 
     return model
 
 
-def cut(model: Any, bad: set[str], minimum: int = 1, **given: Any) -> Partition:
-    return partition.partition(model, dict.fromkeys(sorted(bad), REFUSED), minimum=minimum, **given)
+def cut(model: Any, bad: set[str], **given: Any) -> Partition:
+    return partition.partition(model, dict.fromkeys(sorted(bad), REFUSED), **{"minimum": 1, **given})
 
 
 def run_parts(model: Any, parts: tuple[Part, ...], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -116,8 +116,9 @@ def random_model(seed: int) -> tuple[Any, set[str]]:
 def test_random_graphs(block: int) -> None:
     for seed in range(30 * block, 30 * block + 30):
         model, bad = random_model(seed)
-        found = cut(model, bad, minimum=1 + seed % 4)
-        assert found == cut(model, bad, minimum=1 + seed % 4)
+        given = {"minimum": 1 + seed % 4, "cuts": [f"t{seed % 7}", "t3"] if seed % 3 == 0 else []}
+        found = cut(model, bad, **given)
+        assert found == cut(model, bad, **given)
         require_convex(model, found.parts)
         own = [name for part in found.parts for name in part.nodes]
         everywhere = {name for part in found.parts for name in (*part.nodes, *part.copied)}
@@ -125,6 +126,9 @@ def test_random_graphs(block: int) -> None:
         results = [value.name for value in model.graph.output]
         whole = {node.name for node in model.graph.node}
         assert everywhere == {node.name for node in partition.needed_nodes(model.graph, whole, results)}
+        for part in (part for part in found.parts if part.engine and given["cuts"]):
+            inner = {name for each in part.nodes for name in graph_node(model, each).output} & set(given["cuts"])
+            assert inner <= set(part.outputs)
         for part in found.parts:
             assert not part.engine or bad.isdisjoint((*part.nodes, *part.copied))
         feeds = {"x": np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)}
@@ -132,6 +136,10 @@ def test_random_graphs(block: int) -> None:
         got = run_parts(model, found.parts, feeds)
         for name, array in wanted.items():
             np.testing.assert_array_equal(got[name], array)
+
+
+def graph_node(model: Any, name: str) -> Any:
+    return next(node for node in model.graph.node if node.name == name)
 
 
 def test_constants_are_copied_and_not_cut() -> None:

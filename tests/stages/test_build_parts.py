@@ -2,124 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from tests.conftest import Cli
+from tests.parts import (
+    BATCHES,
+    FLOAT,
+    IMAGE,
+    INT64,
+    WEIGHTS,
+    block,
+    body,
+    conv,
+    gelu,
+    images,
+    kinds,
+    made,
+    node,
+    ops,
+    pair,
+    quick,
+    require_equal,
+    save,
+    weights,
+)
 from trtconv import Engine
 from trtconv.adapters import onnxruntime
-from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError, UsageError
-from trtconv.core.events import ignore
+from trtconv.core.errors import BuildError, SourceError, UsageError
 from trtconv.core.records import ShapeRange
 from trtconv.engines.plan import manifest
-from trtconv.engines.run import parts_runner
-from trtconv.engines.run.opening import open_runner
-from trtconv.engines.run.runner import EngineRunner, open_onnx
-from trtconv.graph import strict
-from trtconv.stages.build import BuildRequest, build
 
 pytestmark = pytest.mark.rtx
-
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-RANDOM = np.random.default_rng(0)
-IMAGE = {"x": (FLOAT, ["n", 3, 8, 8])}
-
-
-def node(op: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> Any:
-    return helper.make_node(op, list(inputs), list(outputs), f"{op}_{outputs[0]}", **attributes)
-
-
-def conv(x: str, weights: str, y: str) -> Any:
-    return node("Conv", [x, weights], y, pads=[1] * 4)
-
-
-def weights(*shape: int) -> Any:
-    return (RANDOM.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-
-
-WEIGHTS = {"w1": weights(16, 3, 3, 3), "w2": weights(16, 16, 3, 3), "bias": weights(8)}
-"""``bias`` fits BiasGelu where the last dimension is 8."""
-
-
-def save(
-    path: Path,
-    nodes: Sequence[Any],
-    outputs: Mapping[str, int],
-    constants: Mapping[str, Any],
-    inputs: Mapping[str, tuple[int, list[Any]]] = IMAGE,
-) -> Path:
-    graph = helper.make_graph(
-        list(nodes),
-        "net",
-        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    return path
-
-
-def block(x: str, y: str, first: str = "w2") -> list[Any]:
-    """Two convolutions: worth an engine."""
-    return [
-        conv(x, first, f"{y}1"),
-        node("Relu", [f"{y}1"], f"{y}2"),
-        conv(f"{y}2", "w2", f"{y}3"),
-        node("Relu", [f"{y}3"], y),
-    ]
-
-
-def gelu(x: str, y: str) -> Any:
-    return node("BiasGelu", [x, "bias"], y, domain="com.microsoft")
-
-
-def made(model: Path, **options: Any) -> manifest.Manifest:
-    target = model.with_suffix(".parts")
-    build(BuildRequest(model=model, engine=target, backend="rtx", fallback="onnxruntime", **options), ignore)
-    return manifest.read(target)
-
-
-def kinds(found: manifest.Manifest) -> list[str]:
-    return [part["kind"] for part in found.parts]
-
-
-def ops(found: manifest.Manifest) -> set[str]:
-    return {one["op"] for one in found.facts["fell_back"]}
-
-
-def require_equal(
-    model: Path, found: manifest.Manifest, feeds: Sequence[Mapping[str, Any]], *, bound: float = 1e-5
-) -> None:
-    """The parts' ONNX in order against the whole model: ONNX Runtime, or strictly where types ask for it."""
-    loaded = onnx.load(model)
-    low = strict.needed(loaded)
-    session = None if low else onnxruntime.session(model)
-    with Engine(found.folder, backend="onnxruntime") as engine:
-        assert engine.runner.endswith(f"{len(found.parts)} parts")
-        for feed in feeds:
-            wanted = strict.run(loaded, feed) if session is None else session.run(feed)
-            got = engine(feed)
-            got = got if isinstance(got, dict) else {next(iter(wanted)): got}
-            for name, array in wanted.items():
-                assert got[name].dtype == array.dtype
-                assert got[name].shape == array.shape
-                np.testing.assert_allclose(got[name], array, atol=1e-5, rtol=1e-5)
-
-
-def images(*sizes: Sequence[int]) -> list[dict[str, Any]]:
-    return [{"x": RANDOM.normal(size=size).astype(np.float32)} for size in sizes]
-
-
-BATCHES = images((1, 3, 8, 8), (5, 3, 8, 8), (32, 3, 8, 8))
 
 
 def test_an_unknown_operator_in_the_middle(tmp_path: Path, trtconv: Cli) -> None:
@@ -183,10 +102,6 @@ def test_a_detector_that_ends_in_suppression(tmp_path: Path) -> None:
     require_equal(model, found, BATCHES)
 
 
-def body(name: str, nodes: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[str]) -> Any:
-    return helper.make_graph(list(nodes), name, list(inputs), [helper.make_empty_tensor_value_info(o) for o in outputs])
-
-
 def test_branches_and_loops_stay_whole(tmp_path: Path) -> None:
     """Both hold an operator that TensorRT lacks, and read tensors from around them."""
     then = body("then", [gelu("a", "p")], [], ["p"])
@@ -232,13 +147,6 @@ def test_types_that_tensorrt_lacks(tmp_path: Path) -> None:
     found = made(model)
     assert kinds(found) == ["engine", "onnx", "engine"]
     require_equal(model, found, BATCHES)
-
-
-def pair(x: str, y: str) -> list[Any]:
-    return [
-        node("QuantizeLinear", [x, "scale", "zero"], f"{y}_q"),
-        node("DequantizeLinear", [f"{y}_q", "scale", "zero"], y),
-    ]
 
 
 def test_quantized_pairs_stay_with_their_operators(tmp_path: Path) -> None:
@@ -302,11 +210,6 @@ def test_dynamic_batch_height_and_width(tmp_path: Path) -> None:
     assert profiles["x"] == [{"min": [1, 3, 8, 8], "opt": [2, 3, 16, 16], "max": [4, 3, 32, 24]}]
     assert profiles["s"] == [{"min": [1, 16, 8, 8], "opt": [2, 16, 16, 16], "max": [4, 16, 32, 24]}]
     assert kinds(found).count("engine") == 2
-
-
-def quick(x: str, y: str) -> Any:
-    """An operator of ONNX Runtime alone that takes any shape."""
-    return node("QuickGelu", [x], y, domain="com.microsoft")
 
 
 def test_a_model_that_tensorrt_takes_whole(tmp_path: Path) -> None:
@@ -447,8 +350,6 @@ def status(done: Any) -> dict[str, str]:
         (["build", "net.onnx", "-o", "net.parts"], "--on-refusal onnxruntime"),
         (["build", "net.onnx", "-o", "net.engine", "--min-subgraph-size", "2"], "belongs to fallback: onnxruntime"),
         (["build", "net.onnx", "-o", "given.parts", "--on-refusal", "onnxruntime"], "no model in parts"),
-        (["bench", "given.parts"], "one by one"),
-        (["check", "job.yaml", "--set", "bench={}"], "bench measures one engine"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -460,60 +361,3 @@ def test_what_does_not_go_together(tmp_path: Path, trtconv: Cli, arguments: list
     done = trtconv(*arguments)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
-
-
-class Pretended(EngineRunner):
-    """An engine runner whose arithmetic ONNX Runtime does: what is under test is the way of the tensors."""
-
-    def __init__(self, engine: Path, log: list[str]) -> None:
-        self.inner, self.name, self.log = open_onnx(engine.with_suffix(".onnx")), engine.name, log
-
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        self.log.append(f"run {self.name}")
-        return self.inner.run(feeds)
-
-    def current(self) -> Any:
-        return contextlib.nullcontext()
-
-    def describe(self) -> str:
-        return "TensorRT-RTX 1.5 on H100"
-
-    def memory(self) -> int:
-        return 5
-
-    def fork(self, graph: bool | None = None) -> Pretended:
-        return self
-
-    def close(self) -> None:
-        self.log.append(f"close {self.name}")
-
-
-def test_engines_and_rests_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a GPU: engines for the parts that have one, the rest on the CPU, and no engine left open when one fails."""
-    nodes = [*block("x", "a", "w1"), gelu("a", "b"), *block("b", "y")]
-    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
-    found, log = made(model), []
-    broken = ""
-
-    def opened(engine: Path, *_: Any) -> Pretended:
-        if engine.name == broken:
-            raise EnvironmentProblem("made for another GPU", hint="build it here")
-        return Pretended(engine, log)
-
-    monkeypatch.setattr(parts_runner, "open_engine", opened)
-    runner, fell_back = open_runner(found.folder)
-    assert not fell_back
-    assert runner.basis == "engine"
-    assert runner.describe().startswith("TensorRT-RTX 1.5 on H100: 2 of 3 parts and 1 by ONNX Runtime")
-    assert "through the host" in runner.describe()
-    assert runner.memory() == 10
-    wanted = onnxruntime.session(model).run(BATCHES[1])["y"]
-    np.testing.assert_allclose(runner.run(BATCHES[1])["y"], wanted, atol=1e-5)
-    runner.close()
-    assert log == [f"{what} {name}" for what in ("run", "close") for name in ("part00.engine", "part02.engine")]
-    log.clear()
-    broken = "part02.engine"
-    runner, fell_back = open_runner(found.folder)
-    assert (runner.basis, fell_back, log) == ("ONNX Runtime", "made for another GPU", ["close part00.engine"])
-    with pytest.raises(EnvironmentProblem, match="another GPU"):
-        open_runner(found.folder, "rtx")

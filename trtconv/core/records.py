@@ -250,3 +250,26 @@ class Proof:
     def wider_share(self) -> float | None:
         """Share of the arithmetic that runs wider than promised; None where no engine was asked."""
         return sum(one.share for one in self.wider) if self.found else None
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """One part; times are medians in milliseconds.
+
+    Attributes:
+        name: of its file.
+        on: ``GPU`` or ``CPU``.
+        ms: of its computation.
+        h2d_ms: copies to the GPU of what it is the first to read there; None without a GPU.
+        d2h_ms: copies of what it made to the host; None without a GPU.
+        h2d_bytes: of these copies, per run.
+        d2h_bytes: likewise.
+    """
+
+    name: str
+    on: str
+    ms: float
+    h2d_ms: float | None = None
+    d2h_ms: float | None = None
+    h2d_bytes: int = 0
+    d2h_bytes: int = 0

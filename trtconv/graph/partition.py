@@ -1,8 +1,8 @@
 """Cut a model into parts that TensorRT takes and parts that it does not; the parts in order compute the model.
 
 Every part is convex: no path leaves it and comes back, so that a part runs once, when all that it reads is there.
-Kinds alternate along every path, and each change of kind begins a new level; a part is what hangs together of one level
-and one kind. A path that leaves a part therefore only meets higher levels.
+Kinds alternate along every path, and each change of kind begins a new level, as does a tensor at which the user cuts; a
+part is what hangs together of one level and one kind. A path that leaves a part therefore only meets higher levels.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def partition(
     deciding: Collection[str] = (),
     measured: Collection[str] = (),
     settled: Collection[str] = (),
+    cuts: Collection[str] = (),
 ) -> Partition:
     """Cut a model; the same model and the same answers give the same parts.
 
@@ -107,9 +108,10 @@ def partition(
         deciding: inputs whose values decide shapes, within a range that the engines will know.
         measured: tensors that changed their shape with the data when they were looked at.
         settled: results of branches that have one shape, whichever is taken.
+        cuts: tensors at which an engine ends and another one begins.
     """
     origins = shape_origins.origins(model, refused=refused, deciding=deciding, measured=measured, settled=settled)
-    cut = _Cut(model, refused, deciding, origins)
+    cut = _Cut(model, refused, deciding, origins, cuts)
     while small := cut.too_small(minimum):
         cut.bad.update(small)
         cut.join_pairs()
@@ -118,7 +120,12 @@ def partition(
 
 class _Cut:
     def __init__(
-        self, model: Any, refused: Mapping[str, Reason], deciding: Collection[str], origins: shape_origins.Origins
+        self,
+        model: Any,
+        refused: Mapping[str, Reason],
+        deciding: Collection[str],
+        origins: shape_origins.Origins,
+        cuts: Collection[str],
     ) -> None:
         self.graph = model.graph
         self.reads = {node.name: list(dict.fromkeys(editing.reads(node))) for node in self.graph.node}
@@ -128,7 +135,7 @@ class _Cut:
         self.origins = origins
         self.constants = {tensor.name for tensor in self.graph.initializer}
         self.results = [value.name for value in self.graph.output]
-        self.deciding, self.dims = set(deciding), fold.known_dims(self.graph)
+        self.deciding, self.dims, self.cuts = set(deciding), fold.known_dims(self.graph), set(cuts)
         self.bad = dict(refused)
         kinds = element_types(model)
         for node in self.graph.node:
@@ -169,18 +176,24 @@ class _Cut:
         union = _Union()
         for node in self.computing():
             good = node.name not in self.bad
-            before = [self.made_by[name] for name in self.reads[node.name] if name in self.made_by]
-            before = [name for name in before if name in level]
-            level[node.name] = max((level[b] + ((b not in self.bad) != good) for b in before), default=0)
+            before = [(self.made_by[name], name) for name in self.reads[node.name] if name in self.made_by]
+            before = [(maker, name) for maker, name in before if maker in level]
+            rises = [level[maker] + self.is_border(maker, name, good) for maker, name in before]
+            level[node.name] = max(rises, default=0)
             union.add(node.name)
-            for name in before:
-                if level[name] == level[node.name] and (name not in self.bad) == good:
-                    union.join(name, node.name)
+            for maker, name in before:
+                if level[maker] == level[node.name] and not self.is_border(maker, name, good):
+                    union.join(maker, node.name)
         members: dict[str, list[str]] = {}
         for name in level:
             members.setdefault(union.root(name), []).append(name)
         found = [(level[names[0]], names[0] not in self.bad, names) for names in members.values()]
         return sorted(found, key=lambda group: (group[0], group[1], self.place[group[2][0]]))
+
+    def is_border(self, maker: str, name: str, good: bool) -> bool:
+        """Whether a node, taken by TensorRT or not, is in another part than the maker of what it reads."""
+        taken = maker not in self.bad
+        return taken != good or (good and name in self.cuts)
 
     def too_small(self, minimum: int) -> dict[str, Reason]:
         """The nodes of engines that are not worth one."""

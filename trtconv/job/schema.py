@@ -139,6 +139,12 @@ class Lower(Section):
     io_types: Literal["keep", "convert"] = key("keep", description="FP32 inputs and outputs, or the half type")
 
 
+class Partition(Section):
+    """How a model is cut into the engines of NAME.parts, beside what TensorRT refuses."""
+
+    cuts: Names = key([], description="tensors at which an engine ends and another one begins")
+
+
 class Build(Section):
     """How the engine is made."""
 
@@ -168,10 +174,13 @@ class Build(Section):
         3, gt=0, description="nodes that an engine of NAME.parts has at least; fewer go to ONNX Runtime"
     )
 
+    partition: Partition = key(Partition(), description="how a model is cut into the engines of NAME.parts")
+
     @rule
     def _size_of_parts(self) -> None:
-        if self.fallback == "none" and "min_subgraph_size" in self._given:
-            raise ValueError("min_subgraph_size belongs to fallback: onnxruntime")
+        given = [name for name in ("min_subgraph_size", "partition") if name in self._given]
+        if given and self.fallback == "none":
+            raise ValueError(f"{given[0]} belongs to fallback: onnxruntime")
 
 
 class Verify(Section):
@@ -359,11 +368,6 @@ class Job(Section):
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"
             raise ValueError(f"gates: {missing[0]} needs a {section} section")
-
-    @rule
-    def _bench_is_of_an_engine(self) -> None:
-        if self.bench is not None and self.build.fallback != "none":
-            raise ValueError("bench measures one engine, and fallback: onnxruntime makes parts; leave one of them out")
 
     @rule
     def _precisions(self) -> None:

@@ -88,6 +88,7 @@ class EngineSteps:
                 values=sections.values(cell.job),
                 fallback=section.fallback,
                 min_subgraph_size=section.min_subgraph_size,
+                cuts=tuple(section.partition.cuts),
             )
 
         inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}

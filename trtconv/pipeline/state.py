@@ -13,6 +13,7 @@ from typing import Any
 from trtconv import __version__
 from trtconv.core import digests, versions
 from trtconv.core.files import data_of, write_text
+from trtconv.engines.plan import manifest
 from trtconv.pipeline import machine
 from trtconv.pipeline.steps import STAGES, Node
 
@@ -119,13 +120,15 @@ class State:
     def _given(self, folder: Path) -> list[Path]:
         """The files of a folder that decide what it is.
 
-        Lock files and what the job makes may lie in it too, and the facts of engines tell when they were built.
+        Lock files and what the job makes may lie in it too, the facts of engines tell when they were built, and kernels
+        come to lie beside an engine when it runs.
         """
         inside = self.made_in != folder and self.made_in.is_relative_to(folder)
         return [
             file
             for file in digests.files_under(folder)
-            if not file.name.endswith((".lock.yaml", ".engine.json"))
+            if not file.name.endswith((".lock.yaml", ".engine.json", ".engine.kernels"))
+            and not (manifest.is_parts(folder) and file.name == manifest.PROVENANCE)
             and not (inside and file.is_relative_to(self.made_in))
         ]
 

@@ -104,6 +104,7 @@ def page(name: str, steps: Sequence[StepView], gates: Sequence[Any], chains: Map
         Section("Accuracy", tuple(_accuracy(stages["verify"]))),
         Section("Performance", tuple(_performance(stages["bench"]))),
         Section("Layers", tuple(_layers(stages["bench"]))),
+        Section("Parts", tuple(_parts(stages["bench"]))),
         Section("Provenance", tuple(_provenance(chains))),
         Section("Steps", tuple(_steps(steps))),
     )
@@ -261,6 +262,26 @@ def _layers(steps: Sequence[StepView]) -> Iterator[Plot]:
             total = sum(ms for _, ms in m.layers)
             more = f", the longest {_SHOWN_LAYERS} of {len(longest)}" if len(longest) > _SHOWN_LAYERS else ""
             yield Bars(f"{step.precision} at batch {m.batch}: ms per layer, {total:.3g} ms in all{more}", shown)
+
+
+def _parts(steps: Sequence[StepView]) -> Iterator[Table]:
+    rows = [
+        [
+            step.precision,
+            str(m.batch),
+            part.name,
+            part.on,
+            f"{part.ms:.3f}",
+            *(_number(ms, "{:.3f}") for ms in (part.h2d_ms, part.d2h_ms)),
+            *(format_bytes(size) for size in (part.h2d_bytes, part.d2h_bytes)),
+        ]
+        for step in steps
+        for m in step.result.measurements
+        for part in m.part_times
+    ]
+    if rows:
+        header = ["precision", "batch", "part", "on", "ms", "copy in ms", "copy out ms", "in", "out"]
+        yield Table(header, rows, "lrllrrrrr")
 
 
 def _provenance(chains: Mapping[str, Any]) -> Iterator[str | Table]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import Proof
+from trtconv.core.records import PartTime, Proof
 from trtconv.core.units import format_bytes, format_seconds
 from trtconv.report import pareto
 from trtconv.report.tables import table
@@ -232,11 +232,19 @@ def _insight(result: Any) -> list[str]:
     for m in result.measurements:
         lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
         lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]
+        lines += [f"    {part_text(part)}" for part in m.part_times]
     lines += [
         f"  against {r.name} ({r.runner}), batch {r.batch}, host to host: {r.throughput:.1f}/s, p50 {r.p50_ms:.3f} ms"
         for r in result.rivals
     ]
     return [*lines, *(f"  tuned: {line}" for line in result.tuned.splitlines())]
+
+
+def part_text(part: PartTime) -> str:
+    """One part of a model: how long it takes, and what passes over its borders."""
+    ways = (("to the GPU", part.h2d_ms, part.h2d_bytes), ("back", part.d2h_ms, part.d2h_bytes))
+    copies = [f"{format_bytes(size)} {way} in {ms:.3f} ms" for way, ms, size in ways if size and ms is not None]
+    return f"{part.name} on {part.on}: {', '.join([f'{part.ms:.3f} ms', *copies])}"
 
 
 def _partial(m: Any) -> str:

@@ -47,7 +47,7 @@ def report(
 
 def _page(path: Path, assignments: tuple[str, ...], allow_code: bool) -> Any:
     from trtconv.cli.execute import layout_of
-    from trtconv.engines.plan import sidecar
+    from trtconv.engines.plan import manifest
     from trtconv.job.emit import text
     from trtconv.job.load import load_job
     from trtconv.pipeline.finished_job import judged, recorded
@@ -71,7 +71,7 @@ def _page(path: Path, assignments: tuple[str, ...], allow_code: bool) -> Any:
         )
         for s in steps
     ]
-    facts = {v.precision: sidecar.read(v.result.engine) for v in views if v.stage == "build"}
-    chains = {precision: known.facts for precision, known in facts.items() if known is not None}
+    facts = {v.precision: manifest.chain(v.result.engine) for v in views if v.stage == "build"}
+    chains = {precision: known for precision, known in facts.items() if known is not None}
     values = job.plain(given=True)
     return page(job.name, views, judged(job, steps), chains, text(values, path.absolute().parent))

@@ -193,6 +193,9 @@ _WORKSPACE = _row("--workspace", "build.workspace", "Memory limit, such as 1GiB.
 _BACKEND = _row("--backend", "build.backend", "auto (default), tensorrt or rtx.")
 _TARGET = _row("--target", "build.targets", "Compute capability, for TensorRT-RTX.", multiple=True, metavar="smNN")
 _REFUSED = _row("--on-refusal", "build.fallback", "Who runs what TensorRT refuses: none (default) or onnxruntime.")
+_CUT = _row(
+    "--cut", "build.partition.cuts", "Tensor at which an engine among parts ends.", multiple=True, metavar="NAME"
+)
 _LEAST = _row("--min-subgraph-size", "build.min_subgraph_size", "Nodes of an engine among parts (default 3).", type=int)
 
 Prepare = Callable[[Path, dict[str, Any]], None]
@@ -334,7 +337,10 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
-@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET, _REFUSED, _LEAST)
+_OF_PARTS = (_REFUSED, _LEAST, _CUT)
+
+
+@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET, *_OF_PARTS)
 def build(model: Path, given: dict[str, Any]) -> None:
     """Build the TensorRT engine of MODEL; its facts go to ENGINE.json beside it.
 

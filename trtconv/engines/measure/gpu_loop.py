@@ -18,9 +18,8 @@ import numpy as np
 
 from trtconv.adapters.cuda import Device, Event
 from trtconv.engines.measure.semantics import Limits, Query, Rules
-from trtconv.engines.run.engine import Engine
-from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Tray
+from trtconv.engines.run.slots import OnGpu, slot_of
 
 _WARM = 2  # runs before anything counts: kernels are compiled and graphs captured in them
 _TELL = 0.1  # seconds between two calls of ``tell``
@@ -44,7 +43,7 @@ class Recorded:
 
 
 def measure(
-    engine: Engine,
+    engine: OnGpu,
     feeds: Mapping[str, np.ndarray],
     rules: Rules,
     limits: Limits,
@@ -78,8 +77,8 @@ def measure(
 class _Flight:
     """A slot with its tray and the events of its query."""
 
-    def __init__(self, engine: Engine, *, spin: bool) -> None:
-        self.slot, self.tray = Slot(engine), Tray(engine)
+    def __init__(self, engine: OnGpu, *, spin: bool) -> None:
+        self.slot, self.tray = slot_of(engine), Tray(engine)
         self.events = [engine.device.event(spin=spin) for _ in range(6)]
         self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
         self.enqueue = 0.0
@@ -122,14 +121,14 @@ class _Flight:
 class _Lane:
     """A context's streams and the queries that are in flight on them."""
 
-    def __init__(self, engine: Engine, rules: Rules) -> None:
+    def __init__(self, engine: OnGpu, rules: Rules) -> None:
         device = engine.device
         self.transfers = rules.transfers
         self.copy_in, self.compute, self.copy_out = (device.stream() for _ in range(3))
         self.flights: list[_Flight] = []
         self.note = ""
 
-    def add(self, engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
+    def add(self, engine: OnGpu, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
         flight = _Flight(engine, spin=rules.spin)
         self.flights.append(flight)
         slot, tray = flight.slot, flight.tray
@@ -183,7 +182,7 @@ class _Turn:
 
 
 @contextlib.contextmanager
-def _lane(engine: Engine, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iterator[_Lane]:
+def _lane(engine: OnGpu, feeds: Mapping[str, np.ndarray], rules: Rules) -> Iterator[_Lane]:
     lane = _Lane(engine, rules)
     try:
         for _ in range(rules.depth):

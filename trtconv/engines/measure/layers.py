@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from trtconv.adapters import tensorrt
-from trtconv.engines.run.engine import Engine
-from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Tray
+from trtconv.engines.run.slots import OnGpu, slot_of
 
 _WARM, _RUNS = 3, 50
 
@@ -30,14 +29,13 @@ class LayerTime:
     runs: tuple[float, ...] = ()
 
 
-def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
+def measure(engine: OnGpu, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, ...]:
     """Times of all layers in runs without CUDA graph, in the order of execution.
 
     The least of some runs: what measuring does to a layer, it only adds.
     """
     times: dict[str, list[float]] = {}
-    profiler = tensorrt.profiler(engine.loaded.api, lambda name, ms: times.setdefault(name, []).append(ms))
-    slot, tray, stream = Slot(engine), Tray(engine), engine.device.stream()
+    slot, tray, stream = slot_of(engine), Tray(engine), engine.device.stream()
     try:
         tray.fill(feeds)
         slot.fit(tray, stream)
@@ -45,7 +43,8 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime,
         for _ in range(_WARM):
             slot.compute(stream)
         stream.synchronize()
-        slot.context.profiler = profiler  # reports as soon as a run is enqueued, which waits for it
+        for of, context in slot.contexts.items():  # they report as soon as a run is enqueued, which waits for it
+            context.profiler = tensorrt.profiler(engine.loaded.api, _collector(times, of))
         for _ in range(_RUNS):
             slot.compute(stream)
             stream.synchronize()
@@ -54,6 +53,10 @@ def measure(engine: Engine, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime,
             part.close()
     runs = {name: _per_run(found) for name, found in times.items()}
     return tuple(LayerTime(name, min(found), found) for name, found in runs.items())
+
+
+def _collector(times: dict[str, list[float]], of: str) -> Callable[[str, float], None]:
+    return lambda name, ms: times.setdefault(of + name, []).append(ms)
 
 
 def _per_run(times: list[float]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.engines.measure import gpu_loop
 from trtconv.engines.measure.semantics import PIPELINED, Limits, Rules
 from trtconv.engines.measure.statistics import percentile
-from trtconv.engines.run.engine import Engine
+from trtconv.engines.run.slots import OnGpu
 
 STREAMS = (1, 2, 3, 4, 8)
 DEPTHS = (1, 2)
@@ -46,7 +46,7 @@ class Trial:
 
 
 def search(
-    engine: Engine,
+    engine: OnGpu,
     feeds: Mapping[int, Mapping[str, np.ndarray]],
     max_latency: float | None,
     tell: Callable[[Trial], None],
@@ -79,11 +79,7 @@ def search(
 
 
 def _batch(
-    engine: Engine,
-    batch: int,
-    feeds: Mapping[str, np.ndarray],
-    max_latency: float | None,
-    tell: Callable[[Trial], None],
+    engine: OnGpu, batch: int, feeds: Mapping[str, np.ndarray], max_latency: float | None, tell: Callable[[Trial], None]
 ) -> Iterator[Trial]:
     found: list[Trial] = []
     for streams in STREAMS:
@@ -112,9 +108,7 @@ def _best(trials: Sequence[Trial]) -> float:
     return max((trial.throughput for trial in trials), default=0.0)
 
 
-def _try(
-    engine: Engine, batch: int, feeds: Mapping[str, np.ndarray], streams: int, depth: int, *, graph: bool
-) -> Trial:
+def _try(engine: OnGpu, batch: int, feeds: Mapping[str, np.ndarray], streams: int, depth: int, *, graph: bool) -> Trial:
     rules = replace(PIPELINED, depth=depth, graph=graph)
     recorded = gpu_loop.measure(engine, feeds, rules, _TRIAL, streams, lambda seconds: None)
     queries = recorded.queries

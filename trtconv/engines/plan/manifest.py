@@ -1,5 +1,7 @@
 """A model in parts: the folder ``<name>.parts`` with engines, ONNX files for the rest, and ``manifest.json``.
 
+``provenance.json`` beside it tells where all of it came from; it alone differs where two jobs make the same parts.
+
 Schema 1 of the manifest: ``parts`` in the order in which they run, each with ``kind`` (``engine`` or ``onnx``),
 ``onnx`` and ``engine`` (file names), ``sha256`` per file, ``nodes``, ``copied``, ``inputs`` and ``outputs`` (name,
 dtype, shape, profiles); ``inputs``, ``outputs``, ``profiles`` and ``values`` of the whole, as in the sidecar of an
@@ -9,6 +11,7 @@ engine; ``fell_back``: node, op, by, why; ``share``: of nodes and multiplication
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ Profile = Mapping[str, ShapeRange]
 SCHEMA = 1
 SUFFIX = ".parts"
 NAME = "manifest.json"
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,62 @@ def ranges_of(path: Path) -> tuple[tuple[Profile, ...], tuple[Profile, ...]]:
     return (facts.profiles, facts.values) if facts else ((), ())
 
 
+def model_of(path: Path) -> Path | None:
+    """The typed ONNX that an engine or a model in parts was built from; None where nobody says, or it is gone.
+
+    Raises:
+        SourceError: a damaged sidecar.
+    """
+    if not is_parts(path):
+        facts = sidecar.read(path)
+        return None if facts is None else facts.model
+    try:
+        name = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))["model"]["file"]
+        found = path.parent / name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found.is_file() else None
+
+
+def chain(path: Path) -> Mapping[str, Any] | None:
+    """Digests of an engine or a model in parts and of what it came from, as in a sidecar; None where nobody says.
+
+    Raises:
+        SourceError: a damaged sidecar or manifest.
+    """
+    if not is_parts(path):
+        known = sidecar.read(path)
+        return None if known is None else known.facts
+    found = read(path, whole=False)
+    try:
+        told = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}
+    return {
+        "provenance": told,
+        "engine": {"sha256": digests.of_file(path / NAME)},
+        "model": {"sha256": found.facts["model"]["sha256"]},
+    }
+
+
 def write(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write the manifest into a folder that nobody else sees yet; the schema number is added."""
-    text = strict_json.dumps({"schema": SCHEMA, **facts}, indent=2, sort_keys=True)
-    (folder / NAME).write_text(text + "\n", encoding="utf-8")
+    _write(folder / NAME, {"schema": SCHEMA, **facts})
+
+
+def write_provenance(folder: Path, model: Path, provenance: Mapping[str, Any]) -> None:
+    """Write where parts came from.
+
+    Args:
+        folder: that of the parts, or one that will be renamed to it and lies beside it.
+        model: the typed ONNX.
+        provenance: as in the sidecar of an engine.
+    """
+    _write(folder / PROVENANCE, {"model": {"file": os.path.relpath(model, folder.parent)}, **provenance})
+
+
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    path.write_text(strict_json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read(folder: Path, *, whole: bool = True) -> Manifest:

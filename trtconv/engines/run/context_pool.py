@@ -17,9 +17,8 @@ import numpy as np
 from trtconv.adapters.cuda import Device, Event, Stream
 from trtconv.core.errors import OutOfMemory
 from trtconv.engines.run import input_checks
-from trtconv.engines.run.engine import Engine
-from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Form, Shapes, Tray
+from trtconv.engines.run.slots import OnGpu, slot_of
 
 _DEPTH = 2  # contexts per lane
 _WARM = 2  # runs that compile kernels and capture graphs
@@ -39,9 +38,9 @@ class _Lane:
 class _Flight:
     """A context on its lane. Waiting for it sleeps: the processors have samples to read meanwhile."""
 
-    def __init__(self, engine: Engine, lane: _Lane, *, general: bool) -> None:
+    def __init__(self, engine: OnGpu, lane: _Lane, *, general: bool) -> None:
         self.engine, self.lane, self.general = engine, lane, general
-        self.slot = Slot(engine, general=general)
+        self.slot = slot_of(engine, general=general)
         self.events = [engine.device.event(spin=False) for _ in range(3)]
 
     def run(self, tray: Tray) -> None:
@@ -69,7 +68,7 @@ class _Flight:
     def renew(self) -> None:
         """Make the context anew; nothing may be running on it."""
         self.slot.close()
-        self.slot = Slot(self.engine, general=self.general)
+        self.slot = slot_of(self.engine, general=self.general)
 
     def close(self) -> None:
         for event in self.events:
@@ -96,7 +95,7 @@ class Pool:
         EnvironmentProblem: not enough GPU memory for one context.
     """
 
-    def __init__(self, engine: Engine, contexts: int, usual: Shapes | None, other: Shapes | None) -> None:
+    def __init__(self, engine: OnGpu, contexts: int, usual: Shapes | None, other: Shapes | None) -> None:
         self.engine = engine
         self._usual = dict(usual) if usual else {}
         self._lanes = [_Lane(engine.device) for _ in range(-(-contexts // _DEPTH))]

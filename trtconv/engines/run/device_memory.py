@@ -19,6 +19,11 @@ class Growing:
         """0 where there is none yet."""
         return 0 if self._memory is None else self._memory.address
 
+    @property
+    def size(self) -> int:
+        """Bytes that it has room for."""
+        return 0 if self._memory is None else self._memory.size
+
     def resize(self, size: int) -> int:
         """Its address, with room for ``size`` bytes; what it held is lost if it moves.
 

@@ -81,6 +81,16 @@ class Engine:
         assert self._engine is not None, "the engine is closed"
         return self._engine
 
+    @property
+    def title(self) -> str:
+        """What runs it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200``."""
+        return f"{self.loaded.title} on {self.device.gpu.name}"
+
+    @property
+    def context_memory(self) -> int:
+        """Bytes of GPU memory that a context takes beside its inputs and outputs."""
+        return self.native.device_memory_size_v2
+
     def context(self, *, general: bool = False) -> tuple[TrtIExecutionContext, TrtIRuntimeConfig]:
         """A new execution context on profile 0, and its configuration.
 
@@ -220,7 +230,9 @@ class _Kernels:
         self.cache = None
 
 
-def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore) -> Engine:
+def load(
+    path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore, device: Device | None = None
+) -> Engine:
     """Load a plan on this machine's GPU.
 
     Args:
@@ -228,6 +240,7 @@ def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit
         backend: ``auto``, or the flavour that is demanded.
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         emit: gets warnings.
+        device: an open one to load it on; None: one of its own.
 
     Raises:
         SourceError: not an engine.
@@ -242,9 +255,10 @@ def load(path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit
         )
     with ThreadPoolExecutor(1) as side:  # what needs no GPU goes on while CUDA starts
         loading, reading = side.submit(tensorrt.load, head.flavor), side.submit(path.read_bytes)
-        device = cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash
+        on = device or cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash
     try:
-        return Engine(path, loading.result(), device, emit, reading.result())
+        return Engine(path, loading.result(), on, emit, reading.result())
     except BaseException:
-        device.close()
+        if device is None:
+            on.close()
         raise

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import RLock
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trtconv.adapters.cuda import Pinned
+from trtconv.adapters.cuda import Device, Pinned
+from trtconv.core.records import TensorInfo
 from trtconv.engines.plan import dtypes
 from trtconv.engines.run.device_preprocess import Target
-from trtconv.engines.run.engine import Engine
 
 Shapes = Mapping[str, tuple[int, ...]]
 Form = tuple[tuple[str, tuple[int, ...], bytes], ...]
+
+
+class Sides(Protocol):
+    """Tensors that pass between the host and a GPU: those of an engine, or of several that run as one.
+
+    Attributes:
+        device: the GPU.
+        one_at_a_time: see ``Engine``.
+        inputs: name, ONNX type and shape.
+        outputs: likewise.
+        on_host: names of those that TensorRT wants in host memory.
+    """
+
+    device: Device
+    one_at_a_time: RLock
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    on_host: frozenset[str]
 
 
 class Tray:
@@ -25,7 +45,7 @@ class Tray:
         moves: how often a tensor has got another place in memory.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Sides) -> None:
         self._alone = engine.one_at_a_time
         self.moves = 0
         self._device, self._on_host = engine.device, engine.on_host

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +17,38 @@ from trtconv.core.events import Emit
 from trtconv.engines.build import profiles
 from trtconv.engines.plan import dtypes, manifest
 from trtconv.engines.plan.manifest import Manifest
-from trtconv.engines.run import input_checks
+from trtconv.engines.run import engine, input_checks
+from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.host_buffers import Shapes
 from trtconv.engines.run.input_checks import Fill
-from trtconv.engines.run.runner import CPU, EngineRunner, OnnxRunner, open_engine, open_onnx
+from trtconv.engines.run.parts_engine import PartsEngine, Step
+from trtconv.engines.run.runner import CPU, EngineRunner, OnnxRunner, Runner, open_onnx
 
 
 @dataclass(frozen=True)
 class _Part:
     """One part ready to run: what it takes and gives, and what runs it."""
 
+    name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    runner: EngineRunner | OnnxRunner
+    runner: OnnxRunner
 
 
 class PartsRunner:
-    """A model in parts, one query at a time; see ``runner.Runner``. Tensors between parts pass through the host.
+    """A model in parts on ONNX Runtime alone, engines by their typed ONNX; see ``runner.Runner``.
 
     Attributes:
-        basis: what its numbers rest on: ``engine``, ``strict`` or ``ONNX Runtime``.
+        basis: what its numbers rest on: ``strict`` or ``ONNX Runtime``.
+        told: gets a part's name and the seconds of its run, every time.
     """
 
     def __init__(self, found: Manifest, parts: Sequence[_Part]) -> None:
         self._manifest, self._parts = found, parts
         self.inputs, self.outputs = found.inputs, found.outputs
         self.profiles, self.values = found.ranges("profiles"), found.ranges("values")
-        kinds = [part.runner.basis for part in parts]
-        self.basis = next((kind for kind in ("engine", "strict") if kind in kinds), "ONNX Runtime")
+        self.basis = "strict" if any(part.runner.basis == "strict" for part in parts) else "ONNX Runtime"
+        self.told: Callable[[str, float], None] = lambda part, seconds: None
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See ``runner.Runner.run``."""
@@ -59,45 +64,33 @@ class PartsRunner:
 
     def describe(self) -> str:
         """See ``runner.Runner.describe``."""
-        engines = [part.runner for part in self._parts if isinstance(part.runner, EngineRunner)]
-        strict = ", strict," if any(part.runner.basis == "strict" for part in self._parts) else ""
-        cpu = f"ONNX Runtime {onnxruntime.version()}{strict} on CPU"
-        if not engines:
-            return f"{cpu}, {len(self._parts)} parts"
-        rest = len(self._parts) - len(engines)
-        others = f" and {rest} by {cpu}, tensors through the host" if rest else ", tensors through the host"
-        return f"{engines[0].describe()}: {len(engines)} of {len(self._parts)} parts{others}"
+        strict = ", strict," if self.basis == "strict" else ""
+        return f"ONNX Runtime {onnxruntime.version()}{strict} on CPU, {len(self._parts)} parts"
 
-    def memory(self) -> int | None:
-        """See ``runner.Runner.memory``: that of all engines."""
-        engines = [part.runner for part in self._parts if isinstance(part.runner, EngineRunner)]
-        return sum(runner.memory() for runner in engines) if engines else None
+    def memory(self) -> None:
+        """It has none on a GPU."""
 
     def current(self) -> AbstractContextManager[None]:
-        """Every part makes its own GPU current when it runs."""
+        """Nothing to prepare."""
         return contextlib.nullcontext()
 
     def fork(self) -> PartsRunner:
-        """See ``runner.Runner.fork``."""
-        return PartsRunner(self._manifest, [_Part(p.inputs, p.outputs, p.runner.fork()) for p in self._parts])
+        """The same sessions: ONNX Runtime's run in several threads."""
+        return PartsRunner(self._manifest, self._parts)
 
     def close(self) -> None:
-        """Free the runners of all parts."""
-        for part in self._parts:
-            part.runner.close()
+        """Nothing to free."""
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensors = dict(feeds)
         for part in self._parts:
-            with part.runner.current():
-                made = part.runner.run({name: tensors[name] for name in part.inputs})
-            tensors.update(made)
+            began = time.perf_counter()
+            tensors |= part.runner.run({name: tensors[name] for name in part.inputs})
+            self.told(part.name, time.perf_counter() - began)
         return {info.name: tensors[info.name] for info in self.outputs}
 
 
-def open_parts(
-    folder: Path, backend: str, device_api: str, emit: Emit, *, exact: bool = True
-) -> tuple[PartsRunner, str]:
+def open_parts(folder: Path, backend: str, device_api: str, emit: Emit, *, exact: bool = True) -> tuple[Runner, str]:
     """A model in parts, and why its engines do not run; empty where they do, or were not asked for.
 
     Args:
@@ -112,28 +105,50 @@ def open_parts(
         EnvironmentProblem: an engine cannot run here, and the backend is not ``auto``.
     """
     found = manifest.read(folder)
-    if backend == CPU:
-        return PartsRunner(found, [_onnx(found, part, exact) for part in found.parts]), ""
-    opened: list[_Part] = []
+    no_engine = all(part["kind"] != "engine" for part in found.parts)
+    if backend == CPU or (no_engine and backend == "auto"):
+        return _on_cpu(found, exact), ""
+    if no_engine:
+        raise EnvironmentProblem(
+            f"{folder}: TensorRT refused all of it, and {backend} was demanded", hint="leave --backend out"
+        )
     try:
-        for part in found.parts:
-            if part["kind"] == "engine":
-                engine = open_engine(folder / part["engine"], backend, device_api, emit)
-                opened.append(_Part(_names(part["inputs"]), _names(part["outputs"]), engine))
-            else:
-                opened.append(_onnx(found, part, exact))
-        return PartsRunner(found, opened), ""
+        return EngineRunner(_on_gpu(found, backend, device_api, emit, exact)), ""
     except EnvironmentProblem as problem:
-        for one in opened:
-            one.runner.close()
         if backend != "auto":
             raise
-        return PartsRunner(found, [_onnx(found, part, exact) for part in found.parts]), problem.message
+        return _on_cpu(found, exact), problem.message
 
 
-def _onnx(found: Manifest, part: Mapping[str, object], exact: bool) -> _Part:
-    runner = open_onnx(found.folder / str(part["onnx"]), exact=exact)
-    return _Part(_names(part["inputs"]), _names(part["outputs"]), runner)
+def _on_cpu(found: Manifest, exact: bool) -> PartsRunner:
+    opened = [open_onnx(found.folder / part["onnx"], exact=exact) for part in found.parts]
+    return PartsRunner(found, [_Part(*_facts(part), runner) for part, runner in zip(found.parts, opened, strict=True)])
+
+
+def _on_gpu(found: Manifest, backend: str, device_api: str, emit: Emit, exact: bool) -> PartsEngine:
+    """All engines on one GPU. What was loaded is freed when one of them cannot be."""
+    with contextlib.ExitStack() as stack:
+        steps: list[Step] = []
+        first: Engine | None = None
+        for part in found.parts:
+            if part["kind"] == "engine":
+                device = None if first is None else first.device
+                loaded = engine.load(found.folder / part["engine"], backend, device_api, emit, device)
+                if first is None:
+                    first = loaded
+                    stack.callback(loaded.device.close)
+                stack.callback(loaded.close)
+                steps.append(Step(*_facts(part), loaded))
+            else:
+                steps.append(Step(*_facts(part), open_onnx(found.folder / part["onnx"], exact=exact)))
+        whole = PartsEngine(found, steps)
+        stack.pop_all()
+        return whole
+
+
+def _facts(part: Mapping[str, object]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    name = Path(str(part["engine"] or part["onnx"])).stem
+    return name, _names(part["inputs"]), _names(part["outputs"])
 
 
 def _names(facts: object) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from trtconv.engines.build import profiles
 from trtconv.engines.build.profiles import Profile
 from trtconv.engines.plan import dtypes
 from trtconv.engines.run import engine, input_checks
-from trtconv.engines.run.engine import Engine
-from trtconv.engines.run.execution import Slot
 from trtconv.engines.run.host_buffers import Form, Shapes, Tray
 from trtconv.engines.run.input_checks import Fill
+from trtconv.engines.run.replays import Execution
+from trtconv.engines.run.slots import OnGpu, slot_of
 from trtconv.graph import strict
 
 CPU = "onnxruntime"
@@ -134,7 +134,7 @@ class OwnShapes:
     for each shape, and an input gives the same result whichever context takes it; unless a runner finds no memory.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: OnGpu) -> None:
         self._engine = engine
         self._known: dict[Form, bool] = {}
         self._lock = threading.Lock()
@@ -143,7 +143,7 @@ class OwnShapes:
         """Whether a shape has its own; not where enough have, or a context takes much of what memory is left."""
         with self._lock:
             if form not in self._known:
-                needed, free = self._engine.native.device_memory_size_v2, self._engine.device.memory_info()[0]
+                needed, free = self._engine.context_memory, self._engine.device.memory_info()[0]
                 full = sum(self._known.values()) >= _SHAPES or needed > _SHARE * free
                 self._known[form] = not full or not self._known
             return self._known[form]
@@ -167,19 +167,19 @@ class EngineRunner:
     """What its numbers rest on."""
 
     def __init__(
-        self, model: Engine, *, owner: bool = True, graph: bool = True, shapes: OwnShapes | None = None
+        self, model: OnGpu, *, owner: bool = True, graph: bool = True, shapes: OwnShapes | None = None
     ) -> None:
         self.engine = model
         self._shapes = shapes or OwnShapes(model)
         self._owner = owner
         self._graph = self._capturable = graph
-        self._spare: Slot | None = Slot(model)
-        self._own: dict[Form, Slot] = {}
-        self._shared: Slot | None = None
+        self._spare: Execution | None = slot_of(model)
+        self._own: dict[Form, Execution] = {}
+        self._shared: Execution | None = None
         self._stream = model.device.stream()
         self._tray = Tray(model)
         self._again: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()  # what needs no check any more
-        self._last: Slot | None = None
+        self._last: Execution | None = None
         self.replays = False
         """Whether the last run came from a CUDA graph."""
         self.inputs, self.outputs = model.inputs, model.outputs
@@ -215,7 +215,7 @@ class EngineRunner:
 
     def describe(self) -> str:
         """See ``Runner.describe``."""
-        return f"{self.engine.loaded.title} on {self.engine.device.gpu.name}"
+        return self.engine.title
 
     def memory(self) -> int:
         """See ``Runner.memory``."""
@@ -247,7 +247,7 @@ class EngineRunner:
             stream.synchronize()
         return tray.outputs()
 
-    def _run_again(self, slot: Slot, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run_again(self, slot: Execution, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The last query with other values: all is laid out, and one launch makes it."""
         for name, array in feeds.items():
             np.copyto(self._tray.arrays[name], array)
@@ -257,7 +257,7 @@ class EngineRunner:
             self._stream.synchronize()
         return self._tray.outputs() if replayed else self._run()
 
-    def _enqueue(self, slot: Slot, tray: Tray, stream: Stream) -> None:
+    def _enqueue(self, slot: Execution, tray: Tray, stream: Stream) -> None:
         fresh = slot.fit(tray, stream)
         self.replays = slot.replay(tray, stream)
         if not self.replays:
@@ -269,26 +269,26 @@ class EngineRunner:
             slot.compute(stream)
             slot.copy_out(tray, stream)
 
-    def _slot(self, form: Form) -> Slot:
+    def _slot(self, form: Form) -> Execution:
         """The context for these shapes."""
         if form not in self._own:
             if not self._shapes.own(form):
                 return self._other()
             slot, self._spare = self._spare, None
             try:
-                self._own[form] = slot or Slot(self.engine)
+                self._own[form] = slot or slot_of(self.engine)
             except OutOfMemory:
                 return self._other()
         return self._own[form]
 
-    def _other(self) -> Slot:
+    def _other(self) -> Execution:
         """The context for all other shapes; one of the others where there is no memory for it."""
         if self._shared is not None and self._shared.worn:
             self._shared.close()
             self._shared = None
         if self._shared is None:
             try:
-                self._shared = Slot(self.engine, general=True)
+                self._shared = slot_of(self.engine, general=True)
             except OutOfMemory:
                 if not self._own:
                     raise

@@ -27,7 +27,6 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     """
     from trtconv.core.interrupts import CtrlC
     from trtconv.engines.measure.semantics import RULES, changed
-    from trtconv.engines.plan import manifest
     from trtconv.engines.run.opening import open_runner
     from trtconv.stages.bench.work import Bench
 
@@ -35,11 +34,6 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
         raise UsageError(
             f"unknown semantics {request.semantics!r}; there are {', '.join(RULES)}",
             hint=did_you_mean(request.semantics, RULES),
-        )
-    if manifest.is_parts(request.model):
-        raise UsageError(
-            f"{request.model}: bench measures one engine, not a model in parts",
-            hint="measure its engines one by one: trtconv bench NAME.parts/part00.engine",
         )
     if request.rate is not None and request.semantics != "app":
         raise UsageError("a rate of arrivals belongs to the semantics app", hint="semantics: app")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import FeedSpec, ShapeRange
+from trtconv.core.records import FeedSpec, PartTime, ShapeRange
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BenchRequest:
     """What to measure.
 
     Attributes:
-        model: .engine or .onnx.
+        model: .engine, .onnx or .parts.
         fallback: as in ``infer``.
         backend: as in ``infer``.
         batches: batch sizes, one measurement each; empty: the profile's opt.
@@ -106,6 +106,7 @@ class Measurement:
         streams: execution contexts.
         depth: queries in flight on each.
         partial: whether Ctrl-C ended it early.
+        part_times: of a model in parts, each part's; see ``core.records.PartTime``.
         judged_ms: of the latency, the median and the 99th percentile, which gates and baselines are about.
     """
 
@@ -128,6 +129,7 @@ class Measurement:
     depth: int = 1
     partial: bool = False
     judged_ms: dict[str, float] = field(default_factory=dict)
+    part_times: tuple[PartTime, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from trtconv.core import strict_json
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.stages.bench import figures
+from trtconv.core.records import PartTime
+from trtconv.stages.bench import figures, of_parts
 from trtconv.stages.bench.records import BenchRequest, BenchResult, Measurement, Rival
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Bench:
                 "spinning and queries in flight do not apply"
             ] = None
         elif isinstance(runner, _engine_runner()):
+            self.notes |= dict.fromkeys(of_parts.notes(runner))
             runner.rest()  # measurements make contexts of their own
         plan, tuned = self.tuned(feeds) if self.request.tune else (dict.fromkeys(feeds, (self.rules, self.streams)), "")
         self.ctrl_c.hold()
@@ -86,6 +88,7 @@ class Bench:
         """Refuse files that only an engine on a GPU can fill, before anything is measured."""
         exports = self.request.exports
         wanted = [file for file in (exports.profile, exports.layers) if file is not None]
+        of_parts.refuse_layers(self.runner, exports.layers)
         if wanted and not isinstance(self.runner, _engine_runner()):
             reason = f": {fell_back}" if fell_back else ""
             raise EnvironmentProblem(
@@ -109,7 +112,7 @@ class Bench:
                 timed = layers.measure(self.runner.engine, feeds)
                 files.write_text(exports.profile, strict_json.dumps(forms.profile(timed)) + "\n")
             if exports.layers is not None:
-                files.write_text(exports.layers, self.runner.engine.layer_information() + "\n")
+                files.write_text(exports.layers, of_parts.whole(self.runner).layer_information() + "\n")
 
     def conditions(self, plan: Mapping[int, tuple[Rules, int]]) -> dict[str, Any]:
         """How it was measured in fact."""
@@ -128,10 +131,8 @@ class Bench:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether ONNX Runtime runs."""
-        from trtconv.engines.run.runner import OnnxRunner
-
-        return isinstance(self.runner, OnnxRunner)
+        """Whether ONNX Runtime runs all of it."""
+        return not isinstance(self.runner, _engine_runner())
 
     def feeds(self, batch: int) -> dict[str, np.ndarray]:
         """Inputs of one batch: the request's samples, or random ones; the profile's values of what decides shapes."""
@@ -158,6 +159,8 @@ class Bench:
     def uses(self) -> Mapping[str, Use]:
         """What integers of an ONNX model are for; ONNX Runtime refuses rows that a table does not have."""
         onnx = self.request.model if self.request.model.suffix.lower() == ".onnx" else self.request.fallback
+        if of_parts.is_parts(self.request.model):
+            return of_parts.uses(self.request.model)
         if not self.on_cpu or onnx is None:
             return {}
         from trtconv.graph import input_uses, model_io
@@ -227,10 +230,12 @@ class Bench:
         rates = tuple(measured.throughput for measured in found)
         middle = sorted(found, key=lambda measured: measured.throughput)[len(found) // 2]
         layers: tuple[tuple[str, float], ...] = ()
-        if self.request.layers and not self.stop.is_set():
+        parts: tuple[PartTime, ...] = ()
+        if not self.stop.is_set():
             with self.ctrl_c.dropping():
-                layers = self.layers(feeds)
-        return dataclasses.replace(middle, repeats=rates, layers=layers)
+                layers = self.layers(feeds) if self.request.layers else ()
+                parts = of_parts.times(self.runner, feeds)
+        return dataclasses.replace(middle, repeats=rates, layers=layers, part_times=parts)
 
     def layers(self, feeds: dict[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
         """Least milliseconds of every layer."""
@@ -340,12 +345,11 @@ class Bench:
     def rival(self, name: str) -> tuple[str, Runner]:
         """One of ``against``, ready to run."""
         from trtconv.engines.measure import comparisons
-        from trtconv.engines.plan import sidecar
+        from trtconv.engines.plan import manifest
 
         request = self.request
         onnx = request.fallback or (request.model if request.model.suffix.lower() == ".onnx" else None)
-        if onnx is None and (facts := sidecar.read(request.model)) is not None:
-            onnx = facts.model
+        onnx = onnx or manifest.model_of(request.model)
         return name, comparisons.open_rival(name, self.runner, onnx, allow_code=request.allow_code)
 
     def compared(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.core import digests, unfinished
 from trtconv.core.child import ChildCrash
-from trtconv.core.errors import BuildError
+from trtconv.core.errors import BuildError, UsageError
 from trtconv.core.events import Emit, Message
+from trtconv.core.names import did_you_mean
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.build import profiles, refusals
 from trtconv.engines.plan import manifest, sidecar
@@ -88,6 +88,7 @@ class _Work:
         self.shapes = profiles.complete(self.inputs, request.profiles)
         profiles.check_values(self.inputs, request.values)
         partition.prepare(self.model)
+        self.require_made(request.cuts, "cuts")
         self.look = Look(self.model, self.shapes, request.values)
         self.look.learn()
         self.kinds = partition.element_types(self.model)
@@ -113,6 +114,15 @@ class _Work:
             found |= {name: Reason("kernel", why) for name in old if name not in found}
         return found
 
+    def require_made(self, names: Sequence[str], key: str) -> None:
+        made = [name for node in self.model.graph.node for name in node.output if name]
+        for name in names:
+            if name not in made:
+                raise UsageError(
+                    f"build.partition.{key}: no node of {self.request.model} makes a tensor {name!r}",
+                    hint=did_you_mean(name, made) or "trtconv inspect names the tensors of a model",
+                )
+
     def build(self) -> list[_Made]:
         """Cut and build; what fails falls to the rest, and the cut begins anew."""
         while True:
@@ -123,6 +133,7 @@ class _Work:
                 deciding=self.request.values[0] if self.request.values else (),
                 measured=self.loose,
                 settled=self.settled,
+                cuts=self.request.cuts,
             )
             self.seen = self.look.at_corners(self.boundary())
             self.kinds = {**self.seen.kinds, **self.kinds}
@@ -176,6 +187,7 @@ class _Work:
             timing_cache=self.request.timing_cache
             or self.request.engine.with_name(f"{self.request.engine.name}.timing"),
             fallback="none",
+            provenance={},  # that of the whole lies beside the manifest
         )
         key = digests.of_value([digests.of_file(path), repr(request.profiles), repr(request.values)])
         before = self.engines.get(path)
@@ -261,7 +273,7 @@ class _Work:
         reasons = {name: self.cut.reasons.get(name, constant) for name in rest}
         facts = {
             "trtconv": __version__,
-            "model": {"file": os.path.relpath(request.model, request.engine), "sha256": digests.of_file(request.model)},
+            "model": {"sha256": digests.of_file(request.model)},
             "flavor": self.loaded.flavor.name,
             "version": self.loaded.version,
             "targets": list(request.targets),
@@ -276,12 +288,12 @@ class _Work:
                 {"node": name, "op": ops[name], "by": reason.by, "why": reason.why} for name, reason in reasons.items()
             ],
             "share": self.share(made),
-            "provenance": dict(request.provenance),
         }
         for left in self.folder.iterdir():  # of attempts that ended otherwise
             if left.name.split(".")[0] not in {one.onnx.stem for one in made} or self.is_stale(left, made):
                 left.unlink()
         manifest.write(self.folder, facts)
+        manifest.write_provenance(self.folder, request.model, request.provenance)
         self.emit(Message(f"{len(made)} parts in {seconds:.1f} s", "debug"))
 
     def is_stale(self, file: Path, made: Sequence[_Made]) -> bool:

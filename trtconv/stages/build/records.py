@@ -34,6 +34,7 @@ class BuildRequest:
         fallback: what runs the nodes that TensorRT refuses: ``none`` (they are an error) or ``onnxruntime``, and then
             ``engine`` is a folder of parts, see ``engines.plan.manifest``.
         min_subgraph_size: nodes that an engine among parts has at least.
+        cuts: tensors at which an engine among parts ends and another one begins.
     """
 
     model: Path
@@ -51,6 +52,7 @@ class BuildRequest:
     values: tuple[Mapping[str, ShapeRange], ...] = ()
     fallback: str = "none"
     min_subgraph_size: int = 3
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
