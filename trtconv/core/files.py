@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core import strict_json, unfinished
-from trtconv.core.writable import at, require_file
+from trtconv.core.writable import at, require_file, require_folder
 
 
 @contextlib.contextmanager
@@ -37,6 +38,57 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         unfinished.remove(temporary)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a fresh folder beside ``path``; on success it takes its place in one step, on any failure it is removed.
+
+    The data reach the disk before that. Where a file system cannot exchange two folders, there is a moment without any.
+
+    Raises:
+        UsageError: a file or a device is there.
+    """
+    require_folder(path, writable=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = unfinished.name(path)
+    unfinished.begin(fresh)
+    try:
+        fresh.mkdir()
+        with at(path):
+            yield fresh
+        for file in fresh.iterdir():
+            _sync(file)
+        if not path.exists():
+            fresh.rename(path)
+        elif not _exchange(fresh, path):
+            _replace(fresh, path)
+        _sync(path.parent)
+    finally:
+        unfinished.remove(fresh)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two names change places at once (renameat2 of Linux); False where that cannot be done."""
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return int(function(here, os.fsencode(first), here, os.fsencode(second), exchange)) == 0
+
+
+def _replace(fresh: Path, path: Path) -> None:
+    old = unfinished.name(path)
+    unfinished.begin(old)
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    finally:
+        unfinished.remove(old)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -88,8 +140,11 @@ def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    handle = os.open(path, os.O_RDONLY)  # a folder has no other way
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

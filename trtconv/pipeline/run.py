@@ -16,6 +16,7 @@ from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import data_of, exclusive, write_json
+from trtconv.engines.plan import manifest
 from trtconv.pipeline import output_paths
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.lock import Lock
@@ -317,6 +318,8 @@ class _Runner:
             data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
         for path in node.facts:
             _restamp(path, request)
+        for path in filter(manifest.is_parts, node.files):
+            manifest.write_provenance(path, request.model, request.provenance)
         warnings = record.get("warnings", ())
         self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings)
         self.warn_again(warnings)
@@ -363,4 +366,7 @@ def _relocated(value: Any, moved: dict[str, str]) -> Any:
         return {name: _relocated(part, moved) for name, part in value.items()}
     if isinstance(value, list):
         return [_relocated(part, moved) for part in value]
-    return moved.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    before = next((old for old in moved if value == old or value.startswith(f"{old}/")), "")
+    return moved[before] + value.removeprefix(before) if before else value

@@ -77,7 +77,7 @@ class Store:
     folder: Path
 
     def take(self, key: str, targets: tuple[Path, ...]) -> dict[str, Any] | None:
-        """Copy an entry's files to their places; its record (result, seconds, peak_memory), or None if there is none.
+        """Copy an entry's files and folders to their places; its record (result, seconds, peak_memory), or else None.
 
         Files go to their places only after all of them were read and found whole.
         """
@@ -88,9 +88,11 @@ class Store:
                 return None
             with contextlib.ExitStack() as stack:
                 for index, (wanted, target) in enumerate(zip(raw["sha256"], targets, strict=True)):
-                    temporary = stack.enter_context(files.atomic_path(target))
-                    shutil.copyfile(entry / str(index), temporary)
-                    if digests.of_file(temporary) != wanted:
+                    kept = entry / str(index)
+                    atomic = files.atomic_folder if kept.is_dir() else files.atomic_path
+                    temporary = stack.enter_context(atomic(target))
+                    _copy(kept, temporary)
+                    if digests.of_path(temporary) != wanted:
                         raise _BrokenEntry
             os.utime(entry)
         except (OSError, ValueError, KeyError, TypeError):
@@ -112,13 +114,16 @@ class Store:
         except OSError:
             return
         try:
-            for index, source in enumerate(sources):
-                shutil.copyfile(source, temporary / str(index))
+            found = []
+            for index, (source, digest) in enumerate(sources.items()):
+                kept = temporary / str(index)
+                _copy(source, kept)
+                found.append(digests.of_path(kept) if kept.is_dir() else digest)
             facts = {
                 "schema": _SCHEMA,
                 "stage": stage,
                 "names": [p.name for p in sources],
-                "sha256": list(sources.values()),
+                "sha256": found,
                 "record": dict(record),
             }
             (temporary / "entry.json").write_text(json.dumps(facts, default=str))
@@ -133,7 +138,7 @@ class Store:
         for path in self.folder.glob("??/*/entry.json"):
             try:
                 raw = json.loads(path.read_text())
-                size = sum(file.stat().st_size for file in path.parent.iterdir())
+                size = sum(file.stat().st_size for file in digests.files_under(path.parent))
                 yield Entry(
                     folder=path.parent,
                     stage=raw["stage"],
@@ -159,6 +164,14 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A file, or a folder without what came to lie in it when it was used: kernels that TensorRT-RTX compiled."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.kernels", ".*"), dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
 
 
 class _BrokenEntry(Exception):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import digests, strict_json
+from trtconv.core import digests, files
 from trtconv.core.errors import SourceError
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.plan import sidecar
@@ -143,7 +143,7 @@ def write_provenance(folder: Path, model: Path, provenance: Mapping[str, Any]) -
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
-    path.write_text(strict_json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    files.write_json(path, facts)
 
 
 def read(folder: Path, *, whole: bool = True) -> Manifest:

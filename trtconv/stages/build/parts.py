@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtconv.core import digests, unfinished
+from trtconv.core import digests, files
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import BuildError, UsageError
 from trtconv.core.events import Emit, Message
@@ -53,31 +52,11 @@ def build_parts(request: BuildRequest, emit: Emit) -> BuildResult:
 
     started = time.monotonic()
     loaded = tensorrt.choose(request.backend)
-    with _folder(request.engine) as folder:
+    with files.atomic_folder(request.engine) as folder:
         work = _Work(request, loaded, folder, emit)
         made = work.build()
         work.write(made, time.monotonic() - started)
         return work.result(made)
-
-
-@contextmanager
-def _folder(target: Path) -> Iterator[Path]:
-    """A folder that becomes ``target`` when it is full, in place of an older one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = unfinished.name(target), unfinished.name(target)
-    unfinished.begin(fresh)
-    try:
-        fresh.mkdir()
-        yield fresh
-        if target.exists():
-            unfinished.begin(old)
-            target.rename(old)
-        fresh.rename(target)
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        unfinished.remove(fresh)
-        unfinished.remove(old)
 
 
 class _Work:
