@@ -54,8 +54,8 @@ precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them
 convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to an engine: cost, error, verdicts; minutes, and 4 GB
 	$(BIN)/python scripts/convert_zoo.py
 
-operator-table: $(VENV)/.has-demo ## every operator that tf2onnx knows, beside tf2onnx alone: right, replaced or refused; minutes
-	$(BIN)/python scripts/operator_table.py
+operator-table: $(VENV)/.has-demo ## every operator that tf2onnx knows, beside tf2onnx alone: right, replaced or refused (PART=2/5, ROWS=FILE)
+	$(BIN)/python scripts/operator_table.py $(if $(PART),--part $(PART)) $(if $(ROWS),--rows $(ROWS))
 
 source-zoo: $(VENV)/.has-dev ## models of Caffe, Paddle, network scripts, PyTorch: cost, error, engines (OPENCV=PYTHON PADDLE=, TORCH=, FILES=)
 	$(BIN)/python scripts/source_zoo.py $(if $(OPENCV),--python opencv=$(OPENCV)) $(if $(PADDLE),--python paddle=$(PADDLE)) \

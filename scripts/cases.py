@@ -4,7 +4,7 @@
     python scripts/cases.py [--from FOLDER] [--only TEXT]
 
 The files of a case are made by tests/cases; with --from by the scripts of that name in FOLDER/make (``NAME.py FOLDER``
-writes them), and the shell scripts in FOLDER/jobs are run too.
+writes them), and the scripts in FOLDER/jobs are run too.
 Exit 1 when any case is wrong.
 """
 
@@ -57,10 +57,12 @@ def rows(makers: Path | None, only: str) -> Iterator[tuple[str, str, str, str, b
 
 
 def scripts(makers: Path | None, only: str) -> Iterator[tuple[str, str, str, str, bool]]:
-    """The same for the shell scripts in a folder's jobs."""
+    """The same for the scripts in a folder's jobs: shell, and Python that says what it stands for."""
     from tests.cases.scripts import missing
 
-    for script in sorted((makers / "jobs").glob("*.sh")) if makers else ():
+    jobs = makers / "jobs" if makers else ROOT / "nothing"
+    found = [*jobs.glob("*.sh"), *(file for file in jobs.glob("*.py") if "# Expected: " in file.read_text())]
+    for script in sorted(found):
         if only not in f"jobs {script.stem}":
             continue
         head = [line[12:] for line in script.read_text().splitlines()[:6] if line.startswith("# Expected: ")]
@@ -70,7 +72,7 @@ def scripts(makers: Path | None, only: str) -> Iterator[tuple[str, str, str, str
 
 
 def _printed(script: Path, folder: Path) -> str:
-    """What a shell script prints, with this trtconv and Python on the path."""
+    """What a script prints, with this trtconv and Python on the path."""
     programs = folder / ".programs"
     programs.mkdir()
     for name, what in (("trtconv", " -m trtconv"), ("python", "")):
@@ -79,7 +81,7 @@ def _printed(script: Path, folder: Path) -> str:
     variables = {"PATH": f"{programs}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
     try:
         done = subprocess.run(
-            ["bash", str(script)],
+            ["bash" if script.suffix == ".sh" else sys.executable, str(script)],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -83,6 +83,7 @@ class Case:
         random: whether the outputs are random numbers, of which only the shapes can be compared.
         layer: makes the layer that ``call`` calls, given Keras; None: it is no layer.
         keras: the package.
+        lite: ``float`` or ``int8``: through a file of TensorFlow Lite, whose operator ``op`` names.
     """
 
     op: str
@@ -92,6 +93,7 @@ class Case:
     random: bool = False
     layer: Callable[[Any], Any] | None = None
     keras: str = ""
+    lite: str = ""
 
     @property
     def name(self) -> str:
@@ -964,6 +966,26 @@ def _control() -> None:
         Given("int32", (), 0, 1),
         variant="in if",
     )
+    add(
+        "LSTMBlockCell",
+        lambda tf, a, c, d: list(
+            tf.raw_ops.LSTMBlockCell(
+                x=a,
+                cs_prev=c,
+                h_prev=d,
+                w=tf.reshape(tf.sin(tf.range(112.0)), [7, 16]),
+                wci=[0.0] * 4,
+                wcf=[0.0] * 4,
+                wco=[0.0] * 4,
+                b=tf.cos(tf.range(16.0)),
+                forget_bias=1.0,
+                cell_clip=-1.0,
+            )
+        ),
+        f(2, 3),
+        f(2, 4),
+        f(2, 4),
+    )
     add("TensorListStack", lambda tf, a: tf.map_fn(lambda x: x * 2 + 1, a), f(), variant="map_fn")
     add("TensorListStack", lambda tf, a: tf.scan(lambda s, x: s + x, a), f(), variant="scan")
     add("TensorListGetItem", lambda tf, a: tf.foldl(lambda s, x: s * 0.5 + x, a), f(), variant="foldl")
@@ -984,93 +1006,5 @@ def _random() -> None:
         add(op, call, f(), random=True)
 
 
-def _layers() -> None:
-    """Every layer of Keras 3 and of Keras 2, recurrent ones with kernels of more than 16 KiB too."""
-    image, series, row, volume = f(None, 8, 8, 3), f(None, 6, 5), f(None, 7), f(None, 4, 4, 4, 2)
-    rows: dict[str, tuple[str, tuple[Given, ...]]] = {
-        "Activation": ("Activation('gelu')", (row,)),
-        "AveragePooling1D": ("AveragePooling1D(2)", (series,)),
-        "AveragePooling2D": ("AveragePooling2D(2, padding='same')", (image,)),
-        "AveragePooling3D": ("AveragePooling3D(2)", (volume,)),
-        "BatchNormalization": ("BatchNormalization()", (image,)),
-        "Conv1D": ("Conv1D(4, 3, padding='causal')", (series,)),
-        "Conv2D": ("Conv2D(4, 3, padding='same')", (image,)),
-        "Conv1DTranspose": ("Conv1DTranspose(4, 3)", (series,)),
-        "Conv2D strided": ("Conv2D(4, 3, 2, 'same')", (image,)),
-        "Conv3D": ("Conv3D(3, 2)", (volume,)),
-        "Conv2D dilated": ("Conv2D(4, 3, padding='same', dilation_rate=2)", (image,)),
-        "Conv2DTranspose": ("Conv2DTranspose(4, 3, 2, 'same')", (image,)),
-        "Conv3DTranspose": ("Conv3DTranspose(3, 2)", (f(2, 4, 4, 4, 2),)),
-        "Cropping1D": ("Cropping1D(1)", (series,)),
-        "Cropping2D": ("Cropping2D(1)", (image,)),
-        "Cropping3D": ("Cropping3D(1)", (volume,)),
-        "Dense": ("Dense(5)", (row,)),
-        "Dense large": ("Dense(1000)", (row,)),
-        "DepthwiseConv1D": ("DepthwiseConv1D(3)", (series,)),
-        "DepthwiseConv2D": ("DepthwiseConv2D(3)", (image,)),
-        "Dropout": ("Dropout(0.5)", (row,)),
-        "ELU": ("ELU()", (row,)),
-        "Embedding": ("Embedding(9, 4)", (i(None, 6, low=0, high=8),)),
-        "Flatten": ("Flatten()", (image,)),
-        "GaussianDropout": ("GaussianDropout(0.5)", (row,)),
-        "GaussianNoise": ("GaussianNoise(0.5)", (row,)),
-        "AlphaDropout": ("AlphaDropout(0.5)", (row,)),
-        "GlobalAveragePooling1D": ("GlobalAveragePooling1D()", (series,)),
-        "GlobalAveragePooling2D": ("GlobalAveragePooling2D()", (image,)),
-        "GlobalAveragePooling3D": ("GlobalAveragePooling3D()", (volume,)),
-        "GlobalMaxPooling1D": ("GlobalMaxPooling1D()", (series,)),
-        "GlobalMaxPooling2D": ("GlobalMaxPooling2D()", (image,)),
-        "GlobalMaxPooling3D": ("GlobalMaxPooling3D()", (volume,)),
-        "GroupNormalization": ("GroupNormalization(3)", (image,)),
-        "LayerNormalization": ("LayerNormalization()", (row,)),
-        "LeakyReLU": ("LeakyReLU()", (row,)),
-        "MaxPooling1D": ("MaxPooling1D(2)", (series,)),
-        "MaxPooling2D": ("MaxPooling2D(3, 2, 'same')", (image,)),
-        "MaxPooling3D": ("MaxPooling3D(2)", (volume,)),
-        "MultiHeadAttention": ("MultiHeadAttention(2, 4)", (series, series)),
-        "PReLU": ("PReLU()", (row,)),
-        "Permute": ("Permute((2, 1))", (series,)),
-        "ReLU": ("ReLU(6, 0.1, 0.5)", (row,)),
-        "RepeatVector": ("RepeatVector(3)", (row,)),
-        "Reshape": ("Reshape((5, 6))", (series,)),
-        "SeparableConv1D": ("SeparableConv1D(4, 3)", (series,)),
-        "SeparableConv2D": ("SeparableConv2D(4, 3)", (image,)),
-        "Softmax": ("Softmax()", (row,)),
-        "SpatialDropout2D": ("SpatialDropout2D(0.5)", (image,)),
-        "TimeDistributed": ("TimeDistributed(L.Dense(3))", (series,)),
-        "UnitNormalization": ("UnitNormalization()", (row,)),
-        "UpSampling1D": ("UpSampling1D(2)", (series,)),
-        "UpSampling2D": ("UpSampling2D(2)", (image,)),
-        "UpSampling2D bilinear": ("UpSampling2D(3, interpolation='bilinear')", (image,)),
-        "UpSampling3D": ("UpSampling3D(2)", (f(2, 4, 4, 4, 2),)),
-        "ZeroPadding1D": ("ZeroPadding1D(1)", (series,)),
-        "ZeroPadding2D": ("ZeroPadding2D(1)", (image,)),
-        "ZeroPadding3D": ("ZeroPadding3D(1)", (volume,)),
-        "Rescaling": ("Rescaling(0.1, 1.0)", (image,)),
-        "Resizing": ("Resizing(12, 10)", (image,)),
-        "CenterCrop": ("CenterCrop(5, 4)", (image,)),
-        "CategoryEncoding": ("CategoryEncoding(num_tokens=5)", (i(None, 3, low=0, high=4),)),
-        "Discretization": ("Discretization([-1.0, 0.0, 1.0])", (row,)),
-        "Normalization": ("Normalization(mean=1.0, variance=4.0)", (row,)),
-    }
-    for kind in ("GRU", "LSTM", "SimpleRNN"):
-        for units in (4, 130):
-            rows[f"{kind} {units}"] = (f"{kind}({units}, return_sequences=True)", (series,))
-            rows[f"Bidirectional {kind} {units}"] = (f"Bidirectional(L.{kind}({units}))", (series,))
-    rows["ConvLSTM2D"] = ("ConvLSTM2D(3, 2)", (f(2, 3, 6, 6, 2),))
-    for package in ("keras", "tf_keras"):
-        for name, (made, inputs) in rows.items():
-            CASES.append(
-                Case(
-                    package,
-                    name,
-                    lambda layer, *tensors: layer(*tensors, training=False),
-                    dict(zip("abcd", inputs, strict=False)),
-                    layer=lambda keras, made=made: eval(f"L.{made}", {"L": keras.layers}),
-                    keras=package,
-                )
-            )
-
-
-for part in (_unary, _cast, _binary, _reductions, _linear, _images, _moving, _control, _random, _layers):
+for part in (_unary, _cast, _binary, _reductions, _linear, _images, _moving, _control, _random):
     part()

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Every TensorFlow operator that tf2onnx knows and every Keras layer: right, replaced or refused; tf2onnx alone beside.
+"""Every operator that tf2onnx knows and every Keras layer: right, replaced or refused; tf2onnx alone beside.
 
-Each case of ``operator_cases.py`` is traced, saved, and converted twice: by trtconv's freeze and convert, and by
-tf2onnx without anything around it. Both results run in ONNX Runtime on several draws of inputs over the whole range of
-what may go in, and are compared with what TensorFlow computed: integers and truth values exactly, other numbers to 1e-4
-of the largest value. What trtconv's own check of a conversion says is part of the table, and not its measure.
+Each case of ``operator_cases.py`` and ``operator_cases_layers.py`` is traced, saved, and converted twice: by trtconv's
+freeze and convert, and by tf2onnx without anything around it. Both results run in ONNX Runtime on several draws of
+inputs over the whole range of what may go in, and are compared with what TensorFlow computed: integers and truth values
+exactly, other numbers to 1e-4 of the largest value. What trtconv's own check of a conversion says is part of the table,
+and not its measure. Operators of TensorFlow Lite (``operator_cases_lite.py``) go the same way, from files that
+TFLiteConverter makes, beside TensorFlow Lite's own interpreter. Operators of tf2onnx that are in no case come last.
 
-    python scripts/operator_table.py [OPERATOR ...] [--wrong] [--markdown FILE]
+    python scripts/operator_table.py [OPERATOR ...] [--part 2/5] [--rows FILE] [--wrong] [--markdown FILE]
 
 It leaves with 1 if a result is wrong and nobody said so, or if trtconv refuses what tf2onnx alone converts rightly.
 """
@@ -22,19 +24,25 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from operator_cases import CASES, Case
+from operator_cases import CASES as NATIVE
+from operator_cases import Case
+from operator_cases_layers import CASES as LAYERS
+from operator_cases_lite import CASES as LITE
 
 from trtconv.core.records import SourceSpec
 from trtconv.report.tables import table
+from trtconv.sources.tflite import file
 
+CASES = [*NATIVE, *LAYERS, *LITE]
 OPSET = 17
-TOLERANCE = {"float16": 5e-3, "FakeQuant": 0.02, "ResizeBicubic": 2e-3, "LRN": 1e-3}
+TOLERANCE = {"float16": 5e-3, "int8": 0.02, "FakeQuant": 0.02, "ResizeBicubic": 2e-3, "LRN": 1e-3}
 """By type or start of the operator's name, where one side is no more exact: steps of a quantization and weights from a
 table in TensorFlow, sums that are carried along in ONNX Runtime's LRN."""
 SILENT = ("WRONG", "REFUSED WRONGLY")
@@ -49,6 +57,8 @@ def judge(case: Case, folder: Path) -> dict[str, str]:
     layer = case.layer(importlib.import_module(case.keras)) if case.layer else None
     callee = tf if layer is None else layer
     function = tf.function(lambda *tensors: _named(case.call(callee, *tensors)), input_signature=signature)
+    if case.lite:
+        return _judge_lite(case, function, folder)
     draws, wanted = _computed(function, case.draws())
     if not draws:
         return {"ours": "unknown: TensorFlow runs none of the draws", "bare": "unknown"}
@@ -56,7 +66,77 @@ def judge(case: Case, folder: Path) -> dict[str, str]:
     module.call, module.layer = function, layer
     with contextlib.redirect_stdout(io.StringIO()):
         tf.saved_model.save(module, str(folder / "model"), signatures=function)
-    return {"ours": _ours(case, folder, draws, wanted), "bare": _bare(case, function, signature, folder, draws, wanted)}
+    return {
+        "ours": _ours(case, folder, draws, wanted),
+        "bare": _bare(case, function, signature, folder, draws, wanted),
+        "ops": " ".join(_operators(function.get_concrete_function().graph.as_graph_def())),
+    }
+
+
+def _operators(graph: Any) -> list[str]:
+    """Of a graph and of its functions."""
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    return sorted({node.op for node in nodes})
+
+
+def _judge_lite(case: Case, function: Any, folder: Path) -> dict[str, str]:
+    """The same for a file of TensorFlow Lite, if the operator can be brought into one."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    if case.lite == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([*draw.values()] for draw in case.draws())
+    try:
+        content = converter.convert()
+    except Exception as error:  # noqa: BLE001 - whatever it says of what it does not take
+        return {"ours": f"unmade: {' '.join(str(error).split())[:160]}", "bare": "unmade"}
+    path = folder / "model.tflite"
+    path.write_bytes(content)
+    found = file.read(path).ops
+    if case.op.removeprefix("TFL_") not in found:
+        return {"ours": f"unmade: the converter makes {', '.join(found)} of it", "bare": "unmade"}
+    draws, wanted = _interpreted(content, case.draws())
+    if not draws:
+        return {"ours": "unknown: the interpreter runs none of the draws", "bare": "unknown"}
+    return {
+        "ours": _ours(case, folder, draws, wanted),
+        "bare": _bare_lite(case, folder, draws, wanted),
+        "ops": " ".join(f"TFL_{op}" for op in found),
+    }
+
+
+def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
+    """The draws that TensorFlow Lite's interpreter takes, and what it makes of them."""
+    import tensorflow as tf
+
+    taken, wanted = [], []
+    for draw in draws:
+        network = _interpreter(tf.lite, content)
+        places = {entry["name"]: entry["index"] for entry in network.get_input_details()}
+        try:
+            for name, place in places.items():
+                network.resize_tensor_input(place, draw[name].shape)
+            network.allocate_tensors()
+            for name, place in places.items():
+                network.set_tensor(place, draw[name])
+            network.invoke()
+        except (ValueError, RuntimeError):
+            continue
+        results = [network.get_tensor(entry["index"]) for entry in network.get_output_details()]
+        taken.append({name: draw[name] for name in places})
+        wanted.append(_named(results))
+    return taken, wanted
+
+
+def _interpreter(lite: Any, content: bytes) -> Any:
+    """With the kernels that round as the format defines; they lack some."""
+    kernels = lite.experimental.OpResolverType
+    try:
+        return lite.Interpreter(model_content=content, experimental_op_resolver_type=kernels.BUILTIN_REF)
+    except ValueError:
+        other = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        return lite.Interpreter(model_content=content, experimental_op_resolver_type=other)
 
 
 def _named(outputs: Any) -> dict[str, Any]:
@@ -85,16 +165,20 @@ def _ours(case: Case, folder: Path, draws: list[Any], wanted: list[Any]) -> str:
     from trtconv.stages.freeze import FreezeRequest, freeze
 
     frozen, model = folder / "ours.pb", folder / "ours.onnx"
+    origin = folder / "model"
     try:
-        freeze(FreezeRequest(SourceSpec(folder / "model"), frozen), lambda _: None)
-        request = ConvertRequest(SourceSpec(frozen), model, support=False, origin=folder / "model", opset=OPSET)
+        if case.lite:
+            frozen = origin = folder / "model.tflite"
+        else:
+            freeze(FreezeRequest(SourceSpec(origin), frozen), lambda _: None)
+        request = ConvertRequest(SourceSpec(frozen), model, support=False, origin=origin, opset=OPSET)
         result = convert(request, lambda _: None)
     except TrtconvError as error:
         said = f"{error.message.partition(': ')[2] or error.message} | {error.hint}"
         return f"{'told' if error.exit_code == 6 else 'refused'}: {' '.join(said.split())}"
     except Exception as error:  # noqa: BLE001 - a fault to be shown in the table
         return f"crash: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    found = _compared(case, model, draws, wanted)
+    found = _compared(case, model, draws, wanted, by_order=bool(case.lite))
     return (
         found if not result.unchecked or found == "right" else f"{found} (said: not compared, {result.unchecked[:80]})"
     )
@@ -106,6 +190,17 @@ def _bare(case: Case, function: Any, signature: Any, folder: Path, draws: list[A
     model = folder / "bare.onnx"
     try:
         tf2onnx.convert.from_function(function, signature, opset=OPSET, output_path=str(model))
+    except BaseException as error:  # noqa: BLE001 - it ends the process for some failures
+        return f"refused: {' '.join(str(error).split())[:120] or type(error).__name__}"
+    return _compared(case, model, draws, wanted, by_order=True)
+
+
+def _bare_lite(case: Case, folder: Path, draws: list[Any], wanted: list[Any]) -> str:
+    import tf2onnx
+
+    model = folder / "bare.onnx"
+    try:
+        tf2onnx.convert.from_tflite(str(folder / "model.tflite"), opset=OPSET, output_path=str(model))
     except BaseException as error:  # noqa: BLE001 - it ends the process for some failures
         return f"refused: {' '.join(str(error).split())[:120] or type(error).__name__}"
     return _compared(case, model, draws, wanted, by_order=True)
@@ -133,7 +228,8 @@ def _compared(case: Case, model: Path, draws: list[Any], wanted: list[Any], *, b
             return f"fails: draw {number}: {' '.join(str(error).split())[-160:]}"
         got = dict(zip(sorted(reference) if by_order else outputs, made, strict=True))
         for name, array in reference.items():
-            if said := difference(array, got[name], case.op, shapes_only=case.random):
+            kind = "int8" if case.lite == "int8" else case.op
+            if said := difference(array, got[name], kind, shapes_only=case.random):
                 return f"wrong: draw {number}, {name}: {said}"
     return "right"
 
@@ -170,8 +266,8 @@ def verdict(row: dict[str, str]) -> str:
         return "right" if bare == "right" else "replaced"
     if ours in ("refused", "crash", "told"):
         return "REFUSED WRONGLY" if bare == "right" or ours == "crash" else "refused" if ours == "refused" else "told"
-    if ours == "unknown":
-        return "unknown"
+    if ours in ("unknown", "unmade"):
+        return ours
     return "not compared" if "said: not compared" in row["ours"] else "WRONG"
 
 
@@ -191,6 +287,37 @@ def work() -> None:
             except Exception as error:  # noqa: BLE001 - the case itself is at fault
                 row = {"ours": f"unknown: {type(error).__name__}: {str(error)[:200]}", "bare": "unknown"}
         print(json.dumps(row), file=answers, flush=True)
+
+
+def kept(cases: Sequence[Case], rows: Path | None) -> Iterator[tuple[Case, dict[str, str]]]:
+    """Rows of all cases: those that a file has already, then the others, which are added to it as they come."""
+    known = {}
+    if rows is not None and rows.exists():
+        known = {row.pop("case"): row for row in map(json.loads, rows.read_text().splitlines())}
+    yield from ((case, known[case.name]) for case in cases if case.name in known)
+    rest = [case for case in cases if case.name not in known]
+    begun = time.monotonic()
+    for number, (case, row) in enumerate(judged(rest), 1):
+        if rows is not None:
+            with rows.open("a") as out:
+                print(json.dumps({"case": case.name, **row}), file=out)
+        _progress(number, len(rest), time.monotonic() - begun)
+        yield case, row
+
+
+def _progress(number: int, count: int, passed: float) -> None:
+    """One line that is written over on a terminal; elsewhere one in fifty."""
+    said = f"{number} of {count} cases in {passed:.0f} s, about {passed / number * (count - number):.0f} s more"
+    if sys.stderr.isatty():
+        print(f"\r{said:<60}", end="" if number < count else "\n", file=sys.stderr, flush=True)
+    elif number % 50 == 0 or number == count:
+        print(said, file=sys.stderr, flush=True)
+
+
+def part_of(cases: Sequence[Case], part: str) -> Sequence[Case]:
+    """Every fifth case for ``2/5``, from the second one on; all for an empty text."""
+    number, _, count = part.partition("/")
+    return cases[int(number) - 1 :: int(count)] if part else cases
 
 
 def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
@@ -223,11 +350,24 @@ def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
         worker.wait()
 
 
+def _handled() -> set[str]:
+    """Operators that tf2onnx has a handler for."""
+    from trtconv.adapters import tensorflow as framework
+
+    framework.load()
+    from tf2onnx import handler, tflite_handlers  # noqa: F401 - they enter themselves into the table
+
+    tables = handler.tf_op.get_opsets().values()
+    return {name for table in tables for version in table for name in version}
+
+
 def main() -> None:
     """Judge the cases, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("operators", nargs="*", metavar="OPERATOR", help="of TensorFlow, or a case (default: all)")
     parser.add_argument("--wrong", action="store_true", help="print only what is not right")
+    parser.add_argument("--part", default="", help="such as 2/5: only that part of the cases")
+    parser.add_argument("--rows", type=Path, help="file that keeps rows: those in it are not judged again")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -235,10 +375,11 @@ def main() -> None:
         work()
         return
     wanted = [c for c in CASES if not options.operators or {c.op, c.name} & set(options.operators)]
-    rows = []
-    for case, row in judged(wanted):
+    rows, seen = [], set()
+    for case, row in kept(part_of(wanted, options.part), options.rows):
         word = verdict(row)
         rows.append([case.name, word, row["ours"], row["bare"]])
+        seen.update(row.get("ops", "").split(), [case.op] if word not in ("unmade", "unknown") else [])
         if not (options.wrong and word in ("right", "replaced")):
             print(f"{case.name}: {word}: {row['ours'][:300]} || {row['bare'][:200]}", flush=True)
     header = ["operator", "verdict", "trtconv", "tf2onnx alone"]
@@ -247,6 +388,8 @@ def main() -> None:
         options.markdown.write_text("".join(f"| {' | '.join(cell.replace('|', '/') for cell in r)} |\n" for r in lines))
     count = Counter(row[1] for row in rows)
     print(table(["verdict", "cases"], [[word, str(number)] for word, number in count.most_common()], "lr"))
+    if not options.operators and not options.part:
+        print(f"operators of tf2onnx that are in no case: {', '.join(sorted(_handled() - seen)) or 'none'}")
     sys.exit(any(count[word] for word in SILENT))
 
 

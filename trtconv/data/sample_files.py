@@ -79,13 +79,13 @@ class Column:
         return sample_axes.fed_shape(self.shape(rows), self.axis)
 
     def feed(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """``read`` into an array as the model takes it."""
+        """``read`` into an array as the model takes it, or the first part of one for more samples."""
         if self.axis == 0:
             self.read(rows, out)
             return
         samples = np.empty(self.shape(rows), self.dtype)
         self.read(rows, samples)
-        out[...] = sample_axes.fed(samples, self.axis)
+        sample_axes.front(out, self.axis)[: len(rows)] = samples
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy samples by number (ascending) to ``out``, checked and in its type.

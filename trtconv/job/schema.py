@@ -36,7 +36,9 @@ class Data(Section):
     samples: int | None = key(None, gt=0, description="how many samples to use at most (default: all)")
     preprocess: Preprocess = key([], description="rows of preprocessing, applied in order")
     batch_axis: dict[str, Annotated[int, key(ge=0)]] = key(
-        {}, description="inputs whose samples lie along another axis than the first, as those of recurrent states do"
+        {},
+        description="inputs whose samples lie along another axis than the first, as those of recurrent states do; "
+        "for infer outputs too",
     )
 
 

@@ -127,12 +127,10 @@ def _keep_inputs(request: InferRequest) -> None:
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
     from trtconv.data import writers
-    from trtconv.engines.build import profiles
     from trtconv.engines.run import runner_threads
 
     work = _Work(request, runner, emit)
-    usually = profiles.usual_batch(runner.inputs, runner.profiles, runner.values)
-    groups = list(work.feed.groups(request.batch or usually or _BATCH))
+    groups = list(work.feed.groups(request.batch or work.usually or _BATCH))
     usual, other = work.feed.usual(groups)
     clock = time.monotonic
     begun = clock()
@@ -264,7 +262,7 @@ class _Work:
     """Samples to results, in any thread."""
 
     def __init__(self, request: InferRequest, runner: Runner, emit: Emit) -> None:
-        from trtconv.data import postprocess
+        from trtconv.data import postprocess, sample_axes
         from trtconv.data.feeds import open_feed
         from trtconv.engines.build import profiles
 
@@ -272,20 +270,23 @@ class _Work:
         self.skipped: list[str] = []
         self.decoders: Decoders | None = None
         self.made = False
-        data = replace(request.data, values={**profiles.optimum(runner.values), **request.data.values})
+        outputs = [info.name for info in runner.outputs]
+        said = request.data.batch_axes
+        data = replace(
+            request.data,
+            values={**profiles.optimum(runner.values), **request.data.values},
+            batch_axes={name: axis for name, axis in said.items() if name not in outputs},
+        )
         self.feed = open_feed(data, runner.inputs, None if request.strict else self.skip)
-        elsewhere = [name for name, axis in self.feed.axes.items() if axis != 0]
-        if elsewhere:
-            names = ", ".join(map(repr, elsewhere))
-            raise UsageError(
-                f"infer writes one result per sample; those of {names} lie along another axis than the first",
-                hint="verify and calibrate take such samples; for results, call the model from Python",
-            )
+        self.axes = self.feed.axes
+        moved = any(axis != 0 for axis in self.axes.values())
+        self.results = sample_axes.of_outputs(runner.outputs, runner.inputs, self.axes, said) if moved else {}
         for name in self.feed.assumed:
             emit(Message(f"input {name!r} is not given: it holds {list(data.values[name])}, the optimum of its values"))
-        self.least = self.feed.fixed or profiles.least_batch(runner.profiles)
+        inputs, spans = profiles.as_samples(runner.inputs, runner.profiles, self.axes)
+        self.usually = profiles.usual_batch(inputs, spans, runner.values)
+        self.least = self.feed.fixed or profiles.least_batch(spans)
         self.labels = self.feed.labels()
-        outputs = [info.name for info in runner.outputs]
         self.chain = postprocess.prepare(request.postprocess, outputs, allow_code=request.allow_code)
 
     def __call__(self, runner: Runner, rows: Any) -> _Done:
@@ -311,6 +312,7 @@ class _Work:
 
     def outputs(self, runner: Runner, rows: Any) -> Mapping[str, Any]:
         """Of one batch; one that is too small for the model is filled up, and the results of that are dropped."""
+        from trtconv.data import sample_axes
         from trtconv.engines.run.context_pool import PooledRunner
 
         shapes = self.shapes(rows)
@@ -319,6 +321,7 @@ class _Work:
         else:
             outputs = runner.run_filled(shapes, partial(self.read, rows))
         more = self.least > len(rows)
+        outputs = dict(outputs) | {name: sample_axes.front(outputs[name], axis) for name, axis in self.results.items()}
         return {
             name: array[: len(rows)] if more and array.shape[:1] == (self.least,) else array
             for name, array in outputs.items()
@@ -326,10 +329,12 @@ class _Work:
 
     def read(self, rows: Any, into: Mapping[str, Any]) -> None:
         """Samples to arrays that may be larger: what is left repeats the first."""
+        from trtconv.data import sample_axes
+
         self.feed.read(rows, into, decoders=self.decoders)
-        for name, array in into.items():
-            if name not in self.feed.whole:
-                array[len(rows) :] = array[:1]
+        for name, axis in self.axes.items():
+            samples = sample_axes.front(into[name], axis)
+            samples[len(rows) :] = samples[:1]
 
     def shapes(self, rows: Any) -> Mapping[str, tuple[int, ...]]:
         """Of the inputs for some samples, at least as many as a run takes."""
@@ -337,10 +342,11 @@ class _Work:
 
     def filled_up(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Shapes with at least as many samples as a run takes."""
-        return {
-            name: shape if name in self.feed.whole else (max(shape[0], self.least), *shape[1:])
-            for name, shape in shapes.items()
-        }
+        filled = {name: list(shape) for name, shape in shapes.items()}
+        for name, axis in self.axes.items():
+            if axis is not None:
+                filled[name][axis] = max(filled[name][axis], self.least)
+        return {name: tuple(shape) for name, shape in filled.items()}
 
     def skip(self, problem: UsageError) -> None:
         self.skipped.append(problem.message)

@@ -25,6 +25,7 @@ from trtconv.cli.options import (
     only_job,
     only_model,
     output_options,
+    parse_axes,
     row,
     takes,
 )
@@ -40,6 +41,12 @@ class InferOptions:
     data: Path | None = row("--data", "Samples of all inputs: .npz, .npy, a folder or a glob.", type=FILE)
     labels: str = row(
         "--labels", "Key of the labels in the .npz, or a .npy file: prints the share that is right.", default=""
+    )
+    batch_axis: tuple[str, ...] = row(
+        "--batch-axis",
+        "Axis of an input or output that counts samples, where it is not the first.",
+        multiple=True,
+        metavar="NAME=AXIS",
     )
     output: Path | None = row("--output", ".npz, .npy, .json, .jsonl or .csv to write.", short="-o", type=FILE)
     batch: int | None = row("--batch", "Samples per run (default: the profile's opt).", type=COUNT)
@@ -79,7 +86,8 @@ def infer(model: Path, asked: InferOptions, engine: EngineOptions, **options: An
             hint=f"trtconv infer {model} --data samples.npz -o results.npz",
         )
     with _samples(asked.data) as path:
-        feed = FeedSpec(path, labels_of(asked.labels), names=_named(asked.inputs))
+        axes = parse_axes(asked.batch_axis)
+        feed = FeedSpec(path, labels_of(asked.labels), names=_named(asked.inputs), batch_axes=axes)
         request = _request(model, feed, asked.output, asked, engine, allow_code=options["allow_code"])
         result = execute.call_stage("infer", request, log_json=options["log_json"], quiet=options["quiet"])
     execute.print_result("infer", result, _told(result), options["as_json"])

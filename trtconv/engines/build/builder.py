@@ -89,9 +89,21 @@ class _Build:
 
     def run(self) -> Plan:
         self.log.take()
+        try:
+            return self.once(workarounds.rewritten(self.model))
+        except BuildError:
+            fixed = workarounds.with_fixed_sizes(self.model, self.options.profiles)
+            if fixed is None:
+                raise
+        self.emit(Message(f"{self.loaded.title}: again with the sizes that the profiles fix", "debug"))
+        self.said.clear()
+        return self.once(fixed)
+
+    def once(self, content: bytes | None) -> Plan:
+        """One attempt, with the file's bytes or with others in their place."""
         builder = self.builder()
         network = self.network(builder)
-        self.parse(network)
+        self.parse(network, content)
         self.require_values(network)
         config = self.config(builder)
         self.emit(Message(f"{self.loaded.title}: {network.num_layers} layers", "debug"))
@@ -124,9 +136,8 @@ class _Build:
             raise self.refused("cannot create a strongly typed network for", messages.errors(self.said))
         return network
 
-    def parse(self, network: TrtINetworkDefinition) -> None:
+    def parse(self, network: TrtINetworkDefinition, content: bytes | None) -> None:
         parser = self.loaded.api.OnnxParser(network, self.logger)
-        content = workarounds.rewritten(self.model)
         done = parser.parse_from_file(str(self.model)) if content is None else parser.parse(content, str(self.model))
         problems = [messages.parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         self.listen()

@@ -18,6 +18,13 @@ _NOISE = (
     "Make sure input ",  # ... has Int64 binding: true of every shape tensor
 )
 
+OPEN_SIZE = r"must not be dynamic"
+"""In what TensorRT says of a model that leaves a size open which it must know."""
+SAY_SIZE = (
+    "say the size: the same number for min, opt and max in the profile is enough (trtexec: --shapes), or give the "
+    "model's input its shape (convert --input NAME:batch,16,32; in a job inputs.NAME.shape)"
+)
+
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"requires workspace memory greater than|maxScratchSize > 0|insufficient workspace",
@@ -60,6 +67,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "set the variable NVIDIA_TF32_OVERRIDE as it was when the engine was built, or build it again",
     ),
     (r"[Oo]ut of memory|OutOfMemory|failed to allocate", "free memory, or lower build.workspace and the profile's max"),
+    (OPEN_SIZE, SAY_SIZE),
     (
         r"Profile kMAX values are not self-consistent|shapes? .*inconsistent|kOPT",
         "the profiles of the inputs contradict each other: give dimensions of one name the same range",

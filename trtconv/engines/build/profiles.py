@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from trtconv.core import shape_inputs
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
-from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.core.records import Dim, ShapeRange, TensorInfo
 
 BATCH = (1, 8, 32)
 """Min, opt and max of the first dimension where nothing is said."""
@@ -81,6 +83,30 @@ def is_dynamic(info: TensorInfo) -> bool:
     return any(not _fixed(dim) for dim in info.shape)
 
 
+def as_samples(
+    inputs: Sequence[TensorInfo], profiles: Sequence[Profile], axes: Mapping[str, int | None]
+) -> tuple[tuple[TensorInfo, ...], tuple[Profile, ...]]:
+    """Inputs and profiles with the axis first that counts samples; those that are left out have it there.
+
+    Args:
+        inputs: of a model.
+        profiles: of its engine.
+        axes: by input; None where each sample is the whole input.
+    """
+    elsewhere = {name: axis for name, axis in axes.items() if axis}
+
+    def moved(sizes: Sequence[Dim], axis: int) -> tuple[Any, ...]:
+        return (*sizes[axis : axis + 1], *sizes[:axis], *sizes[axis + 1 :])
+
+    def span(r: ShapeRange, axis: int) -> ShapeRange:
+        return ShapeRange(moved(r.minimum, axis), moved(r.optimum, axis), moved(r.maximum, axis))
+
+    return (
+        tuple(replace(info, shape=moved(info.shape, elsewhere.get(info.name, 0))) for info in inputs),
+        tuple({name: span(r, elsewhere.get(name, 0)) for name, r in profile.items()} for profile in profiles),
+    )
+
+
 def least_batch(allowed: Sequence[Profile]) -> int:
     """Samples that a run takes at least; 1 without profiles."""
     return min((span.minimum[0] for profile in allowed for span in profile.values() if span.minimum), default=1)
@@ -143,13 +169,13 @@ def optimum(values: Sequence[Profile], number: int = 0) -> dict[str, tuple[int, 
 def usual_batch(
     inputs: Sequence[TensorInfo], profiles: Sequence[Profile], values: Sequence[Profile] = ()
 ) -> int | None:
-    """Samples per run that a model is made for: its fixed batch, or the first profile's opt; None when nothing says."""
-    for info in _with_samples(inputs, values):
-        if info.shape and _fixed(info.shape[0]):
-            return int(info.shape[0])
-        if profiles and info.name in profiles[0]:
+    """Samples per run that a model is made for: the first profile's opt, or its fixed batch; None when nothing says."""
+    shaped = [info for info in with_samples(inputs, values) if info.shape]
+    for info in shaped:
+        if profiles and info.name in profiles[0] and not _fixed(info.shape[0]):
             return profiles[0][info.name].optimum[0]
-    return None
+    sizes = [int(info.shape[0]) for info in shaped if _fixed(info.shape[0])]
+    return max(sizes, key=lambda size: sum(size in info.shape for info in shaped), default=None)
 
 
 def shapes_at(
@@ -160,26 +186,28 @@ def shapes_at(
     Raises:
         UsageError: a fixed batch, or profiles, that do not allow it; a batch where no input holds samples.
     """
-    samples = _with_samples(inputs, values)
+    samples = with_samples(inputs, values)
     if inputs and not samples and batch != 1:
         raise UsageError(f"no input holds samples, and a batch of {batch} was asked for", hint="leave the batch out")
+    sizes = [info.shape[0] for info in samples if info.shape]
+    if sizes and all(map(_fixed, sizes)) and batch not in sizes:
+        raise UsageError(
+            f"input {samples[0].name!r} has a fixed batch of {sizes[0]}, and {batch} was asked for",
+            hint="leave the batch out, or convert the model with a dynamic first dimension",
+        )
     fixed = {info.name: tuple(int(dim) for dim in info.shape) for info in inputs if info not in samples}
     shapes = {info.name: fixed.get(info.name, ()) or _shape_at(info, profiles, batch) for info in inputs}
     choose(profiles, shapes)
     return shapes
 
 
-def _with_samples(inputs: Sequence[TensorInfo], values: Sequence[Profile]) -> list[TensorInfo]:
+def with_samples(inputs: Sequence[TensorInfo], values: Sequence[Profile]) -> list[TensorInfo]:
+    """Inputs whose values are data, not shapes."""
     taken = shape_inputs.names(inputs, nth(values, 0))
     return [info for info in inputs if info.name not in taken]
 
 
 def _shape_at(info: TensorInfo, profiles: Sequence[Profile], batch: int) -> tuple[int, ...]:
-    if info.shape and _fixed(info.shape[0]) and info.shape[0] != batch:
-        raise UsageError(
-            f"input {info.name!r} has a fixed batch of {info.shape[0]}, and {batch} was asked for",
-            hint="leave the batch out, or convert the model with a dynamic first dimension",
-        )
     opt = profiles[0][info.name].optimum if profiles and info.name in profiles[0] else (1,) * len(info.shape)
     return tuple(
         dim if isinstance(dim, int) and dim >= 0 else (opt[axis] if axis else batch)

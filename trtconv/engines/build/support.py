@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,4 +124,6 @@ def _nodes(model: Path) -> Iterator[tuple[str, str]]:
 
 
 def _refusal(node: str, op: str, why: str) -> Refusal:
+    if re.search(messages.OPEN_SIZE, why):
+        return Refusal(node, op, why, messages.SAY_SIZE)
     return Refusal(node, op, why, _REMEDIES.get(op, _NODE if op else _INPUT if why.startswith("input ") else _MODEL))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import helper
 
-from trtconv.graph import editing
+from trtconv.core.records import Dim, InputSpec, ShapeRange, TensorInfo
+from trtconv.graph import editing, model_io, reshape
 
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _SEQUENCES = (0, 5, 6)  # a recurrent operator's input and first states
@@ -43,9 +44,40 @@ def rewritten(model: Path) -> bytes | None:
     if not _mentions(model, b"Attention", *(name.encode() for name in _RECURRENT)):
         return None
     proto = onnx.load(model, load_external_data=False)
+    return proto.SerializeToString() if _untroubled(proto) else None
+
+
+def with_fixed_sizes(model: Path, profiles: Sequence[Mapping[str, ShapeRange]]) -> bytes | None:
+    """The model with the sizes that no profile lets vary written into its inputs; None where there are none.
+
+    TensorRT parses a model before it sees a profile, and then lacks the channels of a convolution, say, that the model
+    leaves open and every profile gives the same number.
+    """
+    proto = onnx.load(model, load_external_data=False)
+    found = {info.name: _fixed(info, profiles) for info in model_io.interface(proto)[0]}
+    wanted = [InputSpec(name, shape) for name, shape in found.items() if shape is not None]
+    if not wanted:
+        return None
+    reshape.set_shapes(proto, wanted)
+    _untroubled(proto)
+    return bytes(proto.SerializeToString())
+
+
+def _fixed(info: TensorInfo, profiles: Sequence[Mapping[str, ShapeRange]]) -> tuple[Dim, ...] | None:
+    """A shape in which open dimensions have the only size that they can have; None where nothing changes."""
+    ranges = [profile[info.name] for profile in profiles if info.name in profile]
+    if not ranges:
+        return None
+    spans = [set(sizes) for sizes in zip(*(span for r in ranges for span in (r.minimum, r.maximum)), strict=True)]
+    shape = tuple(next(iter(sizes)) if len(sizes) == 1 else dim for dim, sizes in zip(info.shape, spans, strict=True))
+    return shape if shape != info.shape else None
+
+
+def _untroubled(proto: onnx.ModelProto) -> bool:
+    """Rewrite what TensorRT cannot take, in place; whether there was any."""
     names = editing.Names.of(proto)
-    changed = [_rewrite(graph, names) for graph in editing.graphs(proto.graph)]
-    return proto.SerializeToString() if any(changed) else None
+    changed = [_rewrite(graph, names) for graph in editing.graphs(proto.graph)]  # all of them
+    return any(changed)
 
 
 def _mentions(model: Path, *words: bytes) -> bool:

@@ -25,13 +25,9 @@ class LiteNetwork:
         self._path = path
         model = file.read(path)
         self.inputs, self.outputs, self._indices = model.inputs, model.outputs, model.indices
-        native = tensorflow.load()
         content = repair.repaired(path) if model.unfit else path.read_bytes()
         try:
-            self._interpreter: Any = native.lite.Interpreter(
-                model_content=content, experimental_op_resolver_type=native.lite.experimental.OpResolverType.BUILTIN_REF
-            )
-            self._interpreter.allocate_tensors()
+            self._interpreter = _ready(content)
         except (ValueError, RuntimeError) as error:
             raise SourceError(
                 f"{path}: TensorFlow Lite cannot run it: {tensorflow.reason(error)}",
@@ -51,3 +47,24 @@ class LiteNetwork:
     def framework(self) -> str:
         """TensorFlow Lite and its version."""
         return f"TensorFlow Lite of {tensorflow.framework()}"
+
+
+def _ready(content: bytes) -> Any:
+    """An interpreter with the kernels that round as the format defines, or the usual ones where it lacks those.
+
+    Raises:
+        ValueError: a damaged model, or an operator without a kernel.
+        RuntimeError: shapes that contradict each other.
+    """
+    native = tensorflow.load()
+    kernels = native.lite.experimental.OpResolverType
+    for kind in (kernels.BUILTIN_REF, kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        try:
+            made = native.lite.Interpreter(model_content=content, experimental_op_resolver_type=kind)
+        except (ValueError, RuntimeError):
+            if kind != kernels.BUILTIN_REF:
+                raise
+        else:
+            break
+    made.allocate_tensors()
+    return made

@@ -11,7 +11,7 @@ from trtconv.core import strict_json
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import PartTime
-from trtconv.stages.bench import figures, of_parts
+from trtconv.stages.bench import batches, figures, of_parts
 from trtconv.stages.bench.records import BenchRequest, BenchResult, Measurement, Rival
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ class Bench:
 
     def result(self, fell_back: str) -> BenchResult:
         """Everything that the request asks for; ``fell_back`` says why the engine does not run."""
-        from trtconv.engines.build import profiles
-
         runner = self.runner
-        batches = self.request.batches or (profiles.usual_batch(runner.inputs, runner.profiles, runner.values) or 1,)
-        feeds = {batch: self.feeds(batch) for batch in batches}  # all of them first: a mistake costs no measurement
+        sizes = self.request.batches or (batches.usual(runner, self.request.data),)
+        feeds = {batch: self.feeds(batch) for batch in sizes}  # all of them first: a mistake costs no measurement
         rivals = [self.rival(name) for name in self.request.against]
         self.exportable(fell_back)
         if self.on_cpu:
@@ -141,7 +139,7 @@ class Bench:
         from trtconv.engines.measure import synthetic
 
         runner, data = self.runner, self.request.data
-        shapes = profiles.shapes_at(runner.inputs, runner.profiles, batch, runner.values)
+        shapes = batches.shapes(runner, data, batch)
         known = profiles.optimum(runner.values, profiles.choose(runner.profiles, shapes))
         if data is None:
             self.require_values(known)
