@@ -337,6 +337,23 @@ def _constant(text: str) -> bool | float | str:
         return text
 
 
+def parse_files(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """``my.domain::Op=op.onnx`` to files by operator.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not equals or not name or not file:
+            raise UsageError(
+                f"{option} {text}: expected DOMAIN::NAME=FILE", hint=f"for example {option} my.domain::Op=op.onnx"
+            )
+        found[name] = file
+    return found
+
+
 _RANGED = {
     "--values": ("a number for every element", "--values size=1,1x224,224x512,512"),
     "--shapes": (

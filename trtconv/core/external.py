@@ -51,3 +51,18 @@ def _of_tensor(data: memoryview, tensor: protobuf_wire.Field) -> Iterator[str]:
             key, value = protobuf_wire.entries(data, field)
             if key == "location" and value is not None:
                 yield protobuf_wire.text(data, value)
+
+
+_OPSETS_OF_MODEL, _DOMAIN = 8, 1
+
+
+def domains(path: Path) -> set[str]:
+    """Domains of operators that a model imports; none for a file that is no model."""
+    try:
+        with path.open("rb") as handle:
+            data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+        imports = [field for field in protobuf_wire.fields(data) if field.number == _OPSETS_OF_MODEL]
+        names = [part for each in imports for part in protobuf_wire.fields(data, each.start, each.end)]
+        return {protobuf_wire.text(data, part) for part in names if part.number == _DOMAIN}
+    except (OSError, ValueError):  # told by whoever reads it
+        return set()

@@ -69,6 +69,8 @@ class SourceSpec:
         arguments: the command line of a network script.
         api_version: of TensorRT, as a network script is told; empty: one between the oldest and the newest.
         inputs: what the job says of the inputs, for sources that do not say it themselves.
+        operators: ``DOMAIN::NAME`` of operators that ONNX does not have, and the file that says what each computes;
+            None: its nodes stay as they are.
     """
 
     path: Path
@@ -87,6 +89,7 @@ class SourceSpec:
     arguments: tuple[str, ...] = ()
     api_version: str = ""
     inputs: tuple[InputSpec, ...] = ()
+    operators: tuple[tuple[str, Path | None], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ class Builder:
         self._types[value.name] = value.type
         return str(value.name)
 
+    def typed_input(self, name: str, kind: Any) -> str:
+        """Declare an input of a TypeProto; dimensions of it may be unknown."""
+        value = onnx.ValueInfoProto(name=self._names.fresh(name))
+        value.type.CopyFrom(kind)
+        self._inputs.append(value)
+        self._types[value.name] = value.type
+        return str(value.name)
+
     def constant(self, values: Any, wish: str) -> str:
         """Add a constant; its name, which is ``wish`` or begins with it. Python numbers are float32 or int64."""
         array = np.asarray(values)
@@ -133,6 +141,10 @@ class Builder:
                 f"the number of dimensions of {name!r} is not known", hint="give every input a full shape"
             )
         return tuple(_dim(dim) for dim in kind.shape.dim)
+
+    def describe(self, name: str, shape: Sequence[Dim | None]) -> None:
+        """Say a shape that inference does not see, such as that of a Reshape to computed sizes."""
+        self._types[name] = helper.make_tensor_type_proto(self.dtype(name), list(shape))
 
     def dtype(self, name: str) -> int:
         """ONNX element type of a tensor."""

@@ -40,6 +40,19 @@ def foreign_nodes(model: onnx.ModelProto) -> Iterator[tuple[Any, str]]:
             yield node, f"is no longer part of ONNX at opset {version}"
 
 
+def mistaken(model: onnx.ModelProto) -> dict[str, str]:
+    """Nodes that TensorRT would take for something else, with the reason, by what errors call them.
+
+    Its parser looks at an operator's name and not at its domain: ``my.domain::Relu`` is ONNX's Relu to it.
+    """
+    foreign = (node for node, _ in foreign_nodes(model) if node.domain not in _STANDARD)
+    return {
+        editing.label(node): f"TensorRT would take {node.domain}::{node.op_type} for ONNX's own {node.op_type}"
+        for node in foreign
+        if onnx.defs.has(node.op_type)
+    }
+
+
 def _unknown(op: str, domain: str, version: int) -> str:
     if onnx.defs.has(op, domain):
         since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op)
@@ -157,7 +170,7 @@ def infer_shapes(model: onnx.ModelProto) -> None:
         inferred = onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=strict, data_prop=True)
     except Exception as error:
         raise ConversionError(
-            f"types or shapes do not fit: {_first_line(error)}",
+            f"types or shapes do not fit: {first_line(error)}",
             hint="check the shapes given for the inputs, or export it again",
         ) from error
     del model.graph.value_info[:]
@@ -193,7 +206,7 @@ def validate(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(light, full_check=False)
     except Exception as error:
-        raise ConversionError(f"not a valid ONNX model: {_first_line(error)}", hint="export the model again") from error
+        raise ConversionError(f"not a valid ONNX model: {first_line(error)}", hint="export the model again") from error
 
 
 def _refuse_impossible_reshapes(model: onnx.ModelProto) -> None:
@@ -220,7 +233,7 @@ def _product(dims: fold.Dims) -> int:
     return math.prod(dim for dim in dims if isinstance(dim, int))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line that says something, without the place in ONNX's C++ code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^\S+\.(?:cc|h):\d+:?\s*", "", lines[0]) if lines else type(error).__name__

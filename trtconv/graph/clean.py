@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner  # onnx itself does not load it
 from onnx import helper, numpy_helper
 
 from trtconv.graph import check, editing, fold, layout, padding, symbolic
@@ -32,7 +31,7 @@ def prepare(model: onnx.ModelProto) -> None:
     one whatever is in them.
     """
     if model.functions:
-        model.CopyFrom(onnx.inliner.inline_local_functions(model))
+        model.CopyFrom(editing.inline(model))
     model.ir_version = max(MINIMUM_IR, helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner  # onnx itself does not load it
 from onnx import helper, numpy_helper
 
 from trtconv.core.errors import ConversionError
@@ -262,6 +263,20 @@ def skeleton(model: Any) -> Any:
         elif tensor.name not in declared:
             copy.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     return copy
+
+
+def inline(model: Any) -> Any:
+    """A model without functions of its own: what they compute stands where they were called.
+
+    ONNX's inliner leaves out attributes that a node does not give and the function has a default for.
+    """
+    functions = {(function.domain, function.name): function for function in model.functions}
+    for graph in (model.graph, *model.functions):
+        for _, node in walk(graph):
+            function = functions.get((node.domain, node.op_type))
+            given = {item.name for item in node.attribute}
+            node.attribute.extend(d for d in (function.attribute_proto if function else ()) if d.name not in given)
+    return onnx.inliner.inline_local_functions(model)
 
 
 def _size(tensor: Any) -> int:

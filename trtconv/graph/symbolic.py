@@ -32,7 +32,7 @@ def simplify_reshapes(model: onnx.ModelProto) -> bool:
     graph = model.graph
     dims = fold.known_dims(graph)
     vectors = shape_vectors(model)
-    changed = False
+    names: editing.Names | None = None
     for node in graph.node:
         if node.op_type != "Reshape" or node.domain not in editing.ONNX_DOMAINS or node.input[0] not in dims:
             continue
@@ -41,10 +41,10 @@ def simplify_reshapes(model: onnx.ModelProto) -> bool:
             continue
         constant = constant_target(target, dims[node.input[0]])
         if constant is not None and constant != target:
-            node.input[1] = f"{node.output[0]}_target"
+            names = names or editing.Names.of(model)
+            node.input[1] = names.fresh(f"{node.output[0]}_target")  # a later round may know more of the same node
             graph.initializer.append(numpy_helper.from_array(np.array(constant, np.int64), node.input[1]))
-            changed = True
-    return changed
+    return names is not None
 
 
 def constant_target(target: Vector, source: fold.Dims) -> list[int] | None:

@@ -15,6 +15,9 @@ from trtconv.core.units import parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 from trtconv.sources import FORMATS
 
+KEEP = "keep"
+"""In a file's place: the nodes of that operator stay as they are."""
+
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
 if TYPE_CHECKING:
     SourceFormat = str
@@ -45,6 +48,11 @@ def _existing_model(path: Path, base: Path) -> Path:
 def _program(value: Any) -> Any:
     """A name without a slash is looked for where the shell does."""
     return (shutil.which(value) if isinstance(value, str) and "/" not in value else None) or value
+
+
+def _existing_or_keep(given: str, base: Path) -> str:
+    """``keep``, or a file."""
+    return given if given == KEEP else str(_existing(Path(given), base))
 
 
 def _existing_or_glob(path: Path, base: Path) -> Path:
@@ -159,6 +167,7 @@ def _integers(value: Any) -> Any:
 OutputPath = Annotated[Path, After(_absolute)]
 InputPath = Annotated[Path, After(_existing)]
 ModelPath = Annotated[Path, After(_existing_model)]
+FunctionFile = Annotated[str, After(_existing_or_keep)]
 Program = Annotated[Path, Before(_program), After(_absolute)]
 DataPath = Annotated[Path, After(_existing_or_glob)]
 Labels = Annotated[str, After(_labels)]

@@ -9,6 +9,7 @@ from trtconv.job.fields import (
     Batches,
     Bytes,
     DataPath,
+    FunctionFile,
     InputPath,
     Labels,
     ModelPath,
@@ -340,6 +341,11 @@ class Job(Section):
     name: str = key("", pattern=r"^[\w.-]*$", description="prefix of all files made (default: the job file's name)")
     output: OutputPath | None = key(None, description="folder of all files made (default: build/<name>)")
     source: Source
+    operators: dict[str, FunctionFile] = key(
+        {},
+        description="DOMAIN::NAME of operators in an ONNX model that ONNX lacks, and the file with an ONNX function or "
+        "model of what each computes; keep leaves its nodes to a plugin (docs/custom_layers.md)",
+    )
     inputs: dict[str, Input] = key({}, description="per input name; what is not said is kept from the source")
     convert: Convert = Convert()
     precision: Precisions = key(["fp32"], description="one typed ONNX model and one engine each")

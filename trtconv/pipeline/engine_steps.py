@@ -28,6 +28,7 @@ class EngineSteps:
         layout: of the job's files.
         source: of the model.
         typed: whether the source is typed ONNX, to be built as it is.
+        composed: whether a step before replaces operators of that.
         has_reference: whether a step runs the source's own framework.
         missing: why none can, where that is so.
     """
@@ -37,6 +38,7 @@ class EngineSteps:
     source: SourceSpec
     typed: bool
     has_reference: bool
+    composed: bool = False
     missing: str = ""
 
     def nodes(self) -> list[Node]:
@@ -50,7 +52,7 @@ class EngineSteps:
     @property
     def model(self) -> Path:
         """The typed ONNX."""
-        return self.source.path if self.typed else self.layout.typed(self.cell.precision)
+        return self.source.path if self.typed and not self.composed else self.layout.typed(self.cell.precision)
 
     @property
     def engine(self) -> Path:
@@ -98,8 +100,8 @@ class EngineSteps:
             request=request,
             outputs=(engine,),
             facts=(engine.with_name(engine.name + ".json"),) if section.fallback == "none" else (),
-            needs=() if self.typed else (f"lower[{cell.precision}]", "convert"),
-            inputs=self.files if self.typed else {},
+            needs=self.needed,
+            inputs=self.files if self.typed and not self.composed else {},
             options={
                 **sections.options(section),
                 "precision": cell.precision,
@@ -107,6 +109,13 @@ class EngineSteps:
                 "values": {name: spec["values"] for name, spec in inputs.items() if spec["values"]},
             },
         )
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Steps that make the typed ONNX."""
+        if self.typed:
+            return ("compose",) if self.composed else ()
+        return (f"lower[{self.cell.precision}]", "convert")
 
     @property
     def files(self) -> dict[str, Path]:
@@ -166,11 +175,10 @@ class EngineSteps:
                 corners=section.shapes,
             )
 
-        models = () if self.typed else (f"lower[{precision}]", "convert")
         return self.node(
             "verify",
             request=request,
-            needs=(f"build[{self.cell.label}]", *models, *(("reference",) if self.has_reference else ())),
+            needs=(f"build[{self.cell.label}]", *self.needed, *(("reference",) if self.has_reference else ())),
             inputs=sections.files(section.data),
             options={**sections.options(section), "limits": {label: str(bound) for label, bound in limits.items()}},
         )

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtconv import sources
+from trtconv.core import external
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, FeedSpec, SourceSpec
+from trtconv.graph.contrib import MICROSOFT
 from trtconv.job.schema import Job
 from trtconv.pipeline import capability_check, sections, user_code
 from trtconv.pipeline.engine_steps import EngineSteps
@@ -43,14 +45,21 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
             hint="name a precision, such as fp16",
         )
     shared = _SharedSteps(job, layout, source, found, found.versions(source))
-    steps = [] if typed else shared.to_onnx()
+    composes = typed and shared.composes()
+    steps = ([shared.compose()] if composes else []) if typed else shared.to_onnx()
     missing = "" if found.is_onnx else found.without_reference(source)
     reference = not found.is_onnx and not missing and job.verify is not None
     steps += [shared.reference()] if reference else []
     steps += [] if typed else [shared.lower(p) for p in dict.fromkeys(cell.precision for cell in all_cells)]
     for cell in all_cells:
         steps += EngineSteps(
-            cell=cell, layout=layout, source=source, typed=typed, has_reference=reference, missing=missing
+            cell=cell,
+            layout=layout,
+            source=source,
+            typed=typed,
+            composed=composes,
+            has_reference=reference,
+            missing=missing,
         ).nodes()
     return _together(steps)
 
@@ -176,14 +185,38 @@ class _SharedSteps:
             inputs={
                 **({} if self.freezes else self.files),
                 **({} if section.check_data is None else {"check_data": section.check_data}),
+                **sections.operator_files(self.job),
             },
             options={
                 **sections.options(section),
                 **self.named,
+                **sections.operator_options(self.job),
                 "source": sections.options(self.job.source),
                 "shapes": sections.shapes(self.job),
             },
             versions=self.versions,
+        )
+
+    def composes(self) -> bool:
+        """Whether a typed model has operators that are not ONNX's and may be written with those that are."""
+        path = self.source.path
+        file = next(path.glob("*.onnx"), path) if path.is_dir() else path
+        return bool(self.job.operators) or MICROSOFT in external.domains(file)
+
+    def compose(self) -> Node:
+        """A typed model with ONNX's own operators in the place of others."""
+        from trtconv.stages.compose import ComposeRequest
+
+        typed = self.layout.typed(TYPED)
+        request = ComposeRequest(self.source.path, typed, self.source.operators)
+        return Node(
+            "compose",
+            "compose",
+            lambda _: request,
+            (typed,),
+            packages=self.format.packages,
+            inputs={**self.files, **sections.operator_files(self.job)},
+            options=sections.operator_options(self.job),
         )
 
     def calibrate(self) -> Node:

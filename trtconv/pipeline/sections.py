@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.errors import UsageError
+from trtconv.core.external import locations
 from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
+from trtconv.job.fields import KEEP
 from trtconv.job.schema import Data, Job, Keep, Source
 from trtconv.job.schema_inputs import Profile
 from trtconv.job.section import Section
@@ -66,6 +68,7 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         arguments=tuple(section.arguments),
         api_version=section.api_version,
         inputs=inputs(job) if "inputs" in found.takes else (),
+        operators=operators(job),
     )
     if "inputs" not in found.takes and (typed := [one.name for one in inputs(job) if one.dtype]):
         raise UsageError(
@@ -74,6 +77,24 @@ def source(job: Job, found: Format, *, allow_code: bool) -> SourceSpec:
         )
     require_fitting(spec, found)
     return spec
+
+
+def operators(job: Job) -> tuple[tuple[str, Path | None], ...]:
+    """Operators with the files that say what they compute, or None for those that stay."""
+    return tuple((name, None if file == KEEP else Path(file)) for name, file in job.operators.items())
+
+
+def operator_files(job: Job) -> dict[str, Path]:
+    """Those files, and what lies beside them, by what they are called in a key."""
+    found = {f"operator {name}": file for name, file in operators(job) if file is not None}
+    outside = {f"{label} {name}": file.parent / name for label, file in found.items() for name in locations(file)}
+    return {**found, **outside}
+
+
+def operator_options(job: Job) -> dict[str, Any]:
+    """What of the operators is no file; nothing in a job without them."""
+    kept = sorted(name for name, file in operators(job) if file is None)
+    return {"kept_operators": kept} if kept else {}
 
 
 def outputs(job: Job) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ _TENSORRT = ("tensorrt", "tensorrt-rtx")
 STAGES: Mapping[str, Stage] = {
     "freeze": Stage("trtconv.stages.freeze:freeze", "trtconv.stages.freeze:FreezeResult"),
     "convert": Stage("trtconv.stages.convert:convert", "trtconv.stages.convert:ConvertResult", ("onnx",)),
+    "compose": Stage("trtconv.stages.compose:compose", "trtconv.stages.compose:ComposeResult", ("onnx",)),
     "calibrate": Stage(
         "trtconv.stages.calibrate:calibrate",
         "trtconv.stages.calibrate:CalibrateResult",

@@ -90,6 +90,7 @@ _KEYS = {
     "implicit_batch": "implicit_batch is",
     "arguments": "arguments are",
     "api_version": "api_version is",
+    "operators": "operators are",
 }
 
 

@@ -117,6 +117,7 @@ class Converted:
         nodes: operators of the source's nodes, by name.
         nodes_of: whose nodes those are, such as ``TensorFlow``.
         left_out: operators of the source that the model ends before, with their number.
+        composed: a sentence per operator that was written with ONNX's own.
     """
 
     model: Any
@@ -129,6 +130,7 @@ class Converted:
     nodes: Mapping[str, str] = field(default_factory=dict)
     nodes_of: str = ""
     left_out: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
     done: Callable[[], None] = _no_trace
 
 

@@ -81,6 +81,7 @@ class ConvertResult:
         asked: the TensorRT that was asked what it takes; empty: none is installed.
         refused: nodes that it does not take, each with its reason and what to do.
         left_out: operators of the source that the model ends before, with their number; empty: it is whole.
+        composed: a sentence per operator of others that was written with ONNX's own.
     """
 
     model: Path
@@ -97,6 +98,7 @@ class ConvertResult:
     asked: str = ""
     refused: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
 
 
 def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
@@ -166,6 +168,7 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         asked=asked,
         refused=refused,
         left_out=work.left_out,
+        composed=work.composed,
     )
 
 

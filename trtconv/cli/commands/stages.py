@@ -19,6 +19,7 @@ from trtconv.cli.options import (
     output_options,
     parse_axes,
     parse_constants,
+    parse_files,
     parse_profile,
     parse_shape,
 )
@@ -149,6 +150,14 @@ _CONSTANT = _row(
     lambda texts: parse_constants(texts, "--constant"),
     multiple=True,
     metavar="NAME=VALUE",
+)
+_OPERATOR = _row(
+    "--operator",
+    "operators",
+    "ONNX function or model of what an operator computes; keep: a plugin does.",
+    lambda texts: parse_files(texts, "--operator"),
+    multiple=True,
+    metavar="DOMAIN::NAME=FILE",
 )
 _OPSET = _row("--opset", "convert.opset", "ONNX opset (default 17).", type=int)
 _NO_CHECK = _row(
@@ -295,6 +304,7 @@ def freeze(model: Path, given: dict[str, Any]) -> None:
     _TAG,
     _CONSTANT,
     _LAYOUT,
+    _OPERATOR,
     _OPSET,
     _NO_CHECK,
     _CHECK_DATA,
@@ -311,7 +321,7 @@ def convert(model: Path, given: dict[str, Any]) -> None:
     """
 
 
-@_stage("cache", _DATA, _METHOD, _SAMPLES, _BATCH_AXIS, _INPUT, _FORMAT, _BATCH)
+@_stage("cache", _DATA, _METHOD, _SAMPLES, _BATCH_AXIS, _INPUT, _FORMAT, _OPERATOR, _BATCH)
 def calibrate(model: Path, given: dict[str, Any]) -> None:
     """Measure activation ranges of MODEL on samples and write a calibration cache (TensorRT's text format).
 
@@ -325,7 +335,7 @@ def calibrate(model: Path, given: dict[str, Any]) -> None:
         )
 
 
-@_stage("typed", _INPUT, _FORMAT, _TO, _CACHE, _BASE, _KEEP_OP, _KEEP_NAME, _IO_TYPES)
+@_stage("typed", _INPUT, _FORMAT, _OPERATOR, _TO, _CACHE, _BASE, _KEEP_OP, _KEEP_NAME, _IO_TYPES)
 def lower(model: Path, given: dict[str, Any]) -> None:
     """Make the typed ONNX of MODEL for one precision: Cast nodes for fp16, Q/DQ pairs for int8.
 
@@ -337,10 +347,11 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
+_OF_ENGINES = (_SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
 _OF_PARTS = (_REFUSED, _LEAST, _CUT)
 
 
-@_stage("engine", _INPUT, _FORMAT, _BUILT, _CACHE, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET, *_OF_PARTS)
+@_stage("engine", _INPUT, _FORMAT, _OPERATOR, _BUILT, _CACHE, *_OF_ENGINES, *_OF_PARTS)
 def build(model: Path, given: dict[str, Any]) -> None:
     """Build the TensorRT engine of MODEL; its facts go to ENGINE.json beside it.
 

@@ -15,7 +15,7 @@ from trtconv.core.errors import BuildError
 from trtconv.core.events import ignore
 from trtconv.engines.build import messages
 from trtconv.engines.build.support import NO_KERNEL
-from trtconv.graph import model_io
+from trtconv.graph import check, editing, model_io
 from trtconv.graph.partition import Reason
 
 
@@ -70,12 +70,15 @@ def ask(question: Question, _emit: Any) -> dict[str, Reason]:
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         told.setdefault(error.node(), messages.parser_error(error))
-    nodes = model_io.load(question.model, weights=False).graph.node
+    outline = model_io.load(question.model, weights=False)
+    nodes, mistaken = outline.graph.node, check.mistaken(outline)
     missing = NO_KERNEL.get(loaded.flavor.name, frozenset())
     found: dict[str, Reason] = {}
     for index, node in enumerate(nodes):
         if node.op_type in missing:
             found[node.name] = Reason("kernel", f"{loaded.flavor.title} parses {node.op_type} and has no kernel for it")
+        elif editing.label(node) in mistaken:
+            found[node.name] = Reason("parser", mistaken[editing.label(node)])
         elif index not in taken:
             found[node.name] = Reason("parser", told.get(index, f"{loaded.title} does not take {node.op_type} here"))
     return found

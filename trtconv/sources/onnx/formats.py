@@ -37,6 +37,7 @@ ONNX = Format(
     describe="trtconv.sources.onnx.describe:describe",
     opens="trtconv.sources.onnx.model:open_model",
     to_onnx="trtconv.sources.onnx.convert:convert",
+    takes=frozenset({"operators"}),
     packages=("onnx",),
     is_onnx=True,
 )

@@ -34,13 +34,14 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
     from trtconv.engines.build import builder, isolated, profiles
     from trtconv.engines.plan import sidecar
     from trtconv.engines.run import proof
-    from trtconv.graph import model_io, types
+    from trtconv.graph import check, model_io, types
 
     started = time.monotonic()
     model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
     beside = model_io.data_files(request.model)
     inputs, outputs = model_io.interface(model)
     _refuse_passed_on(request.model, inputs, outputs)
+    _refuse_mistaken(request.model, check.mistaken(model))
     shapes = profiles.complete(inputs, request.profiles)
     profiles.check_values(inputs, request.values)
     loaded = tensorrt.choose(request.backend)
@@ -94,6 +95,14 @@ def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequen
         raise BuildError(
             f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
             hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}",
+        )
+
+
+def _refuse_mistaken(model: Path, mistaken: Mapping[str, str]) -> None:
+    for node, why in mistaken.items():
+        raise BuildError(
+            f"{model}: node {node!r}: {why}, and compute something else",
+            hint="say what it computes: operators: {DOMAIN::NAME: FILE} (--operator), see docs/custom_layers.md",
         )
 
 
