@@ -344,7 +344,7 @@ class Job(Section):
     operators: dict[str, FunctionFile] = key(
         {},
         description="DOMAIN::NAME of operators in an ONNX model that ONNX lacks, and the file with an ONNX function or "
-        "model of what each computes; keep leaves its nodes to a plugin (docs/custom_layers.md)",
+        "model of what each computes; keep leaves its nodes as they are (docs/custom_layers.md)",
     )
     inputs: dict[str, Input] = key({}, description="per input name; what is not said is kept from the source")
     convert: Convert = Convert()

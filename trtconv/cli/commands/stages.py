@@ -154,7 +154,7 @@ _CONSTANT = _row(
 _OPERATOR = _row(
     "--operator",
     "operators",
-    "ONNX function or model of what an operator computes; keep: a plugin does.",
+    "ONNX function or model of what an operator computes; keep: its nodes stay.",
     lambda texts: parse_files(texts, "--operator"),
     multiple=True,
     metavar="DOMAIN::NAME=FILE",
