@@ -35,6 +35,23 @@ def test_round_trip_and_interface(tmp_path: Path, model: onnx.ModelProto) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+def test_a_file_holds_what_protobuf_writes(tmp_path: Path, model: onnx.ModelProto) -> None:
+    """It is written one weight at a time; also without weights, with unusual fields, and with typed data."""
+    empty = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    )
+    rich = onnx.ModelProto.FromString(model.SerializeToString())
+    rich.graph.initializer.extend([onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT, (2,), [1.0, 2.0])])
+    rich.graph.initializer.append(numpy_helper.from_array(np.zeros((0, 3), np.float32), "none"))
+    rich.graph.initializer[0].doc_string = "behind the data"
+    rich.graph.doc_string, rich.producer_name = "behind the weights", "of others"
+    rich.metadata_props.add(key="behind", value="the graph")
+    rich.functions.add(name="f", domain="d")
+    for one in (model, empty, rich, onnx.ModelProto(ir_version=8)):
+        model_io.save(one, tmp_path / "m.onnx")
+        assert (tmp_path / "m.onnx").read_bytes() == one.SerializeToString(deterministic=True)
+
+
 def test_interface_leaves_initializers_out_and_names_unnamed_dimensions(model: onnx.ModelProto) -> None:
     model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, (64, 32)))
     model.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_param")

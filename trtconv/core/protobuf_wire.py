@@ -132,6 +132,12 @@ def without(
     return parts
 
 
+def around(data: bytes, number: int) -> tuple[bytes, bytes]:
+    """A message with its fields in order, in two parts: those before a field, and those behind it."""
+    cut = next((field.begin for field in fields(memoryview(data)) if field.number > number), len(data))
+    return data[:cut], data[cut:]
+
+
 def message(number: int, content: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
     """A field that holds these parts one after the other."""
     return [opening(number, sum(map(len, content))), *content]

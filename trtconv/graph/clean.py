@@ -7,6 +7,7 @@ product once instead of twice (computed in float64).
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -161,6 +162,7 @@ def fold_batch_norm(model: onnx.ModelProto) -> bool:
     makers, readers = editing.producers(graph), editing.consumers(graph)
     constants = editing.initializers(graph)
     outputs = {value.name for value in graph.output}
+    scaled: dict[str, tuple[Any, Any]] = {}
     gone = set()
     for node in graph.node:
         source = _moving_input(node, constants)
@@ -169,11 +171,29 @@ def fold_batch_norm(model: onnx.ModelProto) -> bool:
             continue
         affine = _affine(node, conv, constants) if _only_constants(conv.input[1:], constants) else None
         if affine is not None:
-            _scale_conv(graph, conv, node.output[0], affine, constants)
+            factor, shift = scaled.pop(source, (1.0, 0.0))
+            conv.output[0] = node.output[0]
             makers[node.output[0]] = conv
+            scaled[node.output[0]] = factor * affine[0], shift * affine[0] + affine[1]
             gone.add(node.output[0])
     editing.replace_nodes(graph, [node for node in graph.node if node.output[0] not in gone or node.op_type == "Conv"])
+    _scale(graph, scaled, constants)
     return bool(gone)
+
+
+def _scale(graph: Any, scaled: Mapping[str, tuple[Any, Any]], constants: Mapping[str, Any]) -> None:
+    """W' = W f;  b' = b f + s, per output channel, in float64; once for each Conv, as a model frees nothing it held."""
+    convs = {node.output[0]: node for node in graph.node if node.output[0] in scaled}
+    for output, (factor, shift) in scaled.items():
+        conv = convs[output]
+        weight = editing.array(constants[conv.input[1]]).astype(np.float64)
+        bias = editing.array(constants[conv.input[2]]).astype(np.float64) if len(conv.input) > 2 else 0.0
+        new_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+        values = {f"{output}_weight": new_weight, f"{output}_bias": bias * factor + shift}
+        for name, value in values.items():
+            graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+        del conv.input[1:]
+        conv.input.extend(values)
 
 
 def _moving_input(node: Any, constants: Mapping[str, Any]) -> str:
@@ -220,21 +240,6 @@ def _only_constants(names: Iterable[str], constants: Mapping[str, Any]) -> bool:
     return all(name in constants and constants[name].data_type == onnx.TensorProto.FLOAT for name in names)
 
 
-def _scale_conv(graph: Any, conv: Any, output: str, affine: tuple[Any, Any], constants: dict[str, Any]) -> None:
-    """W' = W f;  b' = b f + s, per output channel, in float64."""
-    factor, shift = affine
-    weight = editing.array(constants[conv.input[1]]).astype(np.float64)
-    bias = editing.array(constants[conv.input[2]]).astype(np.float64) if len(conv.input) > 2 else 0.0
-    new_weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    values = {f"{output}_weight": new_weight, f"{output}_bias": bias * factor + shift}
-    for name, value in values.items():
-        constants[name] = numpy_helper.from_array(value.astype(np.float32), name)
-        graph.initializer.append(constants[name])
-    del conv.input[1:]
-    conv.input.extend(values)
-    conv.output[0] = output
-
-
 def drop_unused(model: onnx.ModelProto) -> bool:
     """Remove nodes and initializers that no output needs."""
     graph = model.graph
@@ -256,10 +261,12 @@ def share_duplicates(model: onnx.ModelProto) -> bool:
     outputs = {value.name for value in graph.output}
     first: dict[tuple[Any, ...], str] = {}
     same: dict[str, str] = {}
+    alike = Counter((tensor.data_type, *tensor.dims) for tensor in graph.initializer)
     for tensor in graph.initializer:
-        if not tensor.raw_data or tensor.name in outputs:
+        kind = (tensor.data_type, *tensor.dims)
+        if alike[kind] < 2 or not editing.size(tensor) or tensor.name in outputs:
             continue
-        keeper = first.setdefault((tensor.data_type, tuple(tensor.dims), tensor.raw_data), tensor.name)
+        keeper = first.setdefault((*kind, hashlib.sha256(tensor.raw_data).digest()), tensor.name)
         if keeper != tensor.name:
             same[tensor.name] = keeper
     for _, node in editing.walk(graph):

@@ -82,7 +82,7 @@ def _results(
         types.get(n) in _FOLDED_TYPES for n in names
     ):
         return None
-    if _bytes(node, dims, types) > max(LARGEST, *(len(tensor.raw_data) for tensor in inputs.values()), 0):
+    if _bytes(node, dims, types) > max(LARGEST, *map(editing.size, inputs.values()), 0):
         return None
     return _run(node, model, inputs, names, types)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -82,12 +83,69 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     The data file appears before the model, so that a model file is always complete. The model is not changed.
     """
     data = files.data_of(path)
-    if sum(len(t.raw_data) for t in model.graph.initializer) <= EXTERNAL_ABOVE:
-        files.write_bytes(path, model.SerializeToString(deterministic=True))
+    if sum(map(editing.size, model.graph.initializer)) <= EXTERNAL_ABOVE:
+        with files.atomic_path(path) as temporary, temporary.open("wb") as out:
+            out.writelines(_serialized(model))
         data.unlink(missing_ok=True)  # of a larger model that lay here
         return
     with files.atomic_path(data) as temporary:
         _save_external(model, path, temporary, data.name)
+
+
+def _serialized(model: onnx.ModelProto) -> Iterator[bytes]:
+    """What ``SerializeToString(deterministic=True)`` gives, a weight at a time: that holds them all three times."""
+    weights = [_Weight.of(tensor) for tensor in model.graph.initializer]
+    first, last = protobuf_wire.around(_without(model.graph, "initializer"), _INITIALIZER)
+    before, after = protobuf_wire.around(_without(model, "graph"), _GRAPH)
+    yield before
+    if model.HasField("graph"):
+        yield protobuf_wire.opening(_GRAPH, len(first) + sum(len(one.key) + one.size for one in weights) + len(last))
+        yield first
+        for one, tensor in zip(weights, model.graph.initializer, strict=True):
+            yield from (one.key, one.first, tensor.raw_data, one.last)
+        yield last
+    yield after
+
+
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+"""Fields of ModelProto, GraphProto and TensorProto (onnx.proto)."""
+
+
+class _Weight(NamedTuple):
+    """An initializer without its contents.
+
+    Attributes:
+        key: what begins its field.
+        first: what stands before its raw data.
+        last: what stands behind.
+        size: of all, but for the key.
+    """
+
+    key: bytes
+    first: bytes
+    last: bytes
+    size: int
+
+    @classmethod
+    def of(cls, tensor: onnx.TensorProto) -> _Weight:
+        first, last = protobuf_wire.around(_without(tensor, "raw_data"), _RAW_DATA)
+        content = len(tensor.raw_data)
+        first += protobuf_wire.opening(_RAW_DATA, content) if tensor.HasField("raw_data") else b""
+        size = len(first) + content + len(last)
+        return cls(protobuf_wire.opening(_INITIALIZER, size), first, last, size)
+
+
+def _without(message: Any, left_out: str) -> bytes:
+    """A message without one of its fields, serialized."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name == left_out:
+            continue
+        if hasattr(value, "MergeFrom"):
+            getattr(copy, field.name).MergeFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return bytes(copy.SerializeToString(deterministic=True))
 
 
 def _save_external(model: onnx.ModelProto, path: Path, temporary: Path, location: str) -> None:
