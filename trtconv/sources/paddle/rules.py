@@ -42,6 +42,7 @@ RULES: Mapping[str, str] = {
     "pad2d": f"{_LAYERS}:pad2d",
     "maxout": f"{_LAYERS}:maxout",
     "prior_box": f"{_DETECTION}:prior_box",
+    "density_prior_box": f"{_DETECTION}:density_prior_box",
     "anchor_generator": f"{_DETECTION}:anchor_generator",
     "box_coder": f"{_DETECTION}:box_coder",
     "multiclass_nms": f"{_DETECTION}:multiclass_nms",
@@ -49,7 +50,9 @@ RULES: Mapping[str, str] = {
     "multiclass_nms3": f"{_DETECTION}:multiclass_nms",
     "generate_proposals": f"{_REGIONS}:generate_proposals",
     "generate_proposals_v2": f"{_REGIONS}:generate_proposals",
+    "collect_fpn_proposals": f"{_REGIONS}:collect_fpn_proposals",
     "distribute_fpn_proposals": f"{_REGIONS}:distribute_fpn_proposals",
+    "box_clip": f"{_REGIONS}:box_clip",
     "roi_align": f"{_REGIONS}:roi_align",
     "roi_pool": f"{_REGIONS}:roi_pool",
 }

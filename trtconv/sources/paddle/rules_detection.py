@@ -29,6 +29,34 @@ def prior_box(call: Call) -> Made:
     return _priors(call, np.clip(boxes, 0, 1) if call.get("clip", False) else boxes)
 
 
+def density_prior_box(call: Call) -> Made:
+    """Boxes of fixed sizes in grids around every cell (PyramidBox, arXiv 1803.07737), as constants."""
+    height, width = call.sizes(call.input("Input"), "the feature map", (2, 3))
+    size = np.array(call.sizes(call.input("Image"), "the image", (3, 2)), np.float32)
+    steps = _steps(call, size, (width, height))
+    moves, halves = _grid(call, int(float(steps.sum()) / 2))
+    centers = _centers(steps, (width, height), float(call.get("offset", 0.5))) + moves
+    low, high = ((-np.inf, np.inf), (0, 1))[bool(call.get("clip", False))]
+    least, most = np.array([0, 0, low, low], np.float32), np.array([high, high, 1, 1], np.float32)
+    boxes = np.clip(_around(centers, halves, halves) / np.tile(size, 2), least, most)
+    return _priors(call, boxes.reshape(-1, 4) if call.get("flatten_to_2d", False) else boxes)
+
+
+def _grid(call: Call, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the boxes of a cell are, from its centre, and half their width and height; both [boxes, 2].
+
+    Distances are whole pixels, rounded down (density_prior_box_op.h).
+    """
+    moves, halves = list[tuple[float, float]](), list[tuple[float, float]]()
+    for size, density in zip(call.get("fixed_sizes", ()), call.get("densities", ()), strict=True):
+        apart = step // density
+        places = [(apart - step) / 2 + place * apart for place in range(density)]
+        for root in map(math.sqrt, call.get("fixed_ratios", ())):
+            moves += [(x, y) for y in places for x in places]
+            halves += [(size * root / 2, size / root / 2)] * density**2
+    return np.array(moves, np.float32), np.array(halves, np.float32)
+
+
 def _steps(call: Call, size: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
     steps = np.array([call.get("step_w", 0.0), call.get("step_h", 0.0)], np.float32)
     return steps if steps.all() else size / np.array(cells, np.float32)

@@ -111,10 +111,13 @@ def _large_enough(call: Call, boxes: str, scores: str, size: str, scale: str, of
 
 
 def _proposals(call: Call, found: Detections) -> Made:
+    """What is found, and the first of it once more in the other rows; a box of zeros where nothing is."""
     b = call.b
     valid = call.add("Unsqueeze", [found.valid, call.constant([2], "coordinate")], "valid_boxes")
-    first = call.add("Slice", [found.boxes, *(call.constant([at], f"at{at}") for at in (0, 1, 1))], "first")
-    boxes = call.add("Where", [valid, found.boxes, first], "filled")
+    nowhere = call.constant(0.0, "nowhere")
+    boxes = call.add("Where", [valid, found.boxes, nowhere], "found")
+    first = call.add("Slice", [boxes, *(call.constant([at], f"at{at}") for at in (0, 1, 1))], "first")
+    boxes = call.add("Where", [valid, boxes, first], "filled")
     scores = call.add("Where", [found.valid, found.scores, call.constant(0.0, "none")], "probabilities")
     count = call.all_rows(call.input("Scores"), found.rows)
     call.pad("RpnRois", Padding(found.rows, None))
@@ -126,6 +129,39 @@ def _proposals(call: Call, found: Detections) -> Made:
         ),
         "RpnRoisNum": number(call, found),
     }
+
+
+def collect_fpn_proposals(call: Call) -> Made:
+    """The best proposals of all levels of a pyramid, in the order of their scores."""
+    rois, scores = call.inputs("MultiLevelRois"), call.inputs("MultiLevelScores")
+    if call.b.shape(rois[0])[0] != call.per_image(rois[0]):
+        raise call.refusal("it takes the best of all images together", "convert for one: --input NAME:1,3,H,W")
+    boxes = call.add("Concat", rois, "boxes", axis=0)
+    column = call.add("Concat", scores, "score_column", axis=0)
+    flat = call.add("Reshape", [column, call.constant([-1], "flat")], "scores")
+    rows = min(int(call.get("post_nms_topN", 1000)), *call.sizes(flat, "the number of proposals", (0,)))
+    names = [f"{call.name}/best_scores", f"{call.name}/best"]
+    order = call.b.several("TopK", [flat, call.constant([rows], "rows")], names, axis=0)[1]
+    call.pad("FpnRois", Padding(rows, None))
+    return {
+        "FpnRois": call.add("Gather", [boxes, order], "rois", axis=0),
+        "RoisNum": call.constant(np.array([rows], np.int32), "number"),
+    }
+
+
+def box_clip(call: Call) -> Made:
+    """Boxes within the image as it was before it was scaled, its last pixel included."""
+    boxes = call.input("Input")
+    kept = call.b.shape(boxes)[1:]
+    if not all(isinstance(size, int) for size in kept):
+        raise call.refusal(f"the shape of its boxes is not known ({list(call.b.shape(boxes))})")
+    inner = math.prod(size for size in kept if isinstance(size, int)) // 4
+    each = call.per_image(boxes) * inner
+    apart = call.add("Reshape", [boxes, call.constant([-1, each, 4], "by_image_shape")], "by_image")
+    size, scale = _image(call, old=True)
+    pixels = call.add("Add", [call.add("Div", [size, scale], "unscaled"), call.constant(0.5, "half_pixel")], "rounding")
+    clipped = within(call, apart, call.add("Floor", [pixels], "pixels"), 1.0)
+    return {"Output": call.add("Reshape", [clipped, call.constant([-1, *kept], "box_shape")], "out")}
 
 
 def distribute_fpn_proposals(call: Call) -> Made:

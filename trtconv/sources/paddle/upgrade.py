@@ -123,18 +123,28 @@ def full_precision(program: Program) -> Program:
     return program
 
 
+_COUNTED = {
+    "multiclass_nms": ("multiclass_nms3", ("Index", "NmsRoisNum")),
+    "multiclass_nms2": ("multiclass_nms3", ("Index", "NmsRoisNum")),
+    "generate_proposals": ("generate_proposals", ("RpnRoisNum",)),
+}
+"""Operators that told how many rows each image has beside their results, and outputs that tell it today."""
+
+
 def runnable(program: Program) -> Program:
     """The program with operators that Paddle 3 still runs; it computes the same."""
     whole = upgrade(program)
     for place, op in enumerate(whole.main.operators):
-        if op.type in ("multiclass_nms", "multiclass_nms2"):
-            outputs = dict(op.outputs)
-            for parameter in ("Index", "NmsRoisNum"):
-                name = f"{op.makes()[0]}.{parameter}"
-                if parameter not in outputs:
-                    outputs[parameter] = [name]
-                    whole.main.variables[name] = Variable(name, dtype=2, shape=(-1, 1))
-            whole.main.operators[place] = Operator("multiclass_nms3", op.inputs, outputs, op.attributes)
+        if op.type not in _COUNTED:
+            continue
+        kind, parameters = _COUNTED[op.type]
+        outputs = dict(op.outputs)
+        for parameter in parameters:
+            name = f"{op.makes()[0]}.{parameter}"
+            if parameter not in outputs:
+                outputs[parameter] = [name]
+                whole.main.variables[name] = Variable(name, dtype=2, shape=(-1, 1))
+        whole.main.operators[place] = Operator(kind, op.inputs, outputs, op.attributes)
     return whole
 
 
