@@ -73,7 +73,7 @@ class Row:
         peak: memory of that command and all its processes, in bytes.
         error: largest difference over largest value, the worst of all outputs and samples; negative: not measured.
         samples: sets of inputs that were compared.
-        built: per precision, ``builds in 3.1 s`` or why not.
+        built: per precision, ``builds in 3.1 s``, ``in parts: ...`` and why not whole, or why not.
         cut: where the model was cut.
     """
 
@@ -103,7 +103,8 @@ def judge(name: str, source: str, model: Model, folder: Path, options: argparse.
         return Row(name, source, (f"convert: {_problem(run)}",), layers=made.layers, seconds=run.seconds, peak=run.peak)
     (result,) = (step["result"] for step in json.loads(run.out)["steps"] if step["stage"] == "convert")
     error = max((largest_error(file, target, model.absolute) for file in made.observed), default=-1.0)
-    built = {} if options.no_build else {precision: build(made, target, precision) for precision in PRECISIONS}
+    asked = {} if options.no_build else made.precisions
+    built = {column: build(made, target, name, bool(model.unsupported)) for column, name in asked.items()}
     return Row(
         name,
         source,
@@ -127,7 +128,7 @@ def _missed(model: Model, run: Watched, error: float, refused: list[str], built:
         yield f"converting took {format_bytes(run.peak)}, {format_bytes(model.memory)} are allowed"
     for precision, said in built.items():
         named = model.unsupported and model.unsupported in " ".join(refused) and model.unsupported in said
-        if not said.startswith("builds") and not named:
+        if not said.startswith("builds") and not (named and said.startswith("in parts")):
             yield f"{precision}: {said}"
 
 
@@ -140,21 +141,33 @@ def _problem(run: Watched) -> str:
     """The message of the step that failed, else the end of what was said."""
     try:
         (problem,) = json.loads(run.out)["errors"].values()
-        return " ".join(problem["message"].split())
+        return " ".join(problem["message"].split())[:400]
     except (ValueError, KeyError):
         return " ".join(run.said.split())[-500:]
 
 
-def build(made: Made, model: Path, precision: str) -> str:
-    """``builds in 1.2 s``, or why not."""
+def build(made: Made, model: Path, precision: str, parts: bool) -> str:
+    """``builds in 1.2 s``, or why not, with ``parts`` also what becomes of it with a fallback."""
     engine = model.with_name(f"{precision}.engine")
     shapes = [part for one in made.shapes.split() for part in ("--shapes", one)]
-    run = trtconv(made, "build", str(model), "-o", str(engine), "--backend", "rtx", "--precision", precision, *shapes)
+    given = ["build", str(model), "--backend", "rtx", "--precision", precision, *shapes]
+    run = trtconv(made, *given, "-o", str(engine))
     if run.code:
-        return _problem(run)
+        return f"{in_parts(made, engine, given)}{_problem(run)}" if parts else _problem(run)
     size = engine.stat().st_size
     engine.unlink()
     return f"builds in {run.seconds:.1f} s, {format_bytes(size)}"
+
+
+def in_parts(made: Made, engine: Path, given: list[str]) -> str:
+    """``in parts: engines: 1 with ...; ``: what engines take, ONNX Runtime the rest; empty if that fails too."""
+    folder = engine.with_suffix(".parts")
+    run = trtconv(made, *given, "--on-refusal", "onnxruntime", "-o", str(folder))
+    if run.code:
+        return ""
+    (result,) = (step["result"] for step in json.loads(run.out)["steps"] if step["stage"] == "build")
+    shutil.rmtree(folder)
+    return f"in parts: {result['proof']['by'].partition('(')[2].rstrip(')')}; whole: "
 
 
 def largest_error(observed: Path, model: Path, absolute: bool) -> float:
@@ -197,7 +210,9 @@ def text(rows: list[Row]) -> list[list[str]]:
 
 
 def _short(built: str) -> str:
-    return built.partition(", ")[2] or "builds" if built.startswith("builds") else built if built == "-" else "refuses"
+    if built.startswith("builds"):
+        return built.partition(", ")[2]
+    return built if built == "-" else "in parts" if built.startswith("in parts") else "refuses"
 
 
 def remarks(rows: list[Row]) -> list[str]:

@@ -1,6 +1,6 @@
 """The Caffe rows of the source zoo: public networks with seeded weights or their own, and what they have no layers for.
 
-The reference is OpenCV below 5, in this interpreter or in the one that OPENCV= names.
+The reference is OpenCV below 5, in this interpreter or in the one that OPENCV= names, and formulas for the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import caffe_networks
 import numpy as np
+import source_zoo_formulas
 from source_zoo_models import Made, Model, Tools, write_observed
 
 from trtconv.core.records import SourceSpec
@@ -159,4 +160,6 @@ MODELS = {
     "dilated_fcn": Model(network(generated(caffe_networks.dilated_fcn))),
     "prelu_net": Model(network(generated(caffe_networks.prelu_net))),
     "every_layer": Model(network(every_layer)),
+    "every_layer_formulas": Model(source_zoo_formulas.layers),
+    "caffe_regions": Model(source_zoo_formulas.regions, unsupported="MaxRoiPool"),
 }

@@ -68,6 +68,7 @@ class Made:
         cut: where the model was cut, and what was left out.
         shapes: of dynamic inputs, as ``trtconv build --shapes`` takes them, with spaces between.
         env: variables that the commands need.
+        precisions: what is built for each column of engines.
     """
 
     arguments: Sequence[str]
@@ -77,6 +78,7 @@ class Made:
     cut: str = ""
     shapes: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    precisions: Mapping[str, str] = field(default_factory=lambda: {"fp32": "fp32", "fp16": "fp16"})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scripts import caffe_networks
+from tests.sources.caffe.formulas import pooled_regions
 from tests.sources.caffe.nets import computed, normal
 from trtconv.core.errors import TrtconvError
 from trtconv.sources.caffe import importer, layers, net
@@ -416,6 +417,18 @@ def test_region_pooling(tmp_path: Path) -> None:
         tmp_path, "ROIPooling", "roi_pooling_param { pooled_h: 1 pooled_w: 1 spatial_scale: 1 }", {"x": X, "z": regions}
     )
     close(got, np.stack([X[0].max((1, 2)), X[1, :, 1:4, 1:5].max((1, 2))])[..., None, None])
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (3, 2), (2, 5), (7, 7)])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_region_pooling_in_cells(tmp_path: Path, cells: tuple[int, int], scale: float) -> None:
+    """Also cells smaller than a value, and regions that pass the end of the image."""
+    x, random = normal(2, 3, 11, 13), np.random.default_rng(5)
+    low = random.integers(0, 16, (8, 2))
+    ends = np.concatenate([low, low + random.integers(0, 16, (8, 2))], 1)
+    regions = np.concatenate([random.integers(0, 2, (8, 1)), ends], 1).astype(np.float32)
+    text = f"roi_pooling_param {{ pooled_h: {cells[0]} pooled_w: {cells[1]} spatial_scale: {scale} }}"
+    close(computed(tmp_path, "ROIPooling", text, {"x": x, "z": regions}), pooled_regions(x, regions, cells, scale))
 
 
 REFUSED = {
