@@ -13,9 +13,11 @@ from onnx import TensorProto, helper
 from tests.networks import model, node, value
 from trtconv.core.errors import ConversionError, SourceError, UsageError
 from trtconv.core.events import ignore
-from trtconv.core.records import FeedSpec
+from trtconv.core.records import FeedSpec, ShapeRange
+from trtconv.engines.run.runner import open_onnx
 from trtconv.stages.verify import VerifyRequest, VerifyResult, verify
 from trtconv.stages.verify.bisect import BisectRequest, bisect
+from trtconv.stages.verify.comparing import Race
 
 
 @pytest.fixture
@@ -121,3 +123,37 @@ def test_a_reference_that_is_damaged(network: Path, truth: np.ndarray) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises((UsageError, SourceError), match=r"reference\.npz: cannot be read"):
         compared(network, "reference.npz")
+
+
+@pytest.mark.parametrize("reference", ["model.onnx", "reference.npz"])
+@pytest.mark.parametrize(("least", "most", "runs"), [(1, 5, [5, 5, 2]), (5, 5, [5, 5, 5]), (3, 40, [12])])
+def test_an_engine_gets_as_many_samples_as_its_profile_takes(
+    tmp_path: Path, reference: str, least: int, most: int, runs: list[int]
+) -> None:
+    """Whatever ``batch`` says: 32 is a default, and engines of small profiles refuse it."""
+    nodes = [node("Relu", "x", "y")]
+    onnx.save(model(nodes, [value("x", ["n", 4])], [value("y", ["n", 4])], {}), tmp_path / "model.onnx")
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    np.savez(tmp_path / "reference.npz", y=np.maximum(x, 0))
+    seen: list[int] = []
+
+    class Engine:
+        """Relu, in a profile."""
+
+        def __init__(self) -> None:
+            self.runner = open_onnx(tmp_path / "model.onnx")
+            self.inputs, self.values, self.basis = self.runner.inputs, self.runner.values, "engine"
+            self.profiles = ({"x": ShapeRange((least, 4), (most, 4), (most, 4))},)
+
+        def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            seen.append(len(feeds["x"]))
+            return self.runner.run(feeds)
+
+        def describe(self) -> str:
+            return "Relu"
+
+    request = VerifyRequest(tmp_path / reference, "R", {}, FeedSpec(tmp_path / "data.npz"))
+    verdict = Race(request, "C", Engine(), ignore).verdict()
+    assert seen == runs
+    assert verdict.outputs[0].max_abs == 0

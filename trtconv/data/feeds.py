@@ -47,7 +47,7 @@ class Feed:
     def __len__(self) -> int:
         return min(self._available, self._spec.samples or self._available)
 
-    def batches(self, size: int, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, size: int, seed: int | None = None, least: int = 1) -> Iterator[dict[str, np.ndarray]]:
         """Inputs by name, ``size`` samples at a time; the last batch holds what remains.
 
         A model with a fixed batch gets full ones: what lacks repeats a sample (see ``of_samples``).
@@ -56,22 +56,26 @@ class Feed:
             size: samples per batch; a model with a fixed batch gets that instead.
             seed: when the spec uses fewer samples than there are, draw them by this seed instead of taking the first.
                 They keep their order in the files.
+            least: samples per batch that there have to be; what lacks repeats a sample, too.
 
         Raises:
             UsageError: NaN, infinity, or a value that the input's type cannot hold; the message names file and tensor.
         """
         for rows in self.groups(size, seed):
-            count = max(len(rows), self.fixed or 0)
+            count = max(len(rows), self.fixed or 0, least)
             filled = {column.info.name: _Filled(column, rows, count) for column in self._columns}
             self.read(rows, {name: one.given for name, one in filled.items()})
             batch = {name: one.repeated() for name, one in filled.items()}
             yield batch | {name: array.copy() for name, array in self.whole.items()}
 
-    def of_samples(self, outputs: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    def of_samples(
+        self, outputs: Mapping[str, np.ndarray], rows: np.ndarray, least: int = 1
+    ) -> dict[str, np.ndarray]:
         """Outputs of one of the batches without those of repeated samples."""
-        filled = self.fixed is not None and self.fixed > len(rows)
+        count = max(self.fixed or 0, least)
+        filled = count > len(rows)
         return {
-            name: array[: len(rows)] if filled and array.shape[:1] == (self.fixed,) else array
+            name: array[: len(rows)] if filled and array.shape[:1] == (count,) else array
             for name, array in outputs.items()
         }
 

@@ -112,6 +112,18 @@ def least_batch(allowed: Sequence[Profile]) -> int:
     return min((span.minimum[0] for profile in allowed for span in profile.values() if span.minimum), default=1)
 
 
+def most_samples(allowed: Sequence[Profile], axes: Mapping[str, int | None]) -> int | None:
+    """Samples that a run takes at most, along the axis of each input that counts them; None: no profile says.
+
+    Of several profiles the widest counts.
+    """
+    rooms = []
+    for profile in allowed:
+        sizes = [span.maximum[axis] for name, span in profile.items() if (axis := axes.get(name)) is not None]
+        rooms += [min(sizes)] if sizes else []
+    return max(rooms, default=None)
+
+
 def covers(profile: Profile, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Whether shapes lie inside a profile; inputs that it does not name are static."""
     return all(

@@ -48,10 +48,10 @@ class Race:
         """Run both on all samples."""
         done = 0
         reference = Reference(self.request)
-        size = self.request.batch  # samples of one shape come together, whatever their order
-        for rows, feeds in zip(self.feed.groups(size), self.feed.batches(size), strict=True):
+        size, least = self._batch(reference)  # samples of one shape come together, whatever their order
+        for rows, feeds in zip(self.feed.groups(size), self.feed.batches(size, least=least), strict=True):
             wanted, got = reference.outputs(feeds, rows), self.runner.run(feeds)
-            self._add(self.feed.of_samples(wanted, rows), self.feed.of_samples(got, rows), rows)
+            self._add(self.feed.of_samples(wanted, rows, least), self.feed.of_samples(got, rows, least), rows)
             done += len(rows)
             self.emit(Progress(f"comparing {self.label}", done, self.samples, "samples"))
         reference.close()
@@ -64,6 +64,15 @@ class Race:
             self._share(self.agreeing) if self.classified else None,
             basis=self.runner.basis,
         )
+
+    def _batch(self, reference: Reference) -> tuple[int, int]:
+        """Samples per run: as many as are asked for, as far as the profiles of both sides allow; and the fewest."""
+        from trtconv.engines.build import profiles
+
+        allowed = [one.profiles for one in (self.runner, reference.runner) if one is not None]
+        rooms = [profiles.most_samples(one, self.feed.axes) for one in allowed]
+        size = min([self.request.batch, *(room for room in rooms if room)])
+        return size, max(map(profiles.least_batch, allowed))
 
     def _add(self, wanted: dict[str, Any], got: dict[str, Any], rows: Any) -> None:
         from trtconv.data.compare import OutputMeter
