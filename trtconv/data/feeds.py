@@ -68,9 +68,7 @@ class Feed:
             batch = {name: one.repeated() for name, one in filled.items()}
             yield batch | {name: array.copy() for name, array in self.whole.items()}
 
-    def of_samples(
-        self, outputs: Mapping[str, np.ndarray], rows: np.ndarray, least: int = 1
-    ) -> dict[str, np.ndarray]:
+    def of_samples(self, outputs: Mapping[str, np.ndarray], rows: np.ndarray, least: int = 1) -> dict[str, np.ndarray]:
         """Outputs of one of the batches without those of repeated samples."""
         count = max(self.fixed or 0, least)
         filled = count > len(rows)

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
+from trtconv.adapters import tensorrt
 from trtconv.core import child
 from trtconv.core.errors import BuildError, EnvironmentProblem
 from trtconv.core.events import ignore
-from trtconv.engines.build import support
+from trtconv.engines.build import builder, isolated, messages, support
 from trtconv.stages.build import BuildRequest, build
 
 pytestmark = pytest.mark.rtx
@@ -95,6 +96,28 @@ def test_a_crash_of_the_parser_is_a_verdict(tmp_path: Path, monkeypatch: pytest.
     verdict = support.verdict(saved(tmp_path, "(float x) => (float y) { y = Relu(x) }"), tmp_path / "log")
     assert [refusal.why for refusal in verdict.refusals] == ["its parser crashes on this model"]
     assert "convert.outputs" in verdict.refusals[0].remedy
+
+
+def test_a_crash_of_the_builder_is_a_build_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX 1.5 ends its process on RoiAlign: not an error inside of trtconv, and there is something to do."""
+
+    def crash(*_: object, **__: object) -> None:
+        raise child.ChildCrash("a child process crashed with SIGABRT", hint="a log that is gone")
+
+    monkeypatch.setattr(child, "call", crash)
+    model = saved(tmp_path, "(float[2] x) => (float[2] y) { y = Relu(x) }")
+    with pytest.raises(BuildError, match=r"does not survive .*SIGABRT") as error:
+        isolated.build(tensorrt.choose("rtx"), model, builder.Options(()), lambda _: None)
+    assert "--on-refusal onnxruntime" in error.value.hint
+
+
+def test_what_a_plugin_lacks_is_told_before_what_the_parser_makes_of_it() -> None:
+    texts = (
+        "Assertion failed: plugin != nullptr: ROIAlign plugin was not found in the plugin registry!",
+        "roiAlignPlugin.cpp (161) - Cuda Error in ROIAlignV3: 35 (CUDA driver version is insufficient for CUDA ...)",
+    )
+    assert "NVIDIA driver" in messages.hint_for(iter(texts))
+    assert "no TensorRT operator" in messages.hint_for(iter(texts[:1]))
 
 
 def test_no_tensorrt_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
 from trtconv.core import child
-from trtconv.core.errors import TrtconvError
+from trtconv.core.errors import BuildError, TrtconvError
 from trtconv.core.events import Emit
 from trtconv.engines.build import builder
 from trtconv.engines.build.builder import Options, Plan
@@ -42,6 +42,12 @@ class Built:
     warnings: tuple[str, ...]
 
 
+_CRASHED = (
+    "another version of TensorRT may take it; end the model earlier and earlier (convert.outputs) to find the node "
+    "that this one does not, or let ONNX Runtime run what it refuses: --on-refusal onnxruntime -o NAME.parts"
+)
+
+
 def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Iterable[str] = ()) -> Plan:
     """The same as ``builder.build``, in a process of its own.
 
@@ -53,7 +59,8 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
         beside: files with the model's external data, relative to its folder.
 
     Raises:
-        TrtconvError: what ``builder.build`` raises, or ChildCrash when TensorRT takes the process down.
+        TrtconvError: what ``builder.build`` raises.
+        BuildError: TensorRT takes the process down, too.
     """
     with tempfile.TemporaryDirectory(prefix="trtconv-") as name:
         folder = Path(name)
@@ -65,6 +72,8 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
         request = Request(loaded.flavor.name, link, plan, options)
         try:
             built = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True).value
+        except child.ChildCrash as crash:
+            raise BuildError(f"{loaded.title} does not survive {model}: {crash.message}", hint=_CRASHED) from crash
         except TrtconvError as error:
             error.message = error.message.replace(str(link), str(model))
             raise

@@ -41,6 +41,12 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "lower: {exclude: {ops: [Conv]}}",
     ),
     (
+        r"Cuda Error in .*driver version is insufficient",
+        "TensorRT makes this operator with a plugin that asks for an NVIDIA driver while it builds: try a machine that "
+        "has one, or let ONNX Runtime run it with build: {fallback: onnxruntime} "
+        "(--on-refusal onnxruntime -o NAME.parts)",
+    ),
+    (
         r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found"
         r"|the operator \w+ is not supported",
         "no TensorRT operator or plugin computes this: replace the operator, cut the model before it with "
@@ -117,8 +123,9 @@ def warnings(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def hint_for(texts: Iterable[str]) -> str:
-    """What to do about the first text that is known; empty when none is."""
-    return next((hint for text in texts for pattern, hint in _HINTS if re.search(pattern, text)), "")
+    """What to do about the texts, by the first row that knows one of them; empty when none does."""
+    said = list(texts)
+    return next((hint for pattern, hint in _HINTS if any(re.search(pattern, text) for text in said)), "")
 
 
 def parser_error(error: TrtParserError) -> str:

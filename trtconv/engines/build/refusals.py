@@ -43,7 +43,10 @@ def refused(loaded: Loaded, model: Path) -> dict[str, Reason]:
     try:
         found: dict[str, Reason] = _call("ask", Question(loaded.flavor.name, model))
     except child.ChildCrash as crash:
-        raise BuildError(f"{model}: the parser of {loaded.title} crashes on it", hint=crash.hint) from crash
+        hint = (
+            "another version of TensorRT may take it; convert.outputs ends the model before the node that it does not"
+        )
+        raise BuildError(f"{model}: the parser of {loaded.title} crashes on it", hint=hint) from crash
     return found
 
 
