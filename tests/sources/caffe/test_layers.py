@@ -11,8 +11,9 @@ import pytest
 
 from scripts import caffe_networks
 from tests.sources.caffe.formulas import pooled_regions
-from tests.sources.caffe.nets import computed, normal
+from tests.sources.caffe.nets import computed, converted, normal, run
 from trtconv.core.errors import TrtconvError
+from trtconv.graph import clean
 from trtconv.sources.caffe import importer, layers, net
 
 X = normal(2, 6, 5, 7)
@@ -155,6 +156,41 @@ def test_pooling_of_everything(tmp_path: Path) -> None:
     close(got, X.mean((2, 3), keepdims=True))
 
 
+SEGNET = "pooling_param { kernel_size: 2 stride: 2 }"
+
+
+def test_values_go_back_to_where_pooling_found_them(tmp_path: Path) -> None:
+    """SegNet's and ENet's way up; the last row and column are windows that pass the end."""
+    x = normal(2, 3, 5, 7)
+    for size, shape in (
+        ("", (6, 8)),
+        ("pad_out_h: true pad_out_w: true", (5, 7)),
+        ("upsample_h: 5 upsample_w: 7", (5, 7)),
+    ):
+        text = caffe_networks.head("segnet", *x.shape) + caffe_networks.layer(
+            "Pooling", "pool", "data", "top mask", SEGNET
+        )
+        text += caffe_networks.layer("Power", "half", "top", "half", "power_param { scale: 0.5 }")
+        text += caffe_networks.layer("Upsample", "up", "half mask", "up", f"upsample_param {{ scale: 2 {size} }}")
+        wanted, places = np.zeros((2, 3, shape[0] * shape[1])), np.zeros((2, 3, 3, 4))
+        for n, c, i, j in np.ndindex(2, 3, 3, 4):
+            window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            row, column = np.unravel_index(window.argmax(), window.shape)
+            places[n, c, i, j] = (2 * i + row) * 7 + 2 * j + column
+            wanted[n, c, int(places[n, c, i, j])] = window.max() / 2
+        made = converted(tmp_path, text, outputs=["up", "mask"], shapes={"data": ("batch", 3, 5, 7)})
+        found = run(made.model, {"data": x})
+        close(found["up"], wanted.reshape(2, 3, *shape))
+        close(found["mask"], places)
+
+
+def test_places_that_nothing_reads_cost_nothing(tmp_path: Path) -> None:
+    text = caffe_networks.head("net", 1, 3, 6, 6) + caffe_networks.layer("Pooling", "pool", "data", "top mask", SEGNET)
+    made = converted(tmp_path, text, outputs=["top"])
+    clean.clean(made.model)
+    assert [node.op_type for node in made.model.graph.node] == ["MaxPool"]
+
+
 def test_inner_product(tmp_path: Path) -> None:
     w, b = normal(4, 210), normal(4)
     flat = X.reshape(2, 210)
@@ -284,6 +320,7 @@ SINGLE: dict[str, tuple[str, str, Any, Any, list[Any]]] = {
     ),
     "Permute": ("Permute", "permute_param { order: 0 order: 2 }", X, X.transpose(0, 2, 1, 3), []),
     "Tile": ("Tile", "tile_param { axis: -1 tiles: 3 }", X, np.tile(X, (1, 1, 1, 3)), []),
+    "Upsample": ("Upsample", "upsample_param { scale: 3 }", X, X.repeat(3, 2).repeat(3, 3), []),
     "ShuffleChannel": ("ShuffleChannel", "shuffle_channel_param { group: 3 }", X, X[:, [0, 2, 4, 1, 3, 5]], []),
     "sum": ("Reduction", "reduction_param { axis: 1 }", X, X.sum((1, 2, 3)), []),
     "asum": ("Reduction", "reduction_param { operation: ASUM axis: 2 coeff: 2 }", X, 2 * np.abs(X).sum((2, 3)), []),
@@ -325,6 +362,8 @@ SEVERAL: dict[str, tuple[str, str, dict[str, Any], Any, list[Any]]] = {
         X * Z[:, :1, :1, :1] + np.array([1, 2]).reshape(2, 1, 1, 1),
         [np.array([1, 2])],
     ),
+    "Axpy": ("Axpy", "", {"a": Z[:, :, :1, :1], "x": X, "z": Z}, Z[:, :, :1, :1] * X + Z, []),
+    "Axpy flat": ("Axpy", "", {"a": Z[:, :, 0, 0], "x": X, "z": Z}, Z[:, :, :1, :1] * X + Z, []),
     "Bias by": ("Bias", "bias_param { axis: 2 }", {"x": X, "z": Z[0, 0]}, X + Z[0, 0], []),
 }
 
@@ -432,7 +471,8 @@ def test_region_pooling_in_cells(tmp_path: Path, cells: tuple[int, int], scale: 
 
 
 REFUSED = {
-    "second top": ("Pooling", "pooling_param { kernel_size: 2 }", X, "y mask", "second top"),
+    "second top": ("Pooling", "pooling_param { pool: AVE kernel_size: 2 }", X, "y mask", "second top"),
+    "factor": ("Upsample", "upsample_param { scale: 0 }", X, "y", "scale 0"),
     "random": ("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }", X, "y", "random"),
     "empty window": (
         "Pooling",

@@ -11,7 +11,9 @@ from trtconv.sources.caffe.layers.detection import CODES
 from trtconv.sources.caffe.net import Layer, needed
 from trtconv.sources.caffe.text import Message, Word
 
-_UNKNOWN = frozenset({"Bias", "ArgMax", "Reduction", "Threshold", "BN", "Clip", "Tile", "Embed", "Parameter"})
+_UNKNOWN = frozenset(
+    {"Bias", "ArgMax", "Reduction", "Threshold", "BN", "Clip", "Tile", "Embed", "Parameter", "Axpy", "Upsample"}
+)
 """Layers that OpenCV does not have."""
 
 

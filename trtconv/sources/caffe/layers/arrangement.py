@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 
 from trtconv.graph.building import Shape
 from trtconv.sources.caffe.context import LayerContext
@@ -170,6 +171,39 @@ def _with_batch(at: LayerContext, dims: Shape, sizes: list[int]) -> str:
     return at.add("Concat", [outer, at.constant(sizes, "inner")], "sizes", axis=0)
 
 
+def upsample(at: LayerContext) -> str:
+    """Every value in a square of its own (YOLO's forks); with a second bottom, where a pooling found it (SegNet's)."""
+    given = at.parameters("upsample_param")
+    factor = given.integer("scale", 2)
+    if factor < 1:
+        raise at.refusal(f"has scale {factor}", "correct the prototxt")
+    if len(at.inputs) > 1:
+        return _put_back(at, given, factor)
+    scales = at.constant(np.array([1, 1, factor, factor], np.float32), "scales")
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return at.add("Resize", [at.x, "", scales], **how)
+
+
+def _put_back(at: LayerContext, given: Message, factor: int) -> str:
+    """Values at the places that the second bottom names, in an image of zeros."""
+    dims = at.shape()
+    if dims[1:] != at.shape(1)[1:]:
+        raise at.refusal(f"reads {list(dims)}, and places {list(at.shape(1))}", "give it those of as many values")
+    channels, height, width = at.sizes(dims[1:], "an image")
+    tall = given.integer("upsample_h", factor * height - int(given.flag("pad_out_h", False)))
+    wide = given.integer("upsample_w", factor * width - int(given.flag("pad_out_w", False)))
+    flat = at.constant([0, channels, height * width], "flat")
+    values, places = (at.add("Reshape", [at.bottom(place), flat], f"row{place}") for place in range(2))
+    places = at.add("Cast", [places], "places", to=onnx.TensorProto.INT64)
+    outer = at.add(
+        "Slice", [at.add("Shape", [values], "shape"), at.constant([0], "from"), at.constant([2], "to")], "outer"
+    )
+    size = at.add("Concat", [outer, at.constant([tall * wide], "pixels")], "size", axis=0)
+    zeros = at.add("Expand", [at.constant(np.float32(0), "zero"), size], "zeros")
+    filled = at.add("ScatterElements", [zeros, places, values], "filled", axis=2)
+    return at.add("Reshape", [filled, at.constant([0, channels, tall, wide], "image")])
+
+
 def shuffle_channel(at: LayerContext) -> str:
     """Channels of g groups in turns: [g, c / g] transposed."""
     dims, group = at.shape(), at.parameters("shuffle_channel_param").integer("group", 1)
@@ -193,5 +227,6 @@ TABLE: dict[str, Callable[[LayerContext], str | list[str]]] = {
     "Tile": tile,
     "Crop": crop,
     "Interp": interp,
+    "Upsample": upsample,
     "ShuffleChannel": shuffle_channel,
 }

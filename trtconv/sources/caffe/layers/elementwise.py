@@ -169,6 +169,14 @@ def eltwise(at: LayerContext) -> str:
     return total
 
 
+def axpy(at: LayerContext) -> str:
+    """The sum a x + y with a factor a per image and channel (SENet's fork)."""
+    factor = at.bottom(0)
+    if len(at.shape(0)) == 2:
+        factor = at.add("Unsqueeze", [factor, at.constant([2, 3], "axes")], "factor")
+    return at.add("Add", [at.add("Mul", [factor, at.bottom(1)], "scaled"), at.bottom(2)])
+
+
 TABLE: dict[str, Callable[[LayerContext], str]] = {
     "ReLU": relu,
     "ReLU6": lambda at: _clipped(at, 0, 6),
@@ -188,6 +196,7 @@ TABLE: dict[str, Callable[[LayerContext], str]] = {
     "Scale": scale,
     "Bias": bias,
     "Eltwise": eltwise,
+    "Axpy": axpy,
 }
 
 TRAINED = frozenset({"PReLU", "Scale", "Bias"})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 
 from trtconv.sources.caffe.context import LayerContext, per_axis
 from trtconv.sources.caffe.text import Message
@@ -30,8 +31,8 @@ class _Window:
     beyond: int
 
 
-def pooling(at: LayerContext) -> str:
-    """Largest value or average of windows.
+def pooling(at: LayerContext) -> str | list[str]:
+    """Largest value or average of windows; the second top says where in the image each largest value is.
 
     A window may pass the end by less than its size; Caffe then leaves out what is beyond, and counts padding in
     averages but nothing beyond it.
@@ -40,10 +41,8 @@ def pooling(at: LayerContext) -> str:
     kind = given.choice("pool", ("MAX", "AVE", "STOCHASTIC"))
     if kind == "STOCHASTIC":
         raise at.refusal("draws random numbers", "use MAX or AVE, as for inference")
-    if len(at.outputs) > 1:
-        raise at.refusal(
-            "has a second top, the places of the largest values", "end the network before it: convert.outputs"
-        )
+    if len(at.outputs) > 1 and (kind != "MAX" or given.flag("global_pooling", False)):
+        raise at.refusal("has a second top, which windows of largest values have", "correct the prototxt")
     dims = at.shape()
     if len(dims) != 4:
         raise at.refusal(f"reads {list(dims)}; it needs four dimensions", "check the shapes of the inputs")
@@ -57,6 +56,8 @@ def pooling(at: LayerContext) -> str:
         _window(at, given, *sizes, padded=any(pads))
         for sizes in zip(at.sizes(dims[2:], "an image"), kernel, stride, pads, strict=True)
     ]
+    if len(at.outputs) > 1:
+        return [_largest(at, windows), _places(at, windows, at.sizes(dims[2:], "an image"))]
     return _largest(at, windows) if kind == "MAX" else _average(at, windows)
 
 
@@ -89,6 +90,15 @@ def _window(
 def _largest(at: LayerContext, windows: list[_Window]) -> str:
     begin, end = [one.pad for one in windows], [one.pad + one.beyond for one in windows]
     return at.add("MaxPool", [at.x], **_moves(windows), pads=begin + end)
+
+
+def _places(at: LayerContext, windows: list[_Window], size: list[int]) -> str:
+    """Row times width plus column of each largest value; a pooling of its own, which goes where nothing reads this."""
+    begin, end = [one.pad for one in windows], [one.pad + one.beyond for one in windows]
+    wishes = [f"{at.layer.name}/again", f"{at.layer.name}/places"]
+    index = at.b.several("MaxPool", [at.x], wishes, **_moves(windows), pads=begin + end)[1]
+    inside = at.add("Mod", [index, at.constant(np.int64(size[0] * size[1]), "pixels")], "inside")
+    return at.b.add("Cast", [inside], at.outputs[1], to=onnx.TensorProto.FLOAT)
 
 
 def _moves(windows: list[_Window]) -> dict[str, Any]:
@@ -132,4 +142,4 @@ def region_pooling(at: LayerContext) -> str:
     return at.add("MaxRoiPool", [at.x, rois], pooled_shape=shape, spatial_scale=given.number("spatial_scale", 1.0))
 
 
-TABLE: dict[str, Callable[[LayerContext], str]] = {"Pooling": pooling, "ROIPooling": region_pooling}
+TABLE: dict[str, Callable[[LayerContext], str | list[str]]] = {"Pooling": pooling, "ROIPooling": region_pooling}
