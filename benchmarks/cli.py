@@ -5,6 +5,9 @@ Programs are started in turns, so that a machine that slows down slows all of th
 installation. The run is of configs/digits.yaml: once to bring it up to date, then measured. Hashing is of a file of
 random bytes that was just written, so that disks of any speed give the same comparison: with sha256sum, which computes
 the same, and with cat, which only reads.
+
+With --against CHECKOUT it times the same commands of two versions instead, in turns, each with its own compiled modules
+and its own files, and compares processor time: what is imported and computed, not what the machine did meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +23,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+
+import onnx
+from onnx import TensorProto, helper
 
 from trtconv.core import digests
 from trtconv.pipeline.state import State
@@ -35,7 +42,10 @@ matrix:
   batch: [1, 2, 3, 4, 6, 8, 12, 16, 32, 64]
   target: [sm80, sm86, sm89, sm90, sm120]
 """
-"""200 engines. The model is read by its first bytes only."""
+"""200 engines."""
+
+SLOWER = 1.05
+"""At most so many times the processor time of the other version."""
 
 Row = list[str]
 
@@ -44,6 +54,10 @@ def main() -> None:
     """Measure and print two tables."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="trtconv-bench-") as folder:
+        if options.against is not None:
+            rows, kept = _against(options, Path(folder))
+            print(table(["command", "there", "here", "least there", "least here", "here / there", ""], rows, "lrrrrr"))
+            sys.exit(0 if kept else 1)
         python = _Python(Path(folder))
         print(table(["command", "median", "runs", "", "bound"], _starts(python, options, Path(folder)), "lrrl"))
         print()
@@ -52,13 +66,12 @@ def main() -> None:
 
 def _starts(python: _Python, options: argparse.Namespace, folder: Path) -> list[Row]:
     """Starts of programs: what is bare, what is ours."""
-    (folder / "model.onnx").write_bytes(b"\x08\x08\x12\x00")
-    (folder / "matrix.yaml").write_text(MATRIX.format(model=folder / "model.onnx"))
+    _write_matrix(folder)
     trtconv = ["-m", "trtconv"]
     commands = {
         f"python -c '{BARE}'": ["-c", BARE],
         "trtconv --help": [*trtconv, "--help"],
-        f"trtconv run {options.job.name}": [*trtconv, "run", str(options.job), "--quiet"],
+        f"trtconv run {options.job.name}": [*trtconv, "run", str(options.job.resolve()), "--quiet"],
         "trtconv plan, 200 engines": [*trtconv, "plan", str(folder / "matrix.yaml")],
         "trtconv check, 200 engines": [*trtconv, "check", str(folder / "matrix.yaml")],
     }
@@ -84,6 +97,41 @@ def _starts(python: _Python, options: argparse.Namespace, folder: Path) -> list[
         [name, f"{1e3 * middle[name]:.0f} ms", str(options.runs), said.get(name, ""), bounds.get(name, "")]
         for name in commands
     ]
+
+
+def _write_matrix(folder: Path) -> None:
+    """The job of 200 engines, and a model of one node for it."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="relu")], "one", [x], [y])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "model.onnx")
+    (folder / "matrix.yaml").write_text(MATRIX.format(model=folder / "model.onnx"))
+
+
+def _against(options: argparse.Namespace, folder: Path) -> tuple[list[Row], bool]:
+    """Two versions in turns: processor time of every command, and whether all are as fast as they were."""
+    _write_matrix(folder)
+    trtconv, matrix = ["-m", "trtconv"], str(folder / "matrix.yaml")
+    commands: dict[str, list[str]] = {
+        "trtconv --help": [*trtconv, "--help"],
+        f"trtconv run {options.job.name}, up to date": [*trtconv, "run", str(options.job.resolve()), "--quiet"],
+        "trtconv plan, 200 engines": [*trtconv, "plan", matrix],
+        "trtconv check, 200 engines": [*trtconv, "check", matrix],
+    }
+    sides = [_Python(folder / "there", options.against.resolve()), _Python(folder / "here", ROOT)]
+    rows, kept = [], True
+    for name, command in commands.items():
+        own = [["--set", f"output={side.folder}"] if "run" in command else [] for side in sides]
+        pairs = list(zip(sides, own, strict=True))
+        for side, more in pairs:
+            side.seconds([*command, *more])  # compiles, and brings up to date
+        times = [[side.cpu_seconds([*command, *more]) for side, more in pairs] for _ in range(options.runs)]
+        there, here = zip(*times, strict=True)
+        ratio = median(here) / median(there)
+        kept = kept and ratio <= SLOWER
+        figures = [f"{1e3 * each:.0f} ms" for each in (median(there), median(here), min(there), min(here))]
+        rows.append([name, *figures, f"{ratio:.3f}", _kept(f"{SLOWER} times", ratio <= SLOWER)])
+    return rows, kept
 
 
 def _kept(bound: str, kept: bool) -> str:
@@ -128,15 +176,24 @@ def _bytes_read() -> int:
 class _Python:
     """Starts programs of this Python, with their compiled modules in a folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkout: Path = ROOT) -> None:
+        self.folder = folder
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self.environment = {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+        others = filter(None, [str(checkout), kept.get("PYTHONPATH", "")])
+        own = {"PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONPATH": os.pathsep.join(others)}
+        self.environment = {**kept, **own}
+
+    def cpu_seconds(self, arguments: Sequence[str]) -> float:
+        """Processor time of ``python ARGUMENTS``, user's and system's, with the processes that it starts."""
+        before = _children()
+        self.seconds(arguments)
+        return _children() - before
 
     def seconds(self, arguments: Sequence[str]) -> float:
         """Wall time of ``python ARGUMENTS``; a failure ends the benchmark with what it printed."""
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, *arguments], capture_output=True, text=True, check=False, env=self.environment
+            [sys.executable, *arguments], cwd="/", capture_output=True, text=True, check=False, env=self.environment
         )
         taken = time.perf_counter() - start
         if done.returncode != 0:
@@ -144,11 +201,18 @@ class _Python:
         return taken
 
 
+def _children() -> float:
+    """Processor time of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--job", type=Path, default=ROOT / "configs/digits.yaml", help="job to run (%(default)s)")
     parser.add_argument("--runs", type=int, default=15, help="starts of each program (%(default)s)")
     parser.add_argument("--size", type=int, default=2000, help="file to hash, in MB (%(default)s)")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the version in this folder")
     return parser.parse_args()
 
 

@@ -21,7 +21,8 @@ from onnx import helper, numpy_helper, TensorProto
 from trtconv.core.errors import SourceError
 from trtconv.core.records import TensorInfo
 from trtconv.graph import reshape
-from trtconv.sources.format import Converted, Description, Format, Tensors
+from trtconv.sources.format import Format
+from trtconv.sources.records import Converted, Description, Tensors
 
 MARK = b"AFFINE\\n"
 

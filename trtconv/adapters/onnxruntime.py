@@ -97,6 +97,30 @@ class Session:
         return error
 
 
+class ReferenceModel:
+    """A source's own network, as a reference: the source is ONNX, or was recorded as ONNX.
+
+    Attributes:
+        inputs: name, dtype and shape of each.
+        outputs: likewise.
+    """
+
+    def __init__(self, session: Session, of: str = "") -> None:
+        self._session = session
+        self._of = of
+        self.inputs = session.inputs
+        self.outputs = session.outputs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch."""
+        return self._session.run(feeds)
+
+    def framework(self) -> str:
+        """ONNX Runtime and its version; what it runs, where that is not the source itself."""
+        runtime = f"ONNX Runtime {version()}"
+        return f"{self._of} on {runtime}" if self._of else runtime
+
+
 def session(
     model: Path | str | bytes,
     *,

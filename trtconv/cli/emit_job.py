@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from trtconv.core.errors import UsageError
-from trtconv.sources.format import Asks
+from trtconv.sources.records import Asks
 
 
 def write(

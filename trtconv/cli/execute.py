@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -263,6 +262,8 @@ def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any],
 
 def tell_machines(name: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]], output: Output) -> None:
     """JUnit's file and GitHub's annotations, where they are asked for."""
+    if output.junit is None and not output.github:
+        return
     from trtconv.report import junit
 
     if output.junit is not None:
@@ -320,6 +321,8 @@ def make_one(
         log_json: events as JSON lines.
         quiet: no progress.
     """
+    import tempfile
+
     from trtconv.cli.options import job_from
     from trtconv.pipeline.layout import Layout
     from trtconv.pipeline.line import line, upto
@@ -343,6 +346,8 @@ def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
 
 def call_function(target: str, request: Any, *, log_json: bool, quiet: bool, patience: float = 0.0) -> Any:
     """Run ``module:function`` of type (request, emit) in a child process; its log is kept only if it crashes."""
+    import tempfile
+
     from trtconv.core import child
 
     folder = Path(tempfile.mkdtemp(prefix="trtconv-"))

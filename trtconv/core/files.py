@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -70,6 +69,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Let two names change places at once (renameat2 of Linux); False where that cannot be done."""
+    import ctypes  # slow to load, and seldom needed
+
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from trtconv.core.lazy import resolve
@@ -57,6 +56,8 @@ def describe(path: Path) -> str:
 
 
 def _zip(path: Path) -> str:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

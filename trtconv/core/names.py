@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FUNCTION = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
 
 
 def is_function(path: Path) -> bool:
     """Whether a path names a function, ``module:function`` or ``file.py:function``, in a folder where it may be."""
-    return bool(_FUNCTION.fullmatch(path.name)) and not path.exists()
+    return bool(re.fullmatch(_FUNCTION, path.name)) and not path.exists()
 
 
 def nearest(wrong: str, valid: Iterable[str], count: int = 1) -> list[str]:

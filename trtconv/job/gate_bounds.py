@@ -12,7 +12,7 @@ _BYTES = ("engine_size", "peak_memory")
 _MILLISECONDS = ("latency_p50", "latency_p99")
 _SECONDS = ("build_time",)
 _JOULES = ("energy",)
-_WRITTEN = re.compile(r"(?P<measure>\w+)(?:\[(?P<engine>[\w.-]+)\])?\s*(?P<sign><=|>=)\s*(?P<value>\S.*)")
+_WRITTEN = r"(?P<measure>\w+)(?:\[(?P<engine>[\w.-]+)\])?\s*(?P<sign><=|>=)\s*(?P<value>\S.*)"
 
 
 def written(text: str) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def written(text: str) -> dict[str, Any]:
     Raises:
         UsageError: not of that form.
     """
-    match = _WRITTEN.fullmatch(text.strip())
+    match = re.fullmatch(_WRITTEN, text.strip())
     if match is None:
         raise UsageError(
             f"--gate {text}: expected MEASURE<=VALUE or MEASURE>=VALUE, or MEASURE[ENGINE]<=VALUE",

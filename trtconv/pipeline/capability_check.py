@@ -11,6 +11,7 @@ from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.job.schema import Gate, Job
+from trtconv.pipeline import model_inputs
 from trtconv.pipeline.matrix import Cell
 
 
@@ -118,7 +119,7 @@ def require_batches(cells: Iterable[Cell], model: Path | None) -> None:
     Raises:
         UsageError: naming the batch and the range.
     """
-    known: Mapping[str, Sequence[int | str]] | None = None  # read when a batch is in doubt: it takes ONNX
+    known: Mapping[str, Sequence[int | str]] | None = None  # read when a batch is in doubt
     for cell in cells:
         asked = {"bench.batch": list(cell.job.bench.batch) if cell.job.bench else []}
         asked["infer.batch"] = [cell.job.infer.batch] if cell.job.infer and cell.job.infer.batch else []
@@ -163,12 +164,8 @@ def _batch_ranges(cell: Cell, known: Mapping[str, Sequence[int | str]]) -> dict[
 
 def _interface(model: Path | None) -> dict[str, Sequence[int | str]]:
     """Shapes of a model's inputs; nothing of one that cannot be read, which the step that reads it says."""
-    if model is None:
-        return {}
-    from trtconv.graph import model_io
-
     with contextlib.suppress(SourceError):
-        return {info.name: info.shape for info in model_io.interface(model_io.load(model, weights=False))[0]}
+        return {} if model is None else {info.name: info.shape for info in model_inputs.of(model)}
     return {}
 
 

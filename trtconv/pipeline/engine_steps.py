@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtconv import sources
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.job.schema import Verify
-from trtconv.pipeline import sections, user_code
+from trtconv.pipeline import model_inputs, sections, user_code
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell
 from trtconv.pipeline.steps import History, Node
-from trtconv.stages.verify import bounds
-from trtconv.stages.verify.records import Bound
+
+if TYPE_CHECKING:  # a stage is loaded when one of its steps is about to run
+    from trtconv.stages.bench.records import BenchRequest
+    from trtconv.stages.build.records import BuildRequest
+    from trtconv.stages.infer import InferRequest
+    from trtconv.stages.verify.records import Bound, VerifyRequest
 
 _FP32_LABEL, _TYPED_LABEL, _ENGINE_LABEL = "FP32 ONNX", "typed ONNX", "engine"
 
@@ -68,11 +72,11 @@ class EngineSteps:
 
     def build(self) -> Node:
         """Typed ONNX to the plan."""
-        from trtconv.stages.build import BuildRequest
-
         section, engine, cell = self.cell.job.build, self.engine, self.cell
 
         def request(history: History) -> BuildRequest:
+            from trtconv.stages.build.records import BuildRequest
+
             interface = self.interface(history)
             return BuildRequest(
                 model=self.model,
@@ -140,9 +144,7 @@ class EngineSteps:
         if "convert" in history.results:
             inputs: tuple[TensorInfo, ...] = history.results["convert"].inputs
             return inputs
-        from trtconv.graph import model_io  # an ad-hoc build of a typed file: nothing has read it yet
-
-        return model_io.interface(model_io.load(self.source.path, weights=False))[0]
+        return model_inputs.of(self.source.path)  # an ad-hoc build of a typed file: nothing has read it yet
 
     def _reference_label(self, history: History) -> str:
         if self.has_reference:
@@ -151,8 +153,6 @@ class EngineSteps:
 
     def verify(self) -> Node:
         """The engine's forms against the source."""
-        from trtconv.stages.verify import VerifyRequest
-
         section, precision = self.cell.job.verify, self.cell.precision
         assert section is not None
         base = self.model if self.typed else self.layout.onnx
@@ -164,6 +164,8 @@ class EngineSteps:
         candidates = {_TYPED_LABEL: self.model, _ENGINE_LABEL: self.engine}
 
         def request(history: History) -> VerifyRequest:
+            from trtconv.stages.verify.records import VerifyRequest
+
             return VerifyRequest(
                 reference=self.layout.reference if self.has_reference else base,
                 reference_label=self._reference_label(history),
@@ -185,24 +187,27 @@ class EngineSteps:
 
     def infer(self) -> Node:
         """Samples through the engine."""
-        from trtconv.stages.infer import InferRequest
-
         section = self.cell.job.infer
         assert section is not None
         output = self.layout.results(self.cell.label, section.format)
-        request = InferRequest(
-            model=self.engine,
-            data=sections.feed(section.data),
-            output=output,
-            fallback=self.model,
-            backend=section.backend,
-            batch=section.batch,
-            postprocess=tuple(section.postprocess),
-            device_api=section.device_api,
-            contexts=section.contexts,
-            strict=section.strict,
-            allow_code=self.source.allow_code,
-        )
+
+        def request(_: History) -> InferRequest:
+            from trtconv.stages.infer import InferRequest
+
+            return InferRequest(
+                model=self.engine,
+                data=sections.feed(section.data),
+                output=output,
+                fallback=self.model,
+                backend=section.backend,
+                batch=section.batch,
+                postprocess=tuple(section.postprocess),
+                device_api=section.device_api,
+                contexts=section.contexts,
+                strict=section.strict,
+                allow_code=self.source.allow_code,
+            )
+
         named = [
             options["labels"]
             for row in section.postprocess
@@ -213,7 +218,7 @@ class EngineSteps:
         called = [row["call"].get("function", "") for row in section.postprocess if isinstance(row.get("call"), dict)]
         return self.node(
             "infer",
-            request=lambda _: request,
+            request=request,
             outputs=(output,),
             inputs={**sections.files(section.data), **labels, **user_code.files(called)},
             options={**sections.options(section), "allow_code": self.source.allow_code},
@@ -221,44 +226,50 @@ class EngineSteps:
 
     def bench(self) -> Node:
         """Measurements of the engine."""
-        from trtconv.stages.bench import BenchRequest
-
         section = self.cell.job.bench
         assert section is not None
-        request = BenchRequest(
-            model=self.engine,
-            fallback=self.model,
-            backend=section.backend,
-            batches=tuple(section.batch),
-            semantics=section.semantics,
-            warmup=section.warmup,
-            duration=section.duration,
-            iterations=section.iterations,
-            percentiles=tuple(section.percentiles),
-            streams=section.streams,
-            data=None if section.data is None else sections.feed(section.data),
-            device_api=section.device_api,
-            rules={
-                "transfers": section.transfers,
-                "spin": section.spin,
-                "graph": section.cuda_graph,
-                "depth": section.depth,
-            },
-            repeats=section.repeats,
-            rate=section.rate,
-            layers=section.layers,
-            tune=section.tune,
-            max_latency=section.max_latency,
-            against=tuple(section.against),
-            allow_code=self.source.allow_code,
-        )
+
+        def request(_: History) -> BenchRequest:
+            from trtconv.stages.bench.records import BenchRequest
+
+            return BenchRequest(
+                model=self.engine,
+                fallback=self.model,
+                backend=section.backend,
+                batches=tuple(section.batch),
+                semantics=section.semantics,
+                warmup=section.warmup,
+                duration=section.duration,
+                iterations=section.iterations,
+                percentiles=tuple(section.percentiles),
+                streams=section.streams,
+                data=None if section.data is None else sections.feed(section.data),
+                device_api=section.device_api,
+                rules={
+                    "transfers": section.transfers,
+                    "spin": section.spin,
+                    "graph": section.cuda_graph,
+                    "depth": section.depth,
+                },
+                repeats=section.repeats,
+                rate=section.rate,
+                layers=section.layers,
+                tune=section.tune,
+                max_latency=section.max_latency,
+                against=tuple(section.against),
+                allow_code=self.source.allow_code,
+            )
+
         inputs = {} if section.data is None else sections.files(section.data)
         inputs |= user_code.files(name.partition(":")[2] for name in section.against)
-        return self.node("bench", request=lambda _: request, inputs=inputs, options=sections.options(section))
+        return self.node("bench", request=request, inputs=inputs, options=sections.options(section))
 
 
 def _bound(section: Verify, precision: str, *, engine: bool = False) -> Bound:
     """What the job says replaces the defaults; a gate on accuracy replaces the floors."""
+    from trtconv.stages.verify import bounds
+    from trtconv.stages.verify.records import Bound
+
     if precision in section.tolerance:
         return Bound(section.tolerance[precision], section.min_snr_db, section.min_cosine)
     usual = bounds.default(precision, engine=engine)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from trtconv.core.errors import UsageError
 
+PARTS = ".parts"
+"""Suffix of a model in parts, as ``engines.plan.manifest`` has it."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -58,7 +61,7 @@ class Layout:
             UsageError: the user named it as parts are named.
         """
         path = self.file("engine", f".{precision}.engine")
-        if path.suffix == ".parts":
+        if path.suffix == PARTS:
             raise UsageError(f"{path.name}: one engine is no folder of parts", hint="add --on-refusal onnxruntime")
         return path
 
@@ -68,9 +71,9 @@ class Layout:
         Raises:
             UsageError: the user named it otherwise.
         """
-        path = self.file("engine", f".{precision}.parts")
-        if path.suffix != ".parts":
-            raise UsageError(f"{path.name}: a model in parts is a folder", hint=f"name it -o {path.stem}.parts")
+        path = self.file("engine", f".{precision}{PARTS}")
+        if path.suffix != PARTS:
+            raise UsageError(f"{path.name}: a model in parts is a folder", hint=f"name it -o {path.stem}{PARTS}")
         return path
 
     def results(self, precision: str, form: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtconv import sources
 from trtconv.core import external
@@ -18,6 +19,13 @@ from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import cells
 from trtconv.pipeline.steps import History, Node
 from trtconv.sources.format import Format
+
+if TYPE_CHECKING:  # a stage is loaded when one of its steps is about to run
+    from trtconv.stages.calibrate import CalibrateRequest
+    from trtconv.stages.convert import ConvertRequest
+    from trtconv.stages.freeze import FreezeRequest
+    from trtconv.stages.lower import LowerRequest
+    from trtconv.stages.reference import ReferenceRequest
 
 
 def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
@@ -121,20 +129,24 @@ class _SharedSteps:
         return {} if self.source.path.exists() else {"function": self.source.path.name}
 
     def freeze(self) -> Node:
-        from trtconv.stages.freeze import FreezeRequest
-
         frozen, outputs, sample = self.layout.frozen, sections.outputs(self.job), self.job.convert.check
-        return Node(
-            "freeze",
-            "freeze",
-            lambda _: FreezeRequest(
+
+        def request(_: History) -> FreezeRequest:
+            from trtconv.stages.freeze import FreezeRequest
+
+            return FreezeRequest(
                 source=self.source,
                 frozen=frozen,
                 inputs=sections.inputs(self.job),
                 outputs=outputs,
                 sample=sample,
                 seconds=2 * self.job.convert.check_seconds,
-            ),
+            )
+
+        return Node(
+            "freeze",
+            "freeze",
+            request,
             tuple(frozen.with_name(frozen.name + ending) for ending in ("", *self.converts.companions)),
             inputs=self.files,
             packages=self.format.packages,
@@ -149,8 +161,6 @@ class _SharedSteps:
         )
 
     def convert(self) -> Node:
-        from trtconv.stages.convert import ConvertRequest
-
         section = self.job.convert
         source = self.source
         if self.freezes:  # it is cut and its constants are set already
@@ -160,25 +170,30 @@ class _SharedSteps:
                 channels_first=self.source.channels_first,
                 python=self.source.python,
             )
-        request = ConvertRequest(
-            source=source,
-            model=self.layout.onnx,
-            inputs=sections.inputs(self.job),
-            outputs=sections.outputs(self.job),
-            opset=section.opset,
-            clean=section.clean,
-            passes=tuple(section.skip),
-            check=section.check,
-            check_data=section.check_data,
-            check_seconds=section.check_seconds,
-            tolerance=section.tolerance,
-            support=section.support,
-            origin=self.source.path,
-        )
+
+        def request(_: History) -> ConvertRequest:
+            from trtconv.stages.convert import ConvertRequest
+
+            return ConvertRequest(
+                source=source,
+                model=self.layout.onnx,
+                inputs=sections.inputs(self.job),
+                outputs=sections.outputs(self.job),
+                opset=section.opset,
+                clean=section.clean,
+                passes=tuple(section.skip),
+                check=section.check,
+                check_data=section.check_data,
+                check_seconds=section.check_seconds,
+                tolerance=section.tolerance,
+                support=section.support,
+                origin=self.source.path,
+            )
+
         return Node(
             "convert",
             "convert",
-            lambda _: request,
+            request,
             (self.layout.onnx,),
             needs=("freeze",) if self.freezes else (),
             packages=self.converts.packages,
@@ -220,25 +235,28 @@ class _SharedSteps:
         )
 
     def calibrate(self) -> Node:
-        from trtconv.stages.calibrate import CalibrateRequest
-
         section, cache = self.job.calibrate, self.layout.cache
         assert section is not None
         feed = FeedSpec(call=section.call, allow_code=self.source.allow_code)
         if section.data is not None:
             feed = sections.feed(section.data)
-        request = CalibrateRequest(
-            model=self.layout.onnx,
-            data=feed,
-            cache=cache,
-            method=section.method,
-            batch=section.batch,
-            seed=section.seed,
-        )
+
+        def request(_: History) -> CalibrateRequest:
+            from trtconv.stages.calibrate import CalibrateRequest
+
+            return CalibrateRequest(
+                model=self.layout.onnx,
+                data=feed,
+                cache=cache,
+                method=section.method,
+                batch=section.batch,
+                seed=section.seed,
+            )
+
         return Node(
             "calibrate",
             "calibrate",
-            lambda _: request,
+            request,
             (cache, cache.with_name(cache.name + ".json")),
             needs=("convert",),
             inputs=user_code.files([section.call]) if section.data is None else sections.files(section.data),
@@ -246,24 +264,27 @@ class _SharedSteps:
         )
 
     def reference(self) -> Node:
-        from trtconv.stages.reference import ReferenceRequest
-
         section, output = self.job.verify, self.layout.reference
         assert section is not None
         wanted = sections.outputs(self.job)
         first = tuple(spec.name for spec in sections.inputs(self.job) if spec.layout == "nchw")
-        request = ReferenceRequest(
-            source=self.source,
-            data=sections.feed(section.data),
-            output=output,
-            outputs=wanted,
-            batch=section.batch,
-            first=first,
-        )
+
+        def request(_: History) -> ReferenceRequest:
+            from trtconv.stages.reference import ReferenceRequest
+
+            return ReferenceRequest(
+                source=self.source,
+                data=sections.feed(section.data),
+                output=output,
+                outputs=wanted,
+                batch=section.batch,
+                first=first,
+            )
+
         return Node(
             "reference",
             "reference",
-            lambda _: request,
+            request,
             (output,),
             inputs={**self.files, **sections.files(section.data)},
             packages=self.format.packages,
@@ -279,12 +300,12 @@ class _SharedSteps:
         )
 
     def lower(self, precision: str) -> Node:
-        from trtconv.stages.lower import LowerRequest
-
         section, typed = self.job.lower, self.layout.typed(precision)
         given, cache = self._cache(precision)
 
         def request(_: History) -> LowerRequest:
+            from trtconv.stages.lower import LowerRequest
+
             return LowerRequest(
                 model=self.layout.onnx,
                 typed=typed,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from trtconv.core.errors import UsageError
 from trtconv.core.writable import own, require_file, require_folder
-from trtconv.engines.plan import manifest
-from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.layout import PARTS, Layout
 from trtconv.pipeline.steps import Node
 
 
@@ -26,11 +25,14 @@ def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
     """
     require_folder(layout.state, writable=writable)
     read = {own(path): label for node in steps for label, path in node.inputs.items()}
+    folders: dict[Path, Path] = {}  # looked at, without links on the way
     for node in steps:
         for path in node.files:
-            require_folder(path.parent, writable=writable)
+            if (folder := path.parent) not in folders:
+                require_folder(folder, writable=writable)
+                folders[folder] = folder.resolve()
             _require_kind(path)
-            if (label := read.get(own(path))) is not None:
+            if (label := read.get(folders[folder] / path.name)) is not None:
                 raise UsageError(
                     f"{path} is the {label}, and {node.name} would write its result there",
                     hint="write to another file: -o, or name: or output: in a job",
@@ -39,7 +41,10 @@ def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
 
 def _require_kind(path: Path) -> None:
     """A model in parts is a folder and may replace an older one; everything else is a file."""
-    if not manifest.is_parts(path):
+    if path.suffix != PARTS:
         require_file(path)
-    elif path.exists() and not (path / manifest.NAME).is_file():
+        return
+    from trtconv.engines.plan import manifest
+
+    if path.exists() and not (path / manifest.NAME).is_file():
         raise UsageError(f"{path} is there, and no model in parts", hint="name another folder")

@@ -16,9 +16,8 @@ from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import data_of, exclusive, write_json
-from trtconv.engines.plan import manifest
 from trtconv.pipeline import output_paths
-from trtconv.pipeline.layout import Layout
+from trtconv.pipeline.layout import PARTS, Layout
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.state import State
@@ -127,9 +126,13 @@ def _sweep(layout: Layout, steps: Sequence[Node]) -> None:
 
     Only this job's: others may be writing to the same folder.
     """
-    begun = [path for step in steps for file in step.files for path in file.parent.glob(f".{file.name}.*.tmp")]
-    for path in (*begun, *layout.state.glob(".*.tmp")):
-        unfinished.remove(path)
+    made: dict[Path, list[str]] = {}
+    for file in (file for step in steps for file in step.files):
+        made.setdefault(file.parent, []).append(f".{file.name}.")
+    for folder, starts in (*made.items(), (layout.state, ["."])):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix == ".tmp" and path.name.startswith(tuple(starts)):
+                unfinished.remove(path)
 
 
 def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
@@ -318,7 +321,9 @@ class _Runner:
             data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
         for path in node.facts:
             _restamp(path, request)
-        for path in filter(manifest.is_parts, node.files):
+        for path in (path for path in node.files if path.suffix == PARTS):
+            from trtconv.engines.plan import manifest
+
             manifest.write_provenance(path, request.model, request.provenance)
         warnings = record.get("warnings", ())
         self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trtconv.core.errors import UsageError
 from trtconv.job.schema import Data, Job
-from trtconv.pipeline import sections
+from trtconv.pipeline import model_inputs, sections
 
 if TYPE_CHECKING:
     from trtconv.data.sample_trace import Traced
@@ -33,12 +33,11 @@ def require(job: Job, model: Path | None) -> list[str]:
     """
     if model is None or job.inputs or job.source.register_input or job.convert.outputs:
         return []
-    from trtconv.data import sample_trace
-    from trtconv.graph import model_io
-
-    left_out = []
-    inputs = model_io.interface(model_io.load(model, weights=False))[0]
+    left_out: list[str] = []
+    inputs = model_inputs.of(model)
     for name, data in _data(job):
+        from trtconv.data import sample_trace  # NumPy is not loaded for other jobs
+
         try:
             strict = name != "infer" or job.infer is None or job.infer.strict
             left_out += sample_trace.fits(sections.feed(data), inputs, strict=strict)

@@ -13,8 +13,8 @@ from typing import Any
 from trtconv import __version__
 from trtconv.core import digests, versions
 from trtconv.core.files import data_of, write_text
-from trtconv.engines.plan import manifest
 from trtconv.pipeline import machine
+from trtconv.pipeline.layout import PARTS
 from trtconv.pipeline.steps import STAGES, Node
 
 _SCHEMA = 2
@@ -123,12 +123,17 @@ class State:
         Lock files and what the job makes may lie in it too, the facts of engines tell when they were built, and kernels
         come to lie beside an engine when it runs.
         """
+        told = ""
+        if folder.suffix == PARTS:
+            from trtconv.engines.plan import manifest
+
+            told = manifest.PROVENANCE
         inside = self.made_in != folder and self.made_in.is_relative_to(folder)
         return [
             file
             for file in digests.files_under(folder)
             if not file.name.endswith((".lock.yaml", ".engine.json", ".engine.kernels"))
-            and not (manifest.is_parts(folder) and file.name == manifest.PROVENANCE)
+            and file.name != told
             and not (inside and file.is_relative_to(self.made_in))
         ]
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -110,6 +109,8 @@ class Store:
             return
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
+            import tempfile  # a run with nothing to do puts nothing into the store
+
             temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         except OSError:
             return

@@ -14,7 +14,8 @@ from trtconv.core.lazy import resolve
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import format_bytes
 from trtconv.report.tables import table
-from trtconv.sources.format import Description, Format, Tensors
+from trtconv.sources.format import Format
+from trtconv.sources.records import Description, Tensors
 
 
 def look(path: Path, found: Format) -> Description:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtconv.core import magic
 from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
 from trtconv.core.names import choice, did_you_mean
 from trtconv.core.records import SourceSpec
-from trtconv.sources.format import Format, Model
+from trtconv.sources.format import Format
+
+if TYPE_CHECKING:
+    from trtconv.sources.records import Model
 
 FORMATS: Mapping[str, str] = {
     "saved_model": "trtconv.sources.tensorflow.formats:SAVED_MODEL",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -68,6 +67,8 @@ def calibrate(request: CalibrateRequest, emit: Emit) -> CalibrateResult:
         SourceError: the model cannot be read or run.
         ConversionError: the model is not FP32.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from trtconv.calibration import cache
     from trtconv.calibration.methods import METHODS
     from trtconv.core import digests

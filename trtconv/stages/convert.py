@@ -14,10 +14,10 @@ from trtconv.core import errors, unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message, Running
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
-from trtconv.sources.format import Converted, Wanted
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a run with nothing to do reads results as these modules have them, and no more
     from trtconv.data.conversion_check import Observed, Verdict
+    from trtconv.sources.records import Converted
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,7 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
 
 def _from_source(request: ConvertRequest, emit: Emit) -> Converted:
     from trtconv import sources
+    from trtconv.sources.records import Wanted
 
     found = sources.of(request.source)
     if found.frozen_first:

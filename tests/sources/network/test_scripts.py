@@ -21,10 +21,10 @@ from tests.sources.network import formulas as f
 from trtconv.core.errors import ConversionError, EnvironmentProblem, SourceError, TrtconvError, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import SourceSpec
-from trtconv.sources.format import Asks
 from trtconv.sources.network import weights, worker
 from trtconv.sources.network.asks import as_job, asks
 from trtconv.sources.network.describe import describe
+from trtconv.sources.records import Asks
 from trtconv.stages.convert import ConvertRequest, convert
 
 LENET = """

@@ -319,8 +319,8 @@ def main(python: Path) -> None:
     from trtconv.core.events import ignore
     from trtconv.core.records import SourceSpec
     from trtconv.data import draws
-    from trtconv.sources.format import Wanted
     from trtconv.sources.paddle import to_onnx
+    from trtconv.sources.records import Wanted
 
     RECORDED.mkdir(parents=True, exist_ok=True)
     for name, make in CASES.items():

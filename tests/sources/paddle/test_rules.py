@@ -14,9 +14,9 @@ from tests.sources.paddle.programs import Writer
 from trtconv.core.events import Message
 from trtconv.core.records import InputSpec, SourceSpec
 from trtconv.graph import check, clean
-from trtconv.sources.format import Wanted
 from trtconv.sources.paddle import cutting, files, lowering, network, rules, signatures, to_onnx
 from trtconv.sources.paddle.program import Operator
+from trtconv.sources.records import Wanted
 
 WITH_CONVERTER = {name for name in CASES if name.startswith(("multiclass", "generate", "two-stages"))}
 """Cases with operators that paddle2onnx converts."""

@@ -13,7 +13,7 @@ from trtconv.graph import check, clean, reshape
 from trtconv.sources.caffe import importer, net, reference
 from trtconv.sources.caffe.formats import companion, without_opencv
 from trtconv.sources.caffe.weights import Weights
-from trtconv.sources.format import Converted, Wanted
+from trtconv.sources.records import Converted, Wanted
 
 
 def convert(wanted: Wanted, emit: Emit) -> Converted:

@@ -9,7 +9,7 @@ from pathlib import Path
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.records import TensorInfo
 from trtconv.sources.caffe import importer, net
-from trtconv.sources.format import Description, Tensors
+from trtconv.sources.records import Description, Tensors
 
 
 def describe(path: Path) -> Description:

@@ -8,8 +8,8 @@ from typing import Any
 from trtconv.calibration import cache as caches
 from trtconv.core.events import Emit
 from trtconv.core.records import SourceSpec
-from trtconv.sources.format import Asks
 from trtconv.sources.network.convert import recorded
+from trtconv.sources.records import Asks
 
 _REDUCED = ("INT8", "FP8", "BF16", "FP16")
 

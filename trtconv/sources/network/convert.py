@@ -14,9 +14,9 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.interpreter import Guest, Needs
 from trtconv.core.records import SourceSpec
 from trtconv.graph import check, clean, editing, layout, model_io, reshape
-from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.network import describe, weights
 from trtconv.sources.network.needs import NEEDS
+from trtconv.sources.records import Converted, Wanted
 
 _GUEST = "trtconv.sources.network.guest"
 _TORCH = replace(NEEDS, packages={**NEEDS.packages, "torch": "torch==2.13.*"}, extra="torch")

@@ -11,8 +11,8 @@ from typing import Any
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import Dim, TensorInfo
-from trtconv.sources.format import Description, Tensors
 from trtconv.sources.network import batch, calling, methods
+from trtconv.sources.records import Description, Tensors
 
 _TYPES = {
     "float32": "float",

@@ -9,8 +9,8 @@ from trtconv.core.events import Emit, Message
 from trtconv.core.records import Precision
 from trtconv.graph import check, clean, composition, editing, layout, model_io, reshape
 from trtconv.graph.contrib import MICROSOFT
-from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.onnx.model import open_model
+from trtconv.sources.records import Converted, Wanted
 
 
 def convert(wanted: Wanted, emit: Emit) -> Converted:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from trtconv.graph import model_io
-from trtconv.sources.format import Description, Tensors
+from trtconv.sources.records import Description, Tensors
 
 
 def describe(path: Path) -> Description:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtconv.sources.format import Description, Tensors
 from trtconv.sources.paddle import files, network
+from trtconv.sources.records import Description, Tensors
 
 
 def describe(path: Path) -> Description:

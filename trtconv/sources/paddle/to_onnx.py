@@ -11,7 +11,6 @@ import onnx
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import Precision
 from trtconv.graph import check, clean, editing, layout, reshape
-from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.paddle import cutting, files, lowering, network, reference, rules
 from trtconv.sources.paddle.converters import Converter, NewConverter, OldConverter
 from trtconv.sources.paddle.cutting import Cut
@@ -19,6 +18,7 @@ from trtconv.sources.paddle.network import Network
 from trtconv.sources.paddle.padding import Padding
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
+from trtconv.sources.records import Converted, Wanted
 
 
 def to_onnx(wanted: Wanted, emit: Emit) -> Converted:

@@ -13,9 +13,9 @@ from trtconv.core.errors import SourceError
 from trtconv.core.events import Emit, Message, ignore
 from trtconv.core.records import Dim, InputSpec, SourceSpec
 from trtconv.graph import check, clean, editing, layout, model_io, reshape
-from trtconv.sources.format import Converted, Wanted
 from trtconv.sources.pytorch import archive, formats
 from trtconv.sources.pytorch.needs import NEEDS
+from trtconv.sources.records import Converted, Wanted
 
 EXPORTER = "trtconv.sources.pytorch.exporter"
 _FORMS = {"torch_export": "export", "torchscript": "script", "torch_module": "module", "torch_pickle": "pickle"}

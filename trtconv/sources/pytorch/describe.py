@@ -14,8 +14,8 @@ from trtconv.core.errors import SourceError
 from trtconv.core.names import choice
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import format_bytes
-from trtconv.sources.format import Description, Tensors
 from trtconv.sources.pytorch import archive, formats
+from trtconv.sources.records import Description, Tensors
 
 _TYPES = (
     "",

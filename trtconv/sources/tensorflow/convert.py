@@ -8,7 +8,7 @@ from trtconv.adapters import tf2onnx
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import InputSpec, Precision
 from trtconv.graph import check, clean, layout, reshape
-from trtconv.sources.format import Converted, Wanted
+from trtconv.sources.records import Converted, Wanted
 from trtconv.sources.tensorflow import frozen_graph, frozen_pb, graph_edits, graphdef, to_onnx
 from trtconv.sources.tensorflow.framework import GraphNetwork
 from trtconv.sources.tensorflow.frozen_graph import FrozenGraph

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.records import TensorInfo
-from trtconv.sources.format import Description, Tensors
+from trtconv.sources.records import Description, Tensors
 from trtconv.sources.tensorflow import graph_reader, keras_file
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.sources.format import Format
-from trtconv.sources.tensorflow.keras_file import HDF5, keras_generation
 
 _PACKAGES = ("tensorflow-cpu", "tensorflow", "tf-keras", "keras", "tf2onnx", "onnx")
 
@@ -53,7 +52,11 @@ def _saved_model(path: Path, start: bytes) -> bool:
 
 
 def _keras(path: Path, start: bytes) -> bool:
-    return start.startswith(HDF5) or (start.startswith(b"PK\x03\x04") and bool(keras_generation(path)))
+    if start.startswith(b"PK\x03\x04"):
+        from trtconv.sources.tensorflow.keras_file import keras_generation  # planning another source needs none of it
+
+        return bool(keras_generation(path))
+    return start.startswith(b"\x89HDF\r\n\x1a\n")
 
 
 def _checkpoint(path: Path, _: bytes) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from trtconv.core import magic
 from trtconv.core.errors import SourceError
 from trtconv.core.records import SourceSpec
-from trtconv.sources.format import Model
+from trtconv.sources.records import Model
 from trtconv.sources.tensorflow import formats, framework
 from trtconv.sources.tensorflow.constant_inputs import FixedInputs
 

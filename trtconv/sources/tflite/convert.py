@@ -9,7 +9,7 @@ from trtconv.core.errors import ConversionError
 from trtconv.core.events import Emit, Message
 from trtconv.core.records import InputSpec, Precision
 from trtconv.graph import check, clean, layout, reshape
-from trtconv.sources.format import Converted, Wanted
+from trtconv.sources.records import Converted, Wanted
 from trtconv.sources.tflite import file, quantization, repair
 from trtconv.sources.tflite.model import open_model
 from trtconv.sources.tflite.to_onnx import to_onnx

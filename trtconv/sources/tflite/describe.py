@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtconv.sources.format import Description, Tensors
+from trtconv.sources.records import Description, Tensors
 from trtconv.sources.tflite import file
 
 
