@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from trtconv.core.plain import plain
+from trtconv.core.units import format_bytes
 from trtconv.report.tables import table
 
 
@@ -37,6 +39,35 @@ def plan_document(job: str, rows: Sequence[Any]) -> dict[str, Any]:
         for r in rows
     ]
     return {"schema": 1, "job": job, "valid": True, "steps": steps}
+
+
+def fallback_text(found: Sequence[Any]) -> str:
+    """What would fall back, an engine after the other; empty where nothing may."""
+    return "".join(f"\n{line}" for one in found for line in _outlook(one)) + ("\n" if found else "")
+
+
+def _outlook(one: Any) -> Iterator[str]:
+    if one.found is None:
+        yield f"{one.label}: what would fall back cannot be said: {one.why_not}"
+        return
+    f = one.found
+    share = "" if f.products is None else f" with {100 * f.products:.1f} % of the multiplications"
+    told = "" if one.typed else f", by {one.model.name}, before its types are final"
+    yield f"{one.label}: {f.asked} would make engines: {f.engines}{share}; parts for ONNX Runtime: {f.rests}{told}"
+    if f.rests:
+        there, back = _copied(f.to_gpu, f.gpu_bytes), _copied(f.to_host, f.host_bytes)
+        yield f"  per query: to the GPU {there}; to the host {back}"
+    yield from (f"  {node.node} ({node.op}): {node.by}: {node.why}" for node in f.fell_back)
+
+
+def _copied(names: Sequence[str], size: int | None) -> str:
+    tensors = f"{len(names)} {'tensor' if len(names) == 1 else 'tensors'}"
+    return tensors if size is None else f"{tensors}, {format_bytes(size)}"
+
+
+def fallback_document(found: Sequence[Any]) -> dict[str, Any]:
+    """The same as JSON-like values; nothing of a job without fallback."""
+    return {"fallback": [plain(one) for one in found]} if found else {}
 
 
 def traces_text(traces: Sequence[Any]) -> str:

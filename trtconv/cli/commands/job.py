@@ -45,21 +45,30 @@ def run(job: Path, junit: Path | None, github: bool, **options: Any) -> None:
 def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Validate JOB and say what would run and why; touch nothing.
 
-    All problems are shown at once, with file, line and column.
+    All problems are shown at once, with file, line and column. With build.fallback also what would fall back to ONNX
+    Runtime, why, and what it costs.
     """
-    from trtconv.report.plan import plan_document, plan_text, traces_document, traces_text
+    from trtconv.report.plan import (
+        fallback_document,
+        fallback_text,
+        plan_document,
+        plan_text,
+        traces_document,
+        traces_text,
+    )
 
     found = _forecast(job, assignments, force, allow_code)
     notes, traces = _samples(found.job)
     notes = [*found.notes, *notes]
     if as_json:
-        document = plan_document(str(job), found.rows) | traces_document(traces)
+        document = plan_document(str(job), found.rows) | traces_document(traces) | fallback_document(found.fallback())
         click.echo(strict_json.dumps({**document, "warnings": notes}, indent=2))
         return
     click.echo(f"{job}: valid; files go to {found.output}")
     for note in notes:
         click.echo(f"warning: {note}", err=True)
     click.echo(plan_text(found.rows))
+    click.echo(fallback_text(found.fallback()), nl=False)
     click.echo(traces_text(traces), nl=False)
 
 
@@ -71,14 +80,21 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
 def plan(
     job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool, as_json: bool, dot: bool
 ) -> None:
-    """Print the steps of JOB, what they read and make, and which are up to date or why not."""
-    from trtconv.report.plan import plan_document, plan_dot, plan_text
+    """Print the steps of JOB, what they read and make, and which are up to date or why not.
 
-    rows = _forecast(job, assignments, force, allow_code).rows
+    With build.fallback also what would fall back to ONNX Runtime, why, and what it costs.
+    """
+    from trtconv.report.plan import fallback_document, fallback_text, plan_document, plan_dot, plan_text
+
+    found = _forecast(job, assignments, force, allow_code)
     if as_json:
-        click.echo(strict_json.dumps(plan_document(str(job), rows), indent=2))
+        document = plan_document(str(job), found.rows) | fallback_document(found.fallback())
+        click.echo(strict_json.dumps(document, indent=2))
+    elif dot:
+        click.echo(plan_dot(found.rows))
     else:
-        click.echo(plan_dot(rows) if dot else plan_text(rows))
+        click.echo(plan_text(found.rows))
+        click.echo(fallback_text(found.fallback()), nl=False)
 
 
 @dataclass(frozen=True)
@@ -86,9 +102,21 @@ class _Found:
     """What is known of a job before it runs."""
 
     job: Any
-    output: Path
+    layout: Any
     rows: list[Any]
     notes: list[str]
+
+    @property
+    def output(self) -> Path:
+        """Where its files go."""
+        folder: Path = self.layout.folder
+        return folder
+
+    def fallback(self) -> list[Any]:
+        """What would fall back, of every engine that may."""
+        from trtconv.pipeline.fallback_check import outlook
+
+        return list(outlook(self.job, self.layout, self.rows))
 
 
 def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> _Found:
@@ -106,7 +134,7 @@ def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], 
     rows = forecast(steps, layout, force)
     _, notes = lock_of(path, JobOptions(assignments=assignments))
     notes += State.load(layout.state).claimed_by(path.absolute())
-    return _Found(job, layout.folder, rows, notes)
+    return _Found(job, layout, rows, notes)
 
 
 def _samples(job: Any) -> tuple[list[str], list[Any]]:

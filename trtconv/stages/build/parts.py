@@ -20,6 +20,7 @@ from trtconv.engines.plan import manifest, sidecar
 from trtconv.engines.run import proof
 from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
+from trtconv.stages.build import asking
 from trtconv.stages.build.boundaries import Look, Seen
 from trtconv.stages.build.one_engine import build_engine
 from trtconv.stages.build.records import BuildRequest, BuildResult
@@ -72,26 +73,12 @@ class _Work:
         self.look.learn()
         self.kinds = partition.element_types(self.model)
         self.dims = fold.known_dims(self.model.graph)
-        self.refused = self.ask()
+        self.refused = asking.refused(self.model, loaded, self.kinds)
         self.loose: set[str] = set()
         self.settled = self.look.settled()
         self.cut: Partition
         self.seen: Seen
         self.engines: dict[Path, tuple[str, BuildResult]] = {}
-
-    def ask(self) -> dict[str, Reason]:
-        """What TensorRT refuses, and what it is known not to build."""
-        asked = self.folder / "asked.onnx"
-        model_io.save(self.model, asked)
-        found = refusals.refused(self.loaded, asked)
-        for left in self.folder.glob("asked.onnx*"):
-            left.unlink()
-        if not self.loaded.at_least(self.loaded.can.int8_conv_since):
-            why = f"{self.loaded.title} cannot build INT8 convolutions"
-            operators = proof.operators(self.model, self.kinds)
-            old = [one.node for one in operators if one.op.startswith("Conv") and one.kind == "int8"]
-            found |= {name: Reason("kernel", why) for name in old if name not in found}
-        return found
 
     def require_made(self, names: Sequence[str], key: str) -> None:
         made = [name for node in self.model.graph.node for name in node.output if name]
