@@ -201,7 +201,7 @@ class _Graph:
             self.makers[name] = node
             return
         inner = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
-        self.nodes[-1].output[position] = inner
+        node.output[position] = inner
         self.kinds[inner], self.kinds[name] = kind, self.io
         self.copies[name, kind] = inner
         self._cast(inner, name, self.io)

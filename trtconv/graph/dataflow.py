@@ -44,6 +44,7 @@ class Flow:
         constants: TensorProto per key.
         inputs: keys of the model's inputs.
         outputs: keys of the model's outputs.
+        version: opset.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Flow:
     constants: dict[str, Any] = field(default_factory=dict)
     inputs: set[str] = field(default_factory=set)
     outputs: set[str] = field(default_factory=set)
+    version: int = 0
 
     def __post_init__(self) -> None:
         self._makers: dict[str, Step] = {}
@@ -104,7 +106,7 @@ def flow(model: Any) -> Flow:
 
 class _Builder:
     def __init__(self, version: int) -> None:
-        self.flow = Flow()
+        self.flow = Flow(version=version)
         self.version = version
 
     def graph(self, graph: Any, path: str, outer: ChainMap[str, str], scope: types.Scope) -> Mapping[str, str]:

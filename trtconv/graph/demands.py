@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trtconv.graph import value_rules
+from trtconv.graph import elementwise, value_rules
 from trtconv.graph.dataflow import Flow, Step
 from trtconv.graph.half_types import Half
 from trtconv.graph.values import Fact, Values
@@ -21,50 +21,18 @@ CONTRACTING = frozenset(
 )
 """Operators that sum up many products: their results carry rounding errors in any case."""
 
-_ARITHMETIC = (
-    value_rules.MOVING
-    | value_rules.BLENDING
-    | frozenset(
-        {
-            "Add",
-            "Sub",
-            "Mul",
-            "Div",
-            "Neg",
-            "Abs",
-            "Clip",
-            "Min",
-            "Max",
-            "Sum",
-            "Cast",
-            "Floor",
-            "Ceil",
-            "Round",
-            "Pad",
-            "Mod",
-            "Reciprocal",
-            "Sqrt",
-            "Pow",
-            "Exp",
-            "Log",
-            "ReduceSum",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceSumSquare",
-            "ReduceMax",
-            "ReduceProd",
-            "CumSum",
-            "Range",
-            "ConstantOfShape",
-            "Relu",
-            "Trilu",
-            "OneHot",
-        }
-    )
-)
-"""Operators whose results are as exact as their operands, and so make exactness a demand on them."""
+_PERIODIC = frozenset({"Sin", "Cos"})
+_EXPONENTIAL = frozenset({"Softmax", "LogSoftmax", "Exp"})
+"""Operators that make relative differences of absolute ones."""
 
-_PERIODIC = {"Sin": 0, "Cos": 0, "Tan": 0}
+_STEPPING = frozenset(
+    {
+        *("Floor", "Ceil", "Round", "Sign", "Mod", "ThresholdedRelu", "Shrink", "Unique", "NonZero"),
+        *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
+    }
+)
+"""Operators whose results jump: exactness matters where nothing has rounded what they read before."""
+
 _RELATIVE = {"Div": 1, "Sqrt": 0, "Reciprocal": 0, "Log": 0, "Pow": 0}
 """Operators, and which of their operands' relative precision matters however small it is."""
 
@@ -111,6 +79,8 @@ LAYER_SHARE = 0.75
 _LEAST_SCALE = 1 / 32
 """A mask scaled down by no more than this is still beyond every score: exp(-0.5 * 65504 / 32) is 0 in FP32."""
 
+_MASK_OF_ATTENTION = 3  # input
+
 _CANCELLED = 2.0**-4
 """A sum that is smaller than this share of its operands has lost four bits."""
 
@@ -156,6 +126,8 @@ class Demands:
         if step.op in value_rules.MOVING and len(list(self.flow.floats(step.inputs))) == 1:
             further = [(one, out) for out in self.flow.floats(step.outputs) for one in self.flow.readers(out)]
             return bool(further) and all(self._may_mask(one, out) for one, out in further)
+        if masks(step, key):
+            return True
         others = [other for other in self.flow.floats(step.inputs) if other != key]
         return step.op in ("Add", "Sub", "Sum", "Where", "Max", "Min") and any(self.values[o].data for o in others)
 
@@ -173,7 +145,7 @@ class Demands:
         return key not in self.flow.outputs and bool(readers) and all(self._settles(one, key, seen) for one in readers)
 
     def _settles(self, step: Step, key: str, seen: set[str]) -> bool:
-        if step.op in _SETTLING or self.bounds(step, key):
+        if step.op in _SETTLING or self.bounds(step, key) or masks(step, key):
             return True
         if step.op == "Exp":
             return self.values[key].high <= max(self.limit, 0.0) and self.values[key].mask > 0
@@ -238,9 +210,8 @@ class Demands:
 
     def _look_at(self, step: Step) -> None:
         inputs = [key for key in self.flow.floats(step.inputs) if key not in self.flow.constants]
-        if step.op in _PERIODIC and inputs and (reach := self._argument(inputs[0])) > self.half.angle:
-            why = f"{inputs[0]!r} is the argument of {step.op} and reaches {_shown(reach)}"
-            self._demand(inputs[0], why, lambda key: True)
+        if step.op in _STEPPING:
+            self._look_at_steps(step, inputs)
         elif step.op in _RELATIVE and self._relative(step):
             key = step.inputs[_RELATIVE[step.op]]
             logarithm = step.op == "Log" and self.values[key].low < self.half.normal
@@ -249,8 +220,53 @@ class Demands:
                 self._demand(key, why, self._small)
         elif step.op in ("Add", "Sub"):
             self._look_at_sum(step, inputs)
+        elif inputs and step.node is not None and (why := self._sensitive(step, inputs[0])):
+            self._demand(inputs[0], why, lambda key: True)
         if step.op in _INVERTING and inputs and inputs[0] in self.exact:
             self.exact.setdefault(step.outputs[0], self.exact[inputs[0]])
+
+    def _look_at_steps(self, step: Step, inputs: list[str]) -> None:
+        for key in inputs:
+            if not self._rounded(key, set()) and not self.values[key].mask:
+                self._demand(key, f"a rounding of {key!r} may change what {step.op} makes of it", lambda one: True)
+
+    def _sensitive(self, step: Step, key: str) -> str:
+        """Why rounding an operand spoils what an operator makes of it; empty where it does not."""
+        if step.op in _PERIODIC:
+            reach = self._argument(key)
+            return f"{key!r} is the argument of {step.op} and reaches {_shown(reach)}" * (reach > self.half.angle)
+        if step.op in _EXPONENTIAL:
+            spoilt = self._spoils_exponent(step, key)
+            return f"{key!r} is the exponent of {step.op} and reaches {_shown(self.values[key].reach)}" * spoilt
+        if (moved := self._moved(step, key)) > self.half.steep:
+            return f"rounding {key!r} moves what {step.op} makes of it by {moved:.2g} of its largest value"
+        return ""
+
+    def _spoils_exponent(self, step: Step, key: str) -> bool:
+        """Whether the type rounds a known exponent too coarsely, and nothing has rounded it as coarsely before."""
+        fact = self.values[key]
+        known = (fact.measured or fact.sure) and not fact.mask
+        least = fact.low if step.op == "Exp" and fact.high <= 0 else 0.0  # small results count little beside large ones
+        return known and least >= 0 and fact.reach > self.half.exponent and not self._rounded(key, set())
+
+    def _rounded(self, key: str, seen: set[str]) -> bool:
+        """Whether a sum of products is on the way to a tensor: it carries rounding errors in any case."""
+        maker = self.flow.maker(key)
+        if key in seen or maker is None:
+            return False
+        seen.add(key)
+        if maker.op in CONTRACTING:
+            return key not in self.overflowing
+        return any(self._rounded(one, seen) for one in self.flow.floats(maker.inputs))
+
+    def _moved(self, step: Step, key: str) -> float:
+        """How far rounding the operand of an elementwise operator without a rule moves its results."""
+        if step.op in value_rules.LISTED or (curve := elementwise.curve(step.node, self.flow.version)) is None:
+            return 0.0
+        fact, scale = self.values[key], 1.0
+        if fact.degree > 0 and fact.bound:
+            scale = fact.reach / fact.bound
+        return curve.moved(fact.low * scale, fact.high * scale, self.half.name)
 
     def _argument(self, key: str) -> float:
         fact = self.values[key]
@@ -273,7 +289,8 @@ class Demands:
         most = max((self.values[key].bound for key in self.flow.floats(step.inputs)), default=0.0)
         if not self.flow.is_float(step.outputs[0]) or result.unknown or math.isinf(most) or result.mask:
             return
-        if 0 < result.bound < most * _CANCELLED and not self.values[step.inputs[-1]].peak:
+        usual = self.values[step.inputs[-1]].peak and any(self._rounded(key, set()) for key in inputs)  # of a Softmax
+        if 0 < result.bound < most * _CANCELLED and not usual:
             why = f"of {_shown(most)} only {_shown(result.bound)} is left in {step.outputs[0]!r}"
             for key in inputs:
                 self._demand(key, why, lambda one: self.values[one].bound > most * _CANCELLED)
@@ -293,9 +310,14 @@ class Demands:
     def _keeps(self, step: Step, key: str) -> bool:
         """Whether a step's result is as exact as its operands: sums of many products are if none can cancel out."""
         if step.op not in CONTRACTING:
-            return step.op in _ARITHMETIC
+            return True
         operands = [one for one in self.flow.floats(step.inputs) if one not in self.flow.constants]
         return self.values[key].low >= 0 or not all(self.values[one].data for one in operands)
+
+
+def masks(step: Step, key: str) -> bool:
+    """Whether a tensor is the mask of an Attention."""
+    return step.op == "Attention" and key in step.inputs[_MASK_OF_ATTENTION:][:1] and step.inputs.count(key) == 1
 
 
 def _shown(value: float) -> str:

@@ -8,56 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from trtconv.core.records import KeepRules
-from trtconv.graph import dataflow, demands, editing, placement, types, values
+from trtconv.graph import dataflow, demands, editing, inside, placement, types, value_rules, values
 from trtconv.graph.dataflow import Flow, Step
 from trtconv.graph.demands import Demands
 from trtconv.graph.half_types import HALVES, Half, takes
 from trtconv.graph.node_rules import Matcher
 
-_SQUARING = frozenset(
-    {
-        "LayerNormalization",
-        "InstanceNormalization",
-        "GroupNormalization",
-        "RMSNormalization",
-        "MeanVarianceNormalization",
-        "LpNormalization",
-        "ReduceL2",
-        "ReduceSumSquare",
-    }
-)
-"""Operators that square their input on the way; the square must fit too."""
+_UNTYPED = frozenset({"Celu", "CastLike", "Constant", "Upsample", "NonMaxSuppression"})
+"""Operators that get their type elsewhere or have no 16-bit form in TensorRT."""
 
-_SUMMING = frozenset({"ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "CumSum"}) | _SQUARING
-"""Operators that add up an unknown number of values: FP32 unless ranges are known."""
-
-_EXPONENTIAL = frozenset({"Softplus", "ReduceLogSumExp"})
-"""Operators that take exponentials of their input on the way."""
-
-_UNTYPED = frozenset(
-    {
-        "RandomNormal",
-        "RandomUniform",
-        "RandomNormalLike",
-        "RandomUniformLike",
-        "EyeLike",
-        "Celu",
-        "Multinomial",
-        "Bernoulli",
-        "HannWindow",
-        "HammingWindow",
-        "BlackmanWindow",
-        "CastLike",
-        "MelWeightMatrix",
-        "Constant",
-        "Upsample",
-        "NonMaxSuppression",
-    }
-)
-"""Operators that name their type themselves or have no 16-bit form in TensorRT."""
+_NAMING = frozenset({"to", "dtype", "output_datatype", "output_dtype"})
+_RETYPED = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})
+"""Operators that name a type and get another."""
 
 _MOVING = frozenset(
     {
@@ -87,7 +50,11 @@ _MOVING = frozenset(
 )
 """Operators that move values without computing much: between FP32 nodes they stay FP32 and save two casts."""
 
-_MULTIPLYING = frozenset({"Mul", "Div", *demands.CONTRACTING})
+_ADDING = (value_rules.MOVING | value_rules.BLENDING | frozenset(value_rules.BOUNDED)) | {
+    *("Add", "Sub", "Sum", "Min", "Max", "Clip", "Pad", "Range", "QuantizeLinear", "DequantizeLinear", "Cast"),
+    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "BatchNormalization"),
+}
+"""Operators beside whose other operands a constant below the normal range is next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -178,18 +145,35 @@ class _Judge:
             return None
         bound = self.half.largest * (1.0 if self.demands.bounds(step, key) else demands.MASK_SHARE)
         infinite = fact.infinite or fact.given or fact.unknown
-        if self.largest_mask and not self.demands.bounds(step, key):
+        largest = 0.0 if self.demands.bounds(step, key) else self.layers.get(key, 0.0)
+        if largest:
             first = bound * demands.LAYER_SHARE
-            return Saturation(first, infinite, (bound - first) / self.largest_mask)
+            return Saturation(first, infinite, (bound - first) / largest)
         return Saturation(bound, infinite)
 
     @cached_property
-    def largest_mask(self) -> float:
-        """Of a model with masks of several sizes the largest: one scale for all keeps their order; else 0."""
-        facts = self.values.values()
-        sizes = (max(one.mask, one.bound if one.pure and not one.unknown else 0.0) for one in facts if one.mask)
-        layered = any(one.layered for one in facts)
-        return max((size for size in sizes if math.isfinite(size)), default=0.0) if layered else 0.0
+    def layers(self) -> Mapping[str, float]:
+        """Masks of several sizes that meet in the same scores: tensor -> the largest of them.
+
+        One scale for all of these keeps their order; a scale made for larger ones elsewhere would lose it.
+        """
+        root: dict[str, str] = {}
+
+        def find(key: str) -> str:
+            while root.setdefault(key, key) != key:
+                key = root[key]
+            return key
+
+        for step in self.flow.steps:
+            keys = dict.fromkeys(self.flow.floats((*step.inputs, *step.outputs)))
+            met = [find(key) for key in keys if self.values[key].mask and not self.demands.bounds(step, key)]
+            root.update((one, met[0]) for one in met)
+        largest: dict[str, float] = {}
+        for key in root:
+            if math.isfinite(size := _mask_size(self.values[key])):
+                largest[find(key)] = max(largest.get(find(key), 0.0), size)
+        layered = {find(key) for key in root if self.values[key].layered}
+        return {key: largest.get(find(key), 0.0) for key in root if find(key) in layered}
 
     def _concerned(self, step: Step) -> bool:
         return any(self.flow.is_float(key) for key in (*step.inputs, *step.outputs))
@@ -200,7 +184,7 @@ class _Judge:
             or self._no_form(step)
             or self._constant_reason(step)
             or self._value_reason(step)
-            or self._inner_reason(step)
+            or inside.reason(step, self.demands)
         )
 
     def _no_form(self, step: Step) -> str:
@@ -212,7 +196,7 @@ class _Judge:
         if unknown:
             return f"the type of {unknown[0]!r} is not known"
         takes = any(f"tensor({half.name})" in one and "tensor(float)" in one for one in table.values())
-        if node.op_type in _UNTYPED | half.refused or not takes:
+        if node.op_type in _UNTYPED | half.refused or not takes or _names_a_type(node, self.version):
             return f"{node.op_type} has no {half.name} form"
         return ""
 
@@ -264,19 +248,6 @@ class _Judge:
         """Whether data comes of a step, and not another mask."""
         return any(self.values[key].data for key in self.flow.floats(step.outputs))
 
-    def _inner_reason(self, step: Step) -> str:
-        """Why what an operator computes on its way does not fit."""
-        outputs = list(self.flow.floats(step.outputs))
-        if step.op in _SUMMING | _EXPONENTIAL and not all(self.values[key].measured for key in outputs):
-            return f"{step.op} may leave the range of {self.half.name} and was not measured"
-        for key in self.flow.floats(step.inputs):
-            reach = self.values[key].reach
-            if step.op in _SQUARING and reach * reach > self.limit and key not in self.flow.constants:
-                return f"the square of {key!r}, which reaches {reach:.4g}, is above {self.limit:.4g}"
-            if step.op in _EXPONENTIAL and reach > np.log(self.half.largest):
-                return f"the exponential of {key!r}, which reaches {reach:.4g}, is above {self.half.largest:.4g}"
-        return ""
-
     # What follows from the decisions so far.
 
     def _keep_readers_of_wide_scales(self) -> None:
@@ -326,6 +297,16 @@ class _Judge:
         return step is None or step.node is None or step.node.name in self.kept
 
 
+def _names_a_type(node: Any, version: int) -> bool:
+    """Whether an operator names the type of its results itself."""
+    found = types.schema(node.op_type, node.domain, version)
+    return node.op_type not in _RETYPED and not _NAMING.isdisjoint(found.attributes)
+
+
+def _mask_size(fact: values.Fact) -> float:
+    return max(fact.mask, fact.bound if fact.pure and not fact.unknown else 0.0)
+
+
 def fragile(model: Any, ranges: Mapping[str, float] | None) -> Mapping[str, str]:
     """Tensors of the main graph whose exactness matters, and why: quantization spoils them more than float16 does."""
     return _float16_demands(model, ranges).exact
@@ -339,9 +320,11 @@ def _float16_demands(model: Any, ranges: Mapping[str, float] | None) -> Demands:
 
 def _factors(step: Step) -> tuple[str, ...]:
     """The operands of which a constant below the normal range is not next to nothing; biases are none."""
-    if step.op not in _MULTIPLYING:
-        return ()
-    return step.inputs[1:3] if step.op in placement.RECURRENT else step.inputs[:2]
+    if step.op in placement.RECURRENT:
+        return step.inputs[1:3]
+    if step.op in demands.CONTRACTING:
+        return step.inputs[:2]
+    return () if step.op in _ADDING else step.inputs
 
 
 def masked_tensors(model: Any) -> set[str]:

@@ -43,6 +43,16 @@ class Half:
         """Largest argument of a sine that is rounded by less than 1/512."""
         return self.integers / 512
 
+    @property
+    def exponent(self) -> float:
+        """Largest exponent whose exponential is moved by less than 1/32 when it is rounded."""
+        return self.integers / 16
+
+    @property
+    def steep(self) -> float:
+        """How far rounding may move results: four times the rounding of a result itself."""
+        return 8.0 / self.integers
+
 
 HALVES = {
     "fp16": Half(

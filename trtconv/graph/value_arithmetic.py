@@ -235,7 +235,7 @@ ARITHMETIC: dict[str, Rule] = {
     **dict.fromkeys(("ReduceSum", "CumSum"), _total),
     **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare"), _norm),
     **dict.fromkeys(("Conv", "Gemm", "ConvTranspose"), _contract),
-    "MatMul": _matrix,
+    **dict.fromkeys(("MatMul", "Einsum"), _matrix),
     "Mul": _multiply,
     "Div": _divide,
     "Reciprocal": _reciprocal,

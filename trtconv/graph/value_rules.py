@@ -1,4 +1,8 @@
-"""What each operator makes of what is known of its operands' values; of one that is not here, data comes."""
+"""What each operator makes of what is known of its operands' values.
+
+Of an operator that is not here ordinary data comes where all that it reads is ordinary, and else any value; if it is
+elementwise, running it tells more (see ``elementwise``). So a missing rule costs speed, never correctness.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from trtconv.graph import editing
+from trtconv.graph import editing, elementwise
 from trtconv.graph.dataflow import JOIN, Step
 from trtconv.graph.value_arithmetic import ARITHMETIC
-from trtconv.graph.value_facts import DATA, Fact, Rule, Values, of_constant, over, scalar, union
+from trtconv.graph.value_facts import DATA, ORDINARY, Fact, Rule, Values, clean, of_constant, over, scalar, union
 
 _P = onnx.TensorProto
 _WHOLE = {
@@ -81,14 +85,60 @@ BOUNDED = {
 }
 
 
+SETTLED = frozenset(
+    {
+        *("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"),
+        *("MeanVarianceNormalization", "LSTM", "GRU", "RNN", "Attention", "DeformConv"),
+    }
+)
+"""Operators whose results are ordinary again, however large or small what they read is."""
+
+_SHOWN = frozenset({("Attention", 3)})
+"""Outputs of those that show what is inside, masks and all."""
+
+_BOUNDED_GROWTH = 0.05
+"""Below this exponent a function does not grow with its argument, or as slowly as a logarithm."""
+
+
 def fact(step: Step, position: int, values: Values) -> Fact:
     """What is known of one output of a step."""
     operands = [values[key] for key in values.flow.floats(step.inputs) if step.op != JOIN or key in values]
-    rule = _RULES.get(step.op)
-    made = rule(step, operands, values) if rule is not None and (position == 0 or step.op in MOVING) else DATA
+    every = step.op in MOVING | SETTLED and (step.op, position) not in _SHOWN
+    rule = _RULES.get(step.op) if position == 0 or every else None
+    made = _unlisted(step, position, operands, values) if rule is None else rule(step, operands, values)
     if made.mask and not made.pure and not any(one.mask for one in operands):
         made = replace(made, mask=0.0)
     return made if made.root else replace(made, root=step.outputs[position])
+
+
+# What no rule is written for.
+
+
+def _unlisted(step: Step, position: int, operands: list[Fact], values: Values) -> Fact:
+    curve = elementwise.curve(step.node, values.flow.version) if step.node is not None else None
+    if curve is not None and len(operands) == 1:
+        return _along(curve, operands[0])
+    hidden = (step.op, position) in _SHOWN or any(key and key not in values.flow.kinds for key in step.inputs)
+    strange = any(one.mask or one.unknown or one.reach > values.limit for one in operands)
+    return replace(DATA, low=-math.inf, high=math.inf, degree=0.0) if hidden or strange else DATA
+
+
+def _along(curve: elementwise.Curve, one: Fact) -> Fact:
+    """Values of an elementwise function."""
+    like = replace(one, integer=False, mask=0.0, pure=False, infinite=False, layered=False)
+    if one.mask or one.unknown:
+        return clean(-math.inf, math.inf, like, degree=0.0)
+    low, high = curve.span(one.low, one.high)
+    if one.degree <= 0:
+        return clean(low, high, like)
+    far = curve.span(one.low * ORDINARY, one.high * ORDINARY)
+    near, most = max(abs(low), abs(high)), max(abs(far[0]), abs(far[1]))
+    if curve.endless(one.low * ORDINARY, one.high * ORDINARY):
+        return clean(-math.inf if far[0] < 0 else 0.0, math.inf, like, degree=0.0)
+    growth = math.log(most / near, ORDINARY) if near and most > near else 0.0
+    if growth < _BOUNDED_GROWTH:
+        return clean(*far, like, degree=0.0)
+    return clean(min(low, far[0] / ORDINARY**growth), high, like, degree=growth * one.degree)
 
 
 # Moving and blending.
@@ -219,6 +269,10 @@ def _counted(step: Step, operands: list[Fact], values: Values) -> Fact:
     return Fact(low, max(low, high), 0.0, data=False, integer=whole)
 
 
+def _ordinary(step: Step, operands: list[Fact], values: Values) -> Fact:
+    return DATA
+
+
 def _dequantized(step: Step, operands: list[Fact], values: Values) -> Fact:
     constant = values.flow.constants.get(step.inputs[1])
     if constant is None:
@@ -235,7 +289,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(BOUNDED, _bounded),
     **dict.fromkeys(("Pad", "Trilu", "OneHot"), _with_zero),
     **dict.fromkeys(("Min", "Max"), _min_max),
-    **dict.fromkeys(("LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu"), _below_zero),
+    **dict.fromkeys(("LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "PRelu"), _below_zero),
     **dict.fromkeys(("Cast", "CastLike"), _cast),
     "ReduceMax": _maximum,
     "Clip": _clip,
@@ -243,4 +297,8 @@ _RULES: dict[str, Rule] = {
     "ConstantOfShape": _filled,
     "Range": _counted,
     "DequantizeLinear": _dequantized,
+    **dict.fromkeys(SETTLED, _ordinary),
 }
+
+LISTED = frozenset(_RULES)
+"""Operators with a rule of their own."""

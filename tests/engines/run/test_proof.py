@@ -76,6 +76,31 @@ def test_int8_weights_alone_are_called_so() -> None:
     assert counted(stored, turned, matmul) == {"MatMul": {"int8 weights": 1}}
 
 
+@pytest.mark.parametrize("op", ["MatMul", "Gemm"])
+def test_weights_on_the_left_are_weights(op: str) -> None:
+    stored = helper.make_node("DequantizeLinear", ["w8", "scale", "zero"], ["wd"])
+    column = helper.make_node("Transpose", ["x"], ["c"], perm=[1, 0])
+    product = helper.make_node(op, ["wd", "c"], ["z"], "product")
+    nodes = [column, stored, product, helper.make_node("Transpose", ["z"], ["y"], perm=[1, 0])]
+    assert counted(*nodes) == {op: {"int8 weights": 1}}
+    made = model(nodes)
+    assert [one.weights for one in proof.operators(made, types.infer(made))] == [16]
+    assert counted(column, *quantized("cd", "c"), stored, helper.make_node(op, ["wd", "cd"], ["z"]), nodes[-1]) == {
+        op: {"int8": 1}
+    }
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Gemm"])
+@pytest.mark.parametrize("left", [False, True])
+def test_a_quantized_activation_beside_one_in_float_is_no_weight(op: str, left: bool) -> None:
+    column = helper.make_node("Transpose", ["x"], ["c"], perm=[1, 0])
+    operands = ["cd", "x"] if left else ["c", "xd"]
+    nodes = [column, *(quantized("cd", "c") if left else quantized("xd", "x")), helper.make_node(op, operands, ["z"])]
+    assert counted(*nodes) == {op: {"float": 1}}
+    made = model(nodes)
+    assert [one.weights for one in proof.operators(made, types.infer(made))] == [0]
+
+
 def test_an_activation_pair_alone_leaves_the_float_type() -> None:
     assert counted(*quantized("xd", "x"), helper.make_node("MatMul", ["xd", "w"], ["y"])) == {"MatMul": {"float": 1}}
 

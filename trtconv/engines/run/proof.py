@@ -34,6 +34,7 @@ _BITS = {
     "uint4": 4,
     "float4e2m1": 4,
 }
+_PRODUCTS = ("Gemm", "MatMul")  # of which either operand may be the weights
 _MOVES = ("Transpose", "Reshape", "Identity")
 _STORES = (*_MOVES, "Cast", "QuantizeLinear", "DequantizeLinear")
 _ELEMENTWISE = ("kgen", "reformat")  # layers before and after the arithmetic
@@ -205,7 +206,7 @@ class _Inside:
     def operators(self) -> Iterator[Operator]:
         for node in self.graph.node:
             if node.op_type in WEIGHTED:
-                weights = self.elements(node.input[1])
+                weights = self.elements(node.input[self.weight_position(node)])
                 operands = _name(self.types.get(node.input[0]) or self.types.get(node.input[1]))
                 name = node.name or f"node_of_{node.output[0]}"  # as TensorRT's parser calls it
                 yield Operator(
@@ -217,12 +218,18 @@ class _Inside:
                     products=self.products(node) or weights or 1,
                 )
 
+    def weight_position(self, node: onnx.NodeProto) -> int:
+        """Which input is the weights: the second, or of a matrix product the one that is constant."""
+        left = node.op_type in _PRODUCTS and self.elements(node.input[0]) and not self.elements(node.input[1])
+        return 0 if left else 1
+
     def compute_type(self, node: onnx.NodeProto) -> str:
-        activation, weight = (self.quantized(name) for name in node.input[:2])
-        if activation and activation == weight:
-            return activation
-        if weight:
-            return f"{weight} weights"
+        first, second = (self.quantized(name) for name in node.input[:2])
+        if first and first == second:
+            return first
+        weight = node.input[self.weight_position(node)]
+        if (kind := self.quantized(weight)) and self.elements(weight):
+            return f"{kind} weights"
         return _name(self.types.get(node.input[0]) or self.types.get(node.input[1]))
 
     def quantized(self, name: str) -> str:
