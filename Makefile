@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table clean bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: $(VENV)/.has-demo $(DIGITS) ## time the command line itself
 
 precision-zoo: $(VENV)/.has-demo ## every precision on ten networks, two of them trained: accuracy, and whether it builds
 	$(BIN)/python scripts/precision_zoo.py --compare $(if $(MODELOPT),--modelopt $(MODELOPT))
+
+strict-engine: $(VENV)/.has-gpu ## strict arithmetic beside engines on the GPU, FP16: same verdict, about the same difference (needs torch, timm)
+	$(BIN)/python scripts/strict_engine.py
 
 convert-zoo: $(VENV)/.has-demo ## thirty models from every source to ONNX and to an engine: cost, error, verdicts; minutes, and 4 GB
 	$(BIN)/python scripts/convert_zoo.py
