@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""The precision zoo beside an earlier commit: what each lowers, how close to FP32, and how much stays FP32.
+
+    python scripts/zoo_against.py COMMIT [NETWORK ...] [--folder FOLDER] [--precision WORD ...]
+
+Both commits calibrate and lower the same FP32 models through their command line; both results are computed strictly by
+the present code, on the held-out samples. A row falls if its signal-to-noise ratio is more than 0.3 dB lower, or if its
+share of multiplications in FP32 is more than 2 points larger; then the reasons for what stays FP32 are printed. Exit 1
+if one falls. ``--folder`` takes other networks: NAME/model.onnx with calibration.npz and heldout.npz beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from trtconv.core.errors import TrtconvError  # noqa: E402
+from trtconv.core.events import ignore  # noqa: E402
+from trtconv.core.records import FeedSpec  # noqa: E402
+
+FALL = 0.3
+GROWTH = 2.0
+PRECISIONS = ("fp16", "bf16", "int8", "fp8")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One commit's typed model.
+
+    Attributes:
+        snr: in dB, of the worst output, strictly; None where nothing runs it on the CPU.
+        share: per cent of the multiplications that are FP32.
+        told: what lowering said of nodes that it leaves out.
+    """
+
+    snr: float | None
+    share: float
+    told: str
+
+
+def lowered(tree: Path, folder: Path, precision: str, typed: Path) -> str:
+    """Calibrate and lower by a commit's own command line; what it says."""
+    cache = typed.with_suffix(".cache")
+    _call(tree, "calibrate", folder / "model.onnx", "--data", folder / "calibration.npz", "-o", cache)
+    return _call(tree, "lower", folder / "model.onnx", "-o", typed, "--precision", precision, "--cache", cache)
+
+
+def _call(tree: Path, *arguments: object) -> str:
+    command = [sys.executable, "-m", "trtconv", *map(str, arguments)]
+    place = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tree), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+    }
+    done = subprocess.run(command, env={**place, "TRTCONV_CACHE": "off"}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TrtconvError(f"{' '.join(command[2:4])} of {tree} ends with {done.returncode}: {done.stderr[-400:]}")
+    return done.stdout
+
+
+def judged(folder: Path, typed: Path, told: str) -> Result:
+    """A typed model's figures."""
+    from trtconv.engines.run import proof
+    from trtconv.graph import types
+    from trtconv.stages.verify import VerifyRequest, verify
+
+    held = np.load(folder / "heldout.npz")
+    feed = FeedSpec(folder / "heldout.npz", "labels" if "labels" in held.files else "")
+    request = VerifyRequest(folder / "model.onnx", "FP32", {"typed": typed}, feed, 16, corners=False)
+    (verdict,) = verify(request, ignore).verdicts
+    snr = None if verdict.skipped else min(one.snr_db if one.finite else -np.inf for one in verdict.outputs)
+    model = onnx.load(typed)
+    shapes = {name: (1, *held[name].shape[1:]) for name in held.files}
+    found = proof.by_model(proof.operators(model, types.infer(model), shapes), "")
+    return Result(snr, 100 * found.promised.get("float", 0.0), told)
+
+
+def rows(trees: tuple[Path, Path], folder: Path, precisions: list[str]) -> Iterator[tuple[str, Result, Result]]:
+    """(precision, then, now) of one network."""
+    for precision in precisions:
+        found = []
+        with tempfile.TemporaryDirectory() as place:
+            for number, tree in enumerate(trees):
+                typed = Path(place) / f"{number}.onnx"
+                found.append(judged(folder, typed, lowered(tree, folder, precision, typed)))
+        yield precision, found[0], found[1]
+
+
+def line(network: str, precision: str, then: Result, now: Result) -> tuple[bool, str]:
+    """Whether a row holds, and the row."""
+    cells = [f"{one.snr:.1f}" if one.snr is not None else "none" for one in (then, now)]
+    fall = (then.snr or -np.inf) - (now.snr or -np.inf) if then.snr is not None else -np.inf
+    holds = not fall > FALL and now.share - then.share <= GROWTH
+    text = f"{network:15} {precision:5} {cells[0]:>8} {cells[1]:>8} {then.share:>8.2f} {now.share:>8.2f}"
+    return holds, text + ("" if holds else "  FALLS")
+
+
+def main() -> None:
+    """Print rows as they come."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("commit", help="a commit, or a folder that holds one's files")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="default: all")
+    parser.add_argument("--folder", type=Path, help="networks of one's own, instead of the zoo's")
+    parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        tree = Path(options.commit)
+        if not tree.is_dir():
+            tree = Path(place)
+            packed = subprocess.run(
+                ["git", "-C", HERE, "archive", "--format=tar", options.commit, ":/"], capture_output=True, check=True
+            )
+            subprocess.run(["tar", "-x", "-C", tree], input=packed.stdout, check=True)
+        sys.exit(not compare((tree, HERE.parent), options))
+
+
+def compare(trees: tuple[Path, Path], options: argparse.Namespace) -> bool:
+    """Whether all rows hold."""
+    fallen = []
+    print(f"{'network':15} {'':5} {'SNR then':>8} {'SNR now':>8} {'FP32 %':>8} {'now %':>8}")
+    for network, folder in folders(options):
+        for precision, then, now in rows(trees, folder, options.precision):
+            holds, text = line(network, precision, then, now)
+            print(text, flush=True)
+            if not holds:
+                fallen.append(f"{network} {precision}")
+                print(now.told)
+    print(f"falls: {', '.join(fallen)}" if fallen else "nothing falls")
+    return not fallen
+
+
+def folders(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    """Networks and where they are; those of the zoo are made if they are not there yet."""
+    if options.folder:
+        names = options.networks or sorted(one.parent.name for one in options.folder.glob("*/model.onnx"))
+        yield from ((name, options.folder / name) for name in names)
+        return
+    import precision_zoo
+
+    for name in options.networks or precision_zoo.ZOO:
+        precision_zoo.prepare(name, precision_zoo.FOLDER / name)
+        yield name, precision_zoo.FOLDER / name
+
+
+if __name__ == "__main__":
+    main()
