@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="default: all")
     parser.add_argument("--folder", type=Path, help="networks of one's own, instead of the zoo's")
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as place:
         tree = Path(options.commit)
         if not tree.is_dir():
