@@ -10,14 +10,8 @@ from functools import cache
 from typing import cast
 
 from trtconv.adapters import cuda_driver
-from trtconv.adapters.tensorrt_api import (
-    Enum,
-    TrtApi,
-    TrtILogger,
-    TrtIOutputAllocator,
-    TrtIProfiler,
-    TrtIProgressMonitor,
-)
+from trtconv.adapters.tensorrt_api import TrtApi, TrtILogger, TrtIOutputAllocator, TrtIProfiler, TrtIProgressMonitor
+from trtconv.adapters.tensorrt_enum import Enum
 from trtconv.adapters.tensorrt_rtx_api import Capabilities, Version
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
@@ -66,6 +60,8 @@ FLAVORS: Mapping[str, Flavor] = {
             validity=False,
             jit=False,
             int8_conv_since=(10,),
+            plugins_since=(10,),
+            unversioned_library=None,
             runs_on=(((10,), (7, 5), (12, 1)),),
         ),
     ),
@@ -85,6 +81,8 @@ FLAVORS: Mapping[str, Flavor] = {
             validity=True,
             jit=True,
             int8_conv_since=(1, 7),
+            plugins_since=(1, 7),
+            unversioned_library=("libtensorrt_rtx.so", "libtensorrt_rtx.so.1"),
             runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)), ((1, 4), (7, 5), (12, 1))),
         ),
     ),

@@ -6,20 +6,18 @@ and TensorRT-RTX 1.5 and 1.7: ``TrtX`` describes what the class ``X`` has in all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias
 
+from trtconv.adapters.tensorrt_enum import Enum
+from trtconv.adapters.tensorrt_plugins_api import (
+    TrtIPluginRegistry,
+    TrtPluginField,
+    TrtPluginFieldCollection,
+    TrtTensorRTPhase,
+)
+
 Values: TypeAlias = Sequence[int]
-
-
-class Enum(Protocol):
-    """A member of a bound enumeration. Its integer differs between versions: go by the name."""
-
-    @property
-    def name(self) -> str:
-        """The member's name."""
-
-    def __int__(self) -> int: ...
 
 
 class TrtBuilderFlag(Protocol):
@@ -160,6 +158,8 @@ class TrtITimingCache(Protocol):
 
 class TrtIBuilderConfig(Protocol):
     """How to build."""
+
+    plugins_to_serialize: Sequence[str]
 
     progress_monitor: TrtIProgressMonitor
     builder_optimization_level: int
@@ -347,6 +347,8 @@ class TrtICudaEngine(Protocol):
 class TrtRuntime(Protocol):
     """Loads plans."""
 
+    engine_host_code_allowed: bool
+
     def deserialize_cuda_engine(self, serialized_engine: bytes | memoryview) -> TrtICudaEngine | None:
         """The engine, None on any failure."""
 
@@ -366,6 +368,16 @@ class TrtApi(Protocol):
     ProfilingVerbosity: TrtProfilingVerbosity
     HardwareCompatibilityLevel: TrtHardwareCompatibilityLevel
     LayerInformationFormat: TrtLayerInformationFormat
+    TensorRTPhase: TrtTensorRTPhase
+
+    def get_plugin_registry(self) -> TrtIPluginRegistry:
+        """The one of this process."""
+
+    def PluginField(self, name: str, data: object, type: Enum) -> TrtPluginField:  # noqa: A002, N802
+        """Constructor."""
+
+    def PluginFieldCollection(self, arg0: Iterable[TrtPluginField]) -> TrtPluginFieldCollection:  # noqa: N802
+        """Constructor."""
 
     def Builder(self, logger: TrtILogger) -> TrtBuilder:  # noqa: N802
         """Constructor."""

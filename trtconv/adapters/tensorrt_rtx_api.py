@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
-from trtconv.adapters.tensorrt_api import Enum, TrtApi, TrtIBuilderConfig, TrtIHostMemory, TrtIRuntimeConfig, TrtRuntime
+from trtconv.adapters.tensorrt_api import TrtApi, TrtIBuilderConfig, TrtIHostMemory, TrtIRuntimeConfig, TrtRuntime
+from trtconv.adapters.tensorrt_enum import Enum
 
 Version: TypeAlias = tuple[int, ...]
 
@@ -96,6 +97,8 @@ class Capabilities:
         validity: a plan can be judged from its header (``RtxRuntime``).
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
+        plugins_since: first version whose parser takes plugins.
+        unversioned_library: name of a library that it loads and its packages lack, and the one that they have.
         runs_on: (first version, lowest and highest compute capability that it was seen to run on), newest first.
     """
 
@@ -106,6 +109,8 @@ class Capabilities:
     validity: bool
     jit: bool
     int8_conv_since: Version
+    plugins_since: Version
+    unversioned_library: tuple[str, str] | None
     runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]
 
 

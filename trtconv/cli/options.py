@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from trtconv.core import strict_json
+from trtconv.core import permission, strict_json
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.names import is_function
@@ -120,6 +120,13 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(_json_errors(command))
 
 
+def _granted(_context: click.Context, _parameter: click.Parameter, given: bool) -> bool:
+    """Child processes have the user's leave too."""
+    if given:
+        permission.grant()
+    return given
+
+
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--set``, ``--force`` and ``--allow-code``."""
     for option in reversed(
@@ -130,7 +137,12 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--force", multiple=True, metavar="STAGE", help="Run a stage even if up to date; 'all' for all."
             ),
-            click.option("--allow-code", is_flag=True, help="Let code inside the model or named by the job run."),
+            click.option(
+                "--allow-code",
+                is_flag=True,
+                callback=_granted,
+                help="Let code inside the model or named by the job run, and plugins of engines.",
+            ),
         ]
     ):
         command = option(command)
@@ -335,6 +347,18 @@ def _constant(text: str) -> bool | float | str:
         return int(text) if text.lstrip("-").isdigit() else float(text)
     except ValueError:
         return text
+
+
+def parse_plugins(texts: tuple[str, ...]) -> list[dict[str, Any]]:
+    """``libx.so``, ``embed:libx.so`` or ``module:Class``, one each."""
+    found: list[dict[str, Any]] = []
+    for text in texts:
+        file = text.removeprefix("embed:")
+        if file == text and ":" in text and not Path(text).exists():
+            found.append({"python": text})
+        else:
+            found.append({"path": file, **({"embed": True} if file != text else {})})
+    return found
 
 
 def parse_files(texts: tuple[str, ...], option: str) -> dict[str, str]:

@@ -162,6 +162,23 @@ class KeepRules:
 
 
 @dataclass(frozen=True)
+class PluginSpec:
+    """A plugin of TensorRT.
+
+    Attributes:
+        path: its library; None: it is Python's.
+        python: ``module:Class`` of its creator.
+        embed: whether the engine is to hold the library.
+        file: what holds it, the library or the module; None: not looked for yet.
+    """
+
+    path: Path | None = None
+    python: str = ""
+    embed: bool = False
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One output of a candidate against the reference, over all samples.
 

@@ -26,6 +26,7 @@ from trtconv.job.fields import (
     SourceFormat,
 )
 from trtconv.job.schema_inputs import Input, Profile
+from trtconv.job.schema_plugins import Plugin
 from trtconv.job.section import Section, key, rule
 
 
@@ -346,6 +347,7 @@ class Job(Section):
         description="DOMAIN::NAME of operators in an ONNX model that ONNX lacks, and the file with an ONNX function or "
         "model of what each computes; keep leaves its nodes as they are (docs/custom_layers.md)",
     )
+    plugins: list[Plugin] = key([], description="of TensorRT, for operators that it lacks; they run with --allow-code")
     inputs: dict[str, Input] = key({}, description="per input name; what is not said is kept from the source")
     convert: Convert = Convert()
     precision: Precisions = key(["fp32"], description="one typed ONNX model and one engine each")

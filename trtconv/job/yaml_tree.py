@@ -135,6 +135,9 @@ def _rebase(value: Any, folder: Path, *, row: bool = False) -> None:
         known = key == "labels" if row else key in PATH_KEYS
         if known and isinstance(part, str) and _is_relative(key, part, row=row):
             value[key] = str(folder / part)
+        if key == "operators" and isinstance(part, dict) and not row:
+            named = {name: file for name, file in part.items() if isinstance(file, str) and file != "keep"}
+            part.update({name: str(folder / file) for name, file in named.items() if _is_relative(name, file, row=row)})
         _rebase(part, folder, row=row or key in ("preprocess", "postprocess"))
 
 

@@ -178,6 +178,7 @@ def require_leave(job: Job, stages: Collection[str], *, allow_code: bool) -> Non
     named: list[tuple[str, str]] = []
     if job.calibrate and job.calibrate.call:
         named.append(("calibrate", job.calibrate.call))
+    named += [("build", one.python or str(one.path)) for one in job.plugins]
     for row in job.infer.postprocess if job.infer else ():
         named += [("infer", str(given["function"])) for name, given in row.items() if name == "call"]
     for rival in job.bench.against if job.bench else ():
@@ -185,8 +186,7 @@ def require_leave(job: Job, stages: Collection[str], *, allow_code: bool) -> Non
     for stage, function in named:
         if stage in stages and not allow_code:
             raise UsageError(
-                f"{stage}: the function {function} is code, which runs only by your leave",
-                hint="add --allow-code if you trust it",
+                f"{stage}: {function} is code, which runs only by your leave", hint="add --allow-code if you trust it"
             )
 
 

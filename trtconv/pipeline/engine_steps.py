@@ -94,6 +94,8 @@ class EngineSteps:
                 values=sections.values(cell.job),
                 fallback=section.fallback,
                 min_subgraph_size=section.min_subgraph_size,
+                plugins=sections.plugins(cell.job),
+                allow_code=self.source.allow_code,
                 cuts=tuple(section.partition.cuts),
             )
 
@@ -105,12 +107,13 @@ class EngineSteps:
             outputs=(engine,),
             facts=(engine.with_name(engine.name + ".json"),) if section.fallback == "none" else (),
             needs=self.needed,
-            inputs=self.files if self.typed and not self.composed else {},
+            inputs={**(self.files if self.typed and not self.composed else {}), **sections.plugin_files(cell.job)},
             options={
                 **sections.options(section),
                 "precision": cell.precision,
                 "profiles": profiles if cell.profile is None else sections.plain(cell.profile),
                 "values": {name: spec["values"] for name, spec in inputs.items() if spec["values"]},
+                **({"plugins": [sections.options(one) for one in cell.job.plugins]} if cell.job.plugins else {}),
             },
         )
 

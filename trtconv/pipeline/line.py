@@ -186,7 +186,7 @@ class _SharedSteps:
                 check_data=section.check_data,
                 check_seconds=section.check_seconds,
                 tolerance=section.tolerance,
-                support=section.support,
+                support=section.support and not self.job.plugins,  # the parser alone would refuse their operators
                 origin=self.source.path,
             )
 

@@ -9,11 +9,21 @@ from typing import Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.external import locations
-from trtconv.core.records import CutInput, FeedSpec, InputSpec, KeepRules, ShapeRange, SourceSpec, TensorInfo
+from trtconv.core.records import (
+    CutInput,
+    FeedSpec,
+    InputSpec,
+    KeepRules,
+    PluginSpec,
+    ShapeRange,
+    SourceSpec,
+    TensorInfo,
+)
 from trtconv.job.fields import KEEP
 from trtconv.job.schema import Data, Job, Keep, Source
 from trtconv.job.schema_inputs import Profile
 from trtconv.job.section import Section
+from trtconv.pipeline import user_code
 from trtconv.sources import require_fitting
 from trtconv.sources.format import Format
 
@@ -95,6 +105,17 @@ def operator_options(job: Job) -> dict[str, Any]:
     """What of the operators is no file; nothing in a job without them."""
     kept = sorted(name for name, file in operators(job) if file is None)
     return {"kept_operators": kept} if kept else {}
+
+
+def plugins(job: Job) -> tuple[PluginSpec, ...]:
+    """Plugins of TensorRT."""
+    return tuple(PluginSpec(one.path, one.python, one.embed) for one in job.plugins)
+
+
+def plugin_files(job: Job) -> dict[str, Path]:
+    """Their libraries and modules, by what they are called in a key."""
+    libraries = {f"plugin {one.path.name}": one.path for one in job.plugins if one.path is not None}
+    return {**libraries, **user_code.files(one.python for one in job.plugins if one.python)}
 
 
 def outputs(job: Job) -> tuple[str, ...]:

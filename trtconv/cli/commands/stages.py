@@ -20,6 +20,7 @@ from trtconv.cli.options import (
     parse_axes,
     parse_constants,
     parse_files,
+    parse_plugins,
     parse_profile,
     parse_shape,
 )
@@ -158,6 +159,14 @@ _OPERATOR = _row(
     lambda texts: parse_files(texts, "--operator"),
     multiple=True,
     metavar="DOMAIN::NAME=FILE",
+)
+_PLUGIN = _row(
+    "--plugin",
+    "plugins",
+    "Plugin for operators that TensorRT lacks; embed:LIBRARY puts it into the engine. Needs --allow-code.",
+    parse_plugins,
+    multiple=True,
+    metavar="LIBRARY|MODULE:CLASS",
 )
 _OPSET = _row("--opset", "convert.opset", "ONNX opset (default 17).", type=int)
 _NO_CHECK = _row(
@@ -347,7 +356,7 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
-_OF_ENGINES = (_SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
+_OF_ENGINES = (_PLUGIN, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
 _OF_PARTS = (_REFUSED, _LEAST, _CUT)
 
 

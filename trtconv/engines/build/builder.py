@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.tensorrt import Loaded
@@ -15,10 +16,11 @@ from trtconv.core import files
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
-from trtconv.core.records import ShapeRange
-from trtconv.engines.build import messages, profiles, workarounds
+from trtconv.core.records import PluginSpec, ShapeRange
+from trtconv.engines.build import messages, plugins, profiles, workarounds
 from trtconv.engines.build.messages import Log
 from trtconv.engines.plan import dtypes
+from trtconv.graph import model_io
 
 _EVERY = 0.1  # seconds between two progress events
 
@@ -38,6 +40,7 @@ class Options:
         hardware: ``none``, ``ampere+`` or ``same_capability``: other GPUs that the engine must fit. Likewise.
         verbosity: what the engine keeps of its layers: ``names``, ``detailed`` or ``none``.
         values: ranges of the values of inputs that decide shapes, per profile and input.
+        plugins: to load before parsing; those to embed go into the engine.
     """
 
     profiles: Sequence[Mapping[str, ShapeRange]] = ()
@@ -49,6 +52,7 @@ class Options:
     hardware: str = "none"
     verbosity: str = "detailed"
     values: Sequence[Mapping[str, ShapeRange]] = ()
+    plugins: tuple[PluginSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class Plan:
         layers: of the network as parsed.
         dtypes: ONNX type of every input and output, as the engine has it.
         warnings: of the parser and the builder, without noise.
+        plugins: of each that was loaded, its creators and the nodes that it is for.
     """
 
     data: memoryview
     layers: int
     dtypes: Mapping[str, str]
     warnings: tuple[str, ...]
+    plugins: tuple[Mapping[str, Any], ...] = ()
 
 
 def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
@@ -102,6 +108,8 @@ class _Build:
     def once(self, content: bytes | None) -> Plan:
         """One attempt, with the file's bytes or with others in their place."""
         builder = self.builder()
+        brought = plugins.load(self.loaded, self.options.plugins)
+        doubts = self.doubts(brought)
         network = self.network(builder)
         self.parse(network, content)
         self.require_values(network)
@@ -116,7 +124,15 @@ class _Build:
             raise self.refused("cannot build", messages.errors(self.said))
         self.keep_times(config)
         kinds = {tensor.name: dtypes.onnx_name(tensor.dtype) for tensor in _tensors(network)}
-        return Plan(memoryview(plan).cast("B"), network.num_layers, kinds, messages.warnings(self.said))
+        warnings = (*doubts, *messages.warnings(self.said))
+        facts = tuple(one.facts() for one in brought)
+        return Plan(memoryview(plan).cast("B"), network.num_layers, kinds, warnings, facts)
+
+    def doubts(self, brought: Sequence[plugins.Brought]) -> list[str]:
+        """The nodes held to the plugins; what is doubtful, in sentences."""
+        if not brought:
+            return []
+        return plugins.match(self.loaded, model_io.load(self.model, weights=False), brought)
 
     def builder(self) -> TrtBuilder:
         try:
@@ -171,6 +187,8 @@ class _Build:
         (config.set_flag if options.tf32 else config.clear_flag)(api.BuilderFlag.TF32)
         if options.targets:
             self.target(config)
+        if embedded := [str(one.path) for one in options.plugins if one.embed]:
+            config.plugins_to_serialize = embedded
         self.choices(config)
         self.known_times(config)
         for number in range(max(len(options.profiles), len(options.values))):

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
@@ -40,6 +41,7 @@ class Built:
     layers: int
     dtypes: dict[str, str]
     warnings: tuple[str, ...]
+    plugins: tuple[Any, ...] = ()
 
 
 _CRASHED = (
@@ -79,11 +81,11 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
             raise
         with plan.open("rb") as handle:
             data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings)
+        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings, built.plugins)
 
 
 def run(request: Request, emit: Emit) -> Built:
     """The child's side."""
     made = builder.build(tensorrt.load(request.flavor), request.model, request.options, emit)
     request.plan.write_bytes(made.data)
-    return Built(made.layers, dict(made.dtypes), made.warnings)
+    return Built(made.layers, dict(made.dtypes), made.warnings, made.plugins)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
-from trtconv.adapters.tensorrt_api import Enum
+from trtconv.adapters.tensorrt_enum import Enum
 from trtconv.core.errors import EnvironmentProblem
 
 _ONNX: Mapping[str, str] = {

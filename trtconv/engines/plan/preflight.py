@@ -9,7 +9,7 @@ from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.adapters.tensorrt import FLAVORS, Loaded
 from trtconv.core.units import format_bytes
-from trtconv.engines.plan import header, sidecar
+from trtconv.engines.plan import header, plugin_files, sidecar
 from trtconv.engines.plan.header import Header
 
 _TURING = (7, 5)
@@ -27,7 +27,7 @@ def preflight(engine: Path, backend: str = "auto") -> tuple[str, ...]:
         SourceError: not an engine.
         EnvironmentProblem: cut short.
     """
-    return tuple(_reasons(header.read(engine), backend))
+    return (*plugin_files.problems(engine), *_reasons(header.read(engine), backend))
 
 
 def doubts(engine: Path, head: Header, loaded: Loaded, gpu: Gpu) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from trtconv.core import permission
 from trtconv.core.errors import UsageError
 from trtconv.engines.run import runner_threads
 from trtconv.engines.run.opening import open_runner
@@ -34,6 +35,7 @@ class Engine:
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         preprocess: what makes the model's inputs of a call's argument; None: the argument is the inputs.
         postprocess: what makes a call's result of the outputs by name; None: the only output itself, or all by name.
+        allow_code: whether plugins that the engine needs may be loaded, in this process from now on.
 
     Attributes:
         inputs: name, ONNX type and shape.
@@ -55,10 +57,13 @@ class Engine:
         device_api: str = "auto",
         preprocess: Callable[[Any], Any] | None = None,
         postprocess: Callable[[dict[str, np.ndarray]], Any] | None = None,
+        allow_code: bool = False,
     ) -> None:
         if contexts < 1:
             raise UsageError(f"contexts is {contexts}, expected at least 1", hint="leave it out")
         self._preprocess, self._postprocess = preprocess, postprocess
+        if allow_code:
+            permission.grant()
         self._first, self.fell_back = open_runner(Path(model), backend, device_api=device_api)
         self._forks = runner_threads.forks(self._first, contexts)
         runners = self._forks.__enter__()

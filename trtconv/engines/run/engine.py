@@ -13,13 +13,13 @@ from trtconv.adapters.cuda import Device
 from trtconv.adapters.tensorrt import Loaded
 from trtconv.adapters.tensorrt_api import TrtICudaEngine, TrtIExecutionContext, TrtIRuntimeConfig, TrtRuntime
 from trtconv.adapters.tensorrt_rtx_api import RtxIRuntimeCache, rtx_module, with_jit, with_validity
-from trtconv.core import files
+from trtconv.core import files, permission
 from trtconv.core.errors import EnvironmentProblem, OutOfMemory
 from trtconv.core.events import Emit, Message, ignore
 from trtconv.core.records import ShapeRange, TensorInfo
-from trtconv.engines.build import messages, profiles
+from trtconv.engines.build import messages, plugins, profiles
 from trtconv.engines.build.profiles import Profile
-from trtconv.engines.plan import dtypes, header, preflight
+from trtconv.engines.plan import dtypes, header, plugin_files, preflight
 
 _VALIDITY_BITS = (
     (1, "it was built by another version"),
@@ -59,6 +59,7 @@ class Engine:
         self._log.take()
         self._free_before = device.memory_info()[0]
         self._runtime: TrtRuntime | None = loaded.api.Runtime(logger)
+        self._load_plugins(self._runtime)
         self._engine: TrtICudaEngine | None = self._load(self._runtime, plan, emit)
         self.memory_loaded = self.memory_used()
         self._kernels = _Kernels(path) if loaded.can.jit else None
@@ -149,6 +150,13 @@ class Engine:
         self._kernels = None
         self._engine = None  # TensorRT frees with the last reference, engine before runtime
         self._runtime = None
+
+    def _load_plugins(self, runtime: TrtRuntime) -> None:
+        """What the engine needs beside it, and leave for what it holds of its own."""
+        needed = plugin_files.needed(self.path)
+        plugins.load(self.loaded, [spec for spec in needed if not spec.embed])
+        if any(spec.embed for spec in needed):
+            runtime.engine_host_code_allowed = True
 
     def _load(self, runtime: TrtRuntime, plan: bytes, emit: Emit) -> TrtICudaEngine:
         head = header.read(self.path)
@@ -253,6 +261,8 @@ def load(
             f"{path} cannot run here: {'; '.join(reasons)}",
             hint="backend: onnxruntime runs the typed ONNX model on the CPU",
         )
+    for spec in plugin_files.needed(path):
+        permission.require(f"the plugin {spec.python or spec.path}, which {path.name} needs,")
     with ThreadPoolExecutor(1) as side:  # what needs no GPU goes on while CUDA starts
         loading, reading = side.submit(tensorrt.load, head.flavor), side.submit(path.read_bytes)
         on = device or cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import BuildError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.core.records import Dim, ShapeRange, TensorInfo
+from trtconv.core.records import Dim, PluginSpec, ShapeRange, TensorInfo
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
@@ -32,7 +32,7 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
     from trtconv.adapters import tensorrt
     from trtconv.core import files
     from trtconv.engines.build import builder, isolated, profiles
-    from trtconv.engines.plan import sidecar
+    from trtconv.engines.plan import plugin_files, sidecar
     from trtconv.engines.run import proof
     from trtconv.graph import check, model_io, types
 
@@ -61,6 +61,7 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         request.hardware,
         request.verbosity,
         request.values,
+        _plugins(request),
     )
     plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
@@ -83,7 +84,10 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         warnings=warnings,
         proof=proof.of_engine(request.engine, operators),
     )
-    _describe(request, loaded, shapes, result, operators, time.monotonic() - started)
+    of_plugins = [
+        plugin_files.facts(request.engine, o) | dict(p) for o, p in zip(options.plugins, plan.plugins, strict=True)
+    ]
+    _describe(request, loaded, shapes, result, operators, time.monotonic() - started, of_plugins)
     return result
 
 
@@ -96,6 +100,18 @@ def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequen
             f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
             hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}",
         )
+
+
+def _plugins(request: BuildRequest) -> tuple[PluginSpec, ...]:
+    """The plugins with their files, by the user's leave; what loads the engine later has that leave too."""
+    from trtconv.core import permission
+    from trtconv.engines.build import plugins
+
+    if request.allow_code:
+        permission.grant()
+    for spec in request.plugins:
+        permission.require(f"the plugin {spec.python or spec.path}")
+    return tuple(plugins.located(spec) for spec in request.plugins)
 
 
 def _refuse_mistaken(model: Path, mistaken: Mapping[str, str]) -> None:
@@ -151,6 +167,7 @@ def _describe(
     result: BuildResult,
     operators: Sequence[Operator],
     seconds: float,
+    plugins: Sequence[Mapping[str, Any]],
 ) -> None:
     from trtconv import __version__
     from trtconv.adapters import cuda_driver
@@ -195,6 +212,7 @@ def _describe(
             "outputs": [_tensor(t) for t in result.outputs],
             "layers": result.layers,
             "warnings": result.warnings,
+            "plugins": plugins,
             "provenance": dict(request.provenance),
             "seconds": round(seconds, 3),
         },

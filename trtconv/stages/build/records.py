@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import Proof, ShapeRange, TensorInfo
+from trtconv.core.records import PluginSpec, Proof, ShapeRange, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class BuildRequest:
         values: ranges of the values of inputs that decide shapes (see ``profiles.check_values``), as profiles are.
         fallback: what runs the nodes that TensorRT refuses: ``none`` (they are an error) or ``onnxruntime``, and then
             ``engine`` is a folder of parts, see ``engines.plan.manifest``.
+        plugins: of TensorRT, to load before parsing.
+        allow_code: whether they may run.
         min_subgraph_size: nodes that an engine among parts has at least.
         cuts: tensors at which an engine among parts ends and another one begins.
     """
@@ -52,6 +54,8 @@ class BuildRequest:
     values: tuple[Mapping[str, ShapeRange], ...] = ()
     fallback: str = "none"
     min_subgraph_size: int = 3
+    plugins: tuple[PluginSpec, ...] = ()
+    allow_code: bool = False
     cuts: tuple[str, ...] = ()
 
 
