@@ -3,8 +3,8 @@
 
 nvcc is that of PATH, or of the packages nvidia-cuda-nvcc, nvidia-cuda-crt, nvidia-nvvm, nvidia-cuda-runtime and
 nvidia-cuda-cccl in the environment that runs this (pip install them; they want a host compiler such as g++). TensorRT's
-headers are in none of its wheels: --include names their folder, such as the include folder of github.com/NVIDIA/TensorRT
-at the version of the TensorRT that will load the plugin. Nothing is linked against TensorRT.
+headers are in none of its wheels: --include names their folder, such as the one of github.com/NVIDIA/TensorRT at the
+version of the TensorRT that will load the plugin. Nothing is linked against TensorRT.
 """
 
 from __future__ import annotations
@@ -17,15 +17,23 @@ import sys
 from pathlib import Path
 
 TARGETS = ("75", "80", "86", "89", "90", "120")
-USUAL = ("/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu", "/usr/local/include", "/usr/src/tensorrt/include")
+USUAL = (
+    "/usr/include/x86_64-linux-gnu",
+    "/usr/include/aarch64-linux-gnu",
+    "/usr/local/include",
+    "/usr/src/tensorrt/include",
+)
 
 
 def main() -> None:
+    """Compile, and end as the compiler does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a .cu file that exports getCreators")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the library to write")
     parser.add_argument("--include", type=Path, help="folder of NvInferRuntime.h (default: where packages put it)")
-    parser.add_argument("--target", nargs="+", default=TARGETS, metavar="NN", help=f"of GPUs (default {' '.join(TARGETS)})")
+    parser.add_argument(
+        "--target", nargs="+", default=TARGETS, metavar="NN", help=f"of GPUs (default {' '.join(TARGETS)})"
+    )
     asked = parser.parse_args()
     command = compile_command(asked.source, asked.output, asked.include or headers(), asked.target)
     print(" ".join(map(str, command)))

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.engines.fake_tensorrt import H200, Fake, FakeDevice
-from trtconv.adapters import cuda, cuda_driver, tensorrt
+from trtconv.adapters import alias_library, cuda, cuda_driver, tensorrt
 from trtconv.core.events import ignore
-from trtconv.engines.build import builder, isolated, messages
+from trtconv.engines.build import builder, isolated, messages, plugins
 from trtconv.engines.run import inspector
 
 Install = Callable[..., tuple[Fake, FakeDevice]]
@@ -32,6 +32,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         monkeypatch.setattr(isolated, "build", lambda *known: builder.build(*known[:4]))  # a child has no fake
         monkeypatch.setattr(inspector, "_aside", lambda engine: inspector.tell(engine, ignore))
         monkeypatch.setattr(cuda_driver, "_machine", lambda: cuda_driver._Machine(13000, (H200,), ""))
+        monkeypatch.setattr(plugins, "_held", {})
+        monkeypatch.setattr(alias_library, "load", lambda alias, needed: None)  # there is no library to answer for
         monkeypatch.setattr(cuda, "open_device", lambda api="auto", index=0: device)
         return fake, device
 

@@ -92,6 +92,8 @@ class Fake:
         self.layers = json.dumps({"Layers": ["conv", "relu"]})
         self.layers_at_first = ""
         self.shape_inputs: dict[str, tuple[int, ...]] = {}
+        self.libraries: dict[str, list[Any]] = {}
+        self.creators: list[Any] = []
         for name, members in self.classes.items():
             if isinstance(members, list):
                 self._enum(name, members)
@@ -125,6 +127,25 @@ class Fake:
         if "get_engine_validity" in self.classes["Runtime"]:
             behaviour["get_engine_validity"] = lambda plan: (self.EngineValidity.INVALID, 2)
         return Object(self, "Runtime", **behaviour)
+
+    def get_plugin_registry(self) -> Object:
+        return Object(
+            self,
+            "IPluginRegistry",
+            all_creators=self.creators,
+            load_library=self._library,
+            register_creator=lambda creator, space: self.creators.append(creator) or True,
+        )
+
+    def creator(self, name: str, version: str, **fields: str) -> Object:
+        """A creator with fields of these kinds."""
+        made = [Object(self, "PluginField", name=field, type=Member(kind, 1)) for field, kind in fields.items()]
+        known = {"name": name, "plugin_version": version, "plugin_namespace": "", "field_names": made}
+        return Object(self, "IPluginCreatorV3One", **known)
+
+    def _library(self, path: str) -> object | None:
+        self.creators += self.libraries.get(Path(path).name, [])
+        return object() if Path(path).name in self.libraries else None
 
     def _network(self) -> Object:
         def tensor(name: str) -> Object:

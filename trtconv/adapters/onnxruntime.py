@@ -224,10 +224,13 @@ def _unloadable(model: Path | str | bytes, label: str, error: Exception) -> Sour
         what = magic.describe(path)
         if what != "an ONNX model":
             return SourceError(f"{label}: not an ONNX model; it looks like {what}", hint="give an ONNX file")
-    return SourceError(
-        f"{label}: ONNX Runtime cannot load it: {_reason(error)}",
-        hint="trtconv convert checks and cleans a model; try its result",
-    )
+    reason, hint = _reason(error), "trtconv convert checks and cleans a model; try its result"
+    if _UNKNOWN in reason:  # a plugin of TensorRT's computes it, and nothing else here
+        hint = "a GPU that loads the engine has its plugin; or say what the operator computes (docs/custom_layers.md)"
+    return SourceError(f"{label}: ONNX Runtime cannot load it: {reason}", hint=hint)
+
+
+_UNKNOWN = "is not a registered function/op"
 
 
 def _from_runtime(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from trtconv.core.records import TensorInfo
 from trtconv.core.units import parse_bytes
 from trtconv.engines.measure.semantics import RULES
 from trtconv.job.trtexec_flags import BUILDING, CHOICES, EXPORTS, FLAGS, MEASURING, ONLY_11
-from trtconv.job.trtexec_line import fail
+from trtconv.job.trtexec_line import PLUGINS, fail
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
 
 Given = Mapping[str, tuple[str, ...]]
@@ -82,6 +82,7 @@ class _Line:
         if not self.has("loadEngine"):
             job |= {"source": self.source(), **self.interface(), **self.types()}
             job |= {"build": build} if (build := self.build()) else {}
+            job |= {"plugins": plugins} if (plugins := self.plugins()) else {}
         shapes = ranges_to_measure(self.given, self.model.inputs, self.problems)
         if not (self.has("skipInference") or self.has("buildOnly")):
             job["bench"] = self.bench(shapes)
@@ -93,6 +94,12 @@ class _Line:
         """Model and weights."""
         path = self.value("onnx") or self.value("uff") or self.value("deploy")
         return {"path": path, **({"weights": self.value("model")} if self.has("model") else {})}
+
+    def plugins(self) -> list[dict[str, Any]]:
+        """Libraries, each once; those that the engine is to hold."""
+        named = {file: None for flag in PLUGINS for file in self.given.get(flag, ())}
+        inside = self.given.get("setPluginsToSerialize", ())
+        return [{"path": file, **({"embed": True} if file in inside else {})} for file in named]
 
     def has(self, flag: str) -> bool:
         return flag in self.given

@@ -42,7 +42,7 @@ _DLA = "trtconv builds for the GPU only, not for DLA"
 _SAFE = "trtconv builds standard engines, not engines of the safety runtime"
 _BUILDER = "trtconv leaves this choice of the builder at its default"
 _WEIGHTS = "trtconv builds engines that hold their weights and cannot be refitted"
-_PLUGINS = "trtconv loads no plugin libraries"
+_PLUGINS = "trtconv loads plugin libraries that a command or a job names, and makes no other choice among plugins"
 _RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT"
 _ON_A_GPU = "an engine on a GPU tells it, nothing else does"
 _COMPATIBLE = (
@@ -147,10 +147,10 @@ FLAGS: Mapping[str, Flag] = {
     "pi": _refused(_PLUGINS),
     "nativeInstanceNorm": _no_effect("the parser's own InstanceNormalization is always used"),
     "enablePluginOverride": _refused(_PLUGINS),
-    "plugins": _refused(_PLUGINS, "FILE"),
-    "staticPlugins": _refused(_PLUGINS, "FILE"),
-    "dynamicPlugins": _refused(_PLUGINS, "FILE"),
-    "setPluginsToSerialize": _refused(_PLUGINS, "FILE"),
+    "plugins": _honoured("as --staticPlugins", "FILE"),
+    "staticPlugins": _honoured("plugin library; it runs, as the command says by naming it", "FILE"),
+    "dynamicPlugins": _honoured("the same; with --setPluginsToSerialize the engine holds it", "FILE"),
+    "setPluginsToSerialize": _honoured("plugin library that the engine holds", "FILE"),
     "safetyPlugins": _refused(_PLUGINS, "FILE"),
     "ignoreParsedPluginLibs": _refused(_PLUGINS),
     "useDLACore": _refused(_DLA, "N"),

@@ -9,7 +9,10 @@ from trtconv.core.names import did_you_mean
 from trtconv.job.trtexec_flags import FLAGS
 from trtconv.job.trtexec_shapes import BOUNDS, Given
 
-REPEATABLE = frozenset({"uffInput", "output"})
+PLUGINS = ("plugins", "staticPlugins", "dynamicPlugins", "setPluginsToSerialize")
+"""Flags that name plugin libraries."""
+
+REPEATABLE = frozenset({"uffInput", "output", *PLUGINS})
 
 
 def parse(arguments: Sequence[str]) -> Given:

@@ -68,6 +68,10 @@ def _engine_facts(facts: Any) -> str:
     head = f"precision {facts['precision']['name']} ({weighted or 'no weighted operators'}), {facts['layers']} layers"
     if told := facts["precision"].get("proof"):  # engines of trtconv 0.1 and earlier have none
         head += f"\ncomputes {proof_text(Proof(**{**told, 'wider': tuple(Wider(**one) for one in told['wider'])}))}"
+    for one in facts.get("plugins", ()):
+        where = "inside" if one["embedded"] else f"beside it: {one['file']}"
+        names = ", ".join(f"{made['name']} {made['version']}" for made in one["creators"])
+        head += f"\nplugin {one.get('creator', names)} for {len(one['nodes'])} nodes, {where}"
     return f"{head}\n{table(['', 'name', 'type', 'shape', 'min / opt / max'], rows)}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trtconv.cli import emit_job
+from trtconv.cli.custom_layers import parse_files, parse_plugins
 from trtconv.cli.options import (
     existing,
     is_job,
@@ -19,8 +20,6 @@ from trtconv.cli.options import (
     output_options,
     parse_axes,
     parse_constants,
-    parse_files,
-    parse_plugins,
     parse_profile,
     parse_shape,
 )

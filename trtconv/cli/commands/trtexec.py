@@ -132,7 +132,7 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         job = _validated(_with_samples(wanted, folder / "inputs.npz"), folder, "model")
         layout = Layout(folder, "model", kept)
         wanted = _with_files(wanted, folder)
-        steps = [_exporting(node, wanted) for node in line(job, layout)]
+        steps = [_exporting(node, wanted) for node in line(job, layout, allow_code=bool(job.plugins))]
         done = run(steps if job.bench else upto(steps, "build"), layout, emit)
         if error := next((step.error for step in done if step.error is not None), None):
             raise error
@@ -203,12 +203,34 @@ def _engine(given: Mapping[str, tuple[str, ...]]) -> None:
     path = existing(Path(given["loadEngine"][-1]))
     if "emit-job" in given:
         raise UsageError("--emit-job: a job begins with a model, not with an engine", hint="trtconv bench ENGINE")
+    _allow_plugins(path, given)
     for note in wanted.notes:
         _line(note, "W")
     if "getPlanVersionOnly" in given:
         _line(f"Plan was created with TensorRT version {header.read(path).version}")
         return
     _bench_engine(path, wanted, given)
+
+
+def _allow_plugins(engine: Path, given: Mapping[str, tuple[str, ...]]) -> None:
+    """Libraries that are named may run; which ones an engine needs, its own sidecar says.
+
+    Raises:
+        UsageError: it says nothing of a library that is named.
+    """
+    from trtconv.core import digests, permission
+    from trtconv.engines.plan import plugin_files
+    from trtconv.job.trtexec_line import PLUGINS
+
+    named = [existing(Path(file)) for flag in PLUGINS for file in given.get(flag, ())]
+    known = {digests.of_file(one.file) for one in plugin_files.needed(engine) if one.file and one.file.is_file()}
+    for file in named:
+        if digests.of_file(file) not in known:
+            raise UsageError(
+                f"{file}: {engine.name}.json does not say that the engine needs this plugin",
+                hint="build the engine with the plugin: its sidecar then names what is loaded with it",
+            )
+        permission.grant()
 
 
 def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:

@@ -13,7 +13,8 @@ from trtconv.adapters.tensorrt import Loaded
 from trtconv.core import child
 from trtconv.core.errors import BuildError
 from trtconv.core.events import ignore
-from trtconv.engines.build import messages
+from trtconv.core.records import PluginSpec
+from trtconv.engines.build import messages, plugins
 from trtconv.engines.build.support import NO_KERNEL
 from trtconv.graph import check, editing, model_io
 from trtconv.graph.partition import Reason
@@ -25,9 +26,10 @@ class Question:
 
     flavor: str
     model: Path
+    plugins: tuple[PluginSpec, ...] = ()
 
 
-def refused(loaded: Loaded, model: Path) -> dict[str, Reason]:
+def refused(loaded: Loaded, model: Path, brought: tuple[PluginSpec, ...] = ()) -> dict[str, Reason]:
     """Nodes of the main graph that the parser or, as far as known, the builder refuses; by name.
 
     The parser's own groups are cut in the order of the file, not along the data, so only its verdict on each node
@@ -36,12 +38,13 @@ def refused(loaded: Loaded, model: Path) -> dict[str, Reason]:
     Args:
         loaded: that would build it.
         model: a file whose nodes have names of their own.
+        brought: plugins that take nodes too.
 
     Raises:
         BuildError: the parser takes its process down.
     """
     try:
-        found: dict[str, Reason] = _call("ask", Question(loaded.flavor.name, model))
+        found: dict[str, Reason] = _call("ask", Question(loaded.flavor.name, model, brought))
     except child.ChildCrash as crash:
         hint = (
             "another version of TensorRT may take it; convert.outputs ends the model before the node that it does not"
@@ -50,10 +53,10 @@ def refused(loaded: Loaded, model: Path) -> dict[str, Reason]:
     return found
 
 
-def shape_inputs(loaded: Loaded, model: Path) -> tuple[str, ...]:
+def shape_inputs(loaded: Loaded, model: Path, brought: tuple[PluginSpec, ...] = ()) -> tuple[str, ...]:
     """Inputs of a model whose values decide shapes, as TensorRT sees it; none where it does not parse."""
     try:
-        found: tuple[str, ...] = _call("ask_inputs", Question(loaded.flavor.name, model))
+        found: tuple[str, ...] = _call("ask_inputs", Question(loaded.flavor.name, model, brought))
     except child.ChildCrash:
         return ()
     return found
@@ -99,6 +102,7 @@ def ask_inputs(question: Question, _emit: Any) -> tuple[str, ...]:
 def _parser(question: Question) -> tuple[Loaded, Any, Any, Mapping[str, Any]]:
     """A parser with what must live as long as it."""
     loaded = tensorrt.load(question.flavor)
+    plugins.load(loaded, question.plugins)
     log, logger = messages.listen(loaded)
     builder = loaded.api.Builder(logger)
     network = builder.create_network(1 << int(loaded.api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

@@ -61,7 +61,7 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         request.hardware,
         request.verbosity,
         request.values,
-        _plugins(request),
+        allowed_plugins(request),
     )
     plan = isolated.build(loaded, request.model, options, emit, beside)
     warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
@@ -102,7 +102,7 @@ def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequen
         )
 
 
-def _plugins(request: BuildRequest) -> tuple[PluginSpec, ...]:
+def allowed_plugins(request: BuildRequest) -> tuple[PluginSpec, ...]:
     """The plugins with their files, by the user's leave; what loads the engine later has that leave too."""
     from trtconv.core import permission
     from trtconv.engines.build import plugins

@@ -22,7 +22,7 @@ from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
 from trtconv.stages.build import asking
 from trtconv.stages.build.boundaries import Look, Seen
-from trtconv.stages.build.one_engine import build_engine
+from trtconv.stages.build.one_engine import allowed_plugins, build_engine
 from trtconv.stages.build.records import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Work:
         self.look.learn()
         self.kinds = partition.element_types(self.model)
         self.dims = fold.known_dims(self.model.graph)
-        self.refused = asking.refused(self.model, loaded, self.kinds)
+        self.refused = asking.refused(self.model, loaded, self.kinds, allowed_plugins(request))
         self.loose: set[str] = set()
         self.settled = self.look.settled()
         self.cut: Partition
@@ -191,7 +191,7 @@ class _Work:
         integers = [info for info in inputs if info.dtype in ("int32", "int64") and not profiles.is_dynamic(info)]
         if not integers:
             return ()
-        deciding = refusals.shape_inputs(self.loaded, path)
+        deciding = refusals.shape_inputs(self.loaded, path, allowed_plugins(self.request))
         found: list[dict[str, ShapeRange]] = []
         for number in range(max(len(self.shapes), len(self.request.values), 1)):
             spans = profiles.nth(self.request.values, number)

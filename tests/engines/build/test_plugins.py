@@ -1,0 +1,250 @@
+"""Plugins: on the recorded interfaces of every TensorRT, and the examples of the documentation on TensorRT-RTX."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+from tests.conftest import Cli
+from tests.engines.fake_tensorrt import Fake
+from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
+from trtconv.core.events import Message, ignore
+from trtconv.core.records import PluginSpec
+from trtconv.engines.build import plugins
+from trtconv.engines.plan import preflight
+from trtconv.engines.run import engine
+from trtconv.stages.build import BuildRequest, build
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "docs/plugins"
+TAKE = ("tensorrt-10.16.1", "tensorrt-11.4.0", "tensorrt_rtx-1.7.1")
+NET = """<ir_version: 8, opset_import: ["" : 17, "my.domain" : 1]>
+net (float[batch,4] x) => (float[batch,4] y) {
+  a = Relu (x)
+  [scaled] y = my.domain.Scale <factor: float = 2.5> (a)
+}"""
+
+
+@pytest.fixture(autouse=True)
+def _no_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave that one test is given ends with it."""
+    monkeypatch.setenv("TRTCONV_ALLOW_CODE", "0")
+
+
+def net(folder: Path, text: str = NET) -> Path:
+    onnx.save(parser.parse_model(text), folder / "net.onnx")
+    return folder / "net.onnx"
+
+
+def library(fake: Fake, folder: Path, *creators: Any) -> Path:
+    path = folder / "libscale.so"
+    path.write_bytes(b"a library")
+    fake.libraries[path.name] = list(creators) or [fake.creator("Scale", "1", factor="FLOAT32")]
+    return path
+
+
+def built(fake: Fake, model: Path, path: Path, *, emit: Any = ignore, **options: Any) -> Path:
+    backend = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}[fake.module]
+    spec = PluginSpec(path, **options)
+    made = model.with_suffix(".engine")
+    build(BuildRequest(model, made, backend=backend, plugins=(spec,), allow_code=True), emit)
+    return made
+
+
+@pytest.mark.parametrize("record", TAKE)
+def test_a_library_is_loaded_before_the_model_and_before_the_engine(install: Any, tmp_path: Path, record: str) -> None:
+    fake, _ = install(record)
+    path = library(fake, tmp_path)
+    made = built(fake, net(tmp_path), path)
+    order = [name for name, _ in fake.calls]
+    assert order.index("IPluginRegistry.load_library") < order.index("OnnxParser.parse_from_file")
+    (facts,) = json.loads(made.with_name("net.engine.json").read_text())["plugins"]
+    assert (facts["language"], facts["file"], facts["embedded"]) == ("compiled", "libscale.so", False)
+    assert facts["creators"] == [{"name": "Scale", "version": "1", "namespace": "", "fields": {"factor": "FLOAT32"}}]
+    assert facts["nodes"][0]["operator"] == "my.domain::Scale"
+    assert facts["nodes"][0]["attributes"] == {"factor": 2.5}
+    fake.calls.clear()
+    fake.creators.clear()
+    plugins._held.clear()  # as in another process
+    engine.load(made).close()
+    order = [name for name, _ in fake.calls]
+    assert order.index("IPluginRegistry.load_library") < order.index("Runtime.deserialize_cuda_engine")
+
+
+@pytest.mark.parametrize("record", TAKE)
+def test_a_library_inside_of_the_engine(install: Any, tmp_path: Path, record: str) -> None:
+    fake, _ = install(record)
+    path = library(fake, tmp_path)
+    made = built(fake, net(tmp_path), path, embed=True)
+    assert ("IBuilderConfig.plugins_to_serialize", [str(path)]) in fake.calls
+    path.unlink()  # not needed any more
+    assert preflight.preflight(made) == ()
+    fake.calls.clear()
+    engine.load(made).close()
+    order = [name for name, _ in fake.calls]
+    assert order.index("Runtime.engine_host_code_allowed") < order.index("Runtime.deserialize_cuda_engine")
+    assert "IPluginRegistry.load_library" not in order
+
+
+def test_a_missing_or_changed_library_is_told_before_loading(install: Any, tmp_path: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    path = library(fake, tmp_path)
+    made = built(fake, net(tmp_path), path)
+    fake.calls.clear()
+    path.write_bytes(b"another library")
+    with pytest.raises(EnvironmentProblem, match=r"another plugin libscale\.so") as raised:
+        engine.load(made)
+    assert raised.value.exit_code == 5
+    path.rename(tmp_path / "moved.so")
+    with pytest.raises(EnvironmentProblem, match=r"needs the plugin libscale\.so, and .* is not there"):
+        engine.load(made)
+    assert fake.calls == []
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    for name in ("net.engine", "net.engine.json"):
+        shutil.move(tmp_path / name, there / name)
+    (there / "libscale.so").write_bytes(b"a library")  # beside the engine it is found too
+    assert preflight.preflight(there / "net.engine") == ()
+
+
+def test_it_runs_by_leave_only(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    path = library(fake, tmp_path)
+    with pytest.raises(UsageError, match=r"libscale\.so is code"):
+        build(
+            BuildRequest(net(tmp_path), tmp_path / "x.engine", backend="tensorrt", plugins=(PluginSpec(path),)), ignore
+        )
+    made = built(fake, net(tmp_path), path)
+    monkeypatch.setenv("TRTCONV_ALLOW_CODE", "0")
+    with pytest.raises(UsageError, match=r"libscale\.so, which net\.engine needs, is code"):
+        engine.load(made)
+
+
+def test_an_older_rtx_says_from_when_on(install: Any, tmp_path: Path) -> None:
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    with pytest.raises(BuildError, match=r"takes no plugins through its parser; TensorRT-RTX does from 1\.7 on"):
+        built(fake, net(tmp_path), library(fake, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "creator", "says"),
+    [
+        (
+            NET,
+            ("2", {"factor": "FLOAT32"}),
+            "node 'scaled' (Scale) asks for version 1 of the plugin, and there is version 2",
+        ),
+        (NET, ("1", {"faktor": "FLOAT32"}), "its attribute 'factor' is no field of the plugin"),
+        (NET, ("1", {"factor": "INT32"}), "its attribute 'factor' is FLOAT, and the plugin's field is INT32"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    install: Any, tmp_path: Path, text: str, creator: tuple[str, dict[str, str]], says: str
+) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    version, fields = creator
+    with pytest.raises(BuildError) as raised:
+        built(fake, net(tmp_path, text), library(fake, tmp_path, fake.creator("Scale", version, **fields)))
+    assert says in raised.value.message
+    assert "OnnxParser.parse_from_file" not in [name for name, _ in fake.calls]
+
+
+@pytest.mark.parametrize(
+    ("creator", "says"),
+    [
+        (
+            ("Scale", {"factor": "FLOAT32", "bias": "FLOAT32"}),
+            ["node 'scaled' (Scale) gives no bias: the plugin chooses"],
+        ),
+        (
+            ("Skale", {}),
+            [
+                "node 'scaled': no plugin is called Scale; did you mean 'Skale'?",
+                "libscale.so (Skale 1) is not needed; the model has my.domain::Scale",
+            ],
+        ),
+    ],
+)
+def test_what_is_doubtful_is_a_warning(
+    install: Any, tmp_path: Path, creator: tuple[str, dict[str, str]], says: list[str]
+) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    said: list[str] = []
+    path = library(fake, tmp_path, fake.creator(creator[0], "1", **creator[1]))
+    built(fake, net(tmp_path), path, emit=lambda event: said.append(event.text) if isinstance(event, Message) else None)
+    assert all(any(text in one for one in said) for text in says), said
+
+
+def test_a_file_that_is_no_plugin(install: Any, tmp_path: Path) -> None:
+    fake, _ = install("tensorrt-11.4.0")
+    path = tmp_path / "libc.so"
+    path.write_bytes(b"")
+    with pytest.raises(BuildError, match=r"does not load the plugin .*it adds no plugin creator"):
+        built(fake, net(tmp_path), path)
+
+
+@pytest.mark.rtx
+def test_the_example_in_python(tmp_path: Path, trtconv: Cli) -> None:
+    """Built without a GPU; what then changed, or is gone, is exit 5 by name."""
+    net(tmp_path)
+    shutil.copy(EXAMPLES / "scale_plugin.py", tmp_path)
+    asked = ("build", "net.onnx", "-o", "net.engine", "--plugin", "scale_plugin:creator")
+    done = trtconv(*asked)
+    assert done.returncode == 2
+    assert "scale_plugin:creator is code, which runs only by your leave" in done.stderr
+    done = trtconv(*asked, "--allow-code")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "plugin scale_plugin:creator for 1 nodes, beside it: scale_plugin.py" in trtconv("inspect", "net.engine").stdout
+    )
+    with (tmp_path / "scale_plugin.py").open("a") as file:
+        file.write("# changed\n")
+    np.savez(tmp_path / "x.npz", x=np.ones((2, 4), np.float32))
+    run = ("infer", "net.engine", "--data", "x.npz", "-o", "y.npz", "--backend", "rtx", "--allow-code")
+    done = trtconv(*run)
+    assert done.returncode == 5
+    assert "it was built with another plugin scale_plugin:creator" in done.stderr
+    (tmp_path / "scale_plugin.py").unlink()
+    done = trtconv(*run)
+    assert done.returncode == 5
+    assert "it needs the plugin scale_plugin:creator, and" in done.stderr
+
+
+@pytest.mark.rtx
+def test_a_method_that_is_missing_is_named(tmp_path: Path, trtconv: Cli) -> None:
+    """TensorRT would end the process."""
+    net(tmp_path)
+    text = (EXAMPLES / "scale_plugin.py").read_text()
+    (tmp_path / "scale_plugin.py").write_text(text.replace("def clone(", "def copy("))
+    done = trtconv("build", "net.onnx", "-o", "net.engine", "--plugin", "scale_plugin:creator", "--allow-code")
+    assert done.returncode == 4
+    assert "scale_plugin:creator: Scale has no method clone" in done.stderr
+
+
+@pytest.mark.rtx
+def test_the_compiled_example(tmp_path: Path, trtconv: Cli) -> None:
+    python, include = (os.environ.get(name, "") for name in ("TRTCONV_TEST_NVCC", "TRTCONV_TEST_TRT_INCLUDE"))
+    if not include or not (python or shutil.which("nvcc")):
+        pytest.skip("TRTCONV_TEST_TRT_INCLUDE names no headers of TensorRT, or there is no nvcc (TRTCONV_TEST_NVCC)")
+    script = [python or sys.executable, ROOT / "scripts/compile_plugin.py", EXAMPLES / "scale.cu", "-o", "libscale.so"]
+    command = [*script, "--include", include, "--target", "86"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    net(tmp_path)
+    sizes = []
+    for named in ("libscale.so", "embed:libscale.so"):
+        made = trtconv("build", "net.onnx", "-o", "net.engine", "--plugin", named, "--allow-code")
+        assert made.returncode == 0, made.stderr
+        sizes.append((tmp_path / "net.engine").stat().st_size)
+    held = sizes[1] - sizes[0]
+    assert held >= (tmp_path / "libscale.so").stat().st_size
