@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress torture lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where the
 
 stress: $(VENV)/.has-gpu ## ten minutes of four engines under sixteen threads, on an NVIDIA GPU
 	$(BIN)/python -m benchmarks.stress --seconds 600
+
+triton: $(VENV)/.has-dev .venv-triton/.made ## an exported repository under a real tritonserver, in an environment of its own
+	TRTCONV_TEST_TRITON=$(CURDIR)/.venv-triton/bin/python $(BIN)/pytest -m slow tests/stages/test_triton_server.py
+
+fleet: $(VENV)/.has-fleet ## the engines of a job on two nodes of a Ray cluster, with workers, nodes and starters killed
+	$(BIN)/pytest -m slow tests/pipeline/test_fleet.py
 
 lint: $(VENV)/.has-dev ## style (ruff), types (mypy), direction of imports (import-linter)
 	$(BIN)/ruff check .
@@ -83,11 +89,18 @@ $(DIGITS): scripts/train_digits.py | $(VENV)/.has-demo
 # One environment for everything. A stamp file per set of extras says that it was installed from this pyproject.toml.
 # pydantic is what benchmarks/cli.py is measured beside.
 $(VENV)/.has-demo: PACKAGES = -e '.[tf,rtx]' scikit-learn pydantic
-$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images,paddle]'
+$(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images,paddle,triton]'
+$(VENV)/.has-fleet: PACKAGES = -e '.[dev,tf,rtx,images,paddle,triton,ray]'
 $(VENV)/.has-gpu: PACKAGES = -e '.[dev,tf,rtx,cuda]'
 $(VENV)/.has-%: pyproject.toml | $(BIN)/python
 	@echo "installing $(PACKAGES) into $(VENV): some minutes and 2 GB the first time"
 	@$(PIP) install $(PACKAGES)
+	@touch $@
+
+# The server of this package needs neither a GPU nor the package's own Python part; its Python backend wants NumPy 1.
+.venv-triton/.made: | $(BIN)/python
+	@$(PYTHON) -m venv .venv-triton
+	@.venv-triton/bin/python -m pip install --quiet 'nvidia-pytriton==0.7.*' 'numpy<2' 'onnxruntime<1.24' 'tritonclient[http]'
 	@touch $@
 
 $(BIN)/python:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from trtconv.cli import telling
 from trtconv.cli.console import listening
-from trtconv.cli.options import error_document
 from trtconv.core import strict_json, writable
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
@@ -31,6 +31,8 @@ class JobOptions:
         ignore_gates: whether the job's own are left out.
         lock: the lock file; None: beside the job.
         depfile: file for a rule of Make; None: none.
+        fleet: address of a Ray cluster for the steps of engines; empty: none.
+        fleet_wait: seconds that a step waits for a node that fits.
     """
 
     assignments: Sequence[str] = ()
@@ -42,14 +44,17 @@ class JobOptions:
     ignore_gates: bool = False
     lock: Path | None = None
     depfile: Path | None = None
+    fleet: str = ""
+    fleet_wait: float = 120.0
 
 
-def run_job(path: Path, *, stage: str = "", output: Output, **options: Any) -> list[Any]:
+def run_job(path: Path, *, stage: str = "", exports: bool = False, output: Output, **options: Any) -> list[Any]:
     """Run a job file's line, whole or up to a stage, and print what it made; the steps as they ended.
 
     Args:
         path: of the job file.
         stage: the last one; empty: all of them.
+        exports: whether to export after that stage, as a whole run does.
         output: what to print.
         options: of ``JobOptions``.
 
@@ -58,15 +63,15 @@ def run_job(path: Path, *, stage: str = "", output: Output, **options: Any) -> l
     """
     asked = JobOptions(**options)
     try:
-        return _run_job(path, stage, output, asked)
+        return _run_job(path, stage, output, asked, exports=exports)
     except TrtconvError as error:
         if not error.reported:
             with contextlib.suppress(OSError, TrtconvError):  # its file may be what is wrong
-                tell_machines(str(path), [], [("job", error.message)], output)
+                telling.tell_machines(str(path), [], [("job", error.message)], output)
         raise
 
 
-def _run_job(path: Path, stage: str, output: Output, asked: JobOptions) -> list[Any]:
+def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, exports: bool) -> list[Any]:
     from trtconv.job.load import load_job
     from trtconv.pipeline import capability_check
     from trtconv.pipeline.line import line, upto
@@ -85,11 +90,23 @@ def _run_job(path: Path, stage: str, output: Output, asked: JobOptions) -> list[
     rule = None if asked.depfile is None else _rule(path, steps)
     for file in filter(None, (asked.depfile, output.junit)):
         writable.require_place(file)
+    if asked.fleet:
+        from trtconv.pipeline import fleet
+
+        fleet.require(asked.fleet)
     lock, notes = lock_of(path, asked)
     settings = Settings(
-        force=asked.force, jobs=asked.jobs, lock=lock, locked=asked.locked, job=path.absolute(), notes=notes
+        force=asked.force,
+        jobs=asked.jobs,
+        lock=lock,
+        locked=asked.locked,
+        job=path.absolute(),
+        notes=notes,
+        fleet=asked.fleet,
+        fleet_wait=asked.fleet_wait,
     )
-    done = report(str(path), job, steps, layout, settings, output)
+    whole = exports or not stage
+    done = report(str(path), job, steps, layout, settings, output, exports=whole and job.export is not None)
     if asked.depfile is not None and rule is not None:
         write_text(asked.depfile, rule)
     return done
@@ -171,7 +188,15 @@ class Output:
 
 
 def report(
-    name: str, job: Any, steps: Any, layout: Any, settings: Any, output: Output, *, passing: Path | None = None
+    name: str,
+    job: Any,
+    steps: Any,
+    layout: Any,
+    settings: Any,
+    output: Output,
+    *,
+    passing: Path | None = None,
+    exports: bool = False,
 ) -> list[Any]:
     """Bring steps up to date, judge the gates, print everything; then fail with what failed.
 
@@ -183,6 +208,7 @@ def report(
         settings: how to run.
         output: what to print.
         passing: a folder that will be gone: errors tell of its files by their names alone.
+        exports: whether to export when nothing failed and every gate is kept.
 
     Returns:
         The steps as they ended.
@@ -198,7 +224,7 @@ def report(
             done = run(steps, layout, emit, settings)
         except Interrupted as stop:  # what was measured so far is told nevertheless
             if any(step.status == "partial" for step in stop.steps):
-                _print(name, stop.steps, [], [], output, job.matrix is not None)
+                telling.tell(name, stop.steps, [], [], output, job.matrix is not None)
                 stop.reported = True
             raise
         failed = [(step.node.name, step.error) for step in done if step.error is not None]
@@ -210,11 +236,23 @@ def report(
             verdicts = gates.judge(wanted, done, _remeasure(done, layout, emit))
         except TrtconvError as refusal:  # what was measured is told nevertheless
             verdicts, failed = [], [*failed, ("gates", refusal)]
-    _print(name, done, failed, verdicts, output, job.matrix is not None)
+        exported = None
+        if exports and outcome(failed, verdicts) is None:
+            try:
+                exported = _export(job, done, emit)
+            except TrtconvError as refusal:
+                failed = [*failed, ("export", refusal)]
+    telling.tell(name, done, failed, verdicts, output, job.matrix is not None, exported)
     if (ending := outcome(failed, verdicts)) is not None:
         ending.reported = True
         raise ending
     return done
+
+
+def _export(job: Any, done: Sequence[Any], emit: Any) -> Any:
+    from trtconv.cli.exporting import export_steps
+
+    return export_steps(job, done, emit)
 
 
 def _applies(gate: Any, done: Sequence[Any]) -> bool:
@@ -239,37 +277,6 @@ def _remeasure(done: Sequence[Any], layout: Any, emit: Any) -> Any:
         return child.call(STAGES["bench"].function, node.request(History({}, {})), emit, log).value
 
     return measure
-
-
-def _print(name: str, done: Sequence[Any], failed: Any, verdicts: Sequence[Any], output: Output, matrix: bool) -> None:
-    from trtconv.report import summary
-
-    views = [
-        summary.StepView(
-            s.node.name, s.node.stage, s.node.precision, s.status, s.seconds, s.peak_memory, s.node.files, s.result
-        )
-        for s in done
-    ]
-    messages = [(step, error.message) for step, error in failed]
-    if output.as_json:
-        errors = {step: error_document(error) for step, error in failed}
-        document = {**summary.document(name, views), "gates": [vars(v) for v in verdicts], "errors": errors}
-        click.echo(strict_json.dumps(document, indent=2))
-    elif any(step.result is not None for step in done):
-        click.echo(summary.text(views, verdicts, matrix))
-    tell_machines(name, verdicts, messages, output)
-
-
-def tell_machines(name: str, verdicts: Sequence[Any], failed: Sequence[tuple[str, str]], output: Output) -> None:
-    """JUnit's file and GitHub's annotations, where they are asked for."""
-    if output.junit is None and not output.github:
-        return
-    from trtconv.report import junit
-
-    if output.junit is not None:
-        write_text(output.junit, junit.junit(name, verdicts, failed))
-    if output.github and (text := junit.github(name, verdicts, failed)):
-        click.echo(text, err=output.as_json)
 
 
 def outcome(failed: list[tuple[str, TrtconvError]], verdicts: Sequence[Any]) -> TrtconvError | None:

@@ -124,13 +124,14 @@ class Chain:
 
     Attributes:
         fixes_size: whether the result has the same height and width for all samples.
+        rows: as they were given; those on channels know in which order these are by then.
         steps: what is done to a sample [height, width, channels], a resize and the crop after it as one.
         first: whether the result has its channels first: an order of axes, which costs nothing before the end.
     """
 
     def __init__(self, rows: Sequence[Step]) -> None:
-        self._rows = _with_orders(rows)
-        self.steps = _joined([row for row in self._rows if row.name != "layout"])
+        self.rows = _with_orders(rows)
+        self.steps = _joined([row for row in self.rows if row.name != "layout"])
         self.fixes_size = any(row.operation.fixes_size and row.options.get("fit") != "shorter" for row in rows)
         self.first = next((row.options["to"] == "nchw" for row in reversed(rows) if row.name == "layout"), False)
 
@@ -170,7 +171,7 @@ class Chain:
             )
         form = Form(shape[0], shape[1], shape[2], dtype)
         yield "sample", form
-        for row in self._rows:
+        for row in self.rows:
             with preprocess_rows.named(row.where, row.name):
                 form = row.operation.form(form, row.options)
             yield row.name, form
@@ -179,7 +180,7 @@ class Chain:
         """One sample as it comes, then after each row, as its axes are by then."""
         made, first = images.array(sample), False
         yield "sample", made
-        for row in self._rows:
+        for row in self.rows:
             made = made if row.name == "layout" else images.array(row(made))
             first = row.options["to"] == "nchw" if row.name == "layout" else first
             yield row.name, made.transpose(2, 0, 1) if first else made
@@ -287,13 +288,13 @@ def _crop(sample: np.ndarray, options: Options) -> np.ndarray:
     return sample[top : top + height, left : left + width]
 
 
-def _linear(options: Options) -> tuple[np.ndarray, np.ndarray]:
+def linear(options: Options) -> tuple[np.ndarray, np.ndarray]:
     """Factor and offset, in float32: (value x scale - mean) / std as one multiplication and one subtraction."""
     return (options["scale"] / options["std"]).astype(np.float32), options["mean"] / options["std"]
 
 
 def _normalize(sample: np.ndarray, options: Options) -> np.ndarray:
-    factor, offset = _linear(options)
+    factor, offset = linear(options)
     result: np.ndarray = sample.astype(np.float32, copy=False) * factor
     result -= offset
     return result
@@ -302,7 +303,7 @@ def _normalize(sample: np.ndarray, options: Options) -> np.ndarray:
 def _normalize_into(sample: np.ndarray, options: Options, out: np.ndarray) -> None:
     """The same numbers, written to an array of any layout: channel by channel, each of them in one piece there."""
     channels = sample.shape[-1]
-    factor, offset = (np.broadcast_to(values, channels) for values in _linear(options))
+    factor, offset = (np.broadcast_to(values, channels) for values in linear(options))
     for channel in range(channels):
         target = out[..., channel]
         np.multiply(sample[..., channel], factor[channel], out=target, dtype=np.float32, casting="unsafe")

@@ -269,6 +269,38 @@ class Bench(Section):
             raise ValueError("rate: random times of arrival belong to semantics: app")
 
 
+class Triton(Section):
+    """A Triton model repository of the job's engines."""
+
+    repository: OutputPath = key(description="folder of models; made where it is missing, and only added to")
+    name: str = key("", pattern=r"^[\w.-]*$", description="start of the models' names (default: the job's)")
+    runtime: Literal["auto", "tensorrt", "python", "onnxruntime"] = key(
+        "auto",
+        description="tensorrt: plans of TensorRT; python: engines of TensorRT-RTX, and parts, by trtconv in the "
+        "server's Python; onnxruntime: the typed ONNX; auto: what the engines are for",
+    )
+    instances: int | None = key(
+        None,
+        gt=0,
+        description="of a model, at the same time (default: the contexts that bench with tune found, else 1)",
+    )
+    queue_delay: Seconds = key(0.0001, description="time that a request may wait for others to make a batch with")
+    cuda_graphs: bool | None = key(
+        None, description="for TensorRT's backend (default: whether bench with tune found them faster)"
+    )
+    warmup: bool = key(True, description="run the first sample of infer or verify before the server is ready")
+    ensemble: bool = key(
+        True, description="models for the rows of preprocessing and postprocessing that ONNX can say, and all as one"
+    )
+    link: bool = key(False, description="hard links instead of copies, where the file system allows")
+
+
+class Export(Section):
+    """Where engines go to serve, after everything else is done and every gate is kept."""
+
+    triton: Triton = key(description="a model repository of Triton Inference Server")
+
+
 class MatrixCell(Section):
     """One combination of a matrix, or a rule that matches some."""
 
@@ -358,6 +390,7 @@ class Job(Section):
     verify: Verify | None = None
     infer: Infer | None = None
     bench: Bench | None = None
+    export: Export | None = None
     gates: list[Gate] = key([], description="bounds that the run must keep: exit 6 for accuracy, 7 for the others")
 
     @rule

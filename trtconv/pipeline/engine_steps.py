@@ -66,9 +66,12 @@ class EngineSteps:
 
     def node(self, stage: str, **parts: Any) -> Node:
         """A step of this engine; after the build, unless it says otherwise."""
-        label = self.cell.label
+        label, targets = self.cell.label, self.cell.job.build.targets
+        target = targets[0] if len(targets) == 1 else ""
         needs = (f"build[{label}]",) if stage != "build" else ()
-        return Node(f"{stage}[{label}]", stage, precision=label, **{"needs": needs, "outputs": (), **parts})
+        return Node(
+            f"{stage}[{label}]", stage, precision=label, target=target, **{"needs": needs, "outputs": (), **parts}
+        )
 
     def build(self) -> Node:
         """Typed ONNX to the plan."""

@@ -26,6 +26,7 @@ from trtconv.pipeline.store import Store, default_folder
 from trtconv.pipeline.store import limit as store_limit
 
 if TYPE_CHECKING:
+    from trtconv.pipeline.fleet import Fleet
     from trtconv.pipeline.workers import Call, Workers
 
 
@@ -65,6 +66,8 @@ class Settings:
         locked: refuse to run where the lock would change.
         job: the job file; None: there is none.
         notes: warnings to tell first.
+        fleet: address of a Ray cluster for the steps of engines; empty: all run here.
+        fleet_wait: seconds that such a step waits for a node that fits.
     """
 
     force: Sequence[str] = ()
@@ -73,6 +76,8 @@ class Settings:
     locked: bool = False
     job: Path | None = None
     notes: Sequence[str] = ()
+    fleet: str = ""
+    fleet_wait: float = 120.0
 
     def forces(self, node: Node) -> bool:
         """Whether a step must run whatever is recorded of it."""
@@ -157,6 +162,7 @@ class _Runner:
     running: dict[Call, tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
     warned: dict[str, list[str]] = field(default_factory=dict)
     workers: Workers | None = None
+    fleet: Fleet | None = None
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
         waiting = list(steps)
@@ -171,15 +177,16 @@ class _Runner:
             stop.steps = list(self.ended.values())
             raise stop from None
         finally:
-            if self.workers is not None:
-                self.workers.close()
+            for crew in (self.workers, self.fleet):
+                if crew is not None:
+                    crew.close()
         return [self.ended[node.name] for node in steps]
 
     def rescue(self) -> None:
         """Stop what is under way; what a measurement has by then is a step's result, but nothing is recorded."""
-        if self.workers is None:
-            return
-        self.workers.stop()
+        for crew in (self.workers, self.fleet):
+            if crew is not None:
+                crew.stop()
         for call, (node, _, began) in self.running.items():
             with contextlib.suppress(TrtconvError):
                 value = call.result().value
@@ -225,6 +232,8 @@ class _Runner:
 
     def call(self, node: Node, request: Any) -> Call:
         """The step's stage, under way."""
+        if self.travels(node):
+            return self.sent(node, request)
         if self.workers is None:
             from trtconv.pipeline.workers import Workers
 
@@ -233,16 +242,40 @@ class _Runner:
         patience = PATIENCE if stage.alone else 0.0
         return self.workers.start(stage.function, request, self.listener(node), self.log(node), patience)
 
+    def travels(self, node: Node) -> bool:
+        """Whether a step goes to the fleet: those of engines do, those that all engines share are done once, here."""
+        return bool(self.settings.fleet) and node.target is not None
+
+    def sent(self, node: Node, request: Any) -> Call:
+        """The step under way on the fleet, with every file that it and the steps before it read or made."""
+        if self.fleet is None:
+            from trtconv.pipeline.fleet import Fleet
+
+            self.fleet = Fleet(self.settings.fleet, self.settings.fleet_wait)
+        reads, queue, seen = [*node.inputs.values()], [*node.needs], set[str]()
+        while queue:
+            name = queue.pop()
+            if name not in seen and name in self.ended:
+                seen.add(name)
+                before = self.ended[name].node
+                reads += [path for path in before.files if path.exists()]
+                queue += before.needs
+        return self.fleet.start(node, request, reads, self.listener(node), self.log(node))
+
     def room_for(self, node: Node) -> bool:
-        """Whether a step may start now: what measures time runs alone."""
-        if STAGES[node.stage].alone or any(STAGES[other.stage].alone for other, _, _ in self.running.values()):
-            return not self.running
-        return len(self.running) < self.settings.jobs
+        """Whether a step may start now: what measures time runs alone on its machine; the fleet sees to its own."""
+        if self.travels(node):
+            return True
+        here = [other for other, _, _ in self.running.values() if not self.travels(other)]
+        if STAGES[node.stage].alone or any(STAGES[other.stage].alone for other in here):
+            return not here
+        return len(here) < self.settings.jobs
 
     def collect(self) -> None:
         """Wait for a running step and record how it ended."""
-        assert self.workers is not None
-        for call in self.workers.first(self.running):
+        from trtconv.pipeline.workers import first
+
+        for call in first(self.running):
             node, key, began = self.running.pop(call)
             seconds = time.perf_counter() - began
             try:

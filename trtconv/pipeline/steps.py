@@ -93,6 +93,8 @@ class Node:
         inputs: files from outside that it reads, by what they are.
         options: everything else that changes the outcome; plain values.
         versions: of what runs the step elsewhere than in trtconv's own interpreter, by distribution.
+        target: compute capability of the one GPU that a step of an engine is for, empty for any; None for steps that
+            all engines share.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Node:
     facts: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

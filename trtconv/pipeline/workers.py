@@ -23,10 +23,6 @@ class Workers:
         """Call ``module:function`` of type (request, emit); see ``child.call``."""
         return self._threads.submit(_call, function, request, emit, log, patience)
 
-    def first(self, calls: Iterable[Call]) -> Iterable[Call]:
-        """Wait until one of them has ended; all that have."""
-        return wait(calls, return_when=FIRST_COMPLETED).done
-
     def stop(self) -> None:
         """End all processes, those with patience not before they told what they have."""
         child.stop_all()
@@ -34,6 +30,11 @@ class Workers:
     def close(self) -> None:
         """Wait for all threads."""
         self._threads.shutdown()
+
+
+def first(calls: Iterable[Call]) -> Iterable[Call]:
+    """Wait until one of them has ended; all that have."""
+    return wait(calls, return_when=FIRST_COMPLETED).done
 
 
 def _call(function: str, request: Any, emit: Emit, log: Path, patience: float) -> child.Outcome:

@@ -8,13 +8,17 @@ from typing import Any
 
 import click
 
-from trtconv.cli.options import COUNT, gate_option, job_options, json_option, output_options
+from trtconv.cli.options import COUNT, POSITIVE, gate_option, job_options, json_option, output_options
 from trtconv.core import strict_json
 
 
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("--jobs", default=1, show_default=True, type=COUNT, metavar="N", help="Steps at the same time.")
+@click.option("--fleet", default="", metavar="ADDRESS", help="Build and measure on a Ray cluster: ray, or HOST:6379.")
+@click.option(
+    "--fleet-wait", default=120.0, type=POSITIVE, show_default=True, help="Seconds to wait for a node that fits."
+)
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write what the run read and made, as a Make rule.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the gates as JUnit XML.")
 @click.option("--github", is_flag=True, envvar="GITHUB_ACTIONS", help="Print annotations for GitHub Actions.")
@@ -31,6 +35,7 @@ def run(job: Path, junit: Path | None, github: bool, **options: Any) -> None:
     \b
     trtconv run configs/digits.yaml
     trtconv run configs/digits.yaml --set precision=[fp16] --set build.workspace=512MiB
+    trtconv run job.yaml --fleet ray
     """
     from trtconv.cli.execute import Output, run_job
 
@@ -69,6 +74,8 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
         click.echo(f"warning: {note}", err=True)
     click.echo(plan_text(found.rows))
     click.echo(fallback_text(found.fallback()), nl=False)
+    if found.job.export is not None:
+        click.echo(_exports(found.job))
     click.echo(traces_text(traces), nl=False)
 
 
@@ -95,6 +102,15 @@ def plan(
     else:
         click.echo(plan_text(found.rows))
         click.echo(fallback_text(found.fallback()), nl=False)
+        if found.job.export is not None:
+            click.echo(_exports(found.job))
+
+
+def _exports(job: Any) -> str:
+    """What becomes of the engines after everything else is done and every gate is kept."""
+    from trtconv.pipeline.exporting import models
+
+    return f"then, if every gate is kept: {', '.join(models(job))} to {job.export.triton.repository}, for Triton"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""From a job that ran, or an engine, to a Triton repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trtconv.cli.execute import Output, call_function, layout_of, run_job
+from trtconv.core import strict_json
+from trtconv.core.errors import UsageError
+from trtconv.core.plain import plain
+
+FUNCTION = "trtconv.stages.export.triton:export"
+
+
+def export_job(path: Path, output: Path | None, given: Mapping[str, Any], options: dict[str, Any]) -> None:
+    """``trtconv export triton JOB``: the engines first, where they are not up to date."""
+    from trtconv.job.load import load_job
+
+    changes = [f"export.triton.{key}={strict_json.dumps(value)}" for key, value in given.items()]
+    if output is not None:
+        changes.append(f"export.triton.repository={strict_json.dumps(str(output.absolute()))}")
+    elif load_job(path, options["assignments"]).export is None:
+        raise UsageError("where to? -o is missing", hint=f"trtconv export triton {path} -o repository")
+    options["assignments"] = (*options["assignments"], *changes)
+    run_job(path, stage="build", exports=True, output=Output.of(options), **options)
+
+
+def export_steps(job: Any, steps: Sequence[Any], emit: Any) -> Any:
+    """Export what a job's section says; the result.
+
+    Raises:
+        TrtconvError: of the export; of a gate that the job's last run missed.
+    """
+    from trtconv.core import child
+    from trtconv.pipeline.exporting import request
+
+    layout = layout_of(job)
+    log = layout.state / "logs" / f"{layout.name}.export.log"
+    return child.call(FUNCTION, request(job, layout, steps, job.export.triton), emit, log).value
+
+
+def export_engine(engine: Path, output: Path, given: Mapping[str, Any], options: dict[str, Any]) -> None:
+    """``trtconv export triton ENGINE``."""
+    from trtconv.report.export import export_text
+    from trtconv.stages.export import ExportRequest, Served
+
+    shown = Output.of(options)
+    name = given.get("name") or engine.name.removesuffix(engine.suffix).replace(".", "_")
+    served = Served("", {"": engine.absolute()}, instances=given.get("instances", 1))
+    request = ExportRequest(
+        output.absolute(), name, (served,), runtime=given.get("runtime", "auto"), link=given.get("link", False)
+    )
+    made = call_function(FUNCTION, request, log_json=shown.log_json, quiet=shown.quiet)
+    click.echo(
+        strict_json.dumps({"schema": 1, "export": plain(made)}, indent=2) if shown.as_json else export_text(made)
+    )

@@ -1,0 +1,229 @@
+"""A step that runs on another machine: its files go there by content, its request with their places there.
+
+What it made comes back as bytes, and every path in its result as it is here. Knows nothing of how it travels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trtconv import __version__
+from trtconv.core import child, digests, files, unfinished, versions
+from trtconv.core.errors import EnvironmentProblem, TrtconvError
+from trtconv.core.events import Emit
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """All that a step is.
+
+    Attributes:
+        function: ``module:function`` of type (request, emit).
+        request: with paths of the machine that sent it.
+        reads: path there, as text, and the SHA-256 of the content.
+        makes: paths there.
+        packages: distributions that decide the outcome, with the versions that it must be made with.
+        alone: whether nothing else may run beside it on one machine: it measures time.
+        trtconv: version that sent it.
+    """
+
+    function: str
+    request: Any
+    reads: Mapping[str, str]
+    makes: tuple[str, ...]
+    packages: Mapping[str, str]
+    alone: bool
+    trtconv: str = __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came of it.
+
+    Attributes:
+        value: the stage's result; None where it failed.
+        peak_memory: of its process, in bytes.
+        made: bytes by path, folders file by file.
+        log: text of its log.
+        error: why it failed, where another attempt would fail as well.
+        node: that did it.
+    """
+
+    value: Any = None
+    peak_memory: int = 0
+    made: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    log: str = ""
+    error: TrtconvError | None = None
+    node: str = ""
+
+
+def contents(paths: Sequence[Path]) -> dict[str, tuple[str, Path]]:
+    """SHA-256 and path of every file that a step reads; folders and globs file by file, tensors beside their model."""
+    found: dict[str, tuple[str, Path]] = {}
+    for path in paths:
+        for file in digests.files_under(path) if path.is_dir() or not path.exists() else [path]:
+            for one in (file, files.data_of(file)):
+                if one.is_file():
+                    found[str(one)] = digests.of_file(one), one
+    return found
+
+
+def perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit) -> Answer:
+    """Do a step in a folder of its own; an error that another machine would meet as well is an answer.
+
+    Args:
+        parcel: the step.
+        held: content by SHA-256.
+        emit: gets the stage's events.
+
+    Raises:
+        OSError: something of this machine failed; another may do it.
+    """
+    try:
+        _require_versions(parcel, os.uname().nodename)
+        with unfinished.folder(Path(tempfile.gettempdir()), "trtconv-fleet-") as root, _turn(alone=parcel.alone):
+            return _perform(parcel, held, emit, root)
+    except TrtconvError as error:
+        return Answer(error=error)
+
+
+def _perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit, root: Path) -> Answer:
+    there = _Places(root, [*parcel.reads, *parcel.makes])
+    for name, digest in parcel.reads.items():
+        place = there.path(Path(name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(held[digest])
+    for name in parcel.makes:
+        there.path(Path(name)).parent.mkdir(parents=True, exist_ok=True)
+    log = root / "log"
+    try:
+        outcome = child.call(parcel.function, _mapped(parcel.request, there.path, there.text), emit, log)
+    except TrtconvError as error:
+        error.message, error.hint = there.here(error.message), there.here(error.hint)
+        return Answer(error=error, log=_read(log))
+    made: dict[str, bytes] = {}
+    for name in parcel.makes:
+        place = there.path(Path(name))
+        made |= {there.here(str(file)): file.read_bytes() for file in (_under(place) if place.is_dir() else [place])}
+        if (data := files.data_of(place)).is_file():
+            made[there.here(str(data))] = data.read_bytes()
+    value = _mapped(outcome.value, lambda path: Path(there.here(str(path))), there.here)
+    return Answer(value, outcome.peak_memory, made, _read(log))
+
+
+def receive(answer: Answer, makes: Sequence[Path], log: Path) -> child.Outcome:
+    """Put what came back in its places here; the outcome as if the step had run here.
+
+    Raises:
+        TrtconvError: what the step ended with.
+    """
+    files.write_text(log, answer.log)
+    if answer.error is not None:
+        raise answer.error
+    for path in makes:
+        inside = {
+            name: data for name, data in answer.made.items() if Path(name).is_relative_to(path) and name != str(path)
+        }
+        if inside:
+            _receive_folder(path, inside)
+    folders = tuple(path for path in makes if path.is_dir())
+    for name, data in answer.made.items():
+        if not any(Path(name).is_relative_to(folder) for folder in folders):
+            files.write_bytes(Path(name), data)
+    return child.Outcome(answer.value, answer.peak_memory)
+
+
+def _receive_folder(path: Path, inside: Mapping[str, bytes]) -> None:
+    """A folder that appears whole: a model in parts."""
+    new = unfinished.name(path)
+    unfinished.begin(new)
+    try:
+        for name, data in inside.items():
+            place = new / Path(name).relative_to(path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        shutil.rmtree(path, ignore_errors=True)
+        new.replace(path)
+    finally:
+        unfinished.remove(new)
+
+
+def _require_versions(parcel: Parcel, node: str) -> None:
+    here = {"trtconv": __version__, **versions.of(parcel.packages)}
+    wanted = {"trtconv": parcel.trtconv, **parcel.packages}
+    other = [
+        f"{name} {here.get(name, 'not installed')}, wanted {version}"
+        for name, version in wanted.items()
+        if here.get(name) != version
+    ]
+    if other:
+        raise EnvironmentProblem(
+            f"node {node} has other versions: {'; '.join(other)}", hint="install the same on every node of the fleet"
+        )
+
+
+@contextmanager
+def _turn(*, alone: bool) -> Iterator[None]:
+    """Steps that measure time have the machine to themselves, as far as this user's steps go."""
+    path = Path(tempfile.gettempdir()) / f"trtconv-fleet-{os.getuid()}.lock"
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+class _Places:
+    """Where the files of one machine lie on another: below a folder, at their own paths."""
+
+    def __init__(self, root: Path, known: Sequence[str]) -> None:
+        self._root = root
+        self._known = {Path(name) for name in known}
+        self._folders = {folder for path in self._known for folder in path.parents if len(folder.parts) > 1}
+
+    def path(self, path: Path) -> Path:
+        """Whatever lies beside, above or below something that came along; other paths are as they are."""
+        near = path in self._known or path in self._folders or path.parent in self._folders
+        return self._root / path.relative_to("/") if path.is_absolute() and near else path
+
+    def text(self, text: str) -> str:
+        """Texts that are the path of something that came along."""
+        return str(self.path(Path(text))) if text.startswith("/") and Path(text) in self._known else text
+
+    def here(self, text: str) -> str:
+        """A text in which these places are those of the machine that sent the step."""
+        return text.replace(f"{self._root}/", "/")
+
+
+def _mapped(value: Any, path: Callable[[Path], Path], text: Callable[[str], str]) -> Any:
+    """A value of dataclasses, lists and mappings with other paths and texts."""
+    if isinstance(value, Path):
+        return path(value)
+    if isinstance(value, str):
+        return text(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {
+            field.name: _mapped(getattr(value, field.name), path, text)
+            for field in dataclasses.fields(value)
+            if field.init
+        }
+        return dataclasses.replace(value, **parts)
+    if isinstance(value, Mapping):
+        return {_mapped(key, path, text): _mapped(part, path, text) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mapped(part, path, text) for part in value)
+    return value
+
+
+def _under(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _read(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""

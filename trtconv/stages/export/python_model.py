@@ -1,0 +1,92 @@
+"""A model of Triton's Python backend that runs a trtconv engine, or a model in parts; exported as ``model.py``.
+
+The server's Python needs trtconv with the extra of the engine's library.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from trtconv import Engine
+from trtconv.adapters import cuda_driver
+
+
+class TritonPythonModel:
+    """One instance of the model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the engine that fits the GPU of this instance."""
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self._batched = int(config["max_batch_size"]) > 0
+        self._outputs = [output["name"] for output in config["output"]]
+        self._inputs = [(one["name"], one.get("reshape", {}).get("shape")) for one in config["input"]]
+        backend = config["parameters"]["backend"]["string_value"]
+        self._engine = Engine(
+            folder / _file(config, int(args["model_instance_device_id"])), contexts=1, backend=backend
+        )
+        pb_utils.Logger.log_info(f"{config['name']}: {self._engine.runner}")
+        if self._engine.fell_back:
+            pb_utils.Logger.log_warn(f"{config['name']}: {self._engine.fell_back}")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer requests: all together where their samples go into one batch, else one by one."""
+        feeds = [self._feed(request) for request in requests]
+        shapes = [{name: array.shape[1:] for name, array in feed.items()} for feed in feeds]
+        if not self._batched or len(feeds) == 1 or any(shape != shapes[0] for shape in shapes):
+            return [self._answer([feed])[0] for feed in feeds]
+        return self._answer(feeds)
+
+    def _feed(self, request: Any) -> dict[str, np.ndarray]:
+        arrays = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name, _ in self._inputs}
+        scalars = {name for name, shape in self._inputs if shape == []}
+        flat = {
+            name: array.reshape(array.shape[:1] if self._batched else ())
+            for name, array in arrays.items()
+            if name in scalars
+        }
+        return {**arrays, **flat}
+
+    def _answer(self, feeds: list[dict[str, np.ndarray]]) -> list[Any]:
+        whole = (
+            {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]} if len(feeds) > 1 else feeds[0]
+        )
+        try:
+            made = self._engine(whole)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request is answered and the server stays
+            failed = pb_utils.TritonError(str(error))
+            return [pb_utils.InferenceResponse(error=failed) for _ in feeds]
+        named = made if isinstance(made, dict) else {self._outputs[0]: made}
+        ends: Any = np.cumsum([len(next(iter(feed.values()))) for feed in feeds[:-1]]) if len(feeds) > 1 else []
+        parts = {name: np.split(named[name], ends) if len(feeds) > 1 else [named[name]] for name in self._outputs}
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor(name, np.ascontiguousarray(parts[name][at])) for name in self._outputs]
+            )
+            for at in range(len(feeds))
+        ]
+
+    def finalize(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+
+def _file(config: dict[str, Any], device: int) -> str:
+    """The engine for the GPU of this instance."""
+    chosen = dict(config.get("cc_model_filenames") or {})
+    usual = str(config.get("default_model_filename") or "")
+    if not chosen:
+        return usual
+    gpus = {gpu.index: gpu for gpu in cuda_driver.gpus()}
+    major, minor = gpus[device].capability
+    found = str(chosen.get(f"{major}.{minor}", usual))
+    if not found:
+        raise pb_utils.TritonModelException(
+            f"no engine for compute capability {major}.{minor}; there are some for {', '.join(sorted(chosen))}"
+        )
+    return found
