@@ -89,7 +89,8 @@ bench:
     assert problems(folder, text) == [
         "job.yaml:2:16: source.path: no such file or folder: modle.onnx",
         "job.yaml:3:1: unknown key 'precison'; expected version, name, output, source, operators, plugins, inputs, "
-        "convert, precision, matrix, calibrate, lower, build, verify, infer, bench, gates; did you mean 'precision'?",
+        "convert, precision, matrix, calibrate, lower, build, verify, infer, bench, export, gates; "
+        "did you mean 'precision'?",
         "job.yaml:5:18: inputs.image.shape: expected a positive size, -1, or a name such as batch as a dimension, "
         "got 8.5",
         "job.yaml:5:41: inputs.image.profile: expected min <= opt <= max, got [4], [2], [8]",
@@ -263,7 +264,8 @@ def test_problems_of_extended_files_point_there(folder):
     assert problems(folder, "extends: base.yaml\nsource: {path: model.onnx}\nbench: {batch: x}\n") == [
         "base.yaml:2:20: build.workspace: expected a size such as 512MiB or 1GiB, got 'big'",
         "base.yaml:3:1: unknown key 'precison'; expected version, name, output, source, operators, plugins, inputs, "
-        "convert, precision, matrix, calibrate, lower, build, verify, infer, bench, gates; did you mean 'precision'?",
+        "convert, precision, matrix, calibrate, lower, build, verify, infer, bench, export, gates; "
+        "did you mean 'precision'?",
         'job.yaml:3:16: bench.batch: expected a whole number, got "x"',
     ]
 

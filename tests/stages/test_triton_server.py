@@ -109,9 +109,18 @@ class Server:
         env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}", "LD_LIBRARY_PATH": ":".join(libraries)}
         self.log = home / "server.log"
         command = [
-            root / "bin" / "tritonserver", "--model-repository", repository, "--backend-directory", backends,
-            "--http-port", self.port, "--grpc-port", grpc, "--metrics-port", metrics,
-        ]  # fmt: skip
+            root / "bin" / "tritonserver",
+            "--model-repository",
+            repository,
+            "--backend-directory",
+            backends,
+            "--http-port",
+            self.port,
+            "--grpc-port",
+            grpc,
+            "--metrics-port",
+            metrics,
+        ]
         with self.log.open("w") as out:
             self.process = subprocess.Popen([str(word) for word in command], env=env, stdout=out, stderr=out)
 

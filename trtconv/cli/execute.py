@@ -250,9 +250,13 @@ def report(
 
 
 def _export(job: Any, done: Sequence[Any], emit: Any) -> Any:
-    from trtconv.cli.exporting import export_steps
+    """What a job's section says, in a process of its own."""
+    from trtconv.core import child
+    from trtconv.pipeline.exporting import FUNCTION, request
 
-    return export_steps(job, done, emit)
+    layout = layout_of(job)
+    log = layout.state / "logs" / f"{layout.name}.export.log"
+    return child.call(FUNCTION, request(job, layout, done, job.export.triton), emit, log).value
 
 
 def _applies(gate: Any, done: Sequence[Any]) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trtconv.cli.execute import Output, call_function, layout_of, run_job
+from trtconv.cli.execute import Output, call_function, run_job
 from trtconv.core import strict_json
 from trtconv.core.errors import UsageError
 from trtconv.core.plain import plain
-
-FUNCTION = "trtconv.stages.export.triton:export"
 
 
 def export_job(path: Path, output: Path | None, given: Mapping[str, Any], options: dict[str, Any]) -> None:
@@ -29,22 +27,9 @@ def export_job(path: Path, output: Path | None, given: Mapping[str, Any], option
     run_job(path, stage="build", exports=True, output=Output.of(options), **options)
 
 
-def export_steps(job: Any, steps: Sequence[Any], emit: Any) -> Any:
-    """Export what a job's section says; the result.
-
-    Raises:
-        TrtconvError: of the export; of a gate that the job's last run missed.
-    """
-    from trtconv.core import child
-    from trtconv.pipeline.exporting import request
-
-    layout = layout_of(job)
-    log = layout.state / "logs" / f"{layout.name}.export.log"
-    return child.call(FUNCTION, request(job, layout, steps, job.export.triton), emit, log).value
-
-
 def export_engine(engine: Path, output: Path, given: Mapping[str, Any], options: dict[str, Any]) -> None:
     """``trtconv export triton ENGINE``."""
+    from trtconv.pipeline.exporting import FUNCTION
     from trtconv.report.export import export_text
     from trtconv.stages.export import ExportRequest, Served
 

@@ -55,7 +55,18 @@ class Tree:
         return kept
 
 
-PATH_KEYS = ("path", "weights", "python", "output", "cache", "baseline", "labels", "timing_cache", "check_data")
+PATH_KEYS = (
+    "path",
+    "weights",
+    "python",
+    "output",
+    "cache",
+    "baseline",
+    "labels",
+    "timing_cache",
+    "check_data",
+    "repository",
+)
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 
 EXTENDS = {"type": "string", "description": "another job file, whose keys this one adds to and replaces"}

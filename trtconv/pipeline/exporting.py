@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED
-from trtconv.job.schema import Job, Triton
+from trtconv.job.schema import Job
+from trtconv.job.schema_export import Triton
 from trtconv.pipeline import sections
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell, cells
@@ -17,6 +18,10 @@ from trtconv.pipeline.run import Step
 
 if TYPE_CHECKING:
     from trtconv.stages.export import ExportRequest, Served
+
+
+FUNCTION = "trtconv.stages.export.triton:export"
+"""What does it, of type (request, emit)."""
 
 
 def request(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> ExportRequest:

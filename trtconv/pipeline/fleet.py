@@ -77,10 +77,12 @@ class Fleet:
         self._listeners: dict[str, Emit] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, node: Node, request: Any, reads: Sequence[Path], emit: Emit, log: Path) -> Future[child.Outcome]:
-        """Send a step on its way."""
+    def start(
+        self, node: Node, request: Any, before: Mapping[str, Node], emit: Emit, log: Path
+    ) -> Future[child.Outcome]:
+        """Send a step on its way, with what it reads and what the steps ``before`` made that it needs."""
         self._listeners[node.name] = emit
-        return self._threads.submit(self._run, node, request, reads, emit, log)
+        return self._threads.submit(self._run, node, request, _reads(node, before), emit, log)
 
     def stop(self) -> None:
         """End everything that is under way."""
@@ -163,6 +165,17 @@ class Fleet:
                 time.sleep(0.1)
                 continue
             self._listeners[name](event)
+
+
+def _reads(node: Node, before: Mapping[str, Node]) -> list[Path]:
+    reads, queue, seen = [*node.inputs.values()], [*node.needs], set[str]()
+    while queue:
+        name = queue.pop()
+        if name in before and name not in seen:
+            seen.add(name)
+            reads += [path for path in before[name].files if path.exists()]
+            queue += before[name].needs
+    return reads
 
 
 def _nobody(name: str, gpu: str, wait: float) -> EnvironmentProblem:

@@ -177,16 +177,14 @@ class _Runner:
             stop.steps = list(self.ended.values())
             raise stop from None
         finally:
-            for crew in (self.workers, self.fleet):
-                if crew is not None:
-                    crew.close()
+            for crew in filter(None, (self.workers, self.fleet)):
+                crew.close()
         return [self.ended[node.name] for node in steps]
 
     def rescue(self) -> None:
         """Stop what is under way; what a measurement has by then is a step's result, but nothing is recorded."""
-        for crew in (self.workers, self.fleet):
-            if crew is not None:
-                crew.stop()
+        for crew in filter(None, (self.workers, self.fleet)):
+            crew.stop()
         for call, (node, _, began) in self.running.items():
             with contextlib.suppress(TrtconvError):
                 value = call.result().value
@@ -248,19 +246,11 @@ class _Runner:
 
     def sent(self, node: Node, request: Any) -> Call:
         """The step under way on the fleet, with every file that it and the steps before it read or made."""
-        if self.fleet is None:
-            from trtconv.pipeline.fleet import Fleet
+        from trtconv.pipeline.fleet import Fleet
 
-            self.fleet = Fleet(self.settings.fleet, self.settings.fleet_wait)
-        reads, queue, seen = [*node.inputs.values()], [*node.needs], set[str]()
-        while queue:
-            name = queue.pop()
-            if name not in seen and name in self.ended:
-                seen.add(name)
-                before = self.ended[name].node
-                reads += [path for path in before.files if path.exists()]
-                queue += before.needs
-        return self.fleet.start(node, request, reads, self.listener(node), self.log(node))
+        self.fleet = self.fleet or Fleet(self.settings.fleet, self.settings.fleet_wait)
+        before = {name: step.node for name, step in self.ended.items()}
+        return self.fleet.start(node, request, before, self.listener(node), self.log(node))
 
     def room_for(self, node: Node) -> bool:
         """Whether a step may start now: what measures time runs alone on its machine; the fleet sees to its own."""

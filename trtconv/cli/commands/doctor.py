@@ -24,6 +24,8 @@ EXTRAS = {
     "caffe": (("opencv-python-headless", "opencv-python"),),
     "torch": (("torch",), ("onnxscript",), ("safetensors",)),
     "images": (("pillow",),),
+    "triton": (("tritonclient",),),
+    "ray": (("ray",),),
 }
 """Per extra, the distributions it brings; alternatives of one are grouped."""
 
@@ -37,6 +39,8 @@ _GIVES = {
     "caffe": "comparing Caffe sources (they convert without)",
     "torch": "PyTorch sources (or name an environment that has it: source.python)",
     "images": "png and jpg feeds",
+    "triton": "reading exported Triton configurations back",
+    "ray": "fleets: engines built on the nodes of a cluster",
 }
 _BASE = ("click", "PyYAML", "numpy", "onnx", "ml_dtypes", "onnxruntime", "rich")
 

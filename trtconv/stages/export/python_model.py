@@ -5,12 +5,12 @@ The server's Python needs trtconv with the extra of the engine's library.
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
 
 from trtconv import Engine
 from trtconv.adapters import cuda_driver
@@ -21,6 +21,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine that fits the GPU of this instance."""
+        self._triton = importlib.import_module("triton_python_backend_utils")  # which only a server has
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         self._batched = int(config["max_batch_size"]) > 0
@@ -30,9 +31,9 @@ class TritonPythonModel:
         self._engine = Engine(
             folder / _file(config, int(args["model_instance_device_id"])), contexts=1, backend=backend
         )
-        pb_utils.Logger.log_info(f"{config['name']}: {self._engine.runner}")
+        self._triton.Logger.log_info(f"{config['name']}: {self._engine.runner}")
         if self._engine.fell_back:
-            pb_utils.Logger.log_warn(f"{config['name']}: {self._engine.fell_back}")
+            self._triton.Logger.log_warn(f"{config['name']}: {self._engine.fell_back}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer requests: all together where their samples go into one batch, else one by one."""
@@ -43,7 +44,7 @@ class TritonPythonModel:
         return self._answer(feeds)
 
     def _feed(self, request: Any) -> dict[str, np.ndarray]:
-        arrays = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name, _ in self._inputs}
+        arrays = {name: self._triton.get_input_tensor_by_name(request, name).as_numpy() for name, _ in self._inputs}
         scalars = {name for name, shape in self._inputs if shape == []}
         flat = {
             name: array.reshape(array.shape[:1] if self._batched else ())
@@ -59,14 +60,14 @@ class TritonPythonModel:
         try:
             made = self._engine(whole)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is answered and the server stays
-            failed = pb_utils.TritonError(str(error))
-            return [pb_utils.InferenceResponse(error=failed) for _ in feeds]
+            failed = self._triton.TritonError(str(error))
+            return [self._triton.InferenceResponse(error=failed) for _ in feeds]
         named = made if isinstance(made, dict) else {self._outputs[0]: made}
         ends: Any = np.cumsum([len(next(iter(feed.values()))) for feed in feeds[:-1]]) if len(feeds) > 1 else []
         parts = {name: np.split(named[name], ends) if len(feeds) > 1 else [named[name]] for name in self._outputs}
         return [
-            pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, np.ascontiguousarray(parts[name][at])) for name in self._outputs]
+            self._triton.InferenceResponse(
+                [self._triton.Tensor(name, np.ascontiguousarray(parts[name][at])) for name in self._outputs]
             )
             for at in range(len(feeds))
         ]
@@ -86,7 +87,7 @@ def _file(config: dict[str, Any], device: int) -> str:
     major, minor = gpus[device].capability
     found = str(chosen.get(f"{major}.{minor}", usual))
     if not found:
-        raise pb_utils.TritonModelException(
+        raise RuntimeError(
             f"no engine for compute capability {major}.{minor}; there are some for {', '.join(sorted(chosen))}"
         )
     return found
