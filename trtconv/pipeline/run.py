@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +13,11 @@ from trtconv.core import unfinished
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
-from trtconv.core.files import data_of, exclusive, write_json
+from trtconv.core.files import data_of, exclusive
 from trtconv.pipeline import output_paths
 from trtconv.pipeline.layout import PARTS, Layout
 from trtconv.pipeline.lock import Lock
+from trtconv.pipeline.relocation import relocated, restamp
 from trtconv.pipeline.results import plain, restore
 from trtconv.pipeline.state import State
 from trtconv.pipeline.steps import STAGES, History, Node
@@ -177,19 +176,23 @@ class _Runner:
             stop.steps = list(self.ended.values())
             raise stop from None
         finally:
-            for crew in filter(None, (self.workers, self.fleet)):
+            for crew in self.crews:
                 crew.close()
         return [self.ended[node.name] for node in steps]
 
     def rescue(self) -> None:
         """Stop what is under way; what a measurement has by then is a step's result, but nothing is recorded."""
-        for crew in filter(None, (self.workers, self.fleet)):
+        for crew in self.crews:
             crew.stop()
         for call, (node, _, began) in self.running.items():
             with contextlib.suppress(TrtconvError):
                 value = call.result().value
                 if STAGES[node.stage].alone:
                     self.ended[node.name] = Step(node, "partial", time.perf_counter() - began, result=value)
+
+    @property
+    def crews(self) -> list[Workers | Fleet]:
+        return [crew for crew in (self.workers, self.fleet) if crew is not None]
 
     def start(self, node: Node) -> bool:
         """Settle or start a step whose needs are met; False when it must wait."""
@@ -339,11 +342,11 @@ class _Runner:
         if record is None:
             return False
         moved = dict(zip(record["files"], map(str, node.files), strict=True))
-        result = _relocated(record["result"], moved)
+        result = relocated(record["result"], moved)
         for path in node.files:
             data_of(path).unlink(missing_ok=True)  # of a larger model that lay here
         for path in node.facts:
-            _restamp(path, request)
+            restamp(path, request)
         for path in (path for path in node.files if path.suffix == PARTS):
             from trtconv.engines.plan import manifest
 
@@ -377,24 +380,3 @@ class _Runner:
 
 def _address(node: Node, key: dict[str, Any]) -> str:
     return of_value({"stage": node.stage, **key})
-
-
-def _restamp(facts: Path, request: Any) -> None:
-    """An engine's facts taken from the store: same bytes, but this job's names and this job's chain behind them."""
-    known = json.loads(facts.read_text())
-    known["provenance"] = dict(request.provenance)
-    known["engine"]["file"] = request.engine.name
-    known["model"]["file"] = os.path.relpath(request.model, request.engine.parent)
-    write_json(facts, known)
-
-
-def _relocated(value: Any, moved: dict[str, str]) -> Any:
-    """A result whose paths are those of this job."""
-    if isinstance(value, dict):
-        return {name: _relocated(part, moved) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_relocated(part, moved) for part in value]
-    if not isinstance(value, str):
-        return value
-    before = next((old for old in moved if value == old or value.startswith(f"{old}/")), "")
-    return moved[before] + value.removeprefix(before) if before else value
