@@ -18,7 +18,7 @@ from trtconv.core.records import SourceSpec
 from trtconv.sources.caffe import net
 from trtconv.sources.caffe.reference import CaffeNetwork
 
-GIB = 1 << 30
+GB = 10**9
 _SSD_HEADS = ("mbox_loc", "mbox_conf_flatten", "mbox_priorbox")
 
 
@@ -144,8 +144,8 @@ MODELS = {
     "alexnet": Model(network(of_file("bvlc_alexnet"), ["fc8", "prob"])),
     "googlenet": Model(network(of_file("bvlc_googlenet"), ["loss3/classifier", "prob"])),
     "squeezenet": Model(network(generated(caffe_networks.squeezenet), ["pool10", "prob"])),
-    "resnet50_caffe": Model(network(of_file("resnet50"), ["fc1000", "prob"]), bound=1e-4, memory=GIB),
-    "vgg16_caffe": Model(network(generated(caffe_networks.vgg16), ["fc8", "prob"]), memory=5 * GIB // 2),
+    "resnet50_caffe": Model(network(of_file("resnet50"), ["fc1000", "prob"]), bound=1e-4, memory=GB),
+    "vgg16_caffe": Model(network(generated(caffe_networks.vgg16), ["fc8", "prob"]), memory=5 * GB // 2),
     "mobilenet_ssd_heads": Model(network(of_file("mobilenet_ssd"), _SSD_HEADS, cut="before DetectionOutput")),
     "mobilenet_ssd_caffe": Model(
         network(of_file("mobilenet_ssd"), images=20, louder="mbox_conf"), bound=1e-3, absolute=True

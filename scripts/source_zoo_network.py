@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from tests.sources.network.cases import CASES, EXPLICIT, HEAD, TAIL, Case
 
 HERE = Path(__file__).resolve().parent
-GIB = 1 << 30
+GB = 10**9
 
 
 def network(
@@ -128,7 +128,7 @@ COUNTING = ("non zero", "nms", "nms, all thresholds left out")
 MODELS = {
     "network-lenet": Model(network("lenet", "lenet.pth", elsewhere=True, shapes="data=1x2x4")),
     "network-mlp": Model(network("mlp", shapes="data=1x2x4")),
-    "network-resnet50": Model(network("resnet50", "resnet50.npz", shapes="data=1x2x4"), 1e-4, memory=GIB),
+    "network-resnet50": Model(network("resnet50", "resnet50.npz", shapes="data=1x2x4"), 1e-4, memory=GB),
     "network-mobilenetv2": Model(
         network("mobilenetv2", options=("--argument=-s",), needs="safetensors", shapes="data=1x2x4")
     ),
