@@ -627,7 +627,8 @@ FAILURES = {
     "np.float(3)": r"net\.py:7: AttributeError: module 'numpy' has no attribute 'float'",
     "trt.SomethingNew": r"net\.py:7: AttributeError: module 'tensorrt' has no attribute 'SomethingNew'",
     "input('which network?')": r"net\.py:7: EOFError",
-    "raise SystemExit(2)": "ended with exit status 2 before it built a network",
+    "raise SystemExit(2)": "ended before it built a network: exit status 2",
+    "raise SystemExit('usage: net.py -s')": "ended before it built a network: usage: net.py -s",
 }
 
 

@@ -305,3 +305,26 @@ def test_parameters_that_are_not_saved(tmp_path: Path) -> None:
     ops.insert(0, {"#": "p", "A": [0, 1, 1, "state"], "DA": [], "O": result, "OA": [0, 1, 0], "QA": []})
     path.write_text(json.dumps(whole, separators=(",", ":")))
     assert sorted(network.read(files.find(path)).tensors()) == ["linear_0.b_0", "linear_0.w_0"]
+
+
+def test_what_a_branch_reads_is_read_by_its_operator(tmp_path: Path) -> None:
+    """A model that ends before an ``if`` of Paddle 3 gives all that its branches need, not the condition alone."""
+    path = pir_perceptron(tmp_path)
+    document = json.loads(path.read_text())
+    operations = document["program"]["regions"][0]["blocks"][0]["ops"]
+    fetch, tanh = operations.pop(), operations[-1]
+
+    def result(value: int) -> dict[str, Any]:
+        return {**tanh["O"][0], "%": value}
+
+    scale = {"#": "1.scale", "A": [], "I": [{"%": 5}, {"%": 90}], "O": [result(91)], "OA": tanh["OA"]}
+    inner = {"#": "1.if", "A": [], "I": [{"%": 90}], "O": [result(92)], "OA": tanh["OA"]}
+    inner["regions"] = [{"#": "r", "blocks": [{"#": "b", "args": [], "ops": [{**scale, "I": [{"%": 6}]}]}]}]
+    region = {"#": "region_1", "blocks": [{"#": "block_1", "args": [], "ops": [scale, inner]}]}
+    branch = {"#": "1.if", "A": [], "I": [{"%": 7}], "O": [result(8)], "OA": tanh["OA"], "regions": [region]}
+    fetch["I"] = [{"%": 8}]
+    operations += [branch, fetch]
+    path.write_text(json.dumps(document, separators=(",", ":")))
+    program = network.read(files.find(tmp_path)).program
+    assert program.main.operators[-2].reads() == ["tanh_0", "matmul_0", "add_0"]
+    assert cutting.frontier(program, lambda op: op.type != "if").outputs == ("tanh_0", "matmul_0", "add_0")

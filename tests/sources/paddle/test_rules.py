@@ -157,6 +157,21 @@ def test_adaptive_pooling_with_bins_of_several_sizes(size: int, bins: int, kind:
     same(ran(lowered(net, tmp_path), {"x": x}), {"y": np.moveaxis(np.array(wanted), (0, 1), (2, 3)).astype(np.float32)})
 
 
+@pytest.mark.parametrize(("bins", "axes"), [([1, -1], (2,)), ([-1, 1], (3,)), ([3, -1], ()), ([1, 2], ())])
+def test_adaptive_pooling_of_a_width_that_varies(bins: list[int], axes: tuple[int, ...], tmp_path: Path) -> None:
+    """As texts have it: one bin, or an axis that stays, needs no size; only what is cut into bins does."""
+    net = Writer()
+    net.feed("x", (-1, 2, 6, -1 if bins[1] != 2 else 8))
+    net.fetch(net.one("pool2d", {"X": "x"}, "y", (-1, 2, -1, -1), pooling_type="avg", ksize=bins, adaptive=True))
+    x = np.random.default_rng(0).standard_normal((2, 2, 6, 8)).astype(np.float32)
+    wanted = x.mean(axes, keepdims=True) if axes else x
+    if bins[0] == 3:
+        wanted = x.reshape(2, 2, 3, 2, 8).mean(3)
+    if bins[1] == 2:
+        wanted = x.mean(2, keepdims=True).reshape(2, 2, 1, 2, 4).mean(4)
+    same(ran(lowered(net, tmp_path), {"x": x}), {"y": wanted})
+
+
 def test_nearest_neighbour_with_aligned_corners(tmp_path: Path) -> None:
     net = Writer()
     net.feed("x", (-1, 2, 6, 6))

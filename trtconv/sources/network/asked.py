@@ -28,7 +28,7 @@ class Asked:
         calibrator: class of the script's calibrator; empty: none.
         cache: contents of the calibration cache that it reads; empty: none.
         ranges: dynamic ranges of tensors, (min, max) by name.
-        half_inputs: inputs that the script wanted in half precision.
+        half: inputs and outputs that the script wanted in half precision.
         reduced: layers whose precision the script set.
     """
 
@@ -40,7 +40,7 @@ class Asked:
     calibrator: str = ""
     cache: str = ""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    half_inputs: tuple[str, ...] = ()
+    half: tuple[str, ...] = ()
     reduced: int = 0
 
 
@@ -60,7 +60,9 @@ def of(network: Network, decision: batch.Decision) -> Asked:
         calibrator=type(calibrator).__name__ if calibrator is not None else "",
         cache=_cache(calibrator),
         ranges={tensor.name: tensor.dynamic_range for tensor in tensors if tensor.dynamic_range is not None},
-        half_inputs=tuple(tensor.name for tensor in network.inputs if tensor.dtype.name in ("HALF", "BF16")),
+        half=tuple(
+            tensor.name for tensor in (*network.inputs, *network.outputs) if tensor.dtype.name in ("HALF", "BF16")
+        ),
         reduced=sum(layer.precision is not None for layer in network.layers),
     )
 
@@ -88,8 +90,8 @@ def notes(network: Network, decision: batch.Decision, asked: Asked) -> list[tupl
     said = describe(asked)
     if said:
         found.append(("info", f"the script asked the builder for {', '.join(said)}: the job decides, see --emit-job"))
-    if asked.half_inputs:
-        found.append(("warning", f"half-precision inputs become FP32: {', '.join(asked.half_inputs)}"))
+    if asked.half:
+        found.append(("warning", f"half-precision inputs and outputs become FP32: {', '.join(asked.half)}"))
     if asked.reduced:
         found.append(
             (

@@ -172,6 +172,11 @@ def _run(request: Request, recorder: _Recorder) -> list[tuple[str, str]]:
     return [("info", f"called {name}{_INSTEAD}"), *notes] if name else notes
 
 
+def _status(code: Any) -> str:
+    """What sys.exit was given: a number, nothing, or words."""
+    return code if isinstance(code, str) else f"exit status {code or 0}"
+
+
 def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder, given: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         run()
@@ -180,7 +185,7 @@ def _guarded(script: Path, run: Callable[[], Any], recorder: _Recorder, given: d
     except SystemExit as end:
         if not recorder.builders or not any(b.networks and b.networks[-1].outputs for b in recorder.builders):
             raise SourceError(
-                f"{script}: the script ended with exit status {end.code} before it built a network",
+                f"{script}: the script ended before it built a network: {_status(end.code)}",
                 hint="it may want arguments: source.arguments: [...] (--argument); its output is in the log",
             ) from None
     except TrtconvError:

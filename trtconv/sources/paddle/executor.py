@@ -15,11 +15,21 @@ _OPEN: dict[str, Any] = {}
 
 
 def operators(_request: dict[str, Any], host: Any) -> dict[str, Any]:
-    """What paddle2onnx converts, under its own names."""
+    """What paddle2onnx converts, under its own names.
+
+    Raises:
+        Refused: it is of a version before 2, such as the one for older programs, which PYTHONPATH may bring in.
+    """
     _quiet()
     host.load("paddle")
-    host.load("paddle2onnx")
+    package = host.load("paddle2onnx")
     extension = host.load("paddle2onnx.paddle2onnx_cpp2py_export")
+    if not hasattr(extension, "get_all_supported_operators_pir"):
+        raise host.refusal(
+            "EnvironmentProblem",
+            f"paddle2onnx in {Path(package.__file__).parent} reads no programs of Paddle 3",
+            "pip install paddle2onnx==2.1.0 there; where PYTHONPATH names the folder, take it out",
+        )
     return {"names": sorted(extension.get_all_supported_operators_pir())}
 
 

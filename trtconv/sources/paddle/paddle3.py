@@ -60,7 +60,7 @@ _NAMES: Mapping[str, str] = {
 """What paddle2onnx 2.1 calls an operator of PIR in its list of those that it converts."""
 
 _BODIES = ("if", "while")
-"""Operators with programs inside, whose reads are not told outside."""
+"""Operators with programs inside, which it lists and does not convert."""
 
 
 def registered(op: Operator) -> str:

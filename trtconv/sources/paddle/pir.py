@@ -174,6 +174,7 @@ def _attribute_of(entry: dict[str, Any], name: str) -> Any:
 
 def _operator(entry: dict[str, Any], short: str, names: dict[int, str], made: list[str]) -> Operator:
     read = [names.get(operand["%"], "") for operand in entry.get("I", [])]
+    read += [name for name in dict.fromkeys(_captured(entry, names)) if name not in (*read, *made)]
     attributes = {item["N"]: attribute for item in entry.get("A", []) for attribute in _attributes(item.get("AT", {}))}
     if entry["#"] == _DATA:
         return Operator("feed", {"X": ["feed"]}, {"Out": made}, attributes)
@@ -181,6 +182,15 @@ def _operator(entry: dict[str, Any], short: str, names: dict[int, str], made: li
         return Operator("fetch", {"X": read}, {"Out": ["fetch"]}, attributes)
     inputs = {str(place): [name] for place, name in enumerate(read) if name}
     return Operator(short, inputs, {str(place): [name] for place, name in enumerate(made)}, attributes)
+
+
+def _captured(entry: dict[str, Any], names: dict[int, str]) -> Iterator[str]:
+    """What the branches and bodies of an operator read of what was made before it."""
+    for region in entry.get("regions", ()):
+        for block in region["blocks"]:
+            for inner in block["ops"]:
+                yield from (names[operand["%"]] for operand in inner.get("I", ()) if operand["%"] in names)
+                yield from _captured(inner, names)
 
 
 def _attributes(described: dict[str, Any]) -> Iterator[Attribute]:

@@ -139,7 +139,10 @@ def pad2d(call: Call) -> Made:
 
 
 def adaptive_pool2d(call: Call) -> Made:
-    """The mean, or largest, of bins from floor(i n / o) to ceil((i + 1) n / o), which need not have one size."""
+    """The mean, or largest, of bins from floor(i n / o) to ceil((i + 1) n / o), which need not have one size.
+
+    An axis with -1 bins stays as it is; that, and one bin, need no known size.
+    """
     x = call.input("X")
     asked = (
         call.b.value(call.input("KSize")) if call.inputs("KSize") else call.get("ksize", call.get("kernel_size", ()))
@@ -150,24 +153,29 @@ def adaptive_pool2d(call: Call) -> Made:
     largest, bins = kind == "max", [int(count) for count in np.asarray(asked).ravel()]
     if bins == [1, 1]:
         return {"Out": call.add("GlobalMaxPool" if largest else "GlobalAveragePool", [x], "out")}
-    sizes = call.sizes(x, "its input", (2, 3))
-    if not any(size % count for size, count in zip(sizes, bins, strict=True)):
-        window = [size // count for size, count in zip(sizes, bins, strict=True)]
+    told = [axis for axis, count in zip((2, 3), bins, strict=True) if count not in (-1, 1)]
+    sizes = dict(zip(told, call.sizes(x, "its input", told), strict=True))
+    if len(told) == 2 and not any(sizes[axis] % count for axis, count in zip(told, bins, strict=True)):
+        window = [sizes[axis] // count for axis, count in zip(told, bins, strict=True)]
         return {
             "Out": call.add("MaxPool" if largest else "AveragePool", [x], "out", kernel_shape=window, strides=window)
         }
-    for axis, size, count in zip((2, 3), sizes, bins, strict=True):
-        parts = []
-        for place in range(count):
-            ends = [
-                call.constant([at], f"at{at}") for at in (place * size // count, -(-(place + 1) * size // count), axis)
-            ]
-            part = call.add("Slice", [x, *ends], f"bin{axis}_{place}")
-            parts.append(
-                call.add("ReduceMax" if largest else "ReduceMean", [part], f"pooled{axis}_{place}", axes=[axis])
-            )
-        x = call.add("Concat", parts, f"pooled{axis}", axis=axis)
+    for axis, count in zip((2, 3), bins, strict=True):
+        if count != -1:
+            x = _in_bins(call, x, axis, count, sizes.get(axis, 0), "ReduceMax" if largest else "ReduceMean")
     return {"Out": x}
+
+
+def _in_bins(call: Call, x: str, axis: int, count: int, size: int, reduce: str) -> str:
+    """Bins along one axis."""
+    if count == 1:
+        return call.add(reduce, [x], f"pooled{axis}", axes=[axis])
+    parts = []
+    for place in range(count):
+        ends = [call.constant([at], f"at{at}") for at in (place * size // count, -(-(place + 1) * size // count), axis)]
+        part = call.add("Slice", [x, *ends], f"bin{axis}_{place}")
+        parts.append(call.add(reduce, [part], f"pooled{axis}_{place}", axes=[axis]))
+    return call.add("Concat", parts, f"pooled{axis}", axis=axis)
 
 
 def transposed_convolution(call: Call) -> Made:
