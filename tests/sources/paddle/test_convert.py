@@ -208,6 +208,19 @@ def test_compared_with_paddle(make: Any, tmp_path: Path, trtconv: Any) -> None:
     assert "not compared" not in done.stderr
 
 
+@with_paddle
+def test_outputs_with_a_row_for_each_region(tmp_path: Path, trtconv: Any) -> None:
+    """A detector that ends before its suppression: the rows of regions that are copies are copies, too."""
+    path = CASES["two-stages-aligned"]().save(tmp_path / "net")
+    named = ("--output-name", "scores_of_rois", "--output-name", "boxes")
+    done = trtconv("convert", path, "--python", PYTHON, *named, "-o", "net.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    (step,) = json.loads(done.stdout)["steps"]
+    shapes = {one["name"]: one["shape"][1:] for one in step["result"]["outputs"]}
+    assert shapes == {"scores_of_rois": [40, 4], "boxes": [40, 4, 4]}
+    assert {one["output"] for one in step["result"]["checked"]} == shapes.keys()
+
+
 @pytest.mark.paddle
 def test_half_precision_becomes_fp32(tmp_path: Path, trtconv: Any) -> None:
     net = Writer()

@@ -1,4 +1,4 @@
-"""Detection operators of Paddle 1 that Paddle 3 no longer runs, against NumPy: one box at a time."""
+"""Detection operators of Paddle 1 against NumPy, one box at a time, and against Paddle where it is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from tests.sources.paddle.programs import Writer
+from tests.sources.paddle.test_convert import PYTHON, with_paddle
 from tests.sources.paddle.test_rules import lowered, ran, same
+from trtconv import sources
+from trtconv.core.records import SourceSpec
 from trtconv.sources.paddle import cutting, files, lowering, network, rules
 
 VARIANCES = [0.1, 0.1, 0.2, 0.2]
@@ -118,6 +121,21 @@ def test_proposals_of_paddle_1(tmp_path: Path) -> None:
         np.testing.assert_allclose(scores[: len(wanted), 0], [score for _, score in wanted], rtol=1e-6)
         assert (rows[len(wanted) :] == rows[0]).all()
         assert not scores[len(wanted) :].any()
+
+
+@with_paddle
+def test_paddle_computes_the_same(tmp_path: Path) -> None:
+    """Paddle 3.2.2 still has both operators; sizes that are none as well, and regions that end as outputs."""
+    net, given, _ = regional(2)
+    net.one("box_clip", {"Input": "rois", "ImInfo": "info"}, "clipped", (-1, 4), out="Output")
+    net.fetch("rois", "probs", "clipped")
+    model = lowered(net, tmp_path)
+    source = sources.open_model(SourceSpec(tmp_path / "model.pdmodel", python=Path(PYTHON)))
+    for info in (given["info"], np.array([[-0.5, 0.3, 1.2], [0.7, -0.2, -0.4]], np.float32)):
+        wanted, found = source.run({**given, "info": info}), ran(model, {**given, "info": info})
+        for name, array in wanted.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
+    source.close()
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (20,)])

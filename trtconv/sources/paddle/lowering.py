@@ -16,7 +16,7 @@ from trtconv.graph import check, clean, editing, grafting, model_io, reshape
 from trtconv.graph.building import Builder
 from trtconv.sources.paddle import cutting, rules, signatures
 from trtconv.sources.paddle.network import Network
-from trtconv.sources.paddle.padding import Padding, behind
+from trtconv.sources.paddle.padding import Padding, behind, of_proposals
 from trtconv.sources.paddle.parameters import Tensor
 from trtconv.sources.paddle.program import Operator, Program
 
@@ -187,6 +187,7 @@ class _Lowering:
             for name in behind(self._whole, results, outputs):
                 if name not in self.padded:
                     self.padded[name] = Padding(self.padded[results].rows, 0.0, results)
+        self.padded |= of_proposals(self._whole, self.padded, outputs)
         for name in sorted(filter(self.padded.__contains__, outputs), key=lambda name: not self.padded[name].of):
             self._give(name, self.padded[name])
 
@@ -205,7 +206,7 @@ class _Lowering:
             raise ConversionError(f"output {name!r} has sizes that are not known: {list(rest)}", hint=_FIXED)
         x = b.input(replace(infos[name], name=bare))
         out = b.add("Reshape", [x, b.constant([-1, padding.rows, *rest], f"{name}/shape")], f"{name}/by_image")
-        if padding.of:
+        if padding.of and padding.fill is not None:
             label = b.add(
                 "Gather", [b.input(infos[padding.of]), b.constant([0], f"{name}/first")], f"{name}/class", axis=1
             )

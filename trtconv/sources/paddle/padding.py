@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trtconv.sources.paddle import signatures
@@ -24,11 +24,11 @@ class Padding:
     of: str = ""
 
 
-def computed_from(whole: Program, variable: str) -> set[str]:
-    """A variable and all that depend on it."""
+def computed_from(whole: Program, variable: str, ends: Sequence[str] = ()) -> set[str]:
+    """A variable and all that depend on it, but for what operators of the types ``ends`` make."""
     found = {variable}
     for op in whole.main.operators:
-        if op.type != "fetch" and found.intersection(op.reads()):
+        if op.type not in ("fetch", *ends) and found.intersection(op.reads()):
             found.update(op.makes())
     return found
 
@@ -37,6 +37,22 @@ def behind(whole: Program, results: str, outputs: Sequence[str]) -> list[str]:
     """Outputs with a row for each result, such as masks."""
     found = computed_from(whole, results) - {results}
     return [name for name in outputs if name in found and whole.main.variables[name].shape[:1] == (-1,)]
+
+
+_SUPPRESS = ("multiclass_nms", "multiclass_nms2", "multiclass_nms3")
+
+
+def of_proposals(whole: Program, found: Mapping[str, Padding], outputs: Sequence[str]) -> dict[str, Padding]:
+    """Outputs with a row for each region, such as their scores, where they are of one set of proposals alone."""
+    regions = [name for name, padding in found.items() if padding.fill is None and not padding.of]
+    levels = {name for op in whole.main.operators if op.type == "distribute_fpn_proposals" for name in op.makes()}
+    after = {name: computed_from(whole, name, _SUPPRESS) - {name} - levels for name in regions}
+    made: dict[str, Padding] = {}
+    for name in outputs:
+        sets = [one for one, names in after.items() if name in names]
+        if name not in found and len(sets) == 1 and whole.main.variables[name].shape[:1] == (-1,):
+            made[name] = Padding(found[sets[0]].rows, None, sets[0])
+    return made
 
 
 def padding_of(whole: Program, outputs: Sequence[str]) -> dict[str, Padding]:
@@ -51,6 +67,7 @@ def padding_of(whole: Program, outputs: Sequence[str]) -> dict[str, Padding]:
             rows = _proposals(op, whole)
             found |= dict.fromkeys(op.outputs.get("RpnRois", ()), Padding(rows, None))
             found |= dict.fromkeys(op.outputs.get("RpnRoiProbs", ()), Padding(rows, 0.0))
+    found |= of_proposals(whole, found, outputs)
     return {name: padding for name, padding in found.items() if name in outputs}
 
 

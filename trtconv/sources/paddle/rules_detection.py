@@ -131,14 +131,14 @@ def box_coder(call: Call) -> Made:
 
 
 def within(call: Call, boxes: str, size: str, offset: float) -> str:
-    """Boxes [B, ..., 4] within 0 and height and width [B, 2], less ``offset``."""
+    """Boxes [B, ..., 4] within 0, which comes last, and height and width [B, 2], less ``offset``."""
     swapped = call.add("Gather", [size, call.constant([1, 0, 1, 0], "order")], "limits", axis=1)
     if offset:
         swapped = call.add("Sub", [swapped, call.constant(offset, "offset")], "last_pixels")
     for _ in range(len(call.b.shape(boxes)) - 2):
         swapped = call.add("Unsqueeze", [swapped, call.constant([1], "one")], "limits_apart")
-    lower = call.add("Max", [boxes, call.constant(0.0, "zero")], "above_zero")
-    return call.add("Min", [lower, swapped], "within")
+    upper = call.add("Min", [boxes, swapped], "below_limits")
+    return call.add("Max", [upper, call.constant(0.0, "zero")], "within")
 
 
 def multiclass_nms(call: Call) -> Made:
