@@ -249,3 +249,33 @@ def test_integers_that_run_over_in_another_way_than_onnx_says_are_no_fault_of_th
     path = model(tmp_path, "(int32[n, 8] x) => (int32[n, 1] y) <int64[1] a = {1}> { y = ReduceSum(x, a) }")
     verdict = judged(path, lambda g: g["x"].sum(1, dtype=np.int32, keepdims=True))
     assert verdict.wrong == []
+
+
+def test_what_is_nan_throughout_proves_nothing(tmp_path: Path) -> None:
+    """Equal to the bit, and yet nothing was compared; an output beside it that has numbers is."""
+    text = "(float[n, 8] x) => (float[n, 8] y) <float k = {-1}> { s = Mul(x, x)\n m = Sub(k, s)\n y = Sqrt(m) }"
+    verdict = judged(model(tmp_path, text), lambda given: np.full_like(given["x"], np.nan))
+    assert verdict.worst == {}
+    assert "output 'y', which the source makes NaN or infinite on all of these inputs" in verdict.unchecked
+
+
+def test_masks_of_ones_and_zeros_are_among_the_draws(tmp_path: Path) -> None:
+    """As models of text have them: others put an infinity into every sum, and all that follows is NaN."""
+    text = """(float[n, 8] x, int64[n, 8] mask) => (float[n, 8] y) <float one = {1}, float low = {-3e38}> {
+        m = Cast<to = 1>(mask)
+        off = Sub(one, m)
+        z = Mul(off, low)
+        s = Add(x, z)
+        y = Softmax<axis = 1>(s)
+    }"""
+
+    def source(given: Feeds) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            s = given["x"] + (np.float32(1) - given["mask"].astype(np.float32)) * np.float32(-3e38)
+            e = np.exp(s - s.max(1, keepdims=True))
+            return np.asarray(e / e.sum(1, keepdims=True), np.float32)
+
+    verdict = judged(model(tmp_path, text), source)
+    assert not verdict.unchecked
+    assert not verdict.wrong
+    assert 0 < verdict.worst["y"].max_rel < 1e-5

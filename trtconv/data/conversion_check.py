@@ -206,6 +206,7 @@ class Comparing:
         self._tolerance = max(tolerance, precision.tolerance)
         self._native: Any = None
         self._usual: dict[str, float] = {}  # largest value of each output on ordinary inputs
+        self._endless: set[str] = set()  # outputs that were nowhere finite on some inputs
 
     def compare(self, observed: Observed, seconds: float = SECONDS) -> Verdict:
         """Run the model on all inputs of the observations."""
@@ -223,6 +224,11 @@ class Comparing:
             verdict.draws += 1
             for name, reference in row.outputs.items():
                 self._judge(verdict, row, name, reference, got)
+        verdict.notes += [
+            f"not compared: output {name!r}, which the source makes NaN or infinite on all of these inputs"
+            for name in sorted(self._endless - self._usual.keys() - verdict.worst.keys())
+            if not any(name in said for said in verdict.wrong)
+        ]
         if not verdict.worst:
             verdict.unchecked = "; ".join(verdict.notes) or "the source has no inputs to compare on"
         return verdict
@@ -239,7 +245,8 @@ class Comparing:
 
     def _judge(self, verdict: Verdict, row: Observation, name: str, wanted: Any, got: Mapping[str, Any]) -> None:
         wanted, array = self._real(name, wanted), self._real(name, got[name])
-        if row.kind == "ordinary" and wanted.dtype.kind == "f":
+        endless = wanted.dtype.kind == "f" and wanted.size > 0 and not np.isfinite(wanted).any()
+        if row.kind == "ordinary" and wanted.dtype.kind == "f" and not endless:
             self._usual[name] = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
         if array.shape != wanted.shape and row.kind == "tiny":  # of what is not zero, for example
             verdict.notes.append(f"output {name!r} has another shape on denormal numbers: not judged")
@@ -254,6 +261,9 @@ class Comparing:
         excuse = (self._excuse(row, name, wanted, array) or self._by_definition(row, name, wanted)) if said else ""
         if excuse:
             verdict.notes.append(f"output {name!r} on {row.kind} inputs {excuse}")
+            return
+        if endless and not said:  # the same to the bit, and no sign that it is right
+            self._endless.add(name)
             return
         further = name not in verdict.worst or _distance(found) > _distance(verdict.worst[name])
         if further and (said or row.kind != "tiny"):  # a relative difference of denormal numbers says nothing

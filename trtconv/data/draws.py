@@ -11,9 +11,9 @@ from trtconv.core.input_use import DATA, Use
 from trtconv.core.records import TensorInfo
 
 KINDS = ("ordinary", "ties", "wide", "angles", "tiny")
-"""ordinary: normal numbers, small integers. ties: few values, many times. wide: large and small numbers, integers over
-the whole range of their type, all true. angles: numbers up to 100, integers around 0, all false. tiny: denormal numbers
-and zeros."""
+"""ordinary: normal numbers, small integers. ties: few values, many times, of integers 0 and 1 as masks have. wide:
+large and small numbers, integers over the whole range of their type, all true. angles: numbers up to 100, integers
+around 0, all false. tiny: denormal numbers and zeros."""
 
 _OTHER = 64
 """Size of dynamic dimensions other than the batch: large enough for the strides of most image networks."""
@@ -98,7 +98,7 @@ def _bounds(dtype: np.dtype[Any], kind: str, use: Use, narrowed: str) -> tuple[i
         return int(limits.min), int(limits.max)
     if kind == "angles":
         return max(-9, int(limits.min)), 9
-    return 0, (255 if dtype == np.uint8 else 3)
+    return 0, (255 if dtype == np.uint8 else 1 if kind == "ties" else 3)
 
 
 def _integers(random: Any, shape: tuple[int, ...], kind: str, low: int, high: int, *, zeros: bool) -> np.ndarray:
