@@ -50,20 +50,18 @@ class Result:
     told: str
 
 
-def lowered(tree: Path, folder: Path, precision: str, typed: Path) -> str:
-    """Calibrate and lower by a commit's own command line; what it says."""
-    cache = typed.with_suffix(".cache")
-    _call(tree, "calibrate", folder / "model.onnx", "--data", folder / "calibration.npz", "-o", cache)
+def lowered(tree: Path, folder: Path, precision: str, typed: Path, cache: Path) -> str:
+    """Calibrate, once, and lower by a commit's own command line; what it says."""
+    if not cache.exists():
+        _call(tree, "calibrate", folder / "model.onnx", "--data", folder / "calibration.npz", "-o", cache)
     return _call(tree, "lower", folder / "model.onnx", "-o", typed, "--precision", precision, "--cache", cache)
 
 
 def _call(tree: Path, *arguments: object) -> str:
+    """A command of the trtconv in a folder: Python takes modules from where it stands first."""
     command = [sys.executable, "-m", "trtconv", *map(str, arguments)]
-    place = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(tree), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
-    }
-    done = subprocess.run(command, env={**place, "TRTCONV_CACHE": "off"}, capture_output=True, text=True, check=False)
+    place = {**os.environ, "PYTHONPATH": str(tree), "TRTCONV_CACHE": "off"}
+    done = subprocess.run(command, cwd=tree, env=place, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TrtconvError(f"{' '.join(command[2:4])} of {tree} ends with {done.returncode}: {done.stderr[-400:]}")
     return done.stdout
@@ -88,13 +86,14 @@ def judged(folder: Path, typed: Path, told: str) -> Result:
 
 def rows(trees: tuple[Path, Path], folder: Path, precisions: list[str]) -> Iterator[tuple[str, Result, Result]]:
     """(precision, then, now) of one network."""
-    for precision in precisions:
-        found = []
-        with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place:
+        for precision in precisions:
+            found = []
             for number, tree in enumerate(trees):
                 typed = Path(place) / f"{number}.onnx"
-                found.append(judged(folder, typed, lowered(tree, folder, precision, typed)))
-        yield precision, found[0], found[1]
+                told = lowered(tree, folder, precision, typed, Path(place) / f"{number}.cache")
+                found.append(judged(folder, typed, told))
+            yield precision, found[0], found[1]
 
 
 def line(network: str, precision: str, then: Result, now: Result) -> tuple[bool, str]:
@@ -115,7 +114,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as place:
-        tree = Path(options.commit)
+        tree = Path(options.commit).resolve()
         if not tree.is_dir():
             tree = Path(place)
             packed = subprocess.run(
@@ -143,6 +142,7 @@ def compare(trees: tuple[Path, Path], options: argparse.Namespace) -> bool:
 def folders(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
     """Networks and where they are; those of the zoo are made if they are not there yet."""
     if options.folder:
+        options.folder = options.folder.resolve()
         names = options.networks or sorted(one.parent.name for one in options.folder.glob("*/model.onnx"))
         yield from ((name, options.folder / name) for name in names)
         return
