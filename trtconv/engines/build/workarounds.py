@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from trtconv.core.records import Dim, InputSpec, ShapeRange, TensorInfo
+from trtconv.engines.build import weight_scales
 from trtconv.graph import editing, model_io, reshape
 
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
@@ -35,13 +36,13 @@ def decompose(api: Any, network: Any) -> None:
 
 
 def rewritten(model: Path) -> bytes | None:
-    """The model without two things that TensorRT-RTX 1.7 cannot take; None where it has neither.
+    """The model without things that TensorRT-RTX cannot take or gets wrong; None where it has none of them.
 
     The process ends when one tensor is query and key of Attention, and a recurrent operator that reads what a Cast
     makes fails for shapes that do not fit. Operators that it can remove do not help; negated twice, a tensor holds the
-    same numbers in every type.
+    same numbers in every type. One scale for all of a product's weights is told in ``weight_scales``.
     """
-    if not _mentions(model, b"Attention", *(name.encode() for name in _RECURRENT)):
+    if not _mentions(model, b"Attention", b"DequantizeLinear", *(name.encode() for name in _RECURRENT)):
         return None
     proto = onnx.load(model, load_external_data=False)
     return proto.SerializeToString() if _untroubled(proto) else None
@@ -77,7 +78,7 @@ def _untroubled(proto: onnx.ModelProto) -> bool:
     """Rewrite what TensorRT cannot take, in place; whether there was any."""
     names = editing.Names.of(proto)
     changed = [_rewrite(graph, names) for graph in editing.graphs(proto.graph)]  # all of them
-    return any(changed)
+    return weight_scales.spread(proto) or any(changed)
 
 
 def _mentions(model: Path, *words: bytes) -> bool:
