@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -32,11 +33,13 @@ from tests.parts import (
     save,
     weights,
 )
+from tests.parts_lines import detector
 from trtconv import Engine
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import BuildError, SourceError, UsageError
 from trtconv.core.records import ShapeRange
 from trtconv.engines.plan import manifest
+from trtconv.stages.build import boundaries
 
 pytestmark = pytest.mark.rtx
 
@@ -305,6 +308,52 @@ def test_values_that_decide_shapes_and_two_profiles(tmp_path: Path) -> None:
     require_equal(model, found, feeds)
     with Engine(found.folder, backend="onnxruntime") as engine, pytest.raises(UsageError, match="built for"):
         engine({**images((3, 3, 8, 8))[0], "s": np.array([3, 1024])})
+
+
+def test_sizes_that_data_decide_within_bounds(tmp_path: Path) -> None:
+    """An engine reads what was found, another one what a rest made of it; other sizes are refused by name."""
+    line = detector(tmp_path)
+    model = onnx.load(line.model)
+    constants = {"m1": weights(3, 16), "m2": weights(16, 16)}
+    model.graph.node.pop()
+    model.graph.node.extend(
+        [
+            node("Cast", ["kept"], "rows", to=FLOAT),
+            node("MatMul", ["rows", "m1"], "d"),
+            node("Relu", ["d"], "e"),
+            quick("e", "f"),
+            node("MatMul", ["f", "m2"], "g"),
+            node("Relu", ["g"], "h"),
+            node("Tanh", ["h"], "y"),
+        ]
+    )
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.save(model, line.model)
+    assert kinds(made(line.model)) == ["engine", "onnx"]
+    bounds = {"kept": ShapeRange((1, 3), (15, 3), (30, 3))}
+    found = made(line.model, bounds=bounds)
+    assert kinds(found) == ["engine", "onnx", "engine", "onnx", "engine"]
+    profiles = {each["name"]: each["profiles"] for part in found.parts for each in part["inputs"]}
+    assert profiles["kept"] == [{"min": [1, 3], "opt": [15, 3], "max": [30, 3]}]
+    assert profiles["f"] == [{"min": [1, 16], "opt": [15, 16], "max": [30, 16]}]
+    require_equal(line.model, found, BATCHES[:1] + images((2, 3, 8, 8)))
+    with Engine(found.folder, backend="onnxruntime") as engine, pytest.raises(UsageError, match="'kept'"):
+        engine(BATCHES[2])
+    with pytest.raises(UsageError, match="makes a tensor 'kepd'"):
+        made(line.model, bounds={"kepd": bounds["kept"]})
+
+
+def test_shapes_between_the_parts_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inference says them all where every operator is ONNX's: no model runs, however large its inputs."""
+    nodes = [*block("x", "a", "w1"), node("Cast", ["a"], "i", to=TensorProto.INT16), node("Abs", ["i"], "j")]
+    nodes += [node("Cast", ["j"], "f", to=FLOAT), *block("f", "y")]
+    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
+    monkeypatch.setattr(boundaries, "_runner", lambda *_: pytest.fail("it ran"))
+    found = made(model)
+    assert kinds(found) == ["engine", "onnx", "engine"]
+    spans = {each["name"]: each["profiles"][0] for part in found.parts for each in part["inputs"]}
+    assert spans["f"] == {"min": [1, 16, 8, 8], "opt": [8, 16, 8, 8], "max": [32, 16, 8, 8]}
+    require_equal(model, found, BATCHES)
 
 
 JOB = """

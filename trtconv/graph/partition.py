@@ -98,6 +98,7 @@ def partition(
     measured: Collection[str] = (),
     settled: Collection[str] = (),
     cuts: Collection[str] = (),
+    bounded: Collection[str] = (),
 ) -> Partition:
     """Cut a model; the same model and the same answers give the same parts.
 
@@ -109,8 +110,11 @@ def partition(
         measured: tensors that changed their shape with the data when they were looked at.
         settled: results of branches that have one shape, whichever is taken.
         cuts: tensors at which an engine ends and another one begins.
+        bounded: tensors whose shape depends on data within a range that somebody gave.
     """
-    origins = shape_origins.origins(model, refused=refused, deciding=deciding, measured=measured, settled=settled)
+    origins = shape_origins.origins(
+        model, refused=refused, deciding=deciding, measured=measured, settled=settled, bounded=bounded
+    )
     cut = _Cut(model, refused, deciding, origins, cuts)
     while small := cut.too_small(minimum):
         cut.bad.update(small)

@@ -54,6 +54,7 @@ def origins(
     deciding: Collection[str] = (),
     measured: Collection[str] = (),
     settled: Collection[str] = (),
+    bounded: Collection[str] = (),
 ) -> Origins:
     """Follow constants, shapes and data through a model whose nodes are sorted and named.
 
@@ -63,10 +64,12 @@ def origins(
         deciding: inputs whose values decide shapes, within a known range.
         measured: tensors that are known to change their shape with data.
         settled: results of branches that are known to have one shape, whichever is taken.
+        bounded: tensors whose shape depends on data within a range that somebody gave.
     """
     walk = _Walk(model, frozenset(refused), set(deciding), frozenset(measured), frozenset(settled))
     for node in model.graph.node:
         walk.visit(node)
+        walk.open.difference_update(bounded)
     return Origins(frozenset(walk.known), frozenset(walk.sizes - walk.open), frozenset(walk.open))
 
 

@@ -148,6 +148,11 @@ class Partition(Section):
     """How a model is cut into the engines of NAME.parts, beside what TensorRT refuses."""
 
     cuts: Names = key([], description="tensors at which an engine ends and another one begins")
+    bounds: dict[str, Profile] = key(
+        {},
+        description="range of the shapes of a tensor whose size depends on data, so that an engine may read it; other "
+        "shapes are refused when it runs",
+    )
 
 
 class Build(Section):

@@ -100,6 +100,7 @@ class EngineSteps:
                 plugins=sections.plugins(cell.job),
                 allow_code=self.source.allow_code,
                 cuts=tuple(section.partition.cuts),
+                bounds=sections.bounds(section.partition),
             )
 
         inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}

@@ -92,5 +92,6 @@ def _forecast(cell: Cell, model: Path) -> Forecast:
             fallback=section.fallback,
             min_subgraph_size=section.min_subgraph_size,
             cuts=tuple(section.partition.cuts),
+            bounds=sections.bounds(section.partition),
         )
     )

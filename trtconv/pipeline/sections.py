@@ -20,7 +20,7 @@ from trtconv.core.records import (
     TensorInfo,
 )
 from trtconv.job.fields import KEEP
-from trtconv.job.schema import Data, Job, Keep, Source
+from trtconv.job.schema import Data, Job, Keep, Partition, Source
 from trtconv.job.schema_inputs import Profile
 from trtconv.job.section import Section
 from trtconv.pipeline import user_code
@@ -185,6 +185,13 @@ def ranges(
     count = max(map(len, wanted.values()), default=0)
     full = {name: [_range(each, known.get(name, ())) for each in profiles] for name, profiles in wanted.items()}
     return tuple({name: each[number % len(each)] for name, each in full.items()} for number in range(count))
+
+
+def bounds(section: Partition) -> Mapping[str, ShapeRange]:
+    """Ranges of the shapes of tensors whose size depends on data."""
+    return {
+        name: ShapeRange(tuple(span.min), tuple(span.opt), tuple(span.max)) for name, span in section.bounds.items()
+    }
 
 
 def values(job: Job) -> tuple[Mapping[str, ShapeRange], ...]:

@@ -57,12 +57,27 @@ class Manifest:
         """In the order in which they run."""
         return tuple(self.facts["parts"])
 
-    def ranges(self, key: str) -> tuple[Mapping[str, ShapeRange], ...]:
+    def ranges(self, key: str) -> tuple[Profile, ...]:
         """The ``profiles`` or ``values`` of the whole model."""
+        return tuple({name: _range(span) for name, span in each.items()} for each in self.facts[key])
+
+    def profiles_of(self, part: Mapping[str, Any]) -> tuple[Profile, ...]:
+        """Those of an engine; none of a part that takes any shape."""
+        varying = {one["name"]: one["profiles"] for one in part["inputs"] if one["profiles"]}
+        if part["kind"] != "engine" or not varying:
+            return ()
         return tuple(
-            {name: ShapeRange(*(tuple(span[bound]) for bound in ("min", "opt", "max"))) for name, span in each.items()}
-            for each in self.facts[key]
+            {name: _range(spans[number]) for name, spans in varying.items()} for number in range(_count(varying))
         )
+
+
+def _range(span: Mapping[str, Any]) -> ShapeRange:
+    low, opt, high = (tuple(span[bound]) for bound in ("min", "opt", "max"))
+    return ShapeRange(low, opt, high)
+
+
+def _count(varying: Mapping[str, Any]) -> int:
+    return min(map(len, varying.values()))
 
 
 def tensors(facts: Any) -> tuple[TensorInfo, ...]:

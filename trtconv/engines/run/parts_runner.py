@@ -121,7 +121,7 @@ def open_parts(folder: Path, backend: str, device_api: str, emit: Emit, *, exact
 
 
 def _on_cpu(found: Manifest, exact: bool) -> PartsRunner:
-    opened = [open_onnx(found.folder / part["onnx"], exact=exact) for part in found.parts]
+    opened = [open_onnx(found.folder / part["onnx"], found.profiles_of(part), exact=exact) for part in found.parts]
     return PartsRunner(found, [_Part(*_facts(part), runner) for part, runner in zip(found.parts, opened, strict=True)])
 
 

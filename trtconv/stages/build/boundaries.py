@@ -1,9 +1,16 @@
-"""What passes between the parts of a model: its shapes and types at the corners of the profiles, from runs."""
+"""What passes between the parts of a model: its shapes and types at the corners of the profiles.
+
+Shapes come from inference where it can say them, else from runs, as do types that the model does not tell and values of
+small integer tensors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +21,7 @@ from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError, Usa
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.build.profiles import Profile, nth
 from trtconv.engines.measure import synthetic
-from trtconv.graph import fold, model_io, partition, strict
+from trtconv.graph import corner_shapes, fold, model_io, partition, strict
 from trtconv.graph.input_uses import input_uses
 
 Shape = tuple[int, ...]
@@ -65,27 +72,47 @@ def _span(corners: tuple[Shape, Shape, Shape]) -> ShapeRange:
 class Look:
     """A model that runs with tensors of its inside as outputs."""
 
-    def __init__(self, model: Any, profiles: Sequence[Profile], values: Sequence[Profile]) -> None:
-        self.model, self.profiles, self.values = model, profiles, values
+    def __init__(
+        self, model: Any, profiles: Sequence[Profile], values: Sequence[Profile], bounds: Profile | None = None
+    ) -> None:
+        self.model, self.profiles, self.values, self.bounds = model, profiles, values, dict(bounds or {})
         self.inputs, _ = model_io.interface(model)
         self.uses = input_uses(model)
 
     def at_corners(self, names: Sequence[str]) -> Seen:
-        """Run at every corner of every profile, and at the optimum with other data.
+        """Shapes at every corner of every profile, and whether they change with the data.
 
         Raises:
             BuildError: ONNX Runtime cannot run the model.
             UsageError: it does not run at a corner.
         """
-        seen, run = Seen(), _runner(self.model, names)
+        seen = Seen()
+        at = _Corners(self) if self.bounds else self
+        kinds = partition.element_types(self.model)
         for number in range(max(len(self.profiles), len(self.values), 1)):
-            corners = [self.tried(run, number, bound) for bound in _BOUNDS]
-            other = self.tried(run, number, "optimum", other=True)
-            seen.loose |= {name for name in names if other[name].shape != corners[1][name].shape}
-            seen.shapes.append({name: _of(corners, name) for name in names})
-            seen.values.append({name: _values(corners, name) for name in names if _is_few(corners, name)})
-            seen.kinds |= {name: onnx.helper.np_dtype_to_tensor_dtype(corners[1][name].dtype) for name in names}
+            said = [at.inferred(number, bound) for bound in _BOUNDS]
+            seen.shapes.append({n: (said[0][n], said[1][n], said[2][n]) for n in names if all(n in s for s in said)})
+            seen.values.append({})
+            at.run_for([n for n in names if _is_unclear(n, seen.shapes[-1], kinds)], number, seen)
         return seen
+
+    def inferred(self, number: int, bound: str) -> dict[str, Shape]:
+        """What inference says of all tensors at one corner."""
+        shapes = {info.name: _shape(info, nth(self.profiles, number), bound) for info in self.inputs}
+        values = {name: getattr(span, bound) for name, span in nth(self.values, number).items()}
+        return corner_shapes.at(self.model, shapes, values)
+
+    def run_for(self, names: Sequence[str], number: int, seen: Seen) -> None:
+        """See in runs what inference does not say: at the corners of a profile, and at its optimum with other data."""
+        if not names:
+            return
+        run = _runner(self.model, names)
+        corners = [self.tried(run, number, bound) for bound in _BOUNDS]
+        other = self.tried(run, number, "optimum", other=True)
+        seen.loose |= {name for name in names if other[name].shape != corners[1][name].shape}
+        seen.shapes[number] |= {name: _of(corners, name) for name in names}
+        seen.values[number] |= {name: _values(corners, name) for name in names if _is_few(corners, name)}
+        seen.kinds |= {name: onnx.helper.np_dtype_to_tensor_dtype(corners[1][name].dtype) for name in names}
 
     def tried(self, run: Any, number: int, bound: str, *, other: bool = False) -> dict[str, np.ndarray]:
         """A run that must succeed: the shapes between the parts come from it."""
@@ -148,10 +175,43 @@ class Look:
         return {name: [each[name].shape for each in runs] for name in names}
 
 
+class _Corners(Look):
+    """The same model where tensors whose size depends on data are inputs, of the sizes that somebody gave.
+
+    What lies behind them has its shapes at the corners of these ranges, whatever the data of a run would make.
+    """
+
+    def __init__(self, look: Look) -> None:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(look.model)
+        kinds = partition.element_types(look.model)
+        for node in copy.graph.node:
+            outputs = [f"{name}/unbounded" if name in look.bounds else name for name in node.output]
+            del node.output[:]
+            node.output.extend(outputs)
+        for name, span in look.bounds.items():
+            open_dims = [None] * len(span.optimum)
+            copy.graph.input.append(onnx.helper.make_tensor_value_info(name, kinds[name], open_dims))
+        profiles = look.profiles or ({},)
+        super().__init__(copy, [{**profile, **look.bounds} for profile in profiles], look.values)
+
+
+def _is_unclear(name: str, known: Mapping[str, Any], kinds: Mapping[str, int]) -> bool:
+    """Whether a run must tell: a shape or a type that is not known, or few integers whose values may decide shapes."""
+    if name not in known or not kinds.get(name):
+        return True
+    few = all(math.prod(shape) <= _FEW for shape in known[name])
+    return few and kinds[name] in (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+
+
 def _runner(model: Any, names: Sequence[str]) -> Any:
-    """A function from inputs to the named tensors."""
+    """A function from inputs to the named tensors; runs what these need."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    needed = partition.needed_nodes(copy.graph, {node.name for node in copy.graph.node}, names)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in needed]
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
     del copy.graph.output[:]
     kinds = partition.element_types(model)
     for name in names:
@@ -159,10 +219,26 @@ def _runner(model: Any, names: Sequence[str]) -> Any:
         value.name = name
         if kinds.get(name):
             value.type.tensor_type.elem_type = kinds[name]
-    try:
+    with _somebody_runs_it():
         if strict.needed(copy):
             return strict.session(copy).run
         return onnxruntime.session(copy.SerializeToString(), optimize=False).run
+
+
+def require_runnable(part: Path) -> None:
+    """Refuse a part for ONNX Runtime that it cannot load.
+
+    Raises:
+        BuildError: it names what ONNX Runtime says.
+    """
+    with _somebody_runs_it():
+        strict.open_file(part)
+
+
+@contextmanager
+def _somebody_runs_it() -> Iterator[None]:
+    try:
+        yield
     except (SourceError, EnvironmentProblem) as problem:
         raise BuildError(
             f"what TensorRT refuses has nobody to run it: {problem.message}",

@@ -80,7 +80,9 @@ def forecast(request: BuildRequest) -> Forecast:
     partition.prepare(model)
     kinds = partition.element_types(model)
     found = refused(model, loaded, kinds)
-    cut = partition.partition(model, found, minimum=request.min_subgraph_size, deciding=values, cuts=request.cuts)
+    cut = partition.partition(
+        model, found, minimum=request.min_subgraph_size, deciding=values, cuts=request.cuts, bounded=request.bounds
+    )
     given = {i.name: spans[i.name].optimum if i.name in spans else tuple(map(int, i.shape)) for i in inputs}
     shapes = corner_shapes.at(model, given, {name: span.optimum for name, span in values.items()})
     inside = {name for part in cut.parts if part.engine for name in part.nodes}

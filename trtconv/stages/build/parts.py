@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from trtconv.engines.run import proof
 from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
 from trtconv.stages.build import asking
-from trtconv.stages.build.boundaries import Look, Seen
+from trtconv.stages.build.boundaries import Look, Seen, require_runnable
 from trtconv.stages.build.one_engine import allowed_plugins, build_engine
 from trtconv.stages.build.records import BuildRequest, BuildResult
 
@@ -69,7 +69,8 @@ class _Work:
         profiles.check_values(self.inputs, request.values)
         partition.prepare(self.model)
         self.require_made(request.cuts, "cuts")
-        self.look = Look(self.model, self.shapes, request.values)
+        self.require_made(request.bounds, "bounds")
+        self.look = Look(self.model, self.shapes, request.values, request.bounds)
         self.look.learn()
         self.kinds = partition.element_types(self.model)
         self.dims = fold.known_dims(self.model.graph)
@@ -80,7 +81,7 @@ class _Work:
         self.seen: Seen
         self.engines: dict[Path, tuple[str, BuildResult]] = {}
 
-    def require_made(self, names: Sequence[str], key: str) -> None:
+    def require_made(self, names: Iterable[str], key: str) -> None:
         made = [name for node in self.model.graph.node for name in node.output if name]
         for name in names:
             if name not in made:
@@ -100,6 +101,7 @@ class _Work:
                 measured=self.loose,
                 settled=self.settled,
                 cuts=self.request.cuts,
+                bounded=self.request.bounds,
             )
             self.seen = self.look.at_corners(self.boundary())
             self.kinds = {**self.seen.kinds, **self.kinds}
@@ -111,7 +113,7 @@ class _Work:
 
     def boundary(self) -> list[str]:
         names = [name for part in self.cut.parts for name in (*part.inputs, *part.outputs)]
-        given = {info.name for info in self.inputs}
+        given = {info.name for info in self.inputs} | set(self.request.bounds)
         return list(dict.fromkeys(name for name in names if name not in given))
 
     def learned(self) -> bool:
@@ -139,6 +141,7 @@ class _Work:
         operators = proof.operators(model, self.kinds, {name: self.optimum(name) for name in part.inputs})
         facts = tuple(self.described(info) for info in inputs), tuple(map(_tensor, outputs)), operators
         if not part.engine:
+            require_runnable(path)
             return _Made(part, path, *facts)
         built = self.engine(part, path, inputs)
         return None if built is None else _Made(part, path, *facts, built)
@@ -182,7 +185,7 @@ class _Work:
         return self.span(0, name).optimum
 
     def span(self, number: int, name: str) -> ShapeRange:
-        given = profiles.nth(self.shapes, number)
+        given = {**profiles.nth(self.shapes, number), **self.request.bounds}
         return given[name] if name in given else self.seen.profile(number, name)
 
     def values(self, path: Path, inputs: Sequence[TensorInfo]) -> tuple[Mapping[str, ShapeRange], ...]:
@@ -204,6 +207,10 @@ class _Work:
         declared = self.dims.get(name, ())
         if name in {info.name for info in self.inputs}:
             return [dim if dim is not None else f"{name}_{axis}" for axis, dim in enumerate(declared)]
+        if name in self.request.bounds:
+            span = self.request.bounds[name]
+            pairs = enumerate(zip(span.minimum, span.maximum, strict=True))
+            return [low if low == high else f"{name}_{axis}" for axis, (low, high) in pairs]
         sizes = self.seen.shapes[0][name][1]
         known = declared if len(declared) == len(sizes) else (None,) * len(sizes)
         return [self.dim(name, axis, dim) for axis, dim in enumerate(known)]

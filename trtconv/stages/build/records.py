@@ -37,6 +37,7 @@ class BuildRequest:
         allow_code: whether they may run.
         min_subgraph_size: nodes that an engine among parts has at least.
         cuts: tensors at which an engine among parts ends and another one begins.
+        bounds: ranges of the shapes of tensors whose size depends on data, for engines among parts that read them.
     """
 
     model: Path
@@ -57,6 +58,7 @@ class BuildRequest:
     plugins: tuple[PluginSpec, ...] = ()
     allow_code: bool = False
     cuts: tuple[str, ...] = ()
+    bounds: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
