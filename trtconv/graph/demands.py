@@ -159,7 +159,7 @@ class Demands:
     def bounds(self, step: Step, key: str) -> bool:
         """Whether a tensor bounds another one from so far away that it never does."""
         fact = self.values[key]
-        if fact.bound <= self.limit or fact.data or step.op not in ("Min", "Max", "Clip"):
+        if fact.bound <= self.limit or fact.data or step.op not in ("Min", "Max", "Clip") or key not in step.inputs:
             return False
         upper = step.op == "Min" or (step.op == "Clip" and step.inputs.index(key) == 2)
         return fact.low >= self.limit if upper else fact.high <= -self.limit
