@@ -14,8 +14,9 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper, parser
 
+from tests import networks
 from trtconv.core.errors import ConversionError, TrtconvError
-from trtconv.graph import check, clean, composition, editing
+from trtconv.graph import check, clean, composition, editing, strict
 
 MICROSOFT = "com.microsoft"
 RANDOM = np.random.default_rng(0)
@@ -183,6 +184,34 @@ def group_queries() -> Iterator[Case]:
     yield grouped(1, 2, 3)
 
 
+def fused() -> Iterator[Case]:
+    for turned, other in product((0, 1), repeat=2):
+        sides = [floats(BATCH, 3, *((5, 4) if turned else (4, 5))), floats(BATCH, 3, *((6, 5) if other else (5, 6)))]
+        yield Case("FusedMatMul", sides, {"transA": turned, "transB": other, "alpha": 0.5})
+    weights, bias = floats(6, 4, 3, 3), floats(6)
+    activations = {
+        "Relu": [],
+        "Tanh": [],
+        "Sigmoid": [],
+        "LeakyRelu": [0.2],
+        "Clip": [-0.5, 0.7],
+        "HardSigmoid": [0.3, 0.4],
+    }
+    for name, numbers in activations.items():
+        more = {
+            "activation": name,
+            "pads": [1] * 4,
+            "strides": [2, 2],
+            **({"activation_params": numbers} if numbers else {}),
+        }
+        yield Case("FusedConv", [floats(BATCH, 4, 8, 8), weights, bias], more, label=name)
+    more = {"activation": "Relu", "pads": [1] * 4}
+    yield Case("FusedConv", [floats(BATCH, 4, 8, 8), weights, bias, floats(BATCH, 6, 8, 8)], more)
+    for name, numbers in {"Relu": {}, "Tanh": {}, "LeakyRelu": {"activation_alpha": 0.2}}.items():
+        more = {"activation": name, "transB": 1, "alpha": 0.5, "beta": 2.0, **numbers}
+        yield Case("FusedGemm", [floats(BATCH, 4), floats(6, 4), floats(6)], more, label=name)
+
+
 def same() -> Iterator[Case]:
     yield Case("Trilu", [floats(4, 4), np.array(1)], {"upper": 0})
     yield Case("Pad", [floats(4, 4), np.array([1, 0, 2, 1]), np.array([0.5], np.float32)], {"mode": "constant"})
@@ -201,7 +230,7 @@ def ragged() -> Iterator[Case]:
         yield case
 
 
-KINDS = (activations, normalizations, packed, rotary, several_heads, group_queries, ragged, same)
+KINDS = (activations, normalizations, packed, rotary, several_heads, group_queries, ragged, fused, same)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -218,6 +247,49 @@ def test_as_the_kernel(kind: Any) -> None:
             np.testing.assert_allclose(
                 array, reference, atol=1e-5 * max(1, float(np.abs(reference).max(initial=0))), err_msg=str(case.label)
             )
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16])
+def test_in_the_types_of_a_typed_model(kind: int) -> None:
+    """What is written for a typed node is of its types, and computes the same but for their rounding."""
+    for case in [*activations(), *normalizations(), *rotary(), *several_heads(), *group_queries()][::5]:
+        model, feeds = case.model()
+        composed(model)
+        wanted = run(model, feeds)
+        typed, _ = case.model()
+        for value in typed.graph.input:
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+                value.type.tensor_type.elem_type = kind
+        assert not composed(typed).left, case.op
+        assert {value.type.tensor_type.elem_type for value in typed.graph.output} <= {kind, onnx.TensorProto.INT32}
+        found = run(strict.rewrite(typed), feeds)  # ONNX Runtime has few kernels for bfloat16
+        slack = 0.03 if kind == onnx.TensorProto.FLOAT16 else 0.2
+        for reference, array in zip(wanted, found, strict=True):
+            near = slack * max(1, float(np.abs(reference).max(initial=0)))
+            np.testing.assert_allclose(array, reference, atol=near, err_msg=f"{case.op} {case.label}")
+
+
+@pytest.mark.parametrize(
+    "network", [networks.residual_cnn, networks.encoder, networks.perceptron, networks.convolutions]
+)
+def test_what_onnx_runtime_saves_of_a_model_that_it_has_optimized(network: Any, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    source = network()
+    onnxruntime.InferenceSession(source.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(tmp_path / "optimized.onnx")
+    assert any(node.domain == MICROSOFT for node in model.graph.node)
+    done = composed(model)
+    assert not done.left
+    feeds = {}
+    for value in source.graph.input:
+        dims = [dim.dim_value or 3 for dim in value.type.tensor_type.shape.dim]
+        whole = value.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        feeds[value.name] = RANDOM.integers(0, 9, dims) if whole else floats(*dims)
+    for reference, array in zip(run(source, feeds), run(model, feeds), strict=True):
+        np.testing.assert_allclose(array, reference, atol=1e-5 * max(1, float(np.abs(reference).max())))
 
 
 def test_every_writer_has_a_case() -> None:

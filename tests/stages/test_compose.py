@@ -49,15 +49,15 @@ def quick(x: np.ndarray, alpha: float) -> np.ndarray:
     return x / (1 + np.exp(-alpha * x))
 
 
-def test_a_job_in_half_precision_and_int8(folder: Path, trtconv: Cli) -> None:
+def test_a_job_in_int8(folder: Path, trtconv: Cli) -> None:
     """Lowered like any other operators, held to strict arithmetic, kept in the lock; the function is an input."""
     job = {
         "version": 1,
         "source": {"path": "net.onnx"},
         "operators": {"my.domain::Quick": "quick.txt"},
-        "precision": ["fp16", "int8"],
+        "precision": "int8",
         "calibrate": {"data": {"path": "samples.npz"}},
-        "verify": {"data": {"path": "samples.npz"}, "shapes": False, "tolerance": {"fp16": 1e-2, "int8": 5e-2}},
+        "verify": {"data": {"path": "samples.npz"}, "shapes": False, "tolerance": {"int8": 5e-2}},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     done = trtconv("verify", "job.yaml", "--json")
@@ -67,8 +67,8 @@ def test_a_job_in_half_precision_and_int8(folder: Path, trtconv: Cli) -> None:
     report = json.loads(done.stdout)
     steps = {step["name"]: step for step in report["steps"]}
     assert steps["convert"]["result"]["composed"]
-    made = onnx.load(folder / "build/job/job.fp16.onnx")
-    assert {node.op_type for node in made.graph.node} == {"Cast", "Mul", "Sigmoid", "MatMul"}
+    made = onnx.load(folder / "build/job/job.int8.onnx")
+    assert {node.op_type for node in made.graph.node} >= {"QuantizeLinear", "Mul", "Sigmoid", "MatMul"}
     (folder / "quick.txt").write_text(QUICK.replace("1.702", "1.6"))
     assert "up to date" not in trtconv("convert", "job.yaml").stdout
 
