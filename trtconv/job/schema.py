@@ -27,6 +27,7 @@ from trtconv.job.fields import (
 )
 from trtconv.job.schema_export import Export
 from trtconv.job.schema_inputs import Input, Profile
+from trtconv.job.schema_partition import Partition
 from trtconv.job.schema_plugins import Plugin
 from trtconv.job.section import Section, key, rule
 
@@ -144,17 +145,6 @@ class Lower(Section):
     io_types: Literal["keep", "convert"] = key("keep", description="FP32 inputs and outputs, or the half type")
 
 
-class Partition(Section):
-    """How a model is cut into the engines of NAME.parts, beside what TensorRT refuses."""
-
-    cuts: Names = key([], description="tensors at which an engine ends and another one begins")
-    bounds: dict[str, Profile] = key(
-        {},
-        description="range of the shapes of a tensor whose size depends on data, so that an engine may read it; other "
-        "shapes are refused when it runs",
-    )
-
-
 class Build(Section):
     """How the engine is made."""
 
@@ -186,9 +176,13 @@ class Build(Section):
 
     partition: Partition = key(Partition(), description="how a model is cut into the engines of NAME.parts")
 
+    epcontext: OutputPath | None = key(
+        None, description="file for the parts as one ONNX model with EPContext nodes, for ONNX Runtime's own providers"
+    )
+
     @rule
     def _size_of_parts(self) -> None:
-        given = [name for name in ("min_subgraph_size", "partition") if name in self._given]
+        given = [name for name in ("min_subgraph_size", "partition", "epcontext") if name in self._given]
         if given and self.fallback == "none":
             raise ValueError(f"{given[0]} belongs to fallback: onnxruntime")
 
@@ -385,6 +379,11 @@ class Job(Section):
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"
             raise ValueError(f"gates: {missing[0]} needs a {section} section")
+
+    @rule
+    def _one_file_of_parts(self) -> None:
+        if self.build.epcontext is not None and (self.matrix is not None or len(self.precision) > 1):
+            raise ValueError("build.epcontext names one file, and the job makes several engines")
 
     @rule
     def _precisions(self) -> None:

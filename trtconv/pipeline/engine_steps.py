@@ -101,6 +101,7 @@ class EngineSteps:
                 allow_code=self.source.allow_code,
                 cuts=tuple(section.partition.cuts),
                 bounds=sections.bounds(section.partition),
+                epcontext=section.epcontext,
             )
 
         inputs = {name: sections.plain(spec) for name, spec in cell.job.inputs.items()}
@@ -108,7 +109,7 @@ class EngineSteps:
         return self.node(
             "build",
             request=request,
-            outputs=(engine,),
+            outputs=(engine, *((section.epcontext,) if section.epcontext else ())),
             facts=(engine.with_name(engine.name + ".json"),) if section.fallback == "none" else (),
             needs=self.needed,
             inputs={**(self.files if self.typed and not self.composed else {}), **sections.plugin_files(cell.job)},

@@ -39,26 +39,29 @@ class Outlook:
     why_not: str = ""
 
 
-def outlook(job: Job, layout: Layout, rows: Sequence[Step]) -> list[Outlook]:
+def outlook(job: Job, layout: Layout, rows: Sequence[Step], *, allow_code: bool = False) -> list[Outlook]:
     """Every engine that may become parts; none of a job without fallback.
 
     Args:
         job: any.
         layout: of its files.
         rows: what would run.
+        allow_code: whether plugins may be loaded, to ask what TensorRT takes with them.
     """
     fresh = {row.name for row in rows if not row.will_run}
-    return [_one(cell, layout, fresh) for cell in cells(job) if cell.job.build.fallback != "none"]
+    return [
+        _one(cell, layout, fresh, allow_code=allow_code) for cell in cells(job) if cell.job.build.fallback != "none"
+    ]
 
 
-def _one(cell: Cell, layout: Layout, fresh: set[str]) -> Outlook:
+def _one(cell: Cell, layout: Layout, fresh: set[str], *, allow_code: bool) -> Outlook:
     models = dict(_models(cell, layout, fresh))
     if not models:
         why = "there is no ONNX model yet: trtconv convert makes it, and then check can say"
         return Outlook(cell.label, None, typed=False, why_not=why)
     model, typed = next(iter(models.items()))
     try:
-        return Outlook(cell.label, model, typed, _forecast(cell, model))
+        return Outlook(cell.label, model, typed, _forecast(cell, model, allow_code=allow_code))
     except TrtconvError as problem:
         return Outlook(cell.label, model, typed, why_not=problem.message)
 
@@ -75,7 +78,7 @@ def _models(cell: Cell, layout: Layout, fresh: set[str]) -> Iterator[tuple[Path,
         yield source.path, cell.precision == TYPED
 
 
-def _forecast(cell: Cell, model: Path) -> Forecast:
+def _forecast(cell: Cell, model: Path, *, allow_code: bool) -> Forecast:
     from trtconv.graph import model_io
     from trtconv.stages.build.forecast import forecast
     from trtconv.stages.build.records import BuildRequest
@@ -93,5 +96,7 @@ def _forecast(cell: Cell, model: Path) -> Forecast:
             min_subgraph_size=section.min_subgraph_size,
             cuts=tuple(section.partition.cuts),
             bounds=sections.bounds(section.partition),
+            plugins=sections.plugins(cell.job),
+            allow_code=allow_code,
         )
     )

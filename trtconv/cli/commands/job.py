@@ -121,6 +121,7 @@ class _Found:
     layout: Any
     rows: list[Any]
     notes: list[str]
+    allow_code: bool
 
     @property
     def output(self) -> Path:
@@ -132,7 +133,7 @@ class _Found:
         """What would fall back, of every engine that may."""
         from trtconv.pipeline.fallback_check import outlook
 
-        return list(outlook(self.job, self.layout, self.rows))
+        return list(outlook(self.job, self.layout, self.rows, allow_code=self.allow_code))
 
 
 def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> _Found:
@@ -150,7 +151,7 @@ def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], 
     rows = forecast(steps, layout, force)
     _, notes = lock_of(path, JobOptions(assignments=assignments))
     notes += State.load(layout.state).claimed_by(path.absolute())
-    return _Found(job, layout, rows, notes)
+    return _Found(job, layout, rows, notes, allow_code)
 
 
 def _samples(job: Any) -> tuple[list[str], list[Any]]:

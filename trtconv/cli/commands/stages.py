@@ -356,7 +356,10 @@ def lower(model: Path, given: dict[str, Any]) -> None:
 
 
 _OF_ENGINES = (_PLUGIN, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
-_OF_PARTS = (_REFUSED, _LEAST, _CUT)
+_EPCONTEXT = _row(
+    "--epcontext", "build.epcontext", "Write the parts as one ONNX model with EPContext nodes too.", type=_FILE
+)
+_OF_PARTS = (_REFUSED, _LEAST, _CUT, _EPCONTEXT)
 
 
 @_stage("engine", _INPUT, _FORMAT, _OPERATOR, _BUILT, _CACHE, *_OF_ENGINES, *_OF_PARTS)

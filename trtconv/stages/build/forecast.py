@@ -71,6 +71,7 @@ def forecast(request: BuildRequest) -> Forecast:
     from trtconv.engines.run import proof
     from trtconv.graph import corner_shapes, model_io, partition
     from trtconv.stages.build.asking import refused
+    from trtconv.stages.build.one_engine import allowed_plugins
 
     loaded = tensorrt.choose(request.backend)
     model = model_io.load(request.model)
@@ -79,7 +80,7 @@ def forecast(request: BuildRequest) -> Forecast:
     values = profiles.nth(request.values, 0)
     partition.prepare(model)
     kinds = partition.element_types(model)
-    found = refused(model, loaded, kinds)
+    found = refused(model, loaded, kinds, allowed_plugins(request))
     cut = partition.partition(
         model, found, minimum=request.min_subgraph_size, deciding=values, cuts=request.cuts, bounded=request.bounds
     )

@@ -20,7 +20,7 @@ from trtconv.engines.plan import manifest, sidecar
 from trtconv.engines.run import proof
 from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
-from trtconv.stages.build import asking
+from trtconv.stages.build import asking, epcontext
 from trtconv.stages.build.boundaries import Look, Seen, require_runnable
 from trtconv.stages.build.one_engine import allowed_plugins, build_engine
 from trtconv.stages.build.records import BuildRequest, BuildResult
@@ -57,7 +57,10 @@ def build_parts(request: BuildRequest, emit: Emit) -> BuildResult:
         work = _Work(request, loaded, folder, emit)
         made = work.build()
         work.write(made, time.monotonic() - started)
-        return work.result(made)
+        result = work.result(made)
+        if request.epcontext is not None:
+            epcontext.write(manifest.read(folder, whole=False), request.epcontext)
+    return result
 
 
 class _Work:

@@ -37,6 +37,7 @@ class BuildRequest:
         allow_code: whether they may run.
         min_subgraph_size: nodes that an engine among parts has at least.
         cuts: tensors at which an engine among parts ends and another one begins.
+        epcontext: file to write the parts to as one ONNX model with EPContext nodes; None: not written.
         bounds: ranges of the shapes of tensors whose size depends on data, for engines among parts that read them.
     """
 
@@ -58,6 +59,7 @@ class BuildRequest:
     plugins: tuple[PluginSpec, ...] = ()
     allow_code: bool = False
     cuts: tuple[str, ...] = ()
+    epcontext: Path | None = None
     bounds: Mapping[str, ShapeRange] = field(default_factory=dict)
 
 
