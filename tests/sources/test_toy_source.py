@@ -115,6 +115,18 @@ def test_a_damaged_file_is_refused_by_its_wing(toy: Path, trtconv: Cli) -> None:
     assert "not an affine model" in done.stderr
 
 
+def test_a_wing_that_makes_a_model_that_does_not_fit_does_not_blame_the_user(toy: Path, trtconv: Cli) -> None:
+    made = toy.parent / "site" / "toy_source.py"
+    made.write_text(WING.replace('from_array(shift, "shift")', 'from_array(np.append(shift, shift), "shift")'))
+    done = trtconv("convert", toy, "-o", "model.onnx")
+    assert done.returncode == 3
+    assert "the conversion made this, the source need not be at fault" in done.stderr
+    assert "please report it" in done.stderr
+    assert "without the shapes asked for" not in done.stderr
+    shaped = trtconv("convert", toy, "-o", "model.onnx", "--input", "x:batch,3")
+    assert "next: first without the shapes asked for (--input)" in shaped.stderr
+
+
 def test_without_its_distribution_it_is_no_model(toy: Path, trtconv: Cli) -> None:
     done = trtconv("inspect", toy, env={"PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == 3

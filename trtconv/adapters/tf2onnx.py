@@ -56,7 +56,8 @@ def repaired() -> Iterator[None]:
         text = " ".join(str(error).split())[:400] or type(error).__name__
         raise ConversionError(
             f"{failures.where}tf2onnx cannot convert {'it' if failures.where else 'the graph'}: {text}",
-            hint="check the shapes of the inputs, or end the model before (convert.outputs)",
+            hint="a limit of the converter, not a fault of the model: say the sizes that its inputs leave open "
+            "(--input NAME:1,...), or end it before that (convert.outputs)",
         ) from error
     finally:
         logger.removeHandler(failures)

@@ -115,6 +115,7 @@ class Converted:
         nodes: operators of the source's nodes, by name.
         nodes_of: whose nodes those are, such as ``TensorFlow``.
         left_out: operators of the source that the model ends before, with their number.
+        own: whether the model is the source's own file, not made by a converter.
         composed: a sentence per operator that was written with ONNX's own.
     """
 
@@ -128,6 +129,7 @@ class Converted:
     nodes: Mapping[str, str] = field(default_factory=dict)
     nodes_of: str = ""
     left_out: tuple[str, ...] = ()
+    own: bool = False
     composed: tuple[str, ...] = ()
     done: Callable[[], None] = _no_trace
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv import __version__
 from trtconv.core import errors, unfinished
-from trtconv.core.errors import UsageError
+from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.events import Emit, Message, Running
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
 
@@ -124,15 +125,16 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     work = _from_source(request, emit)
     model = work.model
     memory.give_back()
-    reshape.name_dims(model)
     before = clean.op_counts(model)
-    if request.clean:
-        clean.clean(model, [name for name in clean.PASSES if name not in request.passes])
-    else:
-        check.infer_shapes(model)
+    with _whose_fault(request, work):
+        reshape.name_dims(model)
+        if request.clean:
+            clean.clean(model, [name for name in clean.PASSES if name not in request.passes])
+        else:
+            check.infer_shapes(model)
+        check.validate(model)
     after = clean.op_counts(model)
     emit(Message(_cleaned(before, after)))
-    check.validate(model)
     reshape.name_dims(model)
     model.producer_name, model.producer_version = "trtconv", __version__
     transposes = layout.count(model)
@@ -170,6 +172,21 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         left_out=work.left_out,
         composed=work.composed,
     )
+
+
+@contextlib.contextmanager
+def _whose_fault(request: ConvertRequest, work: Converted) -> Iterator[None]:
+    """What does not fit in a model that a converter made is no fault of its source; of shapes asked for, perhaps."""
+    try:
+        yield
+    except ConversionError as error:
+        if work.own:
+            raise
+        asked = "first without the shapes asked for (--input); then " if request.inputs else ""
+        raise ConversionError(
+            f"{error.message}; the conversion made this, the source need not be at fault",
+            hint=f"{asked}try another --opset, or end the model before it (convert.outputs), and please report it",
+        ) from error
 
 
 def _from_source(request: ConvertRequest, emit: Emit) -> Converted:

@@ -28,6 +28,9 @@ def make(folder: Path) -> None:
     for kind in ("GRU", "SimpleRNN", "LSTM"):  # kernels of more than 16 KiB
         series = keras.Input((5, 8), name="series")
         keras.Model(series, getattr(layers, kind)(130)(series)).save(folder / f"{kind}.keras")
+    series = keras.Input((5, 8), name="series")
+    both = layers.Bidirectional(layers.GRU(110, return_sequences=True))
+    keras.Model(series, both(series)).save(folder / "both.keras")
     keras.Sequential([keras.Input((None,), dtype="int32", name="tokens"), layers.Embedding(9, 3), layers.GRU(4)]).save(
         folder / "tokens.keras"
     )
@@ -53,12 +56,34 @@ def _signatures(tf: Any, folder: Path) -> None:
         "spectrum": (lambda a: {"y": tf.abs(tf.signal.stft(a, 128, 64))}, [tf.TensorSpec([None, 512], name="a")]),
         "rows": (lambda i: {"y": tf.gather(table, i + 0)}, [tf.TensorSpec([None], tf.int64, name="i")]),
         "order": (lambda a: {"y": a * 2.0}, [four]),
+        "seeded": (lambda a: {"y": tf.random.stateless_uniform(tf.shape(a), [1, 2]) + a}, [four]),
+        "diagonal": (lambda a: {"y": tf.linalg.diag(a, k=-1)}, [four]),
+        "summed": (lambda a, axes: {"y": tf.reduce_sum(a, axes)}, [four, tf.TensorSpec([None], tf.int32, "axes")]),
+        "squeezed": (lambda a: {"y": tf.squeeze(a)}, [tf.TensorSpec([None, 1, 4], name="a")]),
+        "gathered": (
+            lambda a: {"y": tf.gather(tf.RaggedTensor.from_row_splits(a[0], [0, 2, 4]), [1]).to_tensor()},
+            [four],
+        ),
+        "nested": (lambda a: {"y": _three_deep(tf, a)}, [four]),
     }
     for name, (function, signature) in rows.items():
         module = tf.Module()
         module.f = tf.function(function, input_signature=signature)
         tf.saved_model.save(module, str(folder / name), signatures=module.f)
     _reorder(folder / "order" / "saved_model.pb")
+
+
+def _three_deep(tf: Any, a: Any) -> Any:
+    """A loop in a choice in a loop, and a choice in its midst."""
+
+    def inner(n: Any, x: Any) -> Any:
+        return n + 1, tf.cond(tf.reduce_sum(x) > 3, lambda: x * 0.5, lambda: x + 1)
+
+    def outer(n: Any, x: Any) -> Any:
+        more = tf.cond(tf.reduce_max(x) > 0, lambda: tf.while_loop(lambda n, _: n < 3, inner, [0, x])[1], lambda: -x)
+        return n + 1, more
+
+    return tf.while_loop(lambda n, _: n < 2, outer, [0, a])[1]
 
 
 def _reorder(path: Path) -> None:

@@ -21,6 +21,13 @@ ASKED: dict[str, dict[str, list[Any]]] = {
     "GRU.keras": {},
     "SimpleRNN.keras": {},
     "LSTM.keras": {},
+    "both.keras": {},
+    "seeded": {},
+    "diagonal": {},
+    "summed": {},
+    "squeezed": {},
+    "gathered": {},
+    "nested": {},
     "tokens.keras": {},
     "mixed.keras": {},
     "default": {},
@@ -42,6 +49,11 @@ COMPARED = (
     "GRU.keras",
     "SimpleRNN.keras",
     "LSTM.keras",
+    "both.keras",
+    "diagonal",
+    "squeezed",
+    "gathered",
+    "nested",
     "tokens.keras",
     "default",
     "texts",
@@ -92,6 +104,7 @@ def test_sources_are_judged_by_their_own_precision(outcomes: dict[str, Any]) -> 
 def test_what_is_not_compared_is_said(outcomes: dict[str, Any]) -> None:
     for name in ("shuffled", "drawn"):
         assert "draws random numbers" in outcomes[name]["unchecked"], outcomes[name]
+    assert "--check-data" in outcomes["summed"]["unchecked"]
     assert any("output 't', which holds texts" in text for text in outcomes["texts"]["said"])
     assert any("keeps its default" in text for text in outcomes["default"]["said"])
 
@@ -102,6 +115,8 @@ def test_refusals_lead_to_the_next_command(outcomes: dict[str, Any]) -> None:
     assert outcomes["custom.keras"]["message"].endswith("needs code that is not in the file: pk>Scale")
     assert outcomes["bilinear.keras"]["code"] == 3
     assert "--input img:1,224,224,3" in outcomes["bilinear.keras"]["hint"]
+    assert outcomes["seeded"]["code"] == 3
+    assert "StatelessRandomUniformV2 is not an ONNX operator" in outcomes["seeded"]["message"]
     assert outcomes["old.pb"]["code"] == 3
     assert "--input s: for a single value" in outcomes["old.pb"]["hint"]
     assert outcomes["flag.pb"]["code"] == 3

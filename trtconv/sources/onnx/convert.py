@@ -52,6 +52,7 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         unchecked=_unchecked(model, composed),
         precision=Precision(composed.tolerance, composed.because),
         composed=tuple(composed.sentences()),
+        own=not composed.counts,
     )
 
 
