@@ -70,10 +70,14 @@ def _taken() -> None:
     """Cases of TensorFlow whose operator has a counterpart."""
     table = {op: _name(op) for op in _SAME.split()} | _OTHER
     for case in NATIVE:
-        if case.op in table and case.layer is None:
+        if case.op in table and case.layer is None and case.op not in _OWN_INPUTS:
             made = replace(case, op=f"TFL_{table[case.op]}", lite="float")
             if all(made.name != other.name for other in CASES):
                 CASES.append(made)
+
+
+_OWN_INPUTS = {"NonMaxSuppressionV4", "NonMaxSuppressionV5", "SegmentSum"}
+"""Whose cases need inputs that this format takes: scores that all differ, segments without a gap."""
 
 
 def _own() -> None:
@@ -136,6 +140,16 @@ def _own() -> None:
     add("WHERE", lambda tf, a: tf.where(a), b(3, 4), variant="fixed")
     add("RESIZE_BILINEAR", lambda tf, a: tf.image.resize(a, [16, 12]), image, variant="half pixels")
     add("STRIDED_SLICE", lambda tf, a: a[::2, 1:, :-1], f(4, 5, 6), variant="three axes")
+    corners = [[0.1 * (k % 4), 0.15 * (k % 3), 0.1 * (k % 4) + 0.4, 0.15 * (k % 3) + 0.5] for k in range(9)]
+    boxes = v(corners, "float32")  # none without an area, whose overlap is not defined
+    scores = v([0.9, 0.1, 0.5, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6], "float32")
+    add(
+        "NON_MAX_SUPPRESSION_V5",
+        lambda tf, a, c: list(tf.image.non_max_suppression_with_scores(a, c, 4)),
+        boxes,
+        scores,
+    )
+    add("SEGMENT_SUM", lambda tf, a, c: tf.math.segment_sum(a, c), f(6, 3), v([0, 0, 1, 1, 2, 2]))
     add(
         "NON_MAX_SUPPRESSION_V4",
         lambda tf, a, c: list(
@@ -148,8 +162,8 @@ def _own() -> None:
                 pad_to_max_output_size=True,
             )
         ),
-        f(9, 4, low=0, high=1),
-        f(9, low=0, high=1),
+        boxes,
+        scores,
         variant="padded",
     )
     add("SHAPE", lambda tf, a: tf.shape(a), f(None, None, 3), variant="free")

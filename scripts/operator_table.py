@@ -26,7 +26,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,15 @@ SILENT = ("WRONG", "REFUSED WRONGLY")
 """Verdicts that nobody may get."""
 
 
-def judge(case: Case, folder: Path) -> dict[str, str]:
-    """What becomes of a case: ``ours`` and ``bare``, each ``right``, ``wrong: ...`` or ``refused: ...``."""
+def judge(case: Case, folder: Path, tell: Callable[[dict[str, str]], None]) -> dict[str, str]:
+    """What becomes of a case: ``ours`` and ``bare``, each ``right``, ``wrong: ...`` or ``refused: ...``.
+
+    Args:
+        case: the use of an operator.
+        folder: for files.
+        tell: gets what the row is if the process ends now.
+    """
+    tell({"ours": "unmade: TensorFlow ends the process", "bare": "unmade"})
     import tensorflow as tf
 
     signature = [tf.TensorSpec(given.shape, given.dtype, name) for name, given in case.inputs.items()]
@@ -58,7 +66,7 @@ def judge(case: Case, folder: Path) -> dict[str, str]:
     callee = tf if layer is None else layer
     function = tf.function(lambda *tensors: _named(case.call(callee, *tensors)), input_signature=signature)
     if case.lite:
-        return _judge_lite(case, function, folder)
+        return _judge_lite(case, function, folder, tell)
     draws, wanted = _computed(function, case.draws())
     if not draws:
         return {"ours": "unknown: TensorFlow runs none of the draws", "bare": "unknown"}
@@ -66,11 +74,22 @@ def judge(case: Case, folder: Path) -> dict[str, str]:
     module.call, module.layer = function, layer
     with contextlib.redirect_stdout(io.StringIO()):
         tf.saved_model.save(module, str(folder / "model"), signatures=function)
-    return {
-        "ours": _ours(case, folder, draws, wanted),
-        "bare": _bare(case, function, signature, folder, draws, wanted),
-        "ops": " ".join(_operators(function.get_concrete_function().graph.as_graph_def())),
-    }
+    row = {"ops": " ".join(_operators(function.get_concrete_function().graph.as_graph_def()))}
+    return _both(
+        row,
+        tell,
+        partial(_ours, case, folder, draws, wanted),
+        partial(_bare, case, function, signature, folder, draws, wanted),
+    )
+
+
+def _both(
+    row: dict[str, str], tell: Callable[[dict[str, str]], None], ours: Callable[[], str], bare: Callable[[], str]
+) -> dict[str, str]:
+    tell({**row, "ours": "crash: the process ends", "bare": "unknown"})
+    row["ours"] = ours()
+    tell({**row, "bare": "crash: the process ends"})
+    return {**row, "bare": bare()}
 
 
 def _operators(graph: Any) -> list[str]:
@@ -79,7 +98,7 @@ def _operators(graph: Any) -> list[str]:
     return sorted({node.op for node in nodes})
 
 
-def _judge_lite(case: Case, function: Any, folder: Path) -> dict[str, str]:
+def _judge_lite(case: Case, function: Any, folder: Path, tell: Callable[[dict[str, str]], None]) -> dict[str, str]:
     """The same for a file of TensorFlow Lite, if the operator can be brought into one."""
     import tensorflow as tf
 
@@ -96,23 +115,22 @@ def _judge_lite(case: Case, function: Any, folder: Path) -> dict[str, str]:
     found = file.read(path).ops
     if case.op.removeprefix("TFL_") not in found:
         return {"ours": f"unmade: the converter makes {', '.join(found)} of it", "bare": "unmade"}
-    draws, wanted = _interpreted(content, case.draws())
+    draws, wanted = _interpreted(content, case.draws(), case.op)
     if not draws:
         return {"ours": "unknown: the interpreter runs none of the draws", "bare": "unknown"}
-    return {
-        "ours": _ours(case, folder, draws, wanted),
-        "bare": _bare_lite(case, folder, draws, wanted),
-        "ops": " ".join(f"TFL_{op}" for op in found),
-    }
+    row = {"ops": " ".join(f"TFL_{op}" for op in found)}
+    return _both(
+        row, tell, partial(_ours, case, folder, draws, wanted), partial(_bare_lite, case, folder, draws, wanted)
+    )
 
 
-def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
+def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]], op: str) -> tuple[list[Any], list[Any]]:
     """The draws that TensorFlow Lite's interpreter takes, and what it makes of them."""
     import tensorflow as tf
 
     taken, wanted = [], []
     for draw in draws:
-        network = _interpreter(tf.lite, content)
+        network = _interpreter(tf.lite, content, op)
         places = {entry["name"]: entry["index"] for entry in network.get_input_details()}
         try:
             for name, place in places.items():
@@ -121,18 +139,20 @@ def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]]) -> tuple[li
             for name, place in places.items():
                 network.set_tensor(place, draw[name])
             network.invoke()
+            results = [network.get_tensor(entry["index"]) for entry in network.get_output_details()]
         except (ValueError, RuntimeError):
             continue
-        results = [network.get_tensor(entry["index"]) for entry in network.get_output_details()]
         taken.append({name: draw[name] for name in places})
         wanted.append(_named(results))
     return taken, wanted
 
 
-def _interpreter(lite: Any, content: bytes) -> Any:
-    """With the kernels that round as the format defines; they lack some."""
+def _interpreter(lite: Any, content: bytes, op: str) -> Any:
+    """With the kernels that round as the format defines; they lack some, and one leaves out the last of its channels."""
     kernels = lite.experimental.OpResolverType
     try:
+        if op == "TFL_LOCAL_RESPONSE_NORMALIZATION":
+            raise ValueError
         return lite.Interpreter(model_content=content, experimental_op_resolver_type=kernels.BUILTIN_REF)
     except ValueError:
         other = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -208,6 +228,7 @@ def _bare_lite(case: Case, folder: Path, draws: list[Any], wanted: list[Any]) ->
 
 def _compared(case: Case, model: Path, draws: list[Any], wanted: list[Any], *, by_order: bool = False) -> str:
     """Run a model in ONNX Runtime on all draws."""
+    import onnx
     import onnxruntime
     from onnx.reference import ReferenceEvaluator
 
@@ -216,6 +237,7 @@ def _compared(case: Case, model: Path, draws: list[Any], wanted: list[Any], *, b
         inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
     except Exception as error:  # noqa: BLE001 - its own kinds of error, which share no base class
         try:
+            onnx.checker.check_model(str(model))
             session = ReferenceEvaluator(str(model))  # what ONNX Runtime lacks may still be right
             inputs, outputs = session.input_names, session.output_names
         except Exception:  # noqa: BLE001
@@ -271,19 +293,22 @@ def verdict(row: dict[str, str]) -> str:
     return "not compared" if "said: not compared" in row["ours"] else "WRONG"
 
 
-def work() -> None:
-    """A worker: reads names of cases, writes rows; it dies with an operator that crashes."""
+def work(rest: Path) -> None:
+    """A worker: reads names of cases, writes rows; one that crashes leaves its row in a file."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", CUDA_VISIBLE_DEVICES="-1")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from trtconv.adapters import tensorflow as framework
+
+    def tell(row: dict[str, str]) -> None:
+        rest.write_text(json.dumps(row))
 
     framework.load()
     table_of = {case.name: case for case in CASES}
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                row = judge(table_of[line.strip()], Path(folder))
+                row = judge(table_of[line.strip()], Path(folder), tell)
             except Exception as error:  # noqa: BLE001 - the case itself is at fault
                 row = {"ours": f"unknown: {type(error).__name__}: {str(error)[:200]}", "bare": "unknown"}
         print(json.dumps(row), file=answers, flush=True)
@@ -323,6 +348,7 @@ def part_of(cases: Sequence[Case], part: str) -> Sequence[Case]:
 def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
     """Rows of all cases, from workers that are replaced when they die."""
     worker = None
+    rest = Path(tempfile.mkdtemp()) / "row.json"
     for position, case in enumerate(cases):
         if worker is not None and position % 60 == 0:  # memory of TensorFlow's graphs piles up
             worker.stdin.close()
@@ -330,7 +356,7 @@ def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
             worker = None
         if worker is None:
             worker = subprocess.Popen(
-                [sys.executable, __file__, "--work"],
+                [sys.executable, __file__, "--work", str(rest)],
                 stdin=subprocess.PIPE,
                 text=True,
                 stdout=subprocess.PIPE,
@@ -341,7 +367,7 @@ def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
         line = worker.stdout.readline()
         if not line:
             worker.wait()
-            yield case, {"ours": f"crash: the process ended with {worker.returncode}", "bare": "unknown"}
+            yield case, json.loads(rest.read_text())
             worker = None
             continue
         yield case, json.loads(line)
@@ -369,10 +395,10 @@ def main() -> None:
     parser.add_argument("--part", default="", help="such as 2/5: only that part of the cases")
     parser.add_argument("--rows", type=Path, help="file that keeps rows: those in it are not judged again")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
-    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        work()
+        work(options.work)
         return
     wanted = [c for c in CASES if not options.operators or {c.op, c.name} & set(options.operators)]
     rows, seen = [], set()

@@ -232,12 +232,13 @@ def _real_spectrum(at: Place) -> None:
 
     That is how tf2onnx writes complex numbers: what reads them has to know, so other readers are refused.
     """
-    readers = {node.type for node in at.graph.find_output_consumers(at.node.output[0])}
-    if readers - {"ComplexAbs", "Real", "Imag"}:
+    readers = at.graph.find_output_consumers(at.node.output[0])
+    if others := {node.type for node in readers} - {"ComplexAbs", "Real", "Imag"}:
         raise at.refuse(
-            f"its complex result goes to {', '.join(sorted(readers))}", "take its absolute value, or its two parts"
+            f"its complex result goes to {', '.join(sorted(others))}", "take its absolute value, or its two parts"
         )
-    length, size = at.value(1), (at.graph.get_shape(at.inputs[0]) or [-1])[-1]
+    given = at.graph.get_shape(at.inputs[0])
+    length, size = at.value(1), (given or [-1])[-1]
     if length is None or size < 0:
         raise at.refuse("its length is not known", "give the input its shape (--input)")
     used = min(int(length[0]), size)
@@ -246,10 +247,11 @@ def _real_spectrum(at: Place) -> None:
     dtype = at.graph.get_dtype(at.inputs[0])
     parts = [at.make("MatMul", source, at.constant(part(np.exp(angles)), dtype)) for part in (np.real, np.imag)]
     both = at.make("Concat", *(at.make("Unsqueeze", part, at.constant([0])) for part in parts), axis=0)
-    shape = at.graph.get_shape(at.node.output[0])
+    shape = [*given[:-1], int(length[0]) // 2 + 1]  # what tf2onnx says of a graph of TensorFlow Lite lacks dimensions
     at.graph.set_dtype(at.node.output[0], dtype)
-    if shape is not None:
-        at.graph.set_shape(at.node.output[0], [2, *shape])
+    at.graph.set_shape(at.node.output[0], [2, *shape])
+    for reader in readers:
+        at.graph.set_shape(reader.output[0], shape)
     at.finish(both)
 
 

@@ -217,6 +217,7 @@ class Precision:
         limits: what outputs can be, likewise.
         saturates: whether values beyond what it was made for are cut off inside the source.
         chooses: whether results are chosen by score, as a detector's are: where scores are close, rounding decides.
+        cuts_off: whether what a type cannot hold comes out as its largest or smallest number, infinity included.
     """
 
     tolerance: float = 0.0
@@ -227,6 +228,7 @@ class Precision:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     saturates: bool = False
     chooses: bool = False
+    cuts_off: bool = False
 
 
 @dataclass(frozen=True)

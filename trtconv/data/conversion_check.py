@@ -320,6 +320,16 @@ class Comparing:
         meter.add(wanted, got)
         return not self._fault(name, wanted, got, meter.comparison())
 
+    def _cut_off(self, name: str, wanted: np.ndarray, got: np.ndarray) -> bool:
+        """Whether all that differs is at the ends of a type: an infinity, or a number too large for an integer."""
+        if wanted.dtype.kind not in "iuf" or got.shape != wanted.shape:
+            return False
+        ends = np.finfo(wanted.dtype) if wanted.dtype.kind == "f" else np.iinfo(wanted.dtype)
+        cut = (wanted == ends.min) | (wanted == ends.max)
+        if wanted.dtype.kind == "f":
+            cut &= ~np.isfinite(got)
+        return bool(cut.any()) and self._agrees(name, wanted, np.where(cut, wanted, got))
+
     def _quantum(self, name: str, scale: float) -> float:
         """What a quantized source may be off however small its output is: its steps are as large for small outputs."""
         usual = self._precision.tolerance * self._usual.get(name, 0.0) if self._precision.saturates else 0.0
@@ -332,6 +342,8 @@ class Comparing:
         their last bit, like the sine of a large number or the larger of two equal sums, is not settled by them.
         """
         floats = any(array.dtype.kind == "f" for array in row.inputs.values())
+        if self._precision.cuts_off and row.kind not in ("ordinary", "given") and self._cut_off(name, wanted, got):
+            return "is right but for numbers that the source cuts off at the ends of their type"
         if self._precision.saturates and row.kind not in ("ordinary", "given"):
             return "differs, as these are beyond what the source's quantization was made for: not judged"
         if self._precision.chooses and row.kind not in ("ordinary", "given"):

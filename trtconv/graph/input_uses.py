@@ -80,6 +80,7 @@ def input_uses(model: onnx.ModelProto) -> dict[str, Use]:
 
 
 def _steps(graph: Any, dims: Mapping[str, Any], constants: Mapping[str, Any]) -> Iterator[Step]:
+    makers = {name: node for _, node in editing.walk(graph) for name in node.output}
     for _, node in editing.walk(graph):
         hands: dict[int, tuple[str, ...]] = {}
         skipped = 2 if node.op_type == "Loop" else 0  # a loop's body gets its count and its condition anew
@@ -87,10 +88,10 @@ def _steps(graph: Any, dims: Mapping[str, Any], constants: Mapping[str, Any]) ->
             for place, value in enumerate(body.input):
                 if place >= skipped:
                     hands[place] = (*hands.get(place, ()), value.name)
-        yield Step(tuple(node.input), tuple(node.output), _rule(node, dims, constants), hands)
+        yield Step(tuple(node.input), tuple(node.output), _rule(node, dims, constants, makers), hands)
 
 
-def _rule(node: Any, dims: Mapping[str, Any], constants: Mapping[str, Any]) -> Any:
+def _rule(node: Any, dims: Mapping[str, Any], constants: Mapping[str, Any], makers: Mapping[str, Any]) -> Any:
     op = node.op_type
 
     def use(place: int) -> Use:
@@ -99,6 +100,8 @@ def _rule(node: Any, dims: Mapping[str, Any], constants: Mapping[str, Any]) -> A
         if op == "OneHot" and place == 0:
             depth = constants.get(node.input[1])
             return Use("position", int(editing.array(depth).item()) if depth is not None else 0, below=True, above=True)
+        if op == "Slice" and place == 1 and (starts := _starts(node, dims, constants, makers)):
+            return Use("position", starts)
         if op == "BitShift" and place == 1:
             return Use("position", 8)
         if place in _SIZES.get(op, ()):
@@ -109,6 +112,25 @@ def _rule(node: Any, dims: Mapping[str, Any], constants: Mapping[str, Any]) -> A
         return MOVES if moved is None or place in moved else DATA
 
     return use
+
+
+def _starts(node: Any, dims: Mapping[str, Any], constants: Mapping[str, Any], makers: Mapping[str, Any]) -> int:
+    """At how many positions a slice of known size can begin on each of its axes; 0 where that is not known.
+
+    Its end is its start and a constant size, added up.
+    """
+    end, data = makers.get(node.input[2]), dims.get(node.input[0])
+    if end is None or end.op_type != "Add" or node.input[1] not in end.input or not data:
+        return 0
+    size = next((constants[name] for name in end.input if name in constants), None)
+    axes = constants.get(node.input[3]) if len(node.input) > 3 else None
+    if size is None or (len(node.input) > 3 and axes is None):
+        return 0
+    sizes = editing.array(size).reshape(-1)
+    places = range(len(sizes)) if axes is None else editing.array(axes).reshape(-1)
+    found = [(data[axis], int(wanted)) for axis, wanted in zip(places, sizes, strict=False)]
+    known = all(isinstance(before, int) and 0 <= wanted <= before for before, wanted in found)
+    return min((before - wanted + 1 for before, wanted in found), default=0) if known else 0
 
 
 def _positions(node: Any, dims: Mapping[str, Any]) -> int:

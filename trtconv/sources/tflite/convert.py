@@ -58,6 +58,20 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
 
 
 def _precision(lite: file.LiteModel) -> Precision:
+    """How exactly TensorFlow Lite computes a model: its kernels clip results to the range of an activation, or a type.
+
+    Which of several boxes of one score comes first is not defined there.
+    """
+    chooses = any(op.startswith("NON_MAX_SUPPRESSION") for op in lite.ops)
     if not lite.quantized:
-        return Precision()
-    return Precision(0.05, _ROUNDS, steps=lite.steps, ranges=lite.ranges, limits=lite.limits, saturates=True)
+        return Precision(chooses=chooses, cuts_off=True)
+    return Precision(
+        0.05,
+        _ROUNDS,
+        steps=lite.steps,
+        ranges=lite.ranges,
+        limits=lite.limits,
+        saturates=True,
+        chooses=chooses,
+        cuts_off=True,
+    )

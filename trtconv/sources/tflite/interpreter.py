@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class LiteNetwork:
         self.inputs, self.outputs, self._indices = model.inputs, model.outputs, model.indices
         content = repair.repaired(path) if model.unfit else path.read_bytes()
         try:
-            self._interpreter = _ready(content)
+            self._interpreter = _ready(content, model.ops)
         except (ValueError, RuntimeError) as error:
             raise SourceError(
                 f"{path}: TensorFlow Lite cannot run it: {tensorflow.reason(error)}",
@@ -49,8 +49,12 @@ class LiteNetwork:
         return f"TensorFlow Lite of {tensorflow.framework()}"
 
 
-def _ready(content: bytes) -> Any:
-    """An interpreter with the kernels that round as the format defines, or the usual ones where it lacks those.
+_UNLIKE = {"LOCAL_RESPONSE_NORMALIZATION"}
+"""Operators whose reference kernel is at fault: of this one it leaves out the last channel of every sum."""
+
+
+def _ready(content: bytes, ops: Collection[str]) -> Any:
+    """An interpreter with the kernels that round as the format defines, or the usual ones where those do not serve.
 
     Raises:
         ValueError: a damaged model, or an operator without a kernel.
@@ -58,11 +62,12 @@ def _ready(content: bytes) -> Any:
     """
     native = tensorflow.load()
     kernels = native.lite.experimental.OpResolverType
-    for kind in (kernels.BUILTIN_REF, kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+    usual = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    for kind in (usual,) if _UNLIKE.intersection(ops) else (kernels.BUILTIN_REF, usual):
         try:
             made = native.lite.Interpreter(model_content=content, experimental_op_resolver_type=kind)
         except (ValueError, RuntimeError):
-            if kind != kernels.BUILTIN_REF:
+            if kind == usual:
                 raise
         else:
             break
