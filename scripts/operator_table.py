@@ -148,7 +148,7 @@ def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]], op: str) ->
 
 
 def _interpreter(lite: Any, content: bytes, op: str) -> Any:
-    """With the kernels that round as the format defines; they lack some, and one leaves out the last of its channels."""
+    """With the kernels that round as the format defines; they lack some, and one of them leaves out a channel."""
     kernels = lite.experimental.OpResolverType
     try:
         if op == "TFL_LOCAL_RESPONSE_NORMALIZATION":

@@ -14,6 +14,7 @@ from trtconv.core.input_use import Use
 from trtconv.core.records import Precision, TensorInfo
 from trtconv.data import conversion_check, draws
 from trtconv.data.conversion_check import Comparing, Observed, Verdict
+from trtconv.graph import clean
 from trtconv.graph.input_uses import input_uses
 
 Feeds = Mapping[str, np.ndarray]
@@ -128,6 +129,49 @@ def test_denormal_numbers_that_decide_a_shape(tmp_path: Path) -> None:
     verdict = judged(path, lambda g: np.array(np.nonzero(draws.flushed(g)["x"])))
     assert verdict.wrong == []
     assert verdict.notes == ["output 'y' has another shape on denormal numbers: not judged"]
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        (
+            "(float[n, 8] x) => (float[n, 8] y) <float k = {5e37}> { y = Mul(x, k) }",
+            lambda g: np.nan_to_num(g["x"] * np.float32(5e37)),
+        ),
+        (
+            "(float[n, 8] x) => (uint8[n, 8] y) { y = Cast<to = 2>(x) }",
+            lambda g: np.clip(g["x"], 0, 255).astype(np.uint8),
+        ),
+    ],
+)
+def test_a_source_that_cuts_off_at_the_ends_of_a_type(tmp_path: Path, text: str, source: Source) -> None:
+    """Infinity as the largest number, -4 as the smallest byte: nothing of that is judged on ordinary inputs."""
+
+    def ordinary_as_onnx(g: Feeds) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return source(g)
+
+    path = model(tmp_path, text)
+    cutting = judged(path, ordinary_as_onnx, Precision(cuts_off=True))
+    assert not [said for said in cutting.wrong if "ordinary" not in said]
+    assert any("cuts off at the ends of their type" in note for note in cutting.notes)
+    assert judged(path, ordinary_as_onnx).wrong
+    twice = judged(
+        path, lambda g: (ordinary_as_onnx(g) / 2).astype(ordinary_as_onnx(g).dtype), Precision(cuts_off=True)
+    )
+    assert twice.wrong
+
+
+@pytest.mark.parametrize(
+    ("size", "use"), [("2, 2", Use("position", 3)), ("2, 5", Use("position", 2)), (None, Use("size"))]
+)
+def test_slices_begin_where_they_have_room(tmp_path: Path, size: str | None, use: Use) -> None:
+    inputs = "float[4, 6] x, int64[2] at" + (", int64[2] size" if size is None else "")
+    made = "" if size is None else f"size = Constant<value = int64[2] {{{size}}}>()\n "
+    text = f"({inputs}) => (float[a, b] y) {{ {made}end = Add(at, size)\n y = Slice(x, at, end) }}"
+    loaded = onnx.load(model(tmp_path, text))
+    clean.prepare(loaded)
+    assert input_uses(loaded)["at"] == use
 
 
 def test_steps_of_a_quantized_source(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ MENDED = (
     "If.loop in if in loop",
     "If.three deep",
     "If.case",
+    "TFL_ABS.int32",
+    "TFL_CAST.float32-uint8",
+    "TFL_COMPLEX_ABS",
+    "TFL_DIV",
+    "TFL_LOCAL_RESPONSE_NORMALIZATION",
+    "TFL_NON_MAX_SUPPRESSION_V5",
+    "TFL_SLICE.begin at run time",
 )
 """Cases that tf2onnx alone gets wrong or cannot do, or that trtconv refused although it can."""
 
@@ -99,3 +106,34 @@ def test_every_case_has_a_name_of_its_own(script: Any) -> None:
     names = [case.name for case in script.CASES]
     assert len(set(names)) == len(names)
     assert set(MENDED) <= set(names)
+
+
+def test_rows_that_a_file_has_are_not_judged_again(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def judged(cases: Any) -> Any:
+        for case in cases:
+            asked.append(case.name)
+            yield case, {"ours": "right", "bare": "right"}
+
+    monkeypatch.setattr(script, "judged", judged)
+    cases, rows = script.CASES[:6], tmp_path / "rows"
+    parts = [script.part_of(cases, f"{number}/4") for number in (1, 2, 3, 4)]
+    assert sorted(case.name for part in parts for case in part) == sorted(case.name for case in cases)
+    list(script.kept(parts[0], rows))
+    assert [case.name for case, _ in script.kept(cases, rows)] != []
+    assert sorted(asked) == sorted(case.name for case in cases)
+
+
+def test_a_case_that_ends_its_process_is_told_by_what_it_did_last(script: Any, tmp_path: Path) -> None:
+    told: list[dict[str, str]] = []
+    row = script._both({"ops": "Abs"}, told.append, lambda: "right", lambda: "right")
+    assert row == {"ops": "Abs", "ours": "right", "bare": "right"}
+    assert [(each["ours"], each["bare"]) for each in told] == [
+        ("crash: the process ends", "unknown"),
+        ("right", "crash: the process ends"),
+    ]
+    assert script.verdict(told[0]) == "REFUSED WRONGLY"
+    assert script.verdict(told[1]) == "replaced"
