@@ -191,7 +191,7 @@ class Verify(Section):
     """What the models are compared on, and what may differ."""
 
     data: Data = key(description="samples, with labels where accuracy is wanted")
-    batch: int = key(32, gt=0, description="samples per run")
+    batch: int = key(32, gt=0, description="samples per run; fewer where the profile of the engine takes fewer")
     tolerance: dict[str, Annotated[float, key(gt=0)]] = key(
         {},
         description="largest relative difference allowed, per precision "
