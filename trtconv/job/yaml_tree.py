@@ -66,6 +66,7 @@ PATH_KEYS = (
     "timing_cache",
     "check_data",
     "repository",
+    "epcontext",
 )
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 
