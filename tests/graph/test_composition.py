@@ -474,6 +474,21 @@ def test_a_model_of_another_type_is_named(tmp_path: Path) -> None:
         )
 
 
+def test_a_plugin_in_onnxs_own_domain_is_kept() -> None:
+    """TensorFlow's way of naming TensorRT's plugins; neither ONNX's checker nor its inference takes it there."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,8,4] boxes, float[1,8,3] scores) => (int32[1,1] count) {
+      [nms] count = EfficientNMS_TRT <max_output_boxes: int = 4> (boxes, scores)
+    }"""
+    model = parser.parse_model(text)
+    with pytest.raises(ConversionError, match="EfficientNMS_TRT is not an ONNX operator") as raised:
+        check.require_onnx(model, plugins=True)
+    assert "docs/custom_layers.md" in raised.value.hint
+    composed(model, {"ai.onnx::EfficientNMS_TRT": None})
+    check.require_onnx(model, plugins=True)
+    assert [(node.domain, node.op_type) for node in model.graph.node] == [("TRT", "EfficientNMS_TRT")]
+
+
 def test_names_that_tensorrt_would_mistake() -> None:
     """Its parser looks at the name alone."""
     model = parser.parse_model(

@@ -144,6 +144,11 @@ def _remedy(op: str, why: str, *, suggest: bool) -> str:
     if op in _REMEDIES:
         return _REMEDIES[op]
     near = suggest and did_you_mean(op, {schema.name for schema in onnx.defs.get_all_schemas()})
+    if suggest and not near:
+        return (
+            "say what it computes, or that a plugin does (operators, docs/custom_layers.md), or end the model before "
+            "it (convert.outputs)"
+        )
     return near or "end the model before that node (convert.outputs), or replace the layer that makes it"
 
 

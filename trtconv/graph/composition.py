@@ -20,6 +20,7 @@ from trtconv.graph.function_files import Written, read
 from trtconv.graph.splicing import splice
 
 Key = tuple[str, str]
+_OF_PLUGINS = "TRT"
 
 
 @dataclass
@@ -133,6 +134,7 @@ class _Composing:
         self.known: dict[str, Any] = {}
 
     def run(self) -> None:
+        self.keep()
         moved = self.misplaced()
         keys = {_key(node) for _, node in editing.walk(self.model.graph) if self.wanted(node)}
         if not keys:
@@ -147,6 +149,18 @@ class _Composing:
             if editing.label(node) in moved and node.op_type in MISPLACED:
                 node.domain = ""
         _import_domains(self.model)
+
+    def keep(self) -> None:
+        """Give nodes of plugins that stand in ONNX's own domain another one, which TensorRT does not look at."""
+        moved = [
+            node
+            for _, node in editing.walk(self.model.graph)
+            if _key(node) in self.kept and _key(node)[0] == "" and not onnx.defs.has(node.op_type)
+        ]
+        for node in moved:
+            node.domain = _OF_PLUGINS
+        if moved:
+            _import_domains(self.model)
 
     def misplaced(self) -> set[str]:
         """Give nodes that ONNX Runtime keeps in ONNX's domain its own, for now."""

@@ -41,6 +41,13 @@ def text(job: Mapping[str, Any], folder: Path, remarks: Sequence[str] = ()) -> s
     return "".join(f"# {line}\n" for remark in remarks for line in remark.splitlines()) + body
 
 
+def _operators(files: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Files by operator; ``keep`` is none."""
+    return {
+        name: file if file == "keep" else os.path.relpath(Path(file).absolute(), folder) for name, file in files.items()
+    }
+
+
 def _moved(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_moved(part, folder) for part in value]
@@ -49,6 +56,8 @@ def _moved(value: Any, folder: Path) -> Any:
     return {
         key: os.path.relpath(Path(part).absolute(), folder)
         if key in PATH_KEYS and isinstance(part, str) and (key != "labels" or part.endswith(".npy"))
+        else _operators(part, folder)
+        if key == "operators"
         else _moved(part, folder)
         for key, part in value.items()
     }

@@ -115,6 +115,8 @@ def test_a_missing_or_changed_library_is_told_before_loading(install: Any, tmp_p
         shutil.move(tmp_path / name, there / name)
     (there / "libscale.so").write_bytes(b"a library")  # beside the engine it is found too
     assert preflight.preflight(there / "net.engine") == ()
+    shutil.move(there / "libscale.so", tmp_path / "libscale.so")  # where it was when the engine was built
+    assert preflight.preflight(there / "net.engine") == ()
 
 
 def test_it_runs_by_leave_only(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ def facts(engine: Path, spec: PluginSpec) -> dict[str, Any]:
     return {
         **kind,
         "file": os.path.relpath(file, engine.parent),
+        "path": str(file),
         "sha256": digests.of_file(file),
         "size": file.stat().st_size,
         "embedded": spec.embed,
@@ -61,7 +62,10 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _file(engine: Path, entry: Mapping[str, Any]) -> Path:
-    """Where it was when the engine was built; else beside the engine."""
+    """Where it was from the engine's folder; else beside the engine; else where it was on the machine that built it.
+
+    An engine out of the store of builds stands in another folder than when it was built.
+    """
     then = Path(os.path.normpath(engine.absolute().parent / entry["file"]))
-    beside = engine.absolute().parent / then.name
-    return beside if not then.is_file() and beside.is_file() else then
+    places = (then, engine.absolute().parent / then.name, Path(entry["path"]))
+    return next((place for place in places if place.is_file()), then)
