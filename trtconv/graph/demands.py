@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 from trtconv.graph import elementwise, value_rules
 from trtconv.graph.dataflow import Flow, Step
@@ -106,7 +107,6 @@ class Demands:
         self.limit = limit
         self.overflowing: dict[str, str] = {}
         self.exact: dict[str, str] = {}
-        self._settled: dict[str, bool] = {}
         self._find()
 
     # Masks.
@@ -116,45 +116,68 @@ class Demands:
         fact = self.values[key]
         beyond = fact.pure and fact.bound > self.limit
         bound = self.bounds(step, key)
-        return bound or ((beyond or fact.mask > 0 or self._may_mask(step, key)) and self._settles(step, key, set()))
+        return bound or ((beyond or fact.mask > 0 or self._may_mask(step, key)) and self._settles(step, key))
 
     def _may_mask(self, step: Step, key: str) -> bool:
         """Whether a tensor that may have any size is put over data: what is no data, or an input never measured."""
-        fact = self.values[key]
-        if not (fact.unknown and not fact.data) and not fact.given:
-            return False
-        if step.op in value_rules.MOVING and len(list(self.flow.floats(step.inputs))) == 1:
-            further = [(one, out) for out in self.flow.floats(step.outputs) for one in self.flow.readers(out)]
-            return bool(further) and all(self._may_mask(one, out) for one, out in further)
-        if masks(step, key):
-            return True
+        ahead, seen = [(step, key)], {key}
+        while ahead:
+            step, key = ahead.pop()
+            fact = self.values[key]
+            if not (fact.unknown and not fact.data) and not fact.given:
+                return False
+            if step.op in value_rules.MOVING and len(list(self.flow.floats(step.inputs))) == 1:
+                further = [(one, out) for out in self.flow.floats(step.outputs) for one in self.flow.readers(out)]
+                if not further:
+                    return False
+                ahead += [(one, out) for one, out in further if out not in seen]
+                seen.update(out for _, out in further)
+            elif not masks(step, key) and not self._over_data(step, key):
+                return False
+        return True
+
+    def _over_data(self, step: Step, key: str) -> bool:
         others = [other for other in self.flow.floats(step.inputs) if other != key]
         return step.op in ("Add", "Sub", "Sum", "Where", "Max", "Min") and any(self.values[o].data for o in others)
 
     def settled(self, key: str) -> bool:
         """Whether every way from a tensor ends where one large value is as good as another."""
-        if key not in self._settled:
-            self._settled[key] = self._ends_well(key, set())
-        return self._settled[key]
+        return key not in self._unsettled
 
-    def _ends_well(self, key: str, seen: set[str]) -> bool:
-        if key in seen:
-            return True
-        seen.add(key)
-        readers = self.flow.readers(key)
-        return key not in self.flow.outputs and bool(readers) and all(self._settles(one, key, seen) for one in readers)
+    @cached_property
+    def _unsettled(self) -> set[str]:
+        """Tensors of which large values do harm somewhere."""
+        harmful: list[str] = []
+        sources: dict[str, list[str]] = {}
+        for key in {key for step in self.flow.steps for key in (*step.inputs, *step.outputs)} | self.flow.inputs:
+            ways = [self._onward(step, key) for step in self.flow.readers(key)]
+            if key in self.flow.outputs or not ways or None in ways:
+                harmful.append(key)
+            for out in (out for way in ways if way for out in way):
+                sources.setdefault(out, []).append(key)
+        found: set[str] = set()
+        while harmful:
+            key = harmful.pop()
+            if key not in found:
+                found.add(key)
+                harmful += sources.get(key, ())
+        return found
 
-    def _settles(self, step: Step, key: str, seen: set[str]) -> bool:
+    def _settles(self, step: Step, key: str) -> bool:
+        onward = self._onward(step, key)
+        return onward is not None and not any(out in self._unsettled for out in onward)
+
+    def _onward(self, step: Step, key: str) -> list[str] | None:
+        """Where the large values of a tensor go behind a step that reads it; None where they do harm."""
         if step.op in _SETTLING or self.bounds(step, key) or masks(step, key):
-            return True
+            return []
         if step.op == "Exp":
-            return self.values[key].high <= max(self.limit, 0.0) and self.values[key].mask > 0
-        if step.op in ("Mul", "Div") and not self._scales(step, key):
-            return False
-        if step.op not in _PASSING and step.op not in ("Mul", "Div"):
-            return False
-        outputs = [out for out in step.outputs if self.flow.is_float(out)]
-        return all(self._ends_well(out, seen) for out in outputs)
+            return [] if self.values[key].high <= max(self.limit, 0.0) and self.values[key].mask > 0 else None
+        if step.op in ("Mul", "Div"):
+            passing = self._scales(step, key)
+        else:
+            passing = step.op in _PASSING
+        return [out for out in step.outputs if self.flow.is_float(out)] if passing else None
 
     def bounds(self, step: Step, key: str) -> bool:
         """Whether a tensor bounds another one from so far away that it never does."""
@@ -227,7 +250,7 @@ class Demands:
 
     def _look_at_steps(self, step: Step, inputs: list[str]) -> None:
         for key in inputs:
-            if not self._rounded(key, set()) and not self.values[key].mask:
+            if not self._rounded(key) and not self.values[key].mask:
                 self._demand(key, f"a rounding of {key!r} may change what {step.op} makes of it", lambda one: True)
 
     def _sensitive(self, step: Step, key: str) -> str:
@@ -247,17 +270,22 @@ class Demands:
         fact = self.values[key]
         known = (fact.measured or fact.sure) and not fact.mask
         least = fact.low if step.op == "Exp" and fact.high <= 0 else 0.0  # small results count little beside large ones
-        return known and least >= 0 and fact.reach > self.half.exponent and not self._rounded(key, set())
+        return known and least >= 0 and fact.reach > self.half.exponent and not self._rounded(key)
 
-    def _rounded(self, key: str, seen: set[str]) -> bool:
+    def _rounded(self, key: str) -> bool:
         """Whether a sum of products is on the way to a tensor: it carries rounding errors in any case."""
-        maker = self.flow.maker(key)
-        if key in seen or maker is None:
-            return False
-        seen.add(key)
-        if maker.op in CONTRACTING:
-            return key not in self.overflowing
-        return any(self._rounded(one, seen) for one in self.flow.floats(maker.inputs))
+        ahead, seen = [key], {key}
+        while ahead:
+            key = ahead.pop()
+            maker = self.flow.maker(key)
+            if maker is not None and maker.op in CONTRACTING:
+                if key not in self.overflowing:
+                    return True
+            elif maker is not None:
+                fresh = [one for one in self.flow.floats(maker.inputs) if one not in seen]
+                seen.update(fresh)
+                ahead += fresh
+        return False
 
     def _moved(self, step: Step, key: str) -> float:
         """How far rounding the operand of an elementwise operator without a rule moves its results."""
@@ -289,7 +317,7 @@ class Demands:
         most = max((self.values[key].bound for key in self.flow.floats(step.inputs)), default=0.0)
         if not self.flow.is_float(step.outputs[0]) or result.unknown or math.isinf(most) or result.mask:
             return
-        usual = self.values[step.inputs[-1]].peak and any(self._rounded(key, set()) for key in inputs)  # of a Softmax
+        usual = self.values[step.inputs[-1]].peak and any(self._rounded(key) for key in inputs)  # of a Softmax
         if 0 < result.bound < most * _CANCELLED and not usual:
             why = f"of {_shown(most)} only {_shown(result.bound)} is left in {step.outputs[0]!r}"
             for key in inputs:
@@ -297,15 +325,16 @@ class Demands:
 
     def _demand(self, key: str, why: str, goes_on: Callable[[str], bool]) -> None:
         """Demand exactness of a tensor and of all that it is computed from, as far as exactness goes."""
-        maker = self.flow.maker(key)
-        if key in self.exact or (maker is not None and not self._keeps(maker, key)):
-            return
-        self.exact[key] = why
-        if maker is None:
-            return
-        for source in self.flow.floats(maker.inputs):
-            if source not in self.flow.constants and goes_on(source):
-                self._demand(source, why, goes_on)
+        ahead = [key]
+        while ahead:
+            key = ahead.pop()
+            maker = self.flow.maker(key)
+            if key in self.exact or (maker is not None and not self._keeps(maker, key)):
+                continue
+            self.exact[key] = why
+            if maker is not None:
+                sources = (one for one in self.flow.floats(maker.inputs) if one not in self.flow.constants)
+                ahead += [one for one in sources if goes_on(one)]
 
     def _keeps(self, step: Step, key: str) -> bool:
         """Whether a step's result is as exact as its operands: sums of many products are if none can cancel out."""

@@ -108,6 +108,8 @@ def fact(step: Step, position: int, values: Values) -> Fact:
     made = _unlisted(step, position, operands, values) if rule is None else rule(step, operands, values)
     if made.mask and not made.pure and not any(one.mask for one in operands):
         made = replace(made, mask=0.0)
+    if 0 < made.mask <= values.limit:  # a large factor that makes up for a small one
+        made = replace(made, mask=0.0, pure=False, layered=False)
     return made if made.root else replace(made, root=step.outputs[position])
 
 
