@@ -29,6 +29,7 @@ COMMANDS = {
     "infer": ("trtconv.cli.commands.infer:infer", "Samples through an engine."),
     "bench": ("trtconv.cli.commands.bench:bench", "Throughput and latency of an engine."),
     "export": ("trtconv.cli.commands.export:export", "Engines to a Triton model repository."),
+    "upgrade": ("trtconv.cli.commands.upgrade:upgrade", "One job under two versions of TensorRT: what differs."),
     "report": ("trtconv.cli.commands.report:report", "What a finished job made and measured, as HTML or Markdown."),
     "trtexec": ("trtconv.cli.commands.trtexec:trtexec", "What a command line of NVIDIA's trtexec asks for."),
     "inspect": ("trtconv.cli.commands.inspect:inspect", "What a model, engine or cache file holds."),
