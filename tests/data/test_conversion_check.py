@@ -162,6 +162,19 @@ def test_a_source_that_cuts_off_at_the_ends_of_a_type(tmp_path: Path, text: str,
     assert twice.wrong
 
 
+def test_a_source_that_takes_the_lower_half_of_long_integers(tmp_path: Path) -> None:
+    path = model(tmp_path, "(int64[n, 8] x) => (bool[n, 8] y) <int64 k = {0}> { y = Equal(x, k) }")
+
+    def lower(g: Feeds) -> np.ndarray:
+        return np.asarray(g["x"].astype(np.int32) == 0)
+
+    verdict = judged(path, lower, Precision(cuts_off=True))
+    assert verdict.wrong == []
+    assert any("more than 32 bits" in note for note in verdict.notes)
+    assert judged(path, lower).wrong
+    assert judged(path, lambda g: ~lower(g), Precision(cuts_off=True)).wrong
+
+
 @pytest.mark.parametrize(
     ("size", "use"), [("2, 2", Use("position", 3)), ("2, 5", Use("position", 2)), (None, Use("size"))]
 )

@@ -56,6 +56,7 @@ MENDED = (
     "TFL_DIV",
     "TFL_LOCAL_RESPONSE_NORMALIZATION",
     "TFL_NON_MAX_SUPPRESSION_V5",
+    "TFL_ONE_HOT.int64 outside",
     "TFL_SLICE.begin at run time",
 )
 """Cases that tf2onnx alone gets wrong or cannot do, or that trtconv refused although it can."""

@@ -320,15 +320,24 @@ class Comparing:
         meter.add(wanted, got)
         return not self._fault(name, wanted, got, meter.comparison())
 
-    def _cut_off(self, name: str, wanted: np.ndarray, got: np.ndarray) -> bool:
-        """Whether all that differs is at the ends of a type: an infinity, or a number too large for an integer."""
-        if wanted.dtype.kind not in "iuf" or got.shape != wanted.shape:
-            return False
-        ends = np.finfo(wanted.dtype) if wanted.dtype.kind == "f" else np.iinfo(wanted.dtype)
-        cut = (wanted == ends.min) | (wanted == ends.max)
-        if wanted.dtype.kind == "f":
-            cut &= ~np.isfinite(got)
-        return bool(cut.any()) and self._agrees(name, wanted, np.where(cut, wanted, got))
+    def _cut_off(self, row: Observation, name: str, wanted: np.ndarray, got: np.ndarray) -> str:
+        """Whether all that differs is what the source cuts off; empty when it is not.
+
+        That is an infinity, a number too large for an integer, or the upper half of a long integer.
+        """
+        if row.kind in ("ordinary", "given") or got.shape != wanted.shape:
+            return ""
+        if wanted.dtype.kind in "iuf":
+            ends = np.finfo(wanted.dtype) if wanted.dtype.kind == "f" else np.iinfo(wanted.dtype)
+            cut = ((wanted == ends.min) | (wanted == ends.max)) & (~np.isfinite(got) | (wanted.dtype.kind != "f"))
+            if cut.any() and self._agrees(name, wanted, np.where(cut, wanted, got)):
+                return "is right but for numbers that the source cuts off at the ends of their type"
+        long = {key: array for key, array in row.inputs.items() if array.dtype == np.int64}
+        if row.kind == "wide" and long:
+            short = {key: array.astype(np.int32).astype(np.int64) for key, array in long.items()}
+            if self._agrees(name, wanted, self._real(name, self._run({**row.inputs, **short})[name])):
+                return "is right but for integers of more than 32 bits, of which the source takes the lower ones"
+        return ""
 
     def _quantum(self, name: str, scale: float) -> float:
         """What a quantized source may be off however small its output is: its steps are as large for small outputs."""
@@ -342,8 +351,8 @@ class Comparing:
         their last bit, like the sine of a large number or the larger of two equal sums, is not settled by them.
         """
         floats = any(array.dtype.kind == "f" for array in row.inputs.values())
-        if self._precision.cuts_off and row.kind not in ("ordinary", "given") and self._cut_off(name, wanted, got):
-            return "is right but for numbers that the source cuts off at the ends of their type"
+        if self._precision.cuts_off and (cut := self._cut_off(row, name, wanted, got)):
+            return cut
         if self._precision.saturates and row.kind not in ("ordinary", "given"):
             return "differs, as these are beyond what the source's quantization was made for: not judged"
         if self._precision.chooses and row.kind not in ("ordinary", "given"):
