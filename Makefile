@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-build bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ operator-table: $(VENV)/.has-demo ## every operator that tf2onnx knows, beside t
 source-zoo: $(VENV)/.has-dev ## models of Caffe, Paddle, network scripts, PyTorch: cost, error, engines (OPENCV=PYTHON PADDLE=, TORCH=, FILES=)
 	$(BIN)/python scripts/source_zoo.py $(if $(OPENCV),--python opencv=$(OPENCV)) $(if $(PADDLE),--python paddle=$(PADDLE)) \
 		$(if $(TORCH),--python torch=$(TORCH)) $(if $(FILES),--files $(FILES))
+
+bench-build: $(VENV)/.has-demo ## time and memory of build and lower, beside the bare builder and onnx alone (4 GB)
+	$(BIN)/python benchmarks/build.py
 
 bench-convert: $(VENV)/.has-demo ## time and memory of converting 0.1, 0.6 and 2.4 GB of weights, beside bare tf2onnx (8 GB)
 	$(BIN)/python benchmarks/convert.py

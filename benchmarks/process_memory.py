@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,7 @@ class Watched:
         peak: largest sum of resident memory over the process and all below it, in bytes, looked at every 20 ms.
         out: standard output.
         said: standard error.
+        cpu: processor time of the process and all below it, user's and system's, in seconds.
     """
 
     code: int
@@ -31,6 +33,7 @@ class Watched:
     peak: int
     out: str
     said: str
+    cpu: float = 0.0
 
 
 def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Watched:
@@ -40,7 +43,7 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Watch
         command: program and arguments.
         env: variables to add to the environment.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _cpu()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=out, stderr=said, env={**os.environ, **(env or {})})
         peak = 0
@@ -50,9 +53,14 @@ def watch(command: Sequence[str], env: Mapping[str, str] | None = None) -> Watch
         seconds = time.perf_counter() - start
         for file in (out, said):
             file.seek(0)
-        return Watched(
-            process.returncode, seconds, peak, out.read().decode(errors="replace"), said.read().decode(errors="replace")
-        )
+        printed, told = (file.read().decode(errors="replace") for file in (out, said))
+        return Watched(process.returncode, seconds, peak, printed, told, _cpu() - before)
+
+
+def _cpu() -> float:
+    """Processor time of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _total(root: int) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from trtconv.adapters import cuda_driver
 from trtconv.adapters.tensorrt_api import TrtApi, TrtILogger, TrtIOutputAllocator, TrtIProfiler, TrtIProgressMonitor
@@ -30,6 +31,8 @@ class Flavor:
         extra: trtconv's extra that installs it.
         since: first version that trtconv supports.
         before: first version that it does not.
+        ran: versions with which trtconv's tests ran engines on a GPU.
+        built: versions with which they build engines.
         can: what it can do.
     """
 
@@ -40,6 +43,8 @@ class Flavor:
     extra: str
     since: Version
     before: Version
+    ran: tuple[Version, ...]
+    built: tuple[Version, ...]
     can: Capabilities
 
 
@@ -52,6 +57,8 @@ FLAVORS: Mapping[str, Flavor] = {
         extra="tensorrt",
         since=(10, 12),
         before=(12,),
+        ran=(),
+        built=(),
         can=Capabilities(
             builds_without_gpu=False,
             timing_cache=True,
@@ -73,6 +80,8 @@ FLAVORS: Mapping[str, Flavor] = {
         extra="rtx",
         since=(1, 4),
         before=(1, 8),
+        ran=((1, 4), (1, 5)),
+        built=((1, 4), (1, 5), (1, 7)),
         can=Capabilities(
             builds_without_gpu=True,
             timing_cache=False,
@@ -158,13 +167,36 @@ def load(name: str) -> Loaded:
     return Loaded(flavor, api, api.__version__)
 
 
+def tested(flavor: Flavor) -> str:
+    """What trtconv's tests did with which versions, as a phrase."""
+    if not flavor.built:
+        return "only its recorded interface"
+    ran, built = (", ".join(".".join(map(str, each)) for each in known) for known in (flavor.ran, flavor.built))
+    return f"built with {built}; ran with {ran}"
+
+
+def untested(flavor: Flavor, version: str, *, running: bool) -> str:
+    """What to say of a version that trtconv's tests did not see; empty for one that they did.
+
+    Args:
+        flavor: any.
+        version: of it.
+        running: whether it is about to run an engine, or else to build one.
+    """
+    known = flavor.ran if running else flavor.built
+    if version in ("", _UNKNOWN) or as_numbers(version)[:2] in known:
+        return ""
+    what = "run engines" if running else "build"
+    return f"trtconv was not tested to {what} with {flavor.title} {version} (tested: {tested(flavor)})"
+
+
 def probe() -> tuple[Found, ...]:
     """What is installed of every flavour, from package metadata: nothing is imported."""
     return tuple(_probe(flavor) for flavor in FLAVORS.values())
 
 
 def choose(backend: str) -> Loaded:
-    """The flavour for building.
+    """The flavour for building, which is imported when somebody uses it: another process may be the one that builds.
 
     Args:
         backend: row of FLAVORS, or ``auto``: TensorRT where it is installed with a GPU, else TensorRT-RTX.
@@ -173,13 +205,31 @@ def choose(backend: str) -> Loaded:
         EnvironmentProblem: the flavour is missing, unsupported, or needs a GPU that is not there.
     """
     name = backend if backend != "auto" else ("tensorrt" if _installed("tensorrt") and cuda_driver.gpus() else "rtx")
-    loaded = load(name)
+    loaded = _without_loading(FLAVORS[name]) or load(name)
     if not loaded.can.builds_without_gpu and not cuda_driver.gpus():
         raise EnvironmentProblem(
             f"{loaded.title} builds engines on a GPU only, and {cuda_driver.problem()}",
             hint="build: {backend: rtx} builds without a GPU",
         )
     return loaded
+
+
+def _without_loading(flavor: Flavor) -> Loaded | None:
+    """What metadata tell of a flavour; None where it is loaded, or they tell nothing."""
+    version = "" if flavor.module in sys.modules else _installed(flavor.name)
+    if version in ("", _UNKNOWN) or _unsupported(flavor, version):
+        return None
+    return Loaded(flavor, cast("TrtApi", _Later(flavor.name)), version)
+
+
+class _Later:
+    """A flavour's module, imported when something of it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load(self._name).api, name)
 
 
 def logger(api: TrtApi, sink: Callable[[str, str], None]) -> TrtILogger:

@@ -35,8 +35,7 @@ KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "V
 _PACKAGES = str(Path(__file__).resolve().parents[2]) + os.pathsep
 _PR_SET_PDEATHSIG = 1
 _SAME_ADDRESSES = "same-addresses"
-_ADDR_NO_RANDOMIZE = 0x0040000  # personality(2)
-_ASK = 0xFFFFFFFF
+_STARTER = str(Path(__file__).with_name("same_addresses.py"))
 LIVE: dict[subprocess.Popen[bytes], float] = {}
 """Processes under way, those of other interpreters too, and their patience."""
 
@@ -81,6 +80,7 @@ def call(
     env: Mapping[str, str] | None = None,
     same_addresses: bool = False,
     patience: float = 0.0,
+    talks: list[Talk] | None = None,
 ) -> Outcome:
     """Call ``target(request, emit)`` in a new process.
 
@@ -95,6 +95,7 @@ def call(
             down to KEPT, because its size moves addresses too, and it runs in the folder of the log.
         patience: seconds that the function gets after Ctrl-C, which it hears as KeyboardInterrupt, to return what it
             has by then; a second Ctrl-C ends it at once.
+        talks: gets the talk with the process, through which another thread can end it.
 
     Raises:
         TrtconvError: what the function raised.
@@ -111,8 +112,7 @@ def call(
         process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "trtconv.core.child",
+                *(["-I", "-S", _STARTER] if same_addresses else ["-m", "trtconv.core.child"]),
                 f"{write_fd:06}",
                 *([_SAME_ADDRESSES] if same_addresses else []),
             ],
@@ -127,6 +127,8 @@ def call(
         os.close(write_fd)
         LIVE[process] = patience
         talk = Talk(process, messages, emit, log)
+        if talks is not None:
+            talks.append(talk)
         try:
             talk.ask((target, request))
             try:
@@ -223,6 +225,10 @@ class Talk:
         else:
             self.unfinished.pop(path, None)
             unfinished.end(path)
+
+    def give_up(self, error: BaseException) -> None:
+        """From another thread: whoever waits for the answer gets this error, and the process ends."""
+        self.heard.put(error)
 
     def answer(self) -> Outcome:
         """Wait for the result of a call, and hand on events until then; raises what ``call`` does."""
@@ -334,8 +340,6 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the parent, whatever kills it
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     same_addresses = _SAME_ADDRESSES in sys.argv
-    if same_addresses:
-        _without_randomization()
     with os.fdopen(int(sys.argv[1]), "wb") as out:
         target, request = pickle.load(sys.stdin.buffer)
         answer = _Answer(out)
@@ -346,15 +350,6 @@ def main() -> None:
             thread.join()
         else:
             answer.to(target, request)
-
-
-def _without_randomization() -> None:
-    """Start this program again without address space randomization, unless it is so already or is not allowed."""
-    libc = ctypes.CDLL(None)
-    now = libc.personality(_ASK)
-    if now == -1 or now & _ADDR_NO_RANDOMIZE or libc.personality(now | _ADDR_NO_RANDOMIZE) == -1:
-        return
-    os.execv(sys.executable, [sys.executable, "-m", "trtconv.core.child", *sys.argv[1:]])
 
 
 @dataclass(frozen=True)

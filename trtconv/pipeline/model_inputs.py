@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtconv.core import onnx_inputs
+from trtconv.core import onnx_outline
 from trtconv.core.records import TensorInfo
 
 
@@ -14,7 +14,7 @@ def of(model: Path) -> tuple[TensorInfo, ...]:
     Raises:
         SourceError: missing, truncated or foreign file.
     """
-    found = onnx_inputs.read(model)
+    found = onnx_outline.inputs(model)
     if found is None:
         from trtconv.graph import model_io
 

@@ -241,7 +241,10 @@ class _Runner:
             self.workers = Workers(self.settings.jobs)
         stage = STAGES[node.stage]
         patience = PATIENCE if stage.alone else 0.0
-        return self.workers.start(stage.function, request, self.listener(node), self.log(node), patience)
+        listener, log = self.listener(node), self.log(node)
+        if stage.aside:
+            return self.workers.start_aside(stage.aside, request, listener, log)
+        return self.workers.start(stage.function, request, listener, log, patience)
 
     def travels(self, node: Node) -> bool:
         """Whether a step goes to the fleet: those of engines do, those that all engines share are done once, here."""
@@ -282,7 +285,8 @@ class _Runner:
             if changed := self.changed(node, key):
                 key = {**key, "inputs": {**key["inputs"], **dict.fromkeys(changed, "changed while it was read")}}
             warnings = self.warned.get(node.name, [])
-            self.state.keep(node, key, result, seconds, outcome.peak_memory, warnings)
+            known = getattr(outcome.value, "digests", {})
+            self.state.keep(node, key, result, seconds, outcome.peak_memory, warnings, known)
             if not changed:
                 record = {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory}
                 self.offer(node, key, {**record, "warnings": warnings})
@@ -309,7 +313,7 @@ class _Runner:
     def end(self, step: Step) -> None:
         self.ended[step.node.name] = step
         if step.result is not None:
-            self.digests |= {path: self.state.digest(path) for path in step.node.files}
+            self.digests |= self.state.written(step.node)
         spent = step.seconds if step.status in ("done", "failed") else 0.0
         detail = "" if step.error is None else step.error.message
         self.emit(NodeFinished(step.node.name, step.status, spent, detail))
@@ -370,7 +374,7 @@ class _Runner:
         """Put a finished step's outcome into the store, for other jobs; not models of several gigabytes."""
         large = any(data_of(path).exists() for path in node.files)
         if self.store is not None and STAGES[node.stage].shared and not large:
-            sources = {path: self.state.digest(path) for path in node.files}
+            sources = self.state.written(node)
             record = {**record, "files": [str(path) for path in node.files]}
             self.store.put(_address(node, key), node.stage, sources, record)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from trtconv import __version__
@@ -200,9 +201,10 @@ class State:
         seconds: float,
         memory: int,
         warnings: Sequence[str] = (),
+        known: Mapping[Path, str] = MappingProxyType({}),
     ) -> None:
-        """Remember a finished step and save."""
-        outputs = {self._name(path): self.digest(path) for path in node.files}
+        """Remember a finished step and save; what it says itself of its files' digests is ``known``."""
+        outputs = {self._name(path): known.get(path) or self.digest(path) for path in node.files}
         contents = [outputs[self._name(path)] for path in node.outputs]
         self.records[node.name] = Record(
             key=dict(key),
@@ -216,9 +218,13 @@ class State:
         self.save()
 
     def made(self, node: Node) -> dict[Path, str]:
-        """SHA-256 of each file that a step made, as recorded."""
+        """SHA-256 of each file that a step made and others read, as recorded: it is not read again."""
         outputs = self.records[node.name].outputs
         return {path: outputs[self._name(path)] for path in node.outputs if self._name(path) in outputs}
+
+    def written(self, node: Node) -> dict[Path, str]:
+        """The same of all files that it made, those with facts about others too."""
+        return {path: self.records[node.name].outputs[self._name(path)] for path in node.files}
 
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.made_in)).as_posix()

@@ -32,6 +32,8 @@ class Stage:
         measures: whether the result depends on the GPU of this machine.
         shared: whether what it made may be taken from the store by another job or folder; measurements may not.
         alone: whether nothing else may run beside it: it measures time.
+        aside: ``module:function`` of type (request, emit, log) -> child.Outcome, of a stage that has processes of its
+            own for what is heavy; empty: all of it runs in one.
     """
 
     function: str
@@ -40,6 +42,7 @@ class Stage:
     measures: bool = False
     shared: bool = True
     alone: bool = False
+    aside: str = ""
 
 
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
@@ -54,7 +57,13 @@ STAGES: Mapping[str, Stage] = {
         ("onnx", "onnxruntime", "numpy"),
     ),
     "lower": Stage("trtconv.stages.lower:lower", "trtconv.stages.lower:LowerResult", ("onnx", "numpy")),
-    "build": Stage("trtconv.stages.build:build", "trtconv.stages.build:BuildResult", _TENSORRT, measures=True),
+    "build": Stage(
+        "trtconv.stages.build:build",
+        "trtconv.stages.build:BuildResult",
+        _TENSORRT,
+        measures=True,
+        aside="trtconv.stages.build:aside",
+    ),
     "reference": Stage("trtconv.stages.reference:reference", "trtconv.stages.reference:ReferenceResult"),
     "verify": Stage(
         "trtconv.stages.verify:verify", "trtconv.stages.verify:VerifyResult", ("onnxruntime", *_TENSORRT), measures=True

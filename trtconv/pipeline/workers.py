@@ -9,6 +9,7 @@ from typing import Any
 
 from trtconv.core import child
 from trtconv.core.events import Emit, Message
+from trtconv.core.lazy import resolve
 
 Call = Future[child.Outcome]
 
@@ -22,6 +23,10 @@ class Workers:
     def start(self, function: str, request: Any, emit: Emit, log: Path, patience: float = 0.0) -> Call:
         """Call ``module:function`` of type (request, emit); see ``child.call``."""
         return self._threads.submit(_call, function, request, emit, log, patience)
+
+    def start_aside(self, function: str, request: Any, emit: Emit, log: Path) -> Call:
+        """Call a stage that has processes of its own; see ``steps.Stage.aside``."""
+        return self._threads.submit(resolve(function), request, emit, log)
 
     def stop(self) -> None:
         """End all processes, those with patience not before they told what they have."""

@@ -227,6 +227,9 @@ def _checked(
     """Compare the file with its source; says why where that cannot be."""
     from trtconv.data.conversion_check import Verdict
 
+    if request.check and _same(made, request.source.path):
+        emit(Message("the model is what it was, byte for byte"))
+        return Verdict(unchecked=SAME)
     stored = _given(request, work, inputs) if request.check else None
     verdict = Verdict(unchecked="" if stored else work.unchecked)
     if not request.check:
@@ -246,6 +249,19 @@ def _checked(
     what = f"outputs in {request.check_data}" if stored else f"the source on {verdict.draws} draws of inputs"
     emit(Message(f"compared with {what}: {len(verdict.worst)} outputs, largest relative difference {worst:.2g}{why}"))
     return verdict
+
+
+SAME = "it is the source itself"
+
+
+def _same(made: Path, source: Path) -> bool:
+    """Whether a file holds what another one does, and all of it: the weights lie nowhere else."""
+    import filecmp
+
+    from trtconv.core import external, files
+
+    whole = source.is_file() and not files.data_of(made).exists() and not external.locations(made)
+    return whole and filecmp.cmp(made, source, shallow=False)
 
 
 def _given(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> Observed | None:

@@ -75,8 +75,22 @@ def _facts() -> dict[str, Any]:
         "system": platform.platform(),
         "packages": versions.of(_BASE),
         "gpu": _gpu(),
+        "tensorrt": _tensorrt(),
         "extras": extras,
     }
+
+
+def _tensorrt() -> dict[str, dict[str, Any]]:
+    """Per flavour what is here, what trtconv was tested with, and what to know of the difference."""
+    from trtconv.adapters import tensorrt
+
+    told = {}
+    for found in tensorrt.probe():
+        flavor, version = found.flavor, found.version
+        sides = [tensorrt.untested(flavor, version, running=running) for running in (False, True)]
+        warnings = [found.problem] if version and found.problem else [text for text in sides if text]
+        told[flavor.title] = {"installed": version, "tested": tensorrt.tested(flavor), "warnings": warnings}
+    return told
 
 
 def _gpu() -> dict[str, str]:
@@ -97,5 +111,11 @@ def _text(facts: dict[str, Any]) -> str:
         ]
         for extra, row in facts["extras"].items()
     ]
+    trt = [
+        f"{name} {row['installed'] or 'is not installed'}; tested: {row['tested']}"
+        + "".join(f"\n  warning: {text}" for text in row["warnings"])
+        for name, row in facts["tensorrt"].items()
+    ]
     gpu = "\n".join(f"{key}: {value}" for key, value in facts["gpu"].items())
-    return f"{head}\n\nGPU\n{gpu}\n\n{table(['extra', 'gives', 'installed', 'to install'], rows)}"
+    extras = table(["extra", "gives", "installed", "to install"], rows)
+    return "\n\n".join([head, f"GPU\n{gpu}", "\n".join(["TensorRT", *trt]), extras])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.tensorrt import Loaded
@@ -17,10 +17,12 @@ from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import PluginSpec, ShapeRange
-from trtconv.engines.build import messages, plugins, profiles, workarounds
+from trtconv.engines.build import messages, profiles, workarounds
 from trtconv.engines.build.messages import Log
 from trtconv.engines.plan import dtypes
-from trtconv.graph import model_io
+
+if TYPE_CHECKING:
+    from trtconv.engines.build import plugins
 
 _EVERY = 0.1  # seconds between two progress events
 
@@ -65,6 +67,7 @@ class Plan:
         dtypes: ONNX type of every input and output, as the engine has it.
         warnings: of the parser and the builder, without noise.
         plugins: of each that was loaded, its creators and the nodes that it is for.
+        memory: peak of the process that built it, in bytes; 0: this process did.
     """
 
     data: memoryview
@@ -72,6 +75,7 @@ class Plan:
     dtypes: Mapping[str, str]
     warnings: tuple[str, ...]
     plugins: tuple[Mapping[str, Any], ...] = ()
+    memory: int = 0
 
 
 def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
@@ -108,8 +112,7 @@ class _Build:
     def once(self, content: bytes | None) -> Plan:
         """One attempt, with the file's bytes or with others in their place."""
         builder = self.builder()
-        brought = plugins.load(self.loaded, self.options.plugins)
-        doubts = self.doubts(brought)
+        brought, doubts = self.plugins() if self.options.plugins else ([], [])
         network = self.network(builder)
         self.parse(network, content)
         self.require_values(network)
@@ -128,11 +131,13 @@ class _Build:
         facts = tuple(one.facts() for one in brought)
         return Plan(memoryview(plan).cast("B"), network.num_layers, kinds, warnings, facts)
 
-    def doubts(self, brought: Sequence[plugins.Brought]) -> list[str]:
-        """The nodes held to the plugins; what is doubtful, in sentences."""
-        if not brought:
-            return []
-        return plugins.match(self.loaded, model_io.load(self.model, weights=False), brought)
+    def plugins(self) -> tuple[list[plugins.Brought], list[str]]:
+        """Those loaded, and the nodes held to them: what is doubtful, in sentences."""
+        from trtconv.engines.build import plugins
+        from trtconv.graph import model_io
+
+        brought = plugins.load(self.loaded, self.options.plugins)
+        return brought, plugins.match(self.loaded, model_io.load(self.model, weights=False), brought)
 
     def builder(self) -> TrtBuilder:
         try:

@@ -50,7 +50,14 @@ _CRASHED = (
 )
 
 
-def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Iterable[str] = ()) -> Plan:
+def build(
+    loaded: Loaded,
+    model: Path,
+    options: Options,
+    emit: Emit,
+    beside: Iterable[str] = (),
+    building: list[child.Talk] | None = None,
+) -> Plan:
     """The same as ``builder.build``, in a process of its own.
 
     Args:
@@ -59,6 +66,7 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
         options: how to build.
         emit: gets the events.
         beside: files with the model's external data, relative to its folder.
+        building: gets the talk with the process, for whoever may have to end it.
 
     Raises:
         TrtconvError: what ``builder.build`` raises.
@@ -73,7 +81,7 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
             (folder / file).symlink_to(model.absolute().parent / file)
         request = Request(loaded.flavor.name, link, plan, options)
         try:
-            built = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True).value
+            made = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True, talks=building)
         except child.ChildCrash as crash:
             raise BuildError(f"{loaded.title} does not survive {model}: {crash.message}", hint=_CRASHED) from crash
         except TrtconvError as error:
@@ -81,7 +89,8 @@ def build(loaded: Loaded, model: Path, options: Options, emit: Emit, beside: Ite
             raise
         with plan.open("rb") as handle:
             data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings, built.plugins)
+        built: Built = made.value
+        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings, built.plugins, made.peak_memory)
 
 
 def run(request: Request, emit: Emit) -> Built:

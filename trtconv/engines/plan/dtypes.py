@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import ml_dtypes
-import numpy as np
+from functools import cache
+from typing import TYPE_CHECKING
 
 from trtconv.adapters.tensorrt_enum import Enum
 from trtconv.core.errors import EnvironmentProblem
+
+if TYPE_CHECKING:  # the process that builds needs names only
+    import numpy as np
 
 _ONNX: Mapping[str, str] = {
     "FLOAT": "float",
@@ -25,23 +27,6 @@ _ONNX: Mapping[str, str] = {
     "E8M0": "float8e8m0",
 }
 
-_NUMPY: Mapping[str, np.dtype] = {
-    "float": np.dtype(np.float32),
-    "double": np.dtype(np.float64),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float8e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
-    "int8": np.dtype(np.int8),
-    "uint8": np.dtype(np.uint8),
-    "int16": np.dtype(np.int16),
-    "uint16": np.dtype(np.uint16),
-    "int32": np.dtype(np.int32),
-    "uint32": np.dtype(np.uint32),
-    "int64": np.dtype(np.int64),
-    "uint64": np.dtype(np.uint64),
-    "bool": np.dtype(np.bool_),
-}
-
 
 def onnx_name(kind: Enum) -> str:
     """``float16`` for TensorRT's HALF; a type that is new keeps its own name, in lower case."""
@@ -55,9 +40,32 @@ def numpy_type(name: str) -> np.dtype:
         EnvironmentProblem: numpy has none (strings, 4-bit types).
     """
     try:
-        return _NUMPY[name]
+        return _numpy()[name]
     except KeyError:
         raise EnvironmentProblem(
             f"inputs and outputs of type {name} cannot be exchanged",
             hint="give the model inputs and outputs of an ordinary type",
         ) from None
+
+
+@cache
+def _numpy() -> Mapping[str, np.dtype]:
+    import ml_dtypes
+    import numpy as np
+
+    return {
+        "float": np.dtype(np.float32),
+        "double": np.dtype(np.float64),
+        "float16": np.dtype(np.float16),
+        "bfloat16": np.dtype(ml_dtypes.bfloat16),
+        "float8e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
+        "int8": np.dtype(np.int8),
+        "uint8": np.dtype(np.uint8),
+        "int16": np.dtype(np.int16),
+        "uint16": np.dtype(np.uint16),
+        "int32": np.dtype(np.int32),
+        "uint32": np.dtype(np.uint32),
+        "int64": np.dtype(np.int64),
+        "uint64": np.dtype(np.uint64),
+        "bool": np.dtype(np.bool_),
+    }

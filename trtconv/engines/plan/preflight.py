@@ -54,6 +54,8 @@ def _doubts(engine: Path, head: Header, loaded: Loaded, gpu: Gpu) -> Iterator[st
         yield f"it was built by {loaded.flavor.title} {head.version}, and this is {loaded.version}"
     if head.targets and f"sm{gpu.capability[0]}{gpu.capability[1]}" not in head.targets:
         yield f"it was built for {', '.join(head.targets)}, and {gpu.name} has compute capability {_cc(gpu)}"
+    if untested := tensorrt.untested(loaded.flavor, loaded.version, running=True):
+        yield untested
     if not _seen_to_run(loaded, gpu):
         yield f"{loaded.title} is not known to run on compute capability {_cc(gpu)}"
     facts = sidecar.read(engine)

@@ -16,7 +16,6 @@ from trtconv.core.child import ChildCrash
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit, ignore
 from trtconv.engines.plan import preflight
-from trtconv.engines.run import engine as engines
 
 _TYPES = (
     ("fp8", "float8e4m3fn"),
@@ -96,6 +95,8 @@ def _aside(engine: Path) -> Told:
 
 def tell(engine: Path, emit: Emit) -> Told:
     """The child's side."""
+    from trtconv.engines.run import engine as engines
+
     loaded = engines.load(engine, emit=emit)
     try:
         by = f"inspector of {loaded.loaded.title} on {loaded.device.gpu.name}"

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from trtconv.core.records import Proof, Wider
 from trtconv.engines.run import inspector
 from trtconv.engines.run.inspector import Layer
+
+if TYPE_CHECKING:  # whoever asks an engine needs none of it
+    import onnx
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT)
@@ -138,6 +139,8 @@ def by_layers(found: Sequence[Operator], layers: Sequence[Layer], teller: str) -
 
 def holds(model: onnx.ModelProto, *names: str) -> bool:
     """Whether any Q/DQ pair of the model stores one of these types, such as ``float8e4m3fn`` or ``int4``."""
+    import onnx
+
     wanted = {onnx.TensorProto.DataType.Value(name.upper()) for name in names}
     return any(t.data_type in wanted for graph in _graphs(model.graph) for t in graph.initializer)
 
@@ -267,6 +270,8 @@ class _Inside:
 
 def _dims(model: onnx.ModelProto, shapes: Dims) -> dict[str, tuple[int, ...]]:
     """Dimensions of the main graph's tensors, as far as they are known, for inputs of some shapes."""
+    import onnx
+
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -288,10 +293,14 @@ def _dims(model: onnx.ModelProto, shapes: Dims) -> dict[str, tuple[int, ...]]:
 
 
 def _name(kind: int | None) -> str:
+    import onnx
+
     return str(onnx.TensorProto.DataType.Name(kind)).lower() if kind else UNKNOWN
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    import onnx
+
     yield graph
     for node in graph.node:
         for attribute in node.attribute:

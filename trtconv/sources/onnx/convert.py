@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from trtconv.core.events import Emit, Message
@@ -45,9 +46,11 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
     reshape.set_shapes(model, wanted.inputs)
     reshape.keep_outputs(model, wanted.outputs)
     source = replace(wanted.source, path=model_io.file_of(wanted.source.path))
+    opened = cache(lambda: open_model(source))  # it keeps no state from one run to the next
     return Converted(
         model,
-        lambda: open_model(source),
+        opened,
+        done=opened.cache_clear,
         first=wanted.first,
         unchecked=_unchecked(model, composed),
         precision=Precision(composed.tolerance, composed.because),

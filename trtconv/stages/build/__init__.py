@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from trtconv.core.events import Emit
 from trtconv.stages.build.records import BuildRequest, BuildResult
 
-__all__ = ["BuildRequest", "BuildResult", "build"]
+if TYPE_CHECKING:
+    from trtconv.core import child
+
+__all__ = ["BuildRequest", "BuildResult", "aside", "build"]
+
+
+def aside(request: BuildRequest, emit: Emit, log: Path) -> child.Outcome:
+    """The same for the process that plans a job: what is heavy has processes of its own, and nothing else waits.
+
+    Args:
+        request: what to build.
+        emit: gets the events.
+        log: file for what a model in parts, or one with plugins, prints while it is built.
+    """
+    from trtconv.core import child, writable
+
+    if request.fallback != "none" or request.plugins:  # plugins run in processes that have the user's leave
+        return child.call(f"{__name__}:build", request, emit, log)
+    from trtconv.stages.build.one_engine import build_aside
+
+    with writable.told():
+        return build_aside(request, emit)
 
 
 def build(request: BuildRequest, emit: Emit) -> BuildResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import BuildError
-from trtconv.core.events import Emit, Message, Progress
+from trtconv.core.events import Emit, Message, Progress, ignore
 from trtconv.core.records import Dim, PluginSpec, ShapeRange, TensorInfo
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
+    from trtconv.core import child
+    from trtconv.engines.build.builder import Plan
     from trtconv.engines.run.proof import Operator
+    from trtconv.stages.build.outline import Outline
 
 from trtconv.stages.build.records import BuildRequest, BuildResult
 
@@ -30,25 +34,68 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         EnvironmentProblem: TensorRT, or the GPU that it needs, is not there.
     """
     from trtconv.adapters import tensorrt
-    from trtconv.core import files
-    from trtconv.engines.build import builder, isolated, profiles
-    from trtconv.engines.plan import plugin_files, sidecar
-    from trtconv.engines.run import proof
-    from trtconv.graph import check, model_io, types
+    from trtconv.stages.build import outline
 
     started = time.monotonic()
-    model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
-    beside = model_io.data_files(request.model)
-    inputs, outputs = model_io.interface(model)
-    _refuse_passed_on(request.model, inputs, outputs)
-    _refuse_mistaken(request.model, check.mistaken(model))
-    shapes = profiles.complete(inputs, request.profiles)
-    profiles.check_values(inputs, request.values)
+    seen = outline.look(request, emit)
     loaded = tensorrt.choose(request.backend)
-    operators = proof.operators(model, types.infer(model), {n: r.optimum for p in shapes[:1] for n, r in p.items()})
-    _refuse_early(loaded, request, operators)
-    for text in _doubts(loaded, request, model):
-        emit(Message(text, "warning"))
+    _refuse_early(loaded, request, seen.operators)
+    plan = _plan(request, loaded, seen.shapes, seen.beside, emit)
+    return _finished(request, loaded, seen, plan, emit, started)
+
+
+def build_aside(request: BuildRequest, emit: Emit) -> child.Outcome:
+    """The same for a process that shall stay small and quick: what needs the onnx package has a process of its own.
+
+    That one reads the model while TensorRT builds, and has ended when TensorRT needs most of its memory. What it
+    refuses ends the build. Raises what ``build_engine`` does.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from trtconv.adapters import tensorrt
+    from trtconv.core import child, external, onnx_outline
+    from trtconv.engines.build import profiles
+
+    started = time.monotonic()
+    building: list[child.Talk] = []
+
+    def look() -> child.Outcome:
+        try:
+            with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
+                outcome = child.call("trtconv.stages.build.outline:look", request, ignore, Path(folder) / "log")
+            _refuse_early(loaded, request, outcome.value.operators)
+        except BaseException as error:
+            for talk in building:
+                talk.give_up(error)
+            raise
+        return outcome
+
+    loaded = tensorrt.choose(request.backend)
+    with ThreadPoolExecutor(1) as side:
+        looking = side.submit(look)
+        inputs = onnx_outline.inputs(request.model)
+        if inputs is None:  # many nodes, or damaged
+            inputs = looking.result().value.inputs
+        try:
+            shapes = profiles.complete(inputs, request.profiles)
+            profiles.check_values(inputs, request.values)
+            plan = _plan(request, loaded, shapes, external.locations(request.model), emit, building)
+        finally:
+            seen = looking.result()  # what it refuses says more than TensorRT
+    result = _finished(request, loaded, seen.value, plan, emit, started)
+    return child.Outcome(result, max(plan.memory, seen.peak_memory))
+
+
+def _plan(
+    request: BuildRequest,
+    loaded: Loaded,
+    shapes: Sequence[Mapping[str, ShapeRange]],
+    beside: Sequence[str],
+    emit: Emit,
+    building: list[child.Talk] | None = None,
+) -> Plan:
+    from trtconv.engines.build import builder, isolated
+
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
     options = builder.Options(
@@ -63,11 +110,21 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         request.values,
         allowed_plugins(request),
     )
-    plan = isolated.build(loaded, request.model, options, emit, beside)
-    warnings = (*_changed_types((*inputs, *outputs), plan.dtypes), *plan.warnings)
-    for text in warnings:
+    return isolated.build(loaded, request.model, options, emit, beside, building)
+
+
+def _finished(
+    request: BuildRequest, loaded: Loaded, seen: Outline, plan: Plan, emit: Emit, started: float
+) -> BuildResult:
+    """Write the plan and its facts."""
+    from trtconv.core import digests, files
+    from trtconv.engines.plan import plugin_files, sidecar
+    from trtconv.engines.run import proof
+
+    doubts = _doubts(loaded, request, seen.narrow)
+    warnings = (*_changed_types((*seen.inputs, *seen.outputs), plan.dtypes), *plan.warnings)
+    for text in (*doubts, *warnings):
         emit(Message(text, "warning"))
-    inputs, outputs = _as_built(inputs, plan.dtypes), _as_built(outputs, plan.dtypes)
     facts = sidecar.path_of(request.engine)
     facts.unlink(missing_ok=True)  # those of an older engine must not describe this one, whatever happens next
     files.write_bytes(request.engine, plan.data)
@@ -79,31 +136,24 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
         version=loaded.version,
         size=len(plan.data),
         layers=plan.layers,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=_as_built(seen.inputs, plan.dtypes),
+        outputs=_as_built(seen.outputs, plan.dtypes),
         warnings=warnings,
-        proof=proof.of_engine(request.engine, operators),
+        proof=proof.of_engine(request.engine, seen.operators),
+        sha256=digests.of_file(request.engine),
     )
     of_plugins = [
-        plugin_files.facts(request.engine, o) | dict(p) for o, p in zip(options.plugins, plan.plugins, strict=True)
+        plugin_files.facts(request.engine, spec) | dict(told)
+        for spec, told in zip(allowed_plugins(request), plan.plugins, strict=True)
     ]
-    _describe(request, loaded, shapes, result, operators, time.monotonic() - started, of_plugins)
+    _describe(request, loaded, seen.shapes, result, seen.operators, time.monotonic() - started, of_plugins)
     return result
-
-
-def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> None:
-    """An engine's tensors have one name each: TensorRT would rename the input and say nothing."""
-    both = [info.name for info in outputs if info.name in {one.name for one in inputs}]
-    if both:
-        rest = [info.name for info in outputs if info.name not in both]
-        raise BuildError(
-            f"{model}: its input {both[0]!r} is an output too; an engine has one tensor of a name",
-            hint=f"leave that output out: convert: {{outputs: [{', '.join(rest)}]}}",
-        )
 
 
 def allowed_plugins(request: BuildRequest) -> tuple[PluginSpec, ...]:
     """The plugins with their files, by the user's leave; what loads the engine later has that leave too."""
+    if not request.plugins:
+        return ()
     from trtconv.core import permission
     from trtconv.engines.build import plugins
 
@@ -112,14 +162,6 @@ def allowed_plugins(request: BuildRequest) -> tuple[PluginSpec, ...]:
     for spec in request.plugins:
         permission.require(f"the plugin {spec.python or spec.path}")
     return tuple(plugins.located(spec) for spec in request.plugins)
-
-
-def _refuse_mistaken(model: Path, mistaken: Mapping[str, str]) -> None:
-    for node, why in mistaken.items():
-        raise BuildError(
-            f"{model}: node {node!r}: {why}, and compute something else",
-            hint="say what it computes: operators: {DOMAIN::NAME: FILE} (--operator), see docs/custom_layers.md",
-        )
 
 
 def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Operator]) -> None:
@@ -134,17 +176,18 @@ def _refuse_early(loaded: Loaded, request: BuildRequest, operators: Sequence[Ope
         )
 
 
-def _doubts(loaded: Loaded, request: BuildRequest, model: Any) -> list[str]:
-    """What builds but may not run everywhere."""
-    from trtconv.engines.run import proof
+def _doubts(loaded: Loaded, request: BuildRequest, narrow: bool) -> list[str]:
+    """What builds but may not run everywhere, or was never seen to build."""
+    from trtconv.adapters import tensorrt
 
-    narrow = proof.holds(model, "float8e4m3fn", "int4")
+    untested = tensorrt.untested(loaded.flavor, loaded.version, running=False)
+    doubts = [untested] if untested else []
     if loaded.can.targets and not request.targets and narrow:
-        return [
+        doubts.append(
             f"{loaded.title} marks this engine as fit for compute capability 8.0, but its 8- or 4-bit types need "
             "8.9; name the GPUs that you want in build.targets"
-        ]
-    return []
+        )
+    return doubts
 
 
 def _changed_types(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> list[str]:
@@ -171,7 +214,6 @@ def _describe(
 ) -> None:
     from trtconv import __version__
     from trtconv.adapters import cuda_driver
-    from trtconv.core import digests
     from trtconv.engines.plan import header, sidecar
     from trtconv.engines.run import proof
 
@@ -184,11 +226,8 @@ def _describe(
         request.engine,
         {
             "trtconv": __version__,
-            "engine": {"file": request.engine.name, "size": result.size, "sha256": digests.of_file(request.engine)},
-            "model": {
-                "file": os.path.relpath(request.model, request.engine.parent),
-                "sha256": digests.of_file(request.model),
-            },
+            "engine": {"file": request.engine.name, "size": result.size, "sha256": result.sha256},
+            "model": {"file": os.path.relpath(request.model, request.engine.parent), "sha256": _digest(request)},
             "flavor": result.flavor,
             "version": result.version,
             "targets": header.read(request.engine).targets,
@@ -217,6 +256,14 @@ def _describe(
             "seconds": round(seconds, 3),
         },
     )
+
+
+def _digest(request: BuildRequest) -> str:
+    """SHA-256 of the model's file; who asked knows it already, unless large tensors in another file count there too."""
+    from trtconv.core import digests, files
+
+    known = request.provenance.get("digests", {}).get("typed")
+    return known if known and not files.data_of(request.model).exists() else digests.of_file(request.model)
 
 
 def _tensor(tensor: TensorInfo) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class BuildResult:
         warnings: the builder's warnings, without repetitions and known noise.
         proof: in which types the weighted operators compute, and who says so; the caller fails on what runs wider than
             it allows.
+        sha256: of the plan; empty where it was not computed.
     """
 
     engine: Path
@@ -91,3 +92,9 @@ class BuildResult:
     outputs: tuple[TensorInfo, ...]
     warnings: tuple[str, ...] = ()
     proof: Proof = field(default_factory=lambda: Proof("typed ONNX"))
+    sha256: str = ""
+
+    @property
+    def digests(self) -> Mapping[Path, str]:
+        """SHA-256 of files that need not be read again to know it."""
+        return {self.engine: self.sha256} if self.sha256 else {}

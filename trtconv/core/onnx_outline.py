@@ -1,4 +1,4 @@
-"""The inputs of an ONNX model, read without the onnx package and without its weights: planning a job takes no more."""
+"""Inputs and operators of an ONNX model, read without the onnx package and without its weights, which is quick."""
 
 from __future__ import annotations
 
@@ -45,12 +45,14 @@ _DTYPES = (
 # Numbers of fields in onnx.proto3.
 _IR_VERSION, _GRAPH, _OPSETS = 1, 7, 8
 _NODES, _INITIALIZERS, _INPUTS = 1, 5, 11
+_OPERATOR, _FUNCTIONS = 4, 25
 
 _INSIDE: Mapping[str, Mapping[int, str]] = {
     "model": {_GRAPH: "graph", _OPSETS: "opset"},
     "opset": {},
     "graph": {_NODES: "node", _INITIALIZERS: "tensor", _INPUTS: "value", 12: "value", 13: "value"},
     "node": {5: "attribute"},
+    "function": {7: "node"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
     "tensor": {},
     "value": {2: "type"},
@@ -60,6 +62,8 @@ _INSIDE: Mapping[str, Mapping[int, str]] = {
     "dim": {},
 }
 """Message -> the fields of it that are messages themselves, as far as a graph goes."""
+
+_HOLD_NODES = ("graph", "function", "node", "attribute")
 
 _NAMES: Mapping[str, frozenset[int]] = {
     "node": frozenset({1, 2, 3, 4}),
@@ -73,17 +77,38 @@ _MOST = 2 << 20
 """Bytes of nodes beyond which the onnx package, once it is loaded, has read them sooner."""
 
 
-def read(path: Path) -> tuple[TensorInfo, ...] | None:
+def inputs(path: Path) -> tuple[TensorInfo, ...] | None:
     """Inputs, initializers left out, of a model of which every message and name is whole.
 
     None for all others, and for those with very many nodes: the onnx package knows them, or what is wrong with them.
     """
     try:
-        with path.open("rb") as handle:
-            data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-        return _of_model(data)
+        return _of_model(_mapped(path))
     except (OSError, ValueError, IndexError):
         return None
+
+
+def operators(path: Path) -> frozenset[str] | None:
+    """Types of a model's nodes, those of subgraphs and functions too; None where only the onnx package can tell."""
+    try:
+        data = _mapped(path)
+        return frozenset(name for part in fields(data) for name in _operators(data, part, "model"))
+    except (OSError, ValueError):
+        return None
+
+
+def _operators(data: memoryview, part: Field, message: str) -> Iterator[str]:
+    if message == "node" and part.number == _OPERATOR:
+        yield _text(data, part)
+    inner = "function" if message == "model" and part.number == _FUNCTIONS else _INSIDE[message].get(part.number)
+    if inner in _HOLD_NODES:
+        for each in fields(data, part.start, part.end):
+            yield from _operators(data, each, inner)
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as handle:
+        return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _of_model(data: memoryview) -> tuple[TensorInfo, ...] | None:

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from trtconv.core import onnx_inputs
+from trtconv.core import onnx_outline
 from trtconv.graph import model_io
 
 Shape = Sequence[int | str | None]
@@ -45,7 +45,7 @@ def known(path: Path) -> object:
 def test_inputs_as_the_package_has_them(tmp_path: Path) -> None:
     shapes: list[Shape] = [["batch", 3, 224, 224], [None, -1, 2], [], [0, "n"]]
     path = written(tmp_path / "m.onnx", [value(f"x{n}", shape=shape) for n, shape in enumerate(shapes)], 1 << 16)
-    found = onnx_inputs.read(path)
+    found = onnx_outline.inputs(path)
     assert found == known(path)
     assert found is not None
     assert [info.shape for info in found] == [("batch", 3, 224, 224), ("x1_dim0", -1, 2), (), (0, "n"), ()]
@@ -54,7 +54,7 @@ def test_inputs_as_the_package_has_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [number for number in TensorProto.DataType.values() if number])
 def test_every_type(tmp_path: Path, dtype: int) -> None:
     path = written(tmp_path / "m.onnx", [value("x", dtype)])
-    assert onnx_inputs.read(path) == known(path)
+    assert onnx_outline.inputs(path) == known(path)
 
 
 def test_a_model_cut_anywhere_is_left_to_the_package(tmp_path: Path) -> None:
@@ -70,19 +70,19 @@ def test_a_model_cut_anywhere_is_left_to_the_package(tmp_path: Path) -> None:
         except DecodeError:
             usable = False
         refused += not usable
-        assert usable or onnx_inputs.read(cut) is None, end
+        assert usable or onnx_outline.inputs(cut) is None, end
     assert refused > 0.9 * len(whole)
 
 
 def test_names_that_are_not_utf8_are_left_to_the_package(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", [value("x")])
     path.write_bytes(path.read_bytes().replace("größer".encode(), b"gr\xffXer\xfe.."))
-    assert onnx_inputs.read(path) is None
+    assert onnx_outline.inputs(path) is None
 
 
 def test_other_files_are_left_to_the_package(tmp_path: Path) -> None:
     for content in (b"", b"\x08\x08\x12\x00", b"PK\x03\x04" + bytes(50)):
         (tmp_path / "m.onnx").write_bytes(content)
-        assert onnx_inputs.read(tmp_path / "m.onnx") is None
-    assert onnx_inputs.read(tmp_path) is None
-    assert onnx_inputs.read(tmp_path / "missing.onnx") is None
+        assert onnx_outline.inputs(tmp_path / "m.onnx") is None
+    assert onnx_outline.inputs(tmp_path) is None
+    assert onnx_outline.inputs(tmp_path / "missing.onnx") is None
