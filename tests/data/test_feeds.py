@@ -1,5 +1,6 @@
 """Feeds: what fits is read in order and converted without loss; what does not is refused with its place."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -45,6 +46,46 @@ def test_samples_limits_and_a_seed_draws(tmp_path: Path, images: np.ndarray) -> 
     assert len(rows) == 4
     assert rows != [0, 1, 2, 3]
     np.testing.assert_array_equal(read(spec, IMAGE, seed=1)["image"], drawn)
+
+
+LARGE = TensorInfo("x", "float", ("batch", 3, 300, 457))  # 1.6 MB: several blocks, the last of them short
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (1, 2, 299, 456), (4, 0, 100, 3)])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_one_bad_value_of_large_samples_is_found(tmp_path: Path, place: tuple[int, ...], wrong: float) -> None:
+    values = np.random.default_rng(0).standard_normal((5, 3, 300, 457)).astype(np.float32)
+    np.save(tmp_path / "x.npy", values)
+    spec = FeedSpec(tmp_path / "x.npy")
+    np.testing.assert_array_equal(read(spec, LARGE)["x"], values)
+    values[place] = wrong
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(UsageError, match=f"sample {place[0]} of input 'x' holds NaN"):
+        read(spec, LARGE)
+
+
+def test_a_large_file_that_ended_early_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((5, 3, 300, 457), np.float32))
+    feed = open_feed(FeedSpec(path), (LARGE,))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 4)
+    with pytest.raises(UsageError, match="truncated"):
+        list(feed.batches(3))
+
+
+def test_threads_that_ask_at_once_unpack_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).standard_normal((64, 3, 16, 16)).astype(np.float32)
+    np.savez_compressed(tmp_path / "x.npz", x=values)
+    feed = open_feed(FeedSpec(tmp_path / "x.npz"), (TensorInfo("x", "float", ("batch", 3, 16, 16)),))
+    unpacked: list[Path] = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **options: unpacked.append(path) or load(path, **options))
+    arrays = [np.empty((8, 3, 16, 16), np.float32) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: feed.read(np.arange(number * 8, number * 8 + 8), {"x": arrays[number]}), range(8)))
+    np.testing.assert_array_equal(np.concatenate(arrays), values)
+    assert len(unpacked) == 1
 
 
 @pytest.mark.parametrize("as_folder", [True, False])

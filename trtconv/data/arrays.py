@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from trtconv.core.names import did_you_mean
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 """What the modules for zip files, streams and arrays raise for bytes that are not what they should be; RuntimeError is
 for encrypted members, and NotImplementedError, which is one, for ways of compressing that Python lacks."""
+
+
+_ALONE = threading.Lock()
+_BLOCK = 4 << 20  # bytes: caches hold them; with fewer, threads spend their time waiting for the interpreter
 
 
 @dataclass
@@ -61,12 +67,16 @@ class Array:
 
     def all(self) -> np.ndarray:
         """All values. They are mapped where the file has them as they are, else read once and kept."""
-        if self._values is None:
-            self._values = self._mapped() if self.offset is not None else _read(self).reshape(self.shape)
-        return self._values
+        with _ALONE:  # a dozen threads may ask for the first batches at once: one reads
+            if self._values is None:
+                self._values = self._mapped() if self.offset is not None else _read(self).reshape(self.shape)
+            return self._values
 
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+    def blocks_into(self, numbers: np.ndarray, out: np.ndarray) -> Iterator[np.ndarray]:
         """Copy samples by number to an array of the same type; straight from the file where that can be.
+
+        Yields:
+            What was copied, in blocks, each while the processor's cache still holds it.
 
         Raises:
             UsageError: the file ended early.
@@ -74,18 +84,23 @@ class Array:
         first, last = int(numbers[0]), int(numbers[-1])
         if self.offset is None or last - first + 1 != len(numbers) or not out.flags.c_contiguous:
             out[...] = self.rows(numbers)
+            yield out
             return
-        into, begin = (
-            memoryview(out.reshape(-1).view(np.uint8).data),
-            self.offset + first * (out.nbytes // len(numbers)),
-        )
+        flat, begin = out.reshape(-1), self.offset + first * (out.nbytes // len(numbers))
+        step = _BLOCK // out.itemsize
         with self.path.open("rb", buffering=0) as file:  # reading beats mapping: no page faults, no interpreter lock
-            done = 0
-            while done < len(into):
-                got = os.preadv(file.fileno(), [into[done:]], begin + done)
-                if not got:
-                    raise UsageError(f"{self.path}: cannot be read, it is truncated", hint="write it again with NumPy")
-                done += got
+            for start in range(0, len(flat), step):
+                block = flat[start : start + step]
+                self._fill(file.fileno(), block, begin + start * out.itemsize)
+                yield block
+
+    def _fill(self, handle: int, block: np.ndarray, begin: int) -> None:
+        into, done = memoryview(block.view(np.uint8).data), 0
+        while done < len(into):
+            got = os.preadv(handle, [into[done:]], begin + done)
+            if not got:
+                raise UsageError(f"{self.path}: cannot be read, it is truncated", hint="write it again with NumPy")
+            done += got
 
     def _mapped(self) -> np.ndarray:
         if 0 in self.shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +168,7 @@ class Moved:
         found: np.ndarray = self._samples[numbers]
         return found
 
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+    def blocks_into(self, numbers: np.ndarray, out: np.ndarray) -> Iterator[np.ndarray]:
         """The same into an array of the same type."""
         out[...] = self.rows(numbers)
+        yield out

@@ -103,15 +103,17 @@ class Column:
             done += len(inside)
 
     def _read(self, part: Part, rows: np.ndarray, begin: int, out: np.ndarray) -> None:
-        lossless = True
+        lossless, floats = True, is_float(self.dtype)
         try:
             if part.dtype == self.dtype:
-                part.read_into(rows, out)
+                sound = [not floats or _finite(block) for block in part.blocks_into(rows, out)]
+                finite = all(sound)  # after all are read
             else:
                 out[...], lossless = cast(part.rows(rows), self.dtype)
+                finite = not floats or _finite(out)
         except BadSample as error:
             raise error.at(begin + int(rows[0]) if error.row < 0 else begin + error.row) from None
-        if is_float(self.dtype) and not _finite(out) and not _is_mask(out):
+        if not finite and not _is_mask(out):
             bad = int(rows[np.nonzero(~np.isfinite(out).reshape(len(rows), -1).all(axis=1))[0][0]])
             what = (
                 f"sample {bad} of input {self.info.name!r} holds NaN, infinity or a value that {self.dtype} cannot hold"

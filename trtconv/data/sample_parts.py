@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +55,8 @@ class Part(Protocol):
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Samples by number within the part, ascending."""
 
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
-        """The same into an array of the same type."""
+    def blocks_into(self, numbers: np.ndarray, out: np.ndarray) -> Iterator[np.ndarray]:
+        """The same into an array of the same type; yields what is there, as it comes."""
 
 
 class Image:
@@ -83,9 +83,10 @@ class Image:
         except UsageError as error:
             raise BadSample(error.message, hint=error.hint).at(0) from None
 
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+    def blocks_into(self, numbers: np.ndarray, out: np.ndarray) -> Iterator[np.ndarray]:
         """The same into an array of its type."""
         out[...] = self.rows(numbers)
+        yield out
 
     def picture(self) -> Any:
         """As the decoder holds it."""
@@ -114,10 +115,11 @@ class Prepared:
         """Samples by number, prepared."""
         return np.stack([self._made(*each, self._chain) for each in zip(numbers, self._samples(numbers), strict=True)])
 
-    def read_into(self, numbers: np.ndarray, out: np.ndarray) -> None:
+    def blocks_into(self, numbers: np.ndarray, out: np.ndarray) -> Iterator[np.ndarray]:
         """The same into an array of the result's type."""
         for target, number, sample in zip(out, numbers, self._samples(numbers), strict=True):
             self._made(number, sample, partial(self._chain.into, out=target))
+            yield target
 
     def _samples(self, numbers: np.ndarray) -> Iterable[Any]:
         return [self._part.picture()] if isinstance(self._part, Image) else self._part.rows(numbers)
