@@ -18,6 +18,7 @@ from trtconv.core.records import FeedSpec
 if TYPE_CHECKING:
     from trtconv.data.decoding import Decoders
     from trtconv.data.feeds import Feed
+    from trtconv.data.shared_reading import SharedReading
     from trtconv.data.writers import Writer
     from trtconv.engines.run.device_preprocess import Landings
     from trtconv.engines.run.runner import Runner
@@ -127,6 +128,7 @@ def _keep_inputs(request: InferRequest) -> None:
 
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
     from trtconv.data import writers
+    from trtconv.data.shared_reading import SharedReading
     from trtconv.engines.run import runner_threads
 
     work = _Work(request, runner, emit)
@@ -146,6 +148,7 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
             readers,
             made=work.made,
         ) as team,
+        SharedReading(work.feed, len(team.runners)) as work.reading,
     ):
         if work.decoders is not None:
             work.decoders.wait()
@@ -269,6 +272,7 @@ class _Work:
         self.strict, self.emit = request.strict, emit
         self.skipped: list[str] = []
         self.decoders: Decoders | None = None
+        self.reading: SharedReading | None = None
         self.made = False
         outputs = [info.name for info in runner.outputs]
         said = request.data.batch_axes
@@ -331,7 +335,10 @@ class _Work:
         """Samples to arrays that may be larger: what is left repeats the first."""
         from trtconv.data import sample_axes
 
-        self.feed.read(rows, into, decoders=self.decoders)
+        if self.decoders is None and self.reading is not None:
+            self.reading.read(rows, into)
+        else:
+            self.feed.read(rows, into, decoders=self.decoders)
         for name, axis in self.axes.items():
             samples = sample_axes.front(into[name], axis)
             samples[len(rows) :] = samples[:1]
