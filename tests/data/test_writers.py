@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import threading
 from pathlib import Path
 
 import ml_dtypes
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from trtconv.core.errors import UsageError
+from trtconv.data import writers
 from trtconv.data.writers import Samples, open_writer
 
 A = np.arange(10, dtype=np.float32).reshape(5, 2)
@@ -99,6 +103,40 @@ def test_small_floats_become_float32(tmp_path: Path) -> None:
     found = np.load(written(tmp_path / "r.npz", {"a": A.astype(ml_dtypes.bfloat16)}))["a"]
     assert found.dtype == np.float32
     assert np.array_equal(found, A)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_slow_disk_keeps_nobody_waiting_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    free, begun = threading.Event(), threading.Event()
+    monkeypatch.setattr(writers, "_FLUSH", 100)
+
+    def slow(handle: int) -> None:
+        begun.set()
+        assert free.wait(10)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    with open_writer(tmp_path / f"r.{suffix}") as writer:
+        for number in range(20):
+            writer.add({"a": np.full((5, 7), number, np.float32)}, Samples(range(5 * number, 5 * number + 5)))
+        assert begun.wait(10)
+        assert not free.is_set()
+        free.set()
+    found = np.load(tmp_path / f"r.{suffix}")
+    assert np.array_equal(found if suffix == "npy" else found["a"], np.repeat(np.arange(20.0), 35).reshape(100, 7))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_what_the_disk_does_not_take_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writers, "_FLUSH", 100)
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(Exception, match="No space left"), open_writer(tmp_path / f"r.{suffix}") as writer:
+        writer.add({"a": np.ones((100, 7), np.float32)}, Samples(range(100)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -87,6 +88,37 @@ def check(path: Path) -> str:
     return kind
 
 
+class _ToDisk:
+    """Has the disk begin before all is there, so that little is left to wait for in the end; nobody waits meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "trtconv-disk")
+        self._under_way: Future[None] | None = None
+        self._waiting = 0
+
+    def add(self, size: int, file: IO[bytes]) -> None:
+        """Tell of bytes that were written to a file, which stays open until this is closed.
+
+        Raises:
+            OSError: the disk did not take what came before.
+        """
+        self._waiting += size
+        if self._waiting > _FLUSH and (self._under_way is None or self._under_way.done()):
+            self.wait()
+            file.flush()
+            self._under_way = self._thread.submit(os.fdatasync, file.fileno())
+            self._waiting = 0
+
+    def wait(self) -> None:
+        """For what is under way."""
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def close(self) -> None:
+        """Wait, whatever became of it."""
+        self._thread.shutdown()
+
+
 class _Growing:
     """An array in .npy form that grows at its end.
 
@@ -97,13 +129,14 @@ class _Growing:
         out: where it goes.
         disk: the file that this comes to lie in.
         expected: the length.
+        to_disk: is told of what was written.
     """
 
-    def __init__(self, out: IO[bytes], disk: IO[bytes], expected: int) -> None:
-        self.out, self.disk, self.expected = out, disk, expected
+    def __init__(self, out: IO[bytes], disk: IO[bytes], expected: int, to_disk: _ToDisk) -> None:
+        self.out, self.disk, self.expected, self.to_disk = out, disk, expected, to_disk
         self.shape: tuple[int, ...] = ()
         self.dtype = np.dtype(np.float32)
-        self.count = self.size = self.waiting = 0
+        self.count = self.size = 0
 
     def add(self, name: str, array: np.ndarray) -> None:
         if not self.size:
@@ -119,7 +152,7 @@ class _Growing:
             array = self._alike(name, array)
         self.out.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self.count += len(array)
-        self._store(array.nbytes)
+        self.to_disk.add(array.nbytes, self.disk)
 
     def finish(self) -> None:
         if self.count != self.expected:
@@ -139,14 +172,6 @@ class _Growing:
         header = self.header(self.expected)
         self.size = len(header)
         self.out.write(header)
-
-    def _store(self, size: int) -> None:
-        """The disk begins before all is there, so that little is left to wait for in the end."""
-        self.waiting += size
-        if self.waiting > _FLUSH:
-            self.disk.flush()
-            os.fdatasync(self.disk.fileno())
-            self.waiting = 0
 
     def _alike(self, name: str, array: np.ndarray) -> np.ndarray:
         """Values of another type than before; all of them become the wider one, if that holds them.
@@ -186,7 +211,8 @@ class _Npy:
     """One array, written as it comes."""
 
     def __init__(self, out: IO[bytes], expected: int) -> None:
-        self.array = _Growing(out, out, expected)
+        self.to_disk = _ToDisk()
+        self.array = _Growing(out, out, expected, self.to_disk)
 
     def add(self, outputs: Outputs, samples: Samples) -> None:
         if len(outputs) > 1:
@@ -197,9 +223,10 @@ class _Npy:
     def finish(self) -> None:
         if self.array.size:
             self.array.finish()
+        self.to_disk.wait()
 
     def close(self) -> None:
-        """It holds nothing but the file."""
+        self.to_disk.close()
 
 
 class _Npz:
@@ -207,7 +234,7 @@ class _Npz:
 
     def __init__(self, out: IO[bytes], expected: int) -> None:
         self.out, self.expected = out, expected
-        self.stack = contextlib.ExitStack()
+        self.stack, self.to_disk = contextlib.ExitStack(), _ToDisk()
         self.archive = zipfile.ZipFile(out, "w")
         self.member: IO[bytes] | None = None
         self.begin = 0
@@ -233,8 +260,10 @@ class _Npz:
                 self._again(self.arrays[self.direct])
         for name, array in self.arrays.items():
             self._append(name, array)
+        self.to_disk.wait()
 
     def close(self) -> None:
+        self.to_disk.close()
         if self.member is not None:
             self.member.close()
         self.archive.close()
@@ -245,11 +274,11 @@ class _Npz:
             raise UsageError(f"an .npz cannot hold an output of the name {name!r}", hint="write .jsonl")
         if self.arrays or array.dtype.kind == "U":  # an archive takes one member at a time; texts may have to widen
             spool = self._spool()
-            return _Growing(spool, spool, self.expected)
+            return _Growing(spool, spool, self.expected, self.to_disk)
         self.direct = name
         self.member = self.archive.open(f"{name}.npy", "w", force_zip64=True)
         self.begin = self.out.tell()
-        return _Growing(self.member, self.out, self.expected)
+        return _Growing(self.member, self.out, self.expected, self.to_disk)
 
     def _again(self, array: _Growing) -> None:
         """Other than expected came: the archive begins again, and the array waits in a file like the others."""
