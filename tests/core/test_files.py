@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +36,18 @@ def test_write_makes_folders_and_ordinary_permissions(tmp_path):
     reference = tmp_path / "plain"
     reference.write_text("")
     assert target.stat().st_mode == reference.stat().st_mode
+
+
+def test_a_large_file_in_the_way_is_replaced_and_freed(tmp_path):
+    target, before = tmp_path / "large.bin", set(threading.enumerate())
+    for content in (b"1" * (9 << 20), b"2" * (9 << 20), b"3"):
+        files.write_bytes(target, content)
+        assert target.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["large.bin"]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if os.path.lexists(path)]
+    assert not [path for path in opened if path.is_relative_to(tmp_path)]
 
 
 def test_exclusive_waits_and_says_so(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from trtconv.core import strict_json, unfinished
 from trtconv.core.writable import at, require_file, require_folder
+
+_LARGE = 8 << 20  # bytes: freeing fewer takes no time
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())  # results are ordinary files; unfinished ones are nobody else's
-        temporary.replace(path)
+        _take_place(temporary, path)
     finally:
         unfinished.remove(temporary)
 
@@ -146,6 +149,19 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Put it in the place of another, whose bytes are freed meanwhile: that takes half a second for a gigabyte."""
+    old = None
+    with contextlib.suppress(OSError):
+        if path.stat().st_size >= _LARGE:
+            old = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # the name goes now, the bytes when this is closed
+    try:
+        temporary.replace(path)
+    finally:
+        if old is not None:
+            threading.Thread(target=os.close, args=(old,)).start()
 
 
 def _umask() -> int:
