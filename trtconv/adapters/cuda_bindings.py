@@ -148,7 +148,7 @@ class _Event:
 
     def __init__(self, call: _Calls, spin: bool) -> None:
         self._call = call
-        self._record = call.runtime.cudaEventRecord
+        self._record, self._elapsed = call.runtime.cudaEventRecord, call.runtime.cudaEventElapsedTime
         self.handle = call("cudaEventCreateWithFlags", 0 if spin else call.runtime.cudaEventBlockingSync)
 
     def record(self, stream: _Stream) -> None:
@@ -160,7 +160,10 @@ class _Event:
         self._call("cudaEventSynchronize", self.handle)
 
     def since(self, start: _Event) -> float:
-        return float(self._call("cudaEventElapsedTime", start.handle, self.handle))
+        status, milliseconds = self._elapsed(start.handle, self.handle)
+        if status.value:
+            raise self._call.error("cudaEventElapsedTime", status)
+        return float(milliseconds)
 
     def close(self) -> None:
         if self.handle is not None:

@@ -201,7 +201,7 @@ class _Race:
         self.ring = layers if rules.together else [[turn] for layer in layers for turn in layer]
         self.wanted = limits.iterations * (1 if rules.together else len(lanes))
         self.number = self.skipped = 0
-        self.elapsed = 0.0
+        self.elapsed, self.warm = 0.0, limits.warmup * 1e3
         self.partial = False
         self.counted: list[Query] = []
         self.origin = device.event(spin=rules.spin)
@@ -241,7 +241,7 @@ class _Race:
         for turn in self.ring[place]:
             turn.lane.wait(turn.flight)
             query = turn.flight.query(self.origin, self.rules)
-            if turn.flight.start.since(self.origin) >= self.limits.warmup * 1e3:
+            if query.compute_start is not None and query.compute_start >= self.warm:
                 self.counted.append(query)
             self.elapsed = max(self.elapsed, query.end)
         return len(self.counted) - counted == len(self.ring[place])

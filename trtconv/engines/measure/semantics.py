@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,8 @@ class Limits:
     iterations: int
 
 
-@dataclass(frozen=True)
-class Query:
-    """One query's times in milliseconds.
+class Query(NamedTuple):
+    """One query's times in milliseconds. A tuple: it is made in between queries, and quickly.
 
     Attributes:
         start: since the measurement began.
