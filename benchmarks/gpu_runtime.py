@@ -48,6 +48,7 @@ from trtconv.stages.infer import InferRequest, infer
 BATCHES = (1, 32, 128)
 SAMPLES, PICTURES = 20_000, 2_000
 CREWS = 15
+TURNS = 6
 ROWS = (
     {"resize": {"size": [256, 256], "fit": "shorter"}},
     {"crop": {"size": [224, 224]}},
@@ -94,34 +95,44 @@ def rate(queries: list[Query], batch: int) -> float:
 
 
 def loop(b: Bench) -> None:
-    """Against the shortest loop, three times in turns."""
+    """Against the shortest loop, in turns.
+
+    What it costs the host to enqueue a run varies from one context to the next (0.54 and 1.02 ms were seen at batch 1),
+    so each turn makes the contexts of both anew, and the best of each counts.
+    """
     engine = engines.load(b.engine)
+    rules = {"trtexec11": {"copies": False, "graph": True}, "trtexec10": {"copies": True, "graph": False}}
     for batch in BATCHES:
         x = b.x[:batch]
-        for name, options in (
-            ("trtexec11", {"copies": False, "graph": True}),
-            ("trtexec10", {"copies": True, "graph": False}),
-        ):
-            ours, theirs = [], []
-            for _ in range(3):
+        for name, options in rules.items():
+            queries, theirs = [], []
+            for _ in range(TURNS if batch == 1 else TURNS // 2):
                 with handwritten.opened(b.engine, x, **options) as hand:
-                    theirs.append(hand.rate(1.0))
-                ours.append(
-                    rate(
-                        gpu_loop.measure(engine, {"x": x}, RULES[name], Limits(0.2, 1.0, 10), 1, _quiet).queries, batch
-                    )
-                )
-            ratio = median(ours) / median(theirs)
+                    theirs.append(hand.rate(0.6))
+                queries.append(_recorded(engine, x, name))
+            ours = [rate(turn, batch) for turn in queries]
+            ratio = max(ours) / max(theirs)
             b.row(
                 f"{name} / handwritten loop, batch {batch}",
                 ratio,
                 ">= 0.99",
                 ratio >= 0.99,
-                ours=median(ours),
-                theirs=median(theirs),
+                ours=max(ours),
+                theirs=max(theirs),
+                ours_all=_listed(ours),
+                theirs_all=_listed(theirs),
+                enqueue_ms=_listed([median(query.enqueue or 0.0 for query in turn) for turn in queries]),
             )
     engine.close()
     engine.device.close()
+
+
+def _listed(values: list[float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def _recorded(engine: engines.Engine, x: np.ndarray, name: str) -> list[Query]:
+    return gpu_loop.measure(engine, {"x": x}, RULES[name], Limits(0.2, 0.6, 10), 1, _quiet).queries
 
 
 def tuning(b: Bench) -> None:
@@ -230,6 +241,7 @@ def inference(b: Bench) -> None:
     for start in range(0, SAMPLES, len(b.x)):
         samples[start : start + len(b.x)] = b.x[: min(len(b.x), SAMPLES - start)]
     del samples
+    os.sync()  # else their way to the disk is in the way of the results
     for batch in (32, 128):
         best = b.tuned.get(batch)
         contexts = best.streams * best.depth if best else None
@@ -248,6 +260,7 @@ def inference(b: Bench) -> None:
             ">= 0.95",
             ratio >= 0.95,
             infer=found,
+            runs=" ".join(f"{SAMPLES / each.seconds / best.throughput:.3f}" for each in runs) if best else "",
             contexts=done.contexts,
             seconds=done.seconds,
             preparing=done.preparing,
@@ -286,7 +299,8 @@ def pictures(b: Bench) -> None:
         done = infer(request, ignore)
         rates["infer"].append(PICTURES / done.seconds)
         for name, work in works.items():
-            rates[name].append(PICTURES / _crew(number, done.decoders, work, files))
+            if name == "decoding" or number < 3:  # what is not held to a limit needs fewer
+                rates[name].append(PICTURES / _crew(number, done.decoders, work, files))
     found = median(rates["infer"])
     for name in works:
         alone, gated = median(rates[name]), name == "decoding"
@@ -297,6 +311,7 @@ def pictures(b: Bench) -> None:
             not gated or found / alone >= 0.9,
             infer=found,
             alone=alone,
+            infers=_listed(rates["infer"]),
             least=min(rates[name]),
             most=max(rates[name]),
             workers=done.decoders,

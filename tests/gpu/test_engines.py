@@ -242,12 +242,14 @@ def test_too_many_contexts_tell_what_memory_is_needed(engine: Path) -> None:
     """As many bytes as the GPU has are gone: a context cannot be made, and the message says what to lower."""
     runner = open_engine(engine)
     device, taken = runner.engine.device, []
-    while device.memory_info()[0] > 64 << 20:
-        taken.append(device.memory(max(device.memory_info()[0] - (48 << 20), 1 << 20)))
-    with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: .* needed, .* free") as raised:
-        device.memory(1 << 30)
-    assert "lower the batch size" in raised.value.hint
-    for memory in taken:
-        memory.close()
+    try:
+        while device.memory_info()[0] > 64 << 20:
+            taken.append(device.memory(max(device.memory_info()[0] - (48 << 20), 1 << 20)))
+        with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: .* needed, .* free") as raised:
+            device.memory(1 << 30)
+        assert "lower the batch size" in raised.value.hint
+    finally:  # a failure would leave it to no other test
+        for memory in taken:
+            memory.close()
     assert len(runner.run({"x": images(2)})["y"]) == 2
     runner.close()
