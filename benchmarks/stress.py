@@ -190,6 +190,11 @@ def main() -> int:
                 call.result()
             if not asked.no_exhaust and turn % 10 == 4:
                 load.exhaust()
+            if turn % 20 == 0:  # a run that is cut short has told something too
+                print(
+                    f"{time.monotonic() - begin:6.0f} s  {load.counts['calls']} calls, {len(load.wrong)} wrong",
+                    flush=True,
+                )
             if time.monotonic() - begin >= asked.seconds or len(load.wrong) >= 10:
                 break
         gone, grown = used(asked.device_api) - before, resident() - host
