@@ -319,6 +319,14 @@ def _binary() -> None:
                 i(dtype=dtype, low=0, high=7),
                 variant=dtype,
             )
+    for name in ("LeftShift", "RightShift"):
+        add(
+            name,
+            lambda tf, a, c, name=name: getattr(tf.raw_ops, name)(x=a, y=c),
+            i(dtype="int64"),
+            i(dtype="int64", low=0, high=63),
+            variant="int64 far",
+        )
     add("AddN", lambda tf, a, c: tf.add_n([a, c, a]), f(), f())
     add("BiasAdd", lambda tf, a: tf.nn.bias_add(a, [1.0, 2.0, 3.0, 4.0]), f())
     add("BiasAdd", lambda tf, a: tf.nn.bias_add(a, [1.0, 2.0], "NCHW"), f(None, 2, 3, 3), variant="NCHW")

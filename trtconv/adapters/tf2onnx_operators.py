@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from trtconv.adapters.tf2onnx_bits import SIGNED, UNSIGNED, invert, shift
 from trtconv.adapters.tf2onnx_place import Place
 
-_SIGNED = {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
-_UNSIGNED = {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
 _WIDE = {TensorProto.INT32, TensorProto.INT64}
 """Integers that every runtime computes with; narrower ones are widened."""
 
@@ -44,10 +43,10 @@ def _floor_div(at: Place) -> None:
     """The quotient rounded down: ONNX's Div of integers rounds towards zero, one too high where signs differ."""
     left, right = at.inputs
     quotient = at.make("Div", left, right)
-    if at.dtype not in _SIGNED | _UNSIGNED:
+    if at.dtype not in SIGNED | UNSIGNED:
         at.finish(at.make("Floor", quotient))
         return
-    if at.dtype in _UNSIGNED or (_is_positive(at.graph, left) and _is_positive(at.graph, right)):
+    if at.dtype in UNSIGNED or (_is_positive(at.graph, left) and _is_positive(at.graph, right)):
         at.finish(quotient)
         return
     wide = at.dtype if at.dtype in _WIDE else TensorProto.INT32
@@ -65,7 +64,7 @@ def _floor_div(at: Place) -> None:
 def _floor_mod(at: Place) -> None:
     """What is left of the quotient rounded down: ONNX's Mod for integers."""
     left, right = at.inputs
-    if at.dtype in _SIGNED | _UNSIGNED:
+    if at.dtype in SIGNED | UNSIGNED:
         at.finish(at.make("Mod", left, right))
         return
     whole = at.make("Floor", at.make("Div", left, right))
@@ -150,7 +149,7 @@ def _top_k(at: Place) -> None:
     values = at.inputs[0]
     given = at.graph.get_dtype(values)
     wide = given
-    if given in _SIGNED | _UNSIGNED:
+    if given in SIGNED | UNSIGNED:
         wide = given if given in _WIDE else TensorProto.INT64 if given == TensorProto.UINT32 else TensorProto.INT32
     elif given != TensorProto.DOUBLE:
         wide = TensorProto.FLOAT
@@ -286,17 +285,6 @@ def _shares(after: int, before: int) -> np.ndarray:
     return np.asarray(covered / covered.sum(1, keepdims=True))
 
 
-def _invert(at: Place) -> None:
-    """All bits turned: -1 - x, and the largest number less x where there are no negative ones."""
-    wide = TensorProto.INT64 if at.dtype in (TensorProto.INT64, TensorProto.UINT32) else TensorProto.INT32
-    if at.dtype == TensorProto.UINT64:
-        raise at.refuse("ONNX has no arithmetic for its 64 bits", "use int64")
-    from tf2onnx import utils
-
-    top = np.iinfo(utils.map_onnx_to_numpy_type(at.dtype)).max if at.dtype in _UNSIGNED else -1
-    at.finish(at.cast(at.make("Sub", at.constant(top, wide), at.cast(at.inputs[0], wide)), at.dtype))
-
-
 def _invert_permutation(at: Place) -> None:
     """Sorting a permutation undoes it."""
     numbers = at.cast(at.inputs[0], TensorProto.INT64)
@@ -327,7 +315,7 @@ def _segments(at: Place) -> None:
         end = at.make("Reshape", count, at.constant([1]))
         made = at.make("Slice", result, at.constant([0]), end, at.constant([0]))
     empty = _EMPTY.get(kind)
-    if empty is not None and at.dtype not in _SIGNED | _UNSIGNED:
+    if empty is not None and at.dtype not in SIGNED | UNSIGNED:
         limits = np.finfo(np.float16 if at.dtype == TensorProto.FLOAT16 else np.float32)
         value = {"lowest": limits.min, "highest": limits.max}.get(empty, 0.0)
         unfilled = at.make("IsInf" if kind.endswith(("Max", "Min")) else "IsNaN", made)
@@ -373,14 +361,16 @@ _TABLE: Mapping[str, Handler] = {
     "FloorDiv": _floor_div,
     "FloorMod": _floor_mod,
     "Imag": _part(1),
-    "Invert": _invert,
+    "Invert": invert,
     "InvertPermutation": _invert_permutation,
     "L2Loss": _l2_loss,
     "Log1p": _log1p,
+    "LeftShift": shift,
     "OneHot": _one_hot,
     "RFFT": _real_spectrum,
     "Real": _part(0),
     "ResizeArea": _resize_area,
+    "RightShift": shift,
     "Roll": _roll,
     "ScatterNd": _scatter_nd,
     "SparseFillEmptyRows": _fill_empty_rows,
