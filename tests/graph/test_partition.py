@@ -259,6 +259,22 @@ def test_a_side_branch_costs_no_second_engine() -> None:
     assert len(parts[0].nodes) == 10
 
 
+def test_a_node_waits_for_the_engine_that_reads_it() -> None:
+    """Alone at the beginning it would be no engine; nothing keeps it from being in the later one."""
+    nodes = [helper.make_node("Relu", ["x" if i == 0 else f"a{i - 1}"], [f"a{i}"], f"n{i}") for i in range(8)]
+    nodes.insert(0, helper.make_node("Sin", ["x"], ["side"], "side"))
+    nodes.insert(6, helper.make_node("Add", ["a4", "side"], ["sum"], "sum"))
+    nodes[7].input[0] = "sum"
+    found = cut(model_of(nodes, ["a7"]), {"n2"}, minimum=3)
+    assert [(part.engine, len(part.nodes)) for part in found.parts] == [(False, 3), (True, 7)]
+    found = cut(model_of(nodes, ["a7"]), {"n3"}, minimum=3)
+    assert [(part.engine, part.nodes) for part in found.parts] == [
+        (True, ("n0", "n1", "n2")),
+        (False, ("n3",)),
+        (True, ("side", "n4", "sum", "n5", "n6", "n7")),
+    ]
+
+
 def test_a_whole_net_in_a_moment() -> None:
     """Thousands of nodes, one in twenty refused."""
     nodes = [helper.make_node("Relu", ["x" if i == 0 else f"a{i - 1}"], [f"a{i}"], f"n{i}") for i in range(2000)]

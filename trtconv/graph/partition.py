@@ -116,6 +116,7 @@ def partition(
         model, refused=refused, deciding=deciding, measured=measured, settled=settled, bounded=bounded
     )
     cut = _Cut(model, refused, deciding, origins, cuts)
+    cut.minimum = minimum
     while small := cut.too_small(minimum):
         cut.bad.update(small)
         cut.join_pairs()
@@ -133,12 +134,17 @@ class _Cut:
     ) -> None:
         self.graph = model.graph
         self.reads = {node.name: list(dict.fromkeys(editing.reads(node))) for node in self.graph.node}
+        self.readers: dict[str, list[str]] = {}
+        for reader, tensors in self.reads.items():
+            for tensor in tensors:
+                self.readers.setdefault(tensor, []).append(reader)
         self.made_by = {name: node.name for node in self.graph.node for name in node.output if name}
         self.node = {node.name: node for node in self.graph.node}
         self.place = {node.name: position for position, node in enumerate(self.graph.node)}
         self.origins = origins
         self.constants = {tensor.name for tensor in self.graph.initializer}
         self.results = [value.name for value in self.graph.output]
+        self.minimum = MINIMUM
         self.deciding, self.dims, self.cuts = set(deciding), fold.known_dims(self.graph), set(cuts)
         self.bad = dict(refused)
         kinds = element_types(model)
@@ -176,23 +182,52 @@ class _Cut:
 
     def groups(self) -> list[tuple[int, bool, list[str]]]:
         """(level, whether TensorRT takes it, nodes) of all parts, in order."""
+        level = self.levels()
+        for names in sorted(self.connected(level), key=lambda names: -level[names[0]]):
+            if names[0] not in self.bad and len(names) < self.minimum:
+                self.lower(names, level)
+        found = [(level[names[0]], names[0] not in self.bad, names) for names in self.connected(level)]
+        return sorted(found, key=lambda group: (group[0], group[1], self.place[group[2][0]]))
+
+    def levels(self) -> dict[str, int]:
+        """The earliest level of every node."""
         level: dict[str, int] = {}
-        union = _Union()
         for node in self.computing():
             good = node.name not in self.bad
-            before = [(self.made_by[name], name) for name in self.reads[node.name] if name in self.made_by]
-            before = [(maker, name) for maker, name in before if maker in level]
-            rises = [level[maker] + self.is_border(maker, name, good) for maker, name in before]
-            level[node.name] = max(rises, default=0)
+            level[node.name] = max(
+                (level[m] + self.is_border(m, t, good) for m, t in self.before(node, level)), default=0
+            )
+        return level
+
+    def connected(self, level: Mapping[str, int]) -> list[list[str]]:
+        """Nodes that hang together within one level and kind."""
+        union = _Union()
+        for node in self.computing():
             union.add(node.name)
-            for maker, name in before:
-                if level[maker] == level[node.name] and not self.is_border(maker, name, good):
+            for maker, name in self.before(node, level):
+                if level[maker] == level[node.name] and not self.is_border(maker, name, node.name not in self.bad):
                     union.join(maker, node.name)
         members: dict[str, list[str]] = {}
         for name in level:
             members.setdefault(union.root(name), []).append(name)
-        found = [(level[names[0]], names[0] not in self.bad, names) for names in members.values()]
-        return sorted(found, key=lambda group: (group[0], group[1], self.place[group[2][0]]))
+        return list(members.values())
+
+    def lower(self, names: Sequence[str], level: dict[str, int]) -> None:
+        """Let a few nodes wait until they are read, where they may be in an engine that is worth one."""
+        made = [(name, tensor) for name in names for tensor in self.node[name].output if tensor]
+        read = [(maker, tensor, reader) for maker, tensor in made for reader in self.readers.get(tensor, ())]
+        latest = [
+            level[reader] - self.is_border(maker, tensor, reader not in self.bad)
+            for maker, tensor, reader in read
+            if reader in level and reader not in names
+        ]
+        if latest and min(latest) > level[names[0]]:
+            level.update(dict.fromkeys(names, min(latest)))
+
+    def before(self, node: Any, level: Mapping[str, int]) -> list[tuple[str, str]]:
+        """The makers of what a node reads, with the tensor; not those of constants."""
+        makers = ((self.made_by.get(name), name) for name in self.reads[node.name])
+        return [(maker, name) for maker, name in makers if maker is not None and maker in level]
 
     def is_border(self, maker: str, name: str, good: bool) -> bool:
         """Whether a node, taken by TensorRT or not, is in another part than the maker of what it reads."""
