@@ -365,6 +365,7 @@ precision: [fp16]
 build: {fallback: onnxruntime, backend: rtx}
 verify: {data: {path: x.npz}}
 infer: {data: {path: x.npz}}
+bench: {duration: 20ms, warmup: 1ms, batch: 2}
 """
 
 
@@ -376,9 +377,19 @@ def test_a_job_with_parts(tmp_path: Path, trtconv: Cli) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     done = trtconv("run", "job.yaml", "--json")
     assert done.returncode == 0, done.stderr
+    assert "will not build" not in done.stderr
     steps = {step["stage"]: step for step in json.loads(done.stdout)["steps"]}
     assert "3 parts" in steps["infer"]["result"]["runner"]
     assert steps["infer"]["result"]["fell_back"]
+    assert [part["name"] for part in steps["bench"]["result"]["measurements"][0]["part_times"]] == [
+        "part00",
+        "part01",
+        "part02",
+    ]
+    told = trtconv("report", "job.yaml")
+    assert told.returncode == 0, told.stderr
+    assert "## Parts" in told.stdout
+    assert "| part01 | CPU |" in told.stdout
     folder = Path(steps["build"]["outputs"][0])
     assert folder.name.endswith(".fp16.parts")
     assert status(trtconv("run", "job.yaml", "--json"))["build"] == "up to date"

@@ -101,6 +101,11 @@ class _SharedSteps:
     format: Format
     versions: Mapping[str, str]
 
+    @property
+    def told_by_build(self) -> bool:
+        """Whether only the build can say what TensorRT takes, or what it refuses runs elsewhere."""
+        return bool(self.job.plugins) or self.job.build.fallback != "none"
+
     def to_onnx(self) -> list[Node]:
         calibration = self.job.calibrate
         steps = [self.freeze()] if self.freezes else []
@@ -186,7 +191,7 @@ class _SharedSteps:
                 check_data=section.check_data,
                 check_seconds=section.check_seconds,
                 tolerance=section.tolerance,
-                support=section.support and not self.job.plugins,  # the parser alone would refuse their operators
+                support=section.support and not self.told_by_build,
                 origin=self.source.path,
             )
 
