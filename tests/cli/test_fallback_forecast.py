@@ -46,6 +46,8 @@ def test_before_anything_is_built(tmp_path: Path, trtconv: Cli, precision: str) 
         assert found["gpu_bytes"] == 8 * 3 * 64 * 4  # at the optimum of the profile
         assert found["host_bytes"] == 8 * (4 + 5) * 64 * 4
     assert not (tmp_path / "out").exists()
+    if precision == "typed":
+        return
     done = trtconv("run", "job.yaml", "--json")
     assert done.returncode == 0, done.stderr
     build = next(step for step in json.loads(done.stdout)["steps"] if step["stage"] == "build")

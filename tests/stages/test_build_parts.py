@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from tests.conftest import Cli
 from tests.parts import (
@@ -19,14 +19,12 @@ from tests.parts import (
     INT64,
     WEIGHTS,
     block,
-    body,
     conv,
     gelu,
     images,
     kinds,
     made,
     node,
-    ops,
     pair,
     quick,
     require_equal,
@@ -74,83 +72,6 @@ def test_an_unknown_operator_in_the_middle(tmp_path: Path, trtconv: Cli) -> None
     shown = trtconv("inspect", "net.parts")
     assert ": 2, for ONNX Runtime: 1" in shown.stdout
     assert "BiasGelu" in shown.stdout
-
-
-def test_a_detector_that_ends_in_suppression(tmp_path: Path) -> None:
-    constants = {
-        **WEIGHTS,
-        "w4": weights(4, 16, 3, 3),
-        "w5": weights(5, 16, 3, 3),
-        "boxes": np.array([0, 4, -1], np.int64),
-        "classes": np.array([0, 5, -1], np.int64),
-        "most": np.array([3], np.int64),
-        "iou": np.array([0.5], np.float32),
-        "score": np.array([0.5], np.float32),
-    }
-    nodes = [
-        *block("x", "a", "w1"),
-        conv("a", "w4", "r"),
-        node("Reshape", ["r", "boxes"], "q"),
-        node("Transpose", ["q"], "b", perm=[0, 2, 1]),
-        conv("a", "w5", "s"),
-        node("Reshape", ["s", "classes"], "t"),
-        node("Sigmoid", ["t"], "c"),
-        node("NonMaxSuppression", ["b", "c", "most", "iou", "score"], "kept"),
-        node("Cast", ["kept"], "y", to=FLOAT),
-    ]
-    model = save(tmp_path / "net.onnx", nodes, {"b": FLOAT, "c": FLOAT, "y": FLOAT}, constants)
-    found = made(model)
-    assert kinds(found) == ["engine", "onnx"]
-    assert ops(found) == {"NonMaxSuppression", "Cast"}
-    assert found.facts["share"]["products"] >= 0.99
-    require_equal(model, found, BATCHES)
-
-
-def test_branches_and_loops_stay_whole(tmp_path: Path) -> None:
-    """Both hold an operator that TensorRT lacks, and read tensors from around them."""
-    then = body("then", [gelu("a", "p")], [], ["p"])
-    other = body("other", [node("Neg", ["a"], "q")], [], ["q"])
-    turn = body(
-        "turn",
-        [node("Identity", ["go"], "on"), gelu("state", "g"), node("Add", ["g", "b"], "next")],
-        [
-            helper.make_tensor_value_info("count", INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", FLOAT, None),
-        ],
-        ["on", "next"],
-    )
-    nodes = [
-        *block("x", "a", "w1"),
-        node("ReduceSum", ["a"], "total", keepdims=0),
-        node("Greater", ["total", "zero"], "flag"),
-        node("If", ["flag"], "b", then_branch=then, else_branch=other),
-        *block("b", "c"),
-        node("Loop", ["turns", "", "c"], "d", body=turn),
-        *block("d", "y"),
-    ]
-    constants = {**WEIGHTS, "zero": np.float32(0), "turns": np.int64(2)}
-    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, constants)
-    found = made(model)
-    assert kinds(found).count("engine") == 3
-    assert {"If", "Loop"} <= ops(found)
-    require_equal(model, found, BATCHES)
-
-
-def test_types_that_tensorrt_lacks(tmp_path: Path) -> None:
-    nodes = [
-        *block("x", "a", "w1"),
-        node("Cast", ["a"], "i", to=TensorProto.INT16),
-        node("Cast", ["i"], "f", to=FLOAT),
-        node("Cast", ["f"], "d", to=TensorProto.DOUBLE),
-        node("Tanh", ["d"], "e"),
-        node("Cast", ["e"], "g", to=FLOAT),
-        *block("g", "y"),
-    ]
-    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, WEIGHTS)
-    found = made(model)
-    assert kinds(found) == ["engine", "onnx", "engine"]
-    require_equal(model, found, BATCHES)
 
 
 def test_quantized_pairs_stay_with_their_operators(tmp_path: Path) -> None:
