@@ -177,7 +177,6 @@ _ONLY: dict[str, dict[str, tuple[Given, ...]]] = {
         "Equalization(value_range=(0, 1))": (_PICTURE,),
         "GroupQueryAttention(4, 4, 2)": (_SERIES, _SERIES),
         "Identity()": (_ROW,),
-        "MaxNumBoundingBoxes(4)": (_ROW,),
         "MelSpectrogram(num_mel_bins=8, fft_length=16, sequence_stride=8, max_freq=4000)": (f(2, 64),),
         "MixUp()": (_PICTURE,),
         "Pipeline([L.Rescaling(2.0), L.Rescaling(0.5)])": (_IMAGE,),

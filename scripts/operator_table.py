@@ -64,6 +64,8 @@ def judge(case: Case, folder: Path, tell: Callable[[dict[str, str]], None]) -> d
     signature = [tf.TensorSpec(given.shape, given.dtype, name) for name, given in case.inputs.items()]
     layer = case.layer(importlib.import_module(case.keras)) if case.layer else None
     callee = tf if layer is None else layer
+    if layer is not None:  # its variables are made outside of the graph
+        case.call(layer, *(tf.constant(array) for array in case.draws()[0].values()))
     function = tf.function(lambda *tensors: _named(case.call(callee, *tensors)), input_signature=signature)
     if case.lite:
         return _judge_lite(case, function, folder, tell)
@@ -72,6 +74,8 @@ def judge(case: Case, folder: Path, tell: Callable[[dict[str, str]], None]) -> d
         return {"ours": "unknown: TensorFlow runs none of the draws", "bare": "unknown"}
     module = tf.Module()
     module.call, module.layer = function, layer
+    if case.keras == "keras":  # states of its random numbers are in no attribute that TensorFlow sees
+        module.state = [variable.value for variable in layer.variables]
     with contextlib.redirect_stdout(io.StringIO()):
         tf.saved_model.save(module, str(folder / "model"), signatures=function)
     row = {"ops": " ".join(_operators(function.get_concrete_function().graph.as_graph_def()))}
@@ -347,10 +351,11 @@ def part_of(cases: Sequence[Case], part: str) -> Sequence[Case]:
 
 def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
     """Rows of all cases, from workers that are replaced when they die."""
-    worker = None
+    worker, legacy = None, False
     rest = Path(tempfile.mkdtemp()) / "row.json"
     for position, case in enumerate(cases):
-        if worker is not None and position % 60 == 0:  # memory of TensorFlow's graphs piles up
+        legacy, before = case.keras == "tf_keras", legacy
+        if worker is not None and (position % 60 == 0 or legacy != before):  # memory of TensorFlow's graphs piles up
             worker.stdin.close()
             worker.wait()
             worker = None
@@ -361,6 +366,7 @@ def judged(cases: Iterable[Case]) -> Iterator[tuple[Case, dict[str, str]]]:
                 text=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                env={**os.environ, "TF_USE_LEGACY_KERAS": str(int(legacy))},
             )
         worker.stdin.write(case.name + "\n")
         worker.stdin.flush()
