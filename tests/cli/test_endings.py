@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +39,51 @@ def prepared(folder: Path, samples: int) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    (folder / "tmp").mkdir(parents=True)
-    places = {"TMPDIR": str(folder / "tmp"), "TRTCONV_CACHE": str(folder / "cache")}
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env={**os.environ, **places},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_interrupts,
-    )
+class Running:
+    """A command in a session of its own, whose moments are counted from when it hears signals."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        (folder / "tmp").mkdir(parents=True)
+        self.mark = f"{folder}/tmp"
+        places = {"TMPDIR": self.mark, "TRTCONV_CACHE": str(folder / "cache")}
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=folder,
+            env={**os.environ, **places},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=hear_interrupts,
+        )
+        while self.process.poll() is None and not self.hears():
+            time.sleep(0.005)
+        self.began = time.monotonic()
+
+    def hears(self) -> bool:
+        """Whether a handler for SIGTERM is there: Python's own start is not ours to tame."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    def end(self) -> tuple[int, str, float]:
+        """Exit code, what it said, and seconds since it began to hear."""
+        _, said = self.process.communicate(timeout=300)
+        return self.process.returncode, said, time.monotonic() - self.began
+
+    def others(self) -> list[str]:
+        """Processes that it left behind; those of children that it ended follow them within moments."""
+        found = [""]
+        for _ in range(100):
+            found = []
+            for one in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if self.mark.encode() in (one / "environ").read_bytes():
+                        found.append((one / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            if not found:
+                break
+            time.sleep(0.02)
+        return found
 
 
 def left(folder: Path) -> Iterator[str]:
@@ -60,47 +95,107 @@ def left(folder: Path) -> Iterator[str]:
             yield name
 
 
-def torture(folder: Path, arguments: list[str], samples: int, moments: int, seed: int) -> None:
-    whole = start(prepared(folder / "whole", samples), *arguments)
-    began = time.monotonic()
-    _, said = whole.communicate(timeout=120)
-    length = time.monotonic() - began
-    assert whole.returncode == 0, said
+def torture(folder: Path, arguments: list[str], files: Callable[[Path], Path], moments: int, seed: int) -> None:
+    """End a command at random moments, by every signal, sent to it alone or to all of its session, once or twice."""
+    code, said, length = Running(files(folder / "whole"), *arguments).end()
+    assert code == 0, said
     draw, ended = random.Random(seed), 0
     for number in range(moments):
-        here, sent = folder / str(number), draw.choice(list(SIGNALS))
-        run = start(prepared(here, samples), *arguments)
-        time.sleep(0.5 + draw.uniform(0, max(length - 0.5, 0.1)))  # Python itself is not ours to tame
-        run.send_signal(sent)
-        _, said = run.communicate(timeout=60)
-        ended += run.returncode == SIGNALS[sent]
-        assert run.returncode in (0, SIGNALS[sent]), (sent, run.returncode, said)
-        assert not list(left(here)), (sent, said)
+        here, sent = files(folder / str(number)), draw.choice(list(SIGNALS))
+        send = draw.choice([os.kill, os.killpg])  # as docker stop does, and as a terminal does
+        again = draw.choice([0.0, 0.0, 0.02, 0.3])
+        run = Running(here, *arguments)
+        time.sleep(draw.uniform(0, length))
+        with contextlib.suppress(ProcessLookupError):
+            send(run.process.pid, sent)
+            time.sleep(again)
+            if again and run.process.poll() is None:
+                send(run.process.pid, sent)
+        code, said, took = run.end()
+        case = (number, signal.Signals(sent).name, send.__name__, again, said)
+        assert code in (0, SIGNALS[sent]), (code, *case)
+        assert not list(left(here)), (list(left(here)), *case)
+        assert not run.others(), (run.others(), *case)
+        ended += code != 0
+        length = took if code == 0 else length  # a machine is not always equally busy
+        shutil.rmtree(here)
     assert 3 * ended >= moments  # else most moments came too late to say anything
+
+
+def samples(count: int) -> Callable[[Path], Path]:
+    return lambda folder: prepared(folder, count)
 
 
 @pytest.mark.rtx
 def test_a_job_ends_clean_at_any_moment(tmp_path: Path) -> None:
-    torture(tmp_path, ["run", "job.yaml"], 400, 2, 0)
+    torture(tmp_path, ["run", "job.yaml"], samples(400), 2, 0)
 
 
 def test_infer_ends_clean_at_any_moment(tmp_path: Path) -> None:
-    torture(tmp_path, ["infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "4"], 200_000, 2, 0)
+    torture(tmp_path, ["infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "4"], samples(200_000), 2, 0)
+
+
+STAGES = {
+    "job": ("run job.yaml", 400, 12),
+    "calibrate": ("calibrate model.onnx --data x.npy -o c.cache --method entropy", 20_000, 5),
+    "lower": ("lower model.onnx -o typed.onnx --precision fp16", 4, 4),
+    "build": ("build model.onnx -o m.engine --precision fp16", 4, 5),
+    "parts": ("build model.onnx -o m.parts --on-refusal onnxruntime", 4, 5),
+    "verify": ("verify model.onnx model.onnx --data x.npy --per-layer", 20_000, 4),
+    "infer": ("infer model.onnx --data x.npy -o y.npz --batch 4", 200_000, 6),
+    "bench": ("bench model.onnx --duration 500ms", 4, 5),
+    "trtexec": ("trtexec --onnx=model.onnx --shapes=x:2x16 --exportOutput=y.json --duration=0 --iterations=3", 4, 5),
+    "convert": ("convert model.onnx -o made.onnx", 4, 4),
+}
+"""Command, samples, moments."""
 
 
 @pytest.mark.rtx
 @pytest.mark.slow
-def test_sixty_moments_over_all_stages(tmp_path: Path) -> None:
-    torture(tmp_path / "job", ["run", "job.yaml"], 400, 40, 1)
-    infer = ["infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "4"]
-    torture(tmp_path / "infer", infer, 200_000, 10, 2)
-    torture(tmp_path / "convert", ["convert", "model.onnx", "-o", "made.onnx"], 4, 10, 3)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_ends_clean_at_any_moment(tmp_path: Path, stage: str) -> None:
+    command, count, moments = STAGES[stage]
+    torture(tmp_path, command.split(), samples(count), moments, seed=len(stage))
+
+
+SOURCES = {
+    "job": ("run tensorflow.yaml", 8),
+    "freeze": ("freeze saved -o frozen.pb", 5),
+    "convert": ("convert saved -o made.onnx", 6),
+    "uff": ("uff frozen.pb -o made.onnx", 3),
+}
+
+
+@pytest.fixture(scope="module")
+def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel, its graph, and a job whose verify runs TensorFlow too."""
+    folder = tmp_path_factory.mktemp("tensorflow")
+    code = (
+        "import tensorflow as tf; m = tf.Module(); m.w = tf.Variable(tf.ones((16, 3)));"
+        "f = tf.function(lambda x: {'y': tf.nn.relu(x @ m.w)},"
+        " input_signature=[tf.TensorSpec((None, 16), name='x')]);"
+        "tf.saved_model.save(m, 'saved', signatures=f)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*COMMAND, "freeze", "saved", "-o", "frozen.pb"], cwd=folder, check=True, capture_output=True)
+    np.save(folder / "x.npy", np.ones((8, 16), np.float32))
+    (folder / "tensorflow.yaml").write_text(f"version: 1\nsource: {{path: saved}}\n{JOB}")
+    return folder
+
+
+@pytest.mark.rtx
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", SOURCES)
+def test_what_reads_tensorflow_ends_clean_at_any_moment(tmp_path: Path, tensorflow: Path, stage: str) -> None:
+    command, moments = SOURCES[stage]
+    torture(tmp_path, command.split(), lambda folder: Path(shutil.copytree(tensorflow, folder)), moments, seed=1)
 
 
 def test_a_stage_that_is_killed_leaves_nothing_either(tmp_path: Path) -> None:
     """As when memory runs out: only its parent is left to clean up."""
     folder = prepared(tmp_path / "a", 2_000_000)
-    run = start(folder, "infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "4")
+    run = Running(folder, "infer", "model.onnx", "--data", "x.npy", "-o", "y.npz", "--batch", "4").process
     while not list(folder.glob(".y.npz.*.tmp")):
         assert run.poll() is None, run.stderr and run.stderr.read()
         time.sleep(0.02)

@@ -1,9 +1,9 @@
-"""What torchvision, Keras and OpenCV make of one photograph: computed by the libraries themselves, kept as files.
+"""What torchvision, Keras and OpenCV make of a photograph and of noise: by the libraries themselves, kept as files.
 
-    python -m tests.data.conventions torchvision    # or keras, opencv: where that library is installed
+    python -m tests.data.conventions torchvision [FILE]    # or keras, opencv: where that library is installed
 
-writes tests/data/conventions/LIBRARY.npz. Versions used: torchvision 0.29.1 (Pillow 13.0), Keras 3.15.1 on TensorFlow
-2.21, opencv-python-headless 5.0.
+writes tests/data/conventions/LIBRARY.npz, or FILE. Versions used: torchvision 0.29.1 (Pillow 13.0), Keras 3.15.1 on
+TensorFlow 2.21, opencv-python-headless 5.0.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def photograph(height: int = 53, width: int = 80) -> np.ndarray:
 
 def turned() -> np.ndarray:
     return np.ascontiguousarray(photograph().transpose(1, 0, 2))
+
+
+def noise() -> np.ndarray:
+    """Every step of rounding shows; the size is one where OpenCV's letterbox is another than in double precision."""
+    return np.random.default_rng(0).integers(0, 256, (51, 81, 3)).astype(np.uint8)
 
 
 SHORTER = {"size": [32, 32], "fit": "shorter"}
@@ -55,7 +60,7 @@ CASES: Mapping[str, Mapping[str, list[Row]]] = {
         "letterbox": [{"letterbox": {"size": [32, 30], "like": "opencv", "fill": 9}}],
     },
 }
-PICTURES: Mapping[str, Callable[[], np.ndarray]] = {"across": photograph, "upright": turned}
+PICTURES: Mapping[str, Callable[[], np.ndarray]] = {"across": photograph, "upright": turned, "noise": noise}
 
 
 def by_torchvision(name: str, pixels: np.ndarray) -> np.ndarray:
@@ -114,5 +119,5 @@ def made(library: str) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    np.savez_compressed(FOLDER / f"{sys.argv[1]}.npz", **made(sys.argv[1]))
+    library, *file = sys.argv[1:]
+    np.savez_compressed(file[0] if file else FOLDER / f"{library}.npz", **made(library))

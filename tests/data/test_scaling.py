@@ -85,7 +85,7 @@ def test_rounding_never_leaves_a_byte(extreme: int) -> None:
 @pytest.mark.parametrize("count", [1, 3, 64, 224, 1000])
 def test_weights_are_pillows(size: int, count: int) -> None:
     """One column of pixels that are all 0 but one shows the weight of that one, to 8 bits; many show the spans."""
-    first, weights = scaling.taps(size, 0.0, float(size), count)
+    first, weights = scaling.taps(size, count, 0, count)
     assert (first[:, 1] <= weights.shape[1]).all()
     total = weights.astype(np.int64).sum(axis=1)
     assert (np.abs(total - (1 << 22)) <= weights.shape[1]).all()

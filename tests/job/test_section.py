@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from trtconv.job import json_schema
-from trtconv.job.schema import Gate, Job, Keep
+from trtconv.job.schema import Gate, Job
+from trtconv.job.schema_lower import Keep
 from trtconv.job.section import After, Before, Section, key, keys, read, rule
 
 

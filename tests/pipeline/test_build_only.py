@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from tests import networks
 from trtconv.adapters import cuda_driver
 from trtconv.core.records import KeepRules
-from trtconv.job.schema import Keep
+from trtconv.job.schema_lower import Keep
 from trtconv.pipeline import sections
 
 JOB = """version: 1

@@ -11,6 +11,7 @@ import pytest
 
 from tests import networks
 from tests.networks import model, node, value
+from trtconv.core.errors import UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.stages.lower import LowerRequest, lower
@@ -113,6 +114,30 @@ def test_plain_fp32_rests_on_the_runtime(tmp_path: Path) -> None:
 def test_every_bound_can_be_missed(tmp_path: Path, bound: Bound, words: str) -> None:
     saved(tmp_path, networks.perceptron(), np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32), "fp16")
     (violation,) = compared(tmp_path, bounds={"typed": bound}).violations
+    assert words in violation
+
+
+@pytest.mark.parametrize("count", [0, 7, 9, 16])
+def test_a_reference_of_other_samples_is_refused(tmp_path: Path, count: int) -> None:
+    saved(tmp_path, networks.perceptron(), np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32))
+    np.savez(tmp_path / "wanted.npz", y=np.random.default_rng(0).normal(size=(count, 32)).astype(np.float32))
+    with pytest.raises(UsageError, match=rf"'y' has {count} samples, and the data 8"):
+        compared(tmp_path, "model.onnx", "wanted.npz")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (np.where(np.eye(8, 32) > 0, np.nan, 1).astype(np.float32), "holds NaN in 8 of 256"),
+        (np.full((8, 32), -np.inf, np.float32), "holds infinity only"),
+        (np.zeros((8, 32), np.float32), "is 0 everywhere"),
+        (np.full((8, 32), 2.5, np.float32), "is 2.5 everywhere"),
+    ],
+)
+def test_a_reference_that_says_nothing_agrees_with_nothing(tmp_path: Path, wanted: np.ndarray, words: str) -> None:
+    saved(tmp_path, networks.perceptron(), np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32))
+    np.savez(tmp_path / "wanted.npz", y=wanted)
+    (violation,) = compared(tmp_path, "model.onnx", "wanted.npz", bounds={"typed": Bound(1e3)}).violations
     assert words in violation
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from trtconv.core import magic
 from trtconv.core.errors import EnvironmentProblem, NoKernel, SourceError, UsageError
+from trtconv.core.names import unicode_path
 from trtconv.core.records import Dim, TensorInfo
 
 _ERRORS_ONLY = 3
@@ -148,6 +149,8 @@ def session(
         EnvironmentProblem: ONNX Runtime is not installed.
     """
     runtime = _runtime()
+    if isinstance(model, Path) and not unicode_path(model):
+        raise UsageError(f"{model}: ONNX Runtime opens no file whose path is not UTF-8", hint="rename it, or move it")
     label = "the model" if isinstance(model, bytes) else str(model)
     try:
         native = _native(runtime, model, threads, optimize, sparing, folder)

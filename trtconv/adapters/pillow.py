@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from trtconv.core import magic
 from trtconv.core.errors import MissingPackage, UsageError
 
-_Box = tuple[float, float, float, float]
 _ORIENTATION, _TURNED = 274, 5  # EXIF tag; from 5 on width and height are exchanged
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation -> Image.Transpose that undoes it
 _DAMAGED = (
@@ -153,37 +152,25 @@ def decode(path: Path) -> np.ndarray:
     return np.asarray(picture(path))
 
 
-def resize(image: Any, height: int, width: int, window: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def resize(image: Any, height: int, width: int) -> np.ndarray:
     """Scale bilinearly, averaging where it shrinks.
 
     Args:
         image: uint8 [h, w, 1 or 3], or a picture.
-        height: of the whole.
-        width: of the whole.
-        window: top, left, height and width of the part to compute; None: all.
+        height: of the result.
+        width: of the result.
     """
     gray = isinstance(image, np.ndarray) and image.shape[-1] == 1
     if isinstance(image, np.ndarray):
         image = _pillow().fromarray(image[..., 0] if gray else image)
-    window = window or (0, 0, height, width)
-    part = box(image.height, image.width, height, width, window)
-    scaled = np.asarray(image.resize((window[3], window[2]), _pillow().Resampling.BILINEAR, box=part))
+    scaled = np.asarray(image.resize((width, height), _pillow().Resampling.BILINEAR))
     return scaled[..., None] if gray else scaled
 
 
-def box(high: int, wide: int, height: int, width: int, window: tuple[int, int, int, int]) -> _Box:
-    """The part of an image that makes a window of what it is scaled to: left, top, right, bottom.
-
-    Args:
-        high: of the image.
-        wide: of the image.
-        height: of the whole, scaled.
-        width: likewise.
-        window: top, left, height and width.
-    """
-    top, left, rows, columns = window
-    down, across = high / height, wide / width
-    return left * across, top * down, min((left + columns) * across, wide), min((top + rows) * down, high)
+def exactly(channel: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scale as ``resize`` does, without rounding: float32 [height, width] of any two-dimensional array."""
+    image = _pillow().fromarray(channel.astype(np.float32))
+    return np.asarray(image.resize((width, height), _pillow().Resampling.BILINEAR))
 
 
 def down_first(high: int, wide: int, rows: int, columns: int) -> bool:
@@ -194,7 +181,7 @@ def down_first(high: int, wide: int, rows: int, columns: int) -> bool:
     Args:
         high: of the image.
         wide: of the image.
-        rows: of what is computed.
+        rows: of the result.
         columns: likewise.
     """
     from PIL import __version__ as version

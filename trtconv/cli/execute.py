@@ -12,7 +12,7 @@ import click
 
 from trtconv.cli import telling
 from trtconv.cli.console import listening
-from trtconv.core import strict_json, writable
+from trtconv.core import strict_json, unfinished, writable
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
 from trtconv.core.files import write_json, write_text
 
@@ -104,12 +104,22 @@ def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, expor
         notes=notes,
         fleet=asked.fleet,
         fleet_wait=asked.fleet_wait,
+        foresee=lambda: _foresee(job, steps, layout, asked),
     )
     whole = exports or not stage
     done = report(str(path), job, steps, layout, settings, output, exports=whole and job.export is not None)
     if asked.depfile is not None and rule is not None:
         write_text(asked.depfile, rule)
     return done
+
+
+def _foresee(job: Any, steps: Sequence[Any], layout: Any, asked: JobOptions) -> None:
+    """Refuse what the steps that will run would refuse later."""
+    from trtconv.pipeline import foresight
+    from trtconv.pipeline.plan import forecast
+
+    wanted = {row.name for row in forecast(steps, layout, asked.force) if row.will_run}
+    foresight.require(job, {node.stage for node in steps if node.name in wanted}, here=not asked.fleet)
 
 
 def _rule(job: Path, nodes: Sequence[Any]) -> str:
@@ -332,18 +342,16 @@ def make_one(
         log_json: events as JSON lines.
         quiet: no progress.
     """
-    import tempfile
-
     from trtconv.cli.options import job_from
     from trtconv.pipeline.layout import Layout
     from trtconv.pipeline.line import line, upto
     from trtconv.pipeline.run import Settings
 
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-        job = job_from(values, "model", Path(folder))
-        layout = Layout(Path(folder), "model", {kind: output.absolute()})
+    with unfinished.scratch() as folder:
+        job = job_from(values, "model", folder)
+        layout = Layout(folder, "model", {kind: output.absolute()})
         steps = upto(line(job, layout, allow_code=allow_code), stage)
-        report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet), passing=Path(folder))
+        report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet), passing=folder)
 
 
 def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
@@ -357,22 +365,16 @@ def call_stage(stage: str, request: Any, *, log_json: bool, quiet: bool) -> Any:
 
 def call_function(target: str, request: Any, *, log_json: bool, quiet: bool, patience: float = 0.0) -> Any:
     """Run ``module:function`` of type (request, emit) in a child process; its log is kept only if it crashes."""
-    import tempfile
-
     from trtconv.core import child
 
-    folder = Path(tempfile.mkdtemp(prefix="trtconv-"))
-    log = folder / f"{target.rpartition(':')[2]}.log"
-    with listening(quiet=quiet, log_json=log_json) as emit:
+    with unfinished.scratch() as folder, listening(quiet=quiet, log_json=log_json) as emit:
         try:
-            value = child.call(target, request, emit, log, patience=patience).value
+            return child.call(
+                target, request, emit, folder / f"{target.rpartition(':')[2]}.log", patience=patience
+            ).value
         except child.ChildCrash:
+            unfinished.end(folder)
             raise
-        except TrtconvError:
-            _remove(folder)
-            raise
-    _remove(folder)
-    return value
 
 
 def print_result(stage: str, result: Any, text: str, as_json: bool) -> None:
@@ -387,9 +389,3 @@ def save_json(path: Path, stage: str, result: Any) -> None:
     from trtconv.pipeline.results import plain
 
     write_json(path, {"schema": 1, stage: plain(result)})
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -205,8 +205,9 @@ class Guest:
         self._before: Any = None
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        self.folder = Path(tempfile.mkdtemp(prefix=".trtconv-", dir=folder))
+        self.folder = (folder or Path(tempfile.gettempdir())) / f".trtconv-{os.urandom(4).hex()}"
         unfinished.begin(self.folder)
+        self.folder.mkdir(mode=0o700)
         self._log = log or self.folder / "log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         read_fd, write_fd = os.pipe()

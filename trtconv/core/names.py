@@ -32,3 +32,8 @@ def choice(wrong: str, valid: Iterable[str]) -> str:
     """What to do where a name is none of those listed: the nearest, or one of them; never an empty string."""
     names = list(valid)
     return did_you_mean(wrong, names) or (f"choose one of {', '.join(names)}" if names else "leave it out")
+
+
+def unicode_path(path: object) -> bool:
+    """Whether a path is text, and not bytes that are no UTF-8."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in str(path))

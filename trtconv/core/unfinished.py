@@ -46,14 +46,22 @@ def name(beside: Path) -> Path:
 
 @contextlib.contextmanager
 def folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A folder that is gone afterwards, unless it has been kept."""
     path = parent / f"{prefix}{os.urandom(4).hex()}"
     begin(path)
     try:
         path.mkdir(mode=0o700)
         yield path
     finally:
-        remove(path)
+        if path in _begun:
+            remove(path)
+
+
+def scratch() -> contextlib.AbstractContextManager[Path]:
+    """A folder among the temporary ones."""
+    import tempfile  # a run with nothing to do makes none
+
+    return folder(Path(tempfile.gettempdir()), "trtconv-")
 
 
 def remove(path: Path) -> None:

@@ -13,6 +13,7 @@ from trtconv.core.errors import EnvironmentProblem, TrtconvError, UsageError
 _ROOM = "make room there, or write to another disk (-o, or output: in a job)"
 _ELSEWHERE = "write to another folder (-o, or output: in a job), or change the permissions of this one"
 _NAME = "check the path"
+_LONGEST = 255 - len("..12345678.tmp")  # bytes of a name, with what an unfinished file is called
 _HINTS = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -69,10 +70,12 @@ def require_file(path: Path) -> None:
     """Refuse to put a file where a folder, a device or a pipe is: renaming would take its place.
 
     Raises:
-        UsageError: naming it.
+        UsageError: naming it; its name is too long.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint="name a file in it")
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise UsageError(f"{path.name}: a name this long cannot be written", hint="name it shorter: name: in a job, -o")
     opened = path.is_symlink() and path.readlink().is_relative_to("/proc")  # /dev/stdout
     if opened or (path.exists() and not path.is_file()):
         raise UsageError(f"{path} is not an ordinary file", hint="name a file: results appear whole, under their name")

@@ -119,6 +119,8 @@ def open_npy(path: Path) -> Array:
         if not isinstance(values, np.ndarray):
             raise ValueError(f"it looks like {magic.describe(path)}")
     except (OSError, ValueError, EOFError) as error:
+        if "Python objects" in str(error):
+            raise _of_objects(path) from None
         raise _unreadable(path, error) from None
     offset = values.offset if isinstance(values, np.memmap) and values.flags.c_contiguous else None
     return Array(path, "", values.shape, values.dtype, offset)
@@ -147,6 +149,8 @@ def open_npz_member(path: Path, key: str) -> Array:
         offset = _data_offset(path, member) + header if plain else None
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
+    if dtype.hasobject:
+        raise _of_objects(f"{path}: array {key!r}")
     return Array(path, key, shape, dtype, offset)
 
 
@@ -192,6 +196,13 @@ def _read(array: Array) -> np.ndarray:
             return values
     except _DAMAGE as error:
         raise _unreadable(array.path, error) from None
+
+
+def _of_objects(label: object) -> UsageError:
+    return UsageError(
+        f"{label}: holds Python objects, not numbers: its rows may differ in length",
+        hint="save arrays of one shape and type, in several files where they differ",
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:

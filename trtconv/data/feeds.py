@@ -154,11 +154,13 @@ class Feed:
         return self._columns[0].parts[0].path
 
     def files(self, rows: np.ndarray) -> list[str] | None:
-        """The name of the file of each sample, where every file holds one sample; else None."""
+        """The file of each sample, from the folder of the data, where every file holds one sample; else None."""
         column = self._columns[0]
-        if len(column.parts) != len(column) or len(column) == 1:
+        path = self._spec.names.get(column.info.name, self._spec.path)
+        if len(column.parts) != len(column) or path is None or path.is_file():
             return None
-        return [column.parts[row].path.name for row in rows]
+        top = path if path.is_dir() else path.parent
+        return [column.parts[row].path.relative_to(top).as_posix() for row in rows]
 
     def labels(self) -> np.ndarray | None:
         """The class of each sample, int64 of shape [len(self)], for batches without a seed; None without labels.

@@ -89,16 +89,19 @@ def read_labels(path: Path) -> list[str]:
     """Class names, one per line.
 
     Raises:
-        UsageError: missing or empty file.
+        UsageError: a file that is missing, empty, not in UTF-8, or has an empty line among the others: that class would
+            look like one that nobody knows.
     """
     try:
         lines = [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path}: labels cannot be read: {error}", hint="give a text file, one class per line"
-        ) from None
+        hint = "give a text file, one class per line"
+        hint = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else hint
+        raise UsageError(f"{path}: labels cannot be read: {error}", hint=hint) from None
     if lines == [""]:
         raise UsageError(f"{path}: no labels in it", hint="give a text file, one class per line")
+    if empty := [number for number, line in enumerate(lines, 1) if not line.strip()]:
+        raise UsageError(f"{path}: line {empty[0]} is empty, and every class has a name", hint="name it, or remove it")
     return lines
 
 

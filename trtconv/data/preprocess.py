@@ -26,6 +26,7 @@ from trtconv.data.resampling import Placing
 Dims = tuple[int | None, ...]
 Options = Mapping[str, Any]
 _GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+_GRAY_BYTES = np.array([19595, 38470, 7471], np.uint32)  # the same in parts of 2^16, as Pillow and torchvision have it
 _MOST_CHANNELS = 4  # of an image; what has more has its axes in another order, most likely
 
 
@@ -313,16 +314,19 @@ def _normalize_into(sample: np.ndarray, options: Options, out: np.ndarray) -> No
 def _channels(sample: np.ndarray, options: Options) -> np.ndarray:
     to, single = options["to"], sample.shape[-1] == 1
     if to == "gray":
-        return sample if single else _gray(sample, _GRAY[::-1] if options["swapped"] else _GRAY)
+        return sample if single else _gray(sample, slice(None, None, -1 if options["swapped"] else 1))
     if single:
         return np.repeat(sample, 3, axis=-1)
     return sample[..., ::-1] if (to == "bgr") != options["swapped"] else sample
 
 
-def _gray(sample: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _gray(sample: np.ndarray, order: slice) -> np.ndarray:
     """Luma in the sample's own type; whole numbers are rounded."""
-    single = sample.dtype == np.uint8 or is_float(sample.dtype)
-    luma = sample.astype(np.float32 if single else np.float64) @ weights.astype(np.float32 if single else np.float64)
+    if sample.dtype == np.uint8:
+        total = sum(sample[..., channel] * weight for channel, weight in enumerate(_GRAY_BYTES[order]))
+        return (np.asarray(total) + (1 << 15) >> 16).astype(np.uint8)[..., None]
+    kind = np.float32 if is_float(sample.dtype) else np.float64
+    luma = sample.astype(kind) @ _GRAY[order].astype(kind)
     made: np.ndarray = (luma if is_float(sample.dtype) else np.rint(luma)).astype(sample.dtype)[..., None]
     return made
 

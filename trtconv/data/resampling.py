@@ -7,7 +7,7 @@ each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ def covering(high: int, wide: int, options: Mapping[str, Any]) -> tuple[int, int
     """Height and width where the shorter side reaches its size: the other one is cut to whole pixels, or rounded."""
     height, width = options["size"]
     if options["like"] == "opencv":
-        factor = max(height / high, width / wide)
+        factor = max(_single(height, high), _single(width, wide))
         return round(high * factor), round(wide * factor)
     if height * wide >= width * high:
         return height, int(height * wide / high)
@@ -78,9 +78,16 @@ def place_box(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
     """A whole sample in the middle of a size."""
     height, width = options["size"]
     factor = min(height / high, width / wide)
-    whole: Callable[[float], int] = int if options["like"] == "opencv" else round
-    inner = max(whole(high * factor), 1), max(whole(wide * factor), 1)
+    inner = max(round(high * factor), 1), max(round(wide * factor), 1)
+    if options["like"] == "opencv":
+        single = np.float32(min(_single(height, high), _single(width, wide)))
+        inner = max(int(np.float32(high) * single), 1), max(int(np.float32(wide) * single), 1)
     return Placing(*inner, (0, 0, *inner), (height - inner[0]) // 2, (width - inner[1]) // 2)
+
+
+def _single(wanted: int, have: int) -> float:
+    """A quotient in float32, as OpenCV computes factors."""
+    return float(np.float32(wanted) / np.float32(have))
 
 
 def resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
@@ -90,11 +97,12 @@ def resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
         top, left, rows, columns = _of_shape(high, wide, *options["size"])
         sample = images.array(sample)[top : top + rows, left : left + columns]
     if options["fit"] != "shorter":
-        return scaled(sample, *options["size"], averaging=antialias(options))
+        return _as_asked(sample, options["size"], options)
     height, width = covering(high, wide, options)
     if antialias(options) or options["like"] != "opencv":
-        return scaled(sample, height, width, averaging=antialias(options))
-    step = 1 / max(options["size"][0] / high, options["size"][1] / wide)  # OpenCV's, also where the size was rounded
+        return _as_asked(sample, (height, width), options)
+    rows, columns = options["size"]
+    step = 1 / max(_single(rows, high), _single(columns, wide))  # OpenCV's, also where the size was rounded
     return bilinear(images.array(sample), (height, width), (step, step))
 
 
@@ -102,20 +110,30 @@ def letterbox(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
     """The whole sample in the middle of the size, with bars of the fill value."""
     high, wide, channels = images.shape(sample)
     if options["like"] == "keras":
-        return scaled(_padded(images.array(sample), options), *options["size"], averaging=antialias(options))
+        return _as_asked(_padded(images.array(sample), options), options["size"], options)
     placing = place_box(high, wide, options)
     box = np.full((*options["size"], channels), options["fill"], np.uint8)
     across = slice(placing.left, placing.left + placing.width)
-    inner = scaled(sample, placing.height, placing.width, averaging=antialias(options))
+    inner = _as_asked(sample, (placing.height, placing.width), options)
     box[placing.top : placing.top + placing.height, across] = inner
     return box
 
 
-def scaled(sample: Any, height: int, width: int, *, averaging: bool) -> np.ndarray:
-    """8-bit values of any number of channels, bilinear."""
-    if not averaging:
+def _as_asked(sample: Any, size: Sequence[int], options: Mapping[str, Any]) -> np.ndarray:
+    """8-bit values of any number of channels, bilinear, averaged or not."""
+    height, width = size
+    if not antialias(options):
         high, wide, _ = images.shape(sample)
         return bilinear(images.array(sample), (height, width), (high / height, wide / width))
+    if options["like"] == "keras":  # TensorFlow does not round between down and across
+        channels = [images.exactly(one, height, width) for one in np.moveaxis(images.array(sample), -1, 0)]
+        rounded: np.ndarray = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+        return rounded
+    return averaged(sample, height, width)
+
+
+def averaged(sample: Any, height: int, width: int) -> np.ndarray:
+    """As Pillow scales, whatever the number of channels."""
     if images.shape(sample)[2] in (1, 3):
         return images.resized(sample, height, width)
     channels = [images.resized(one[..., None], height, width) for one in np.moveaxis(sample, -1, 0)]

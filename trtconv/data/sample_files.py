@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,7 @@ def open_column(
         )
     alone = len(inputs) == 1 or info.name in spec.names
     found = files(path)
+    _tell_unread(path, found[0], bad_file)
     if chain is not None and found[0].suffix.lower() in images.SUFFIXES:
         chain.form(*IMAGE)  # what suits no image is told once, not of every file
     parts: list[Part] = []
@@ -232,6 +234,21 @@ def dtype_of(info: TensorInfo) -> np.dtype:
     return found
 
 
+def _tell_unread(path: Path, first: Path, bad_file: Callable[[UsageError], None] | None) -> None:
+    """Images in a folder of images that are of no kind that is read, such as TIFF, would be missing in silence."""
+    if not path.is_dir() or first.suffix.lower() not in images.SUFFIXES:
+        return
+    for file in digests.files_under(path):
+        kind = mimetypes.guess_type(file.name)[0] or ""
+        pixels = kind.startswith("image/") and not kind.endswith("xml") and not file.name.startswith(".")
+        if not pixels or file.suffix.lower() in OPENINGS:
+            continue
+        problem = UsageError(f"{file}: images of this kind are not read", hint=f"use {', '.join(images.SUFFIXES)}")
+        if bad_file is None:
+            raise problem
+        bad_file(problem)
+
+
 def files(path: Path) -> list[Path]:
     """The files that a path, a folder or a glob names; hidden ones, as systems leave them beside others, are not meant.
 
@@ -245,7 +262,11 @@ def files(path: Path) -> list[Path]:
             if file.suffix.lower() in OPENINGS and not file.name.startswith(".")
         ]
         if not found:
-            raise UsageError(f"{path}: no .npy or .npz file in this folder, and no image", hint="check data.path")
+            kinds = sorted({file.suffix or file.name for file in digests.files_under(path)})
+            raise UsageError(
+                f"{path}: no samples in this folder; {'only ' + ', '.join(kinds[:5]) if kinds else 'it is empty'}",
+                hint=f"check data.path; files of samples are {', '.join(OPENINGS)}",
+            )
         return found
     if digests.is_glob(path):
         found = sorted(file for file in path.parent.glob(path.name) if file.name[0] != "." or path.name[0] == ".")

@@ -13,6 +13,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import images, preprocess, sample_files
 from trtconv.data.arrays import npz_keys, open_npy, open_npz_member
+from trtconv.data.sample_parts import BadSample
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,14 @@ def _first(path: Path) -> Any:
     raise UsageError(f"{path}: no sample of [height, width, channels] in it", hint="leave preprocess out")
 
 
-def fits(spec: FeedSpec, inputs: Sequence[TensorInfo], *, strict: bool) -> list[str]:
-    """Refuse samples and labels that a model's inputs do not take, as far as files' headers tell.
+def fits(spec: FeedSpec, inputs: Sequence[TensorInfo], *, strict: bool, least: int = 1) -> list[str]:
+    """Refuse samples and labels that a model's inputs do not take, as far as files' headers and a first sample tell.
 
     Args:
         spec: where they are.
         inputs: of the model.
         strict: whether a bad file among many is an error; else its message is returned.
+        least: samples that there must be.
 
     Raises:
         UsageError: see ``open_feed``.
@@ -88,5 +90,17 @@ def fits(spec: FeedSpec, inputs: Sequence[TensorInfo], *, strict: bool) -> list[
     from trtconv.data.feeds import open_feed
 
     left_out: list[UsageError] = []
-    open_feed(spec, tuple(inputs), None if strict else left_out.append).labels()
+    feed = open_feed(spec, tuple(inputs), None if strict else left_out.append)
+    feed.labels()
+    if len(feed) < least:
+        raise UsageError(
+            f"a batch of {least} was asked for, and there are {len(feed)} samples",
+            hint="measure smaller batches, or leave the data out for random inputs",
+        )
+    try:
+        next(feed.batches(1))
+    except BadSample as problem:
+        if strict or len(feed) == 1:
+            raise
+        left_out.append(problem)
     return [problem.message for problem in left_out]

@@ -201,11 +201,10 @@ class _Table:
 
 @functools.lru_cache(_KEPT)
 def _table(height: int, width: int, placing: Placing) -> _Table:
-    _, _, high, wide = placing.window
-    left, top, right, bottom = images.box(height, width, placing.height, placing.width, placing.window)
-    across, down = taps(width, left, right, wide), taps(height, top, bottom, high)
+    top, left, high, wide = placing.window
+    across, down = taps(width, placing.width, left, wide), taps(height, placing.height, top, high)
     lines, columns = _reach(down[0]), _reach(across[0])
-    down_first = images.down_first(height, width, high, wide)
+    down_first = images.down_first(height, width, placing.height, placing.width)
     head = np.zeros(_EACH, np.int32)
     head[1:3] = columns.stop - columns.start, lines.stop - lines.start
     head[5:12] = wide, high, across[1].shape[1], down[1].shape[1], placing.top, placing.left, down_first
@@ -220,24 +219,23 @@ def _reach(spans: Words) -> slice:
     return slice(int(spans[0, 0]), int(spans[-1].sum()))
 
 
-def taps(size: int, begin: float, end: float, count: int) -> tuple[Words, Words]:
+def taps(size: int, whole: int, begin: int, count: int) -> tuple[Words, Words]:
     """Which pixels of a line make each pixel of the scaled line, and with what weights, as Pillow computes them.
 
     The filter is a triangle, as wide as a pixel of the coarser of both lines to either side.
 
     Args:
         size: pixels of the line.
-        begin: of the part that is scaled; Pillow holds it in float32.
-        end: likewise.
-        count: pixels of the scaled line.
+        whole: pixels of the scaled line.
+        begin: the first of these that is wanted.
+        count: how many of these are wanted.
 
     Returns:
         [count, 2]: number of the first pixel, number of pixels. [count, most]: weights in parts of 2^22, then zeros.
     """
-    start = np.float32(begin)
-    scale = float(np.float32(end) - start) / count
+    scale = float(np.float32(size)) / whole
     reach = max(scale, 1.0)
-    center = float(start) + (np.arange(count) + 0.5) * scale
+    center = (np.arange(begin, begin + count) + 0.5) * scale
     first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
     number = np.minimum((center + reach + 0.5).astype(np.int64), size) - first
     tap = np.arange(int(np.ceil(reach)) * 2 + 1)

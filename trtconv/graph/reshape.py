@@ -93,7 +93,7 @@ def keep_outputs(model: onnx.ModelProto, names: Iterable[str]) -> None:
     chosen = []
     for name in wanted:
         if name not in outputs:
-            valid = [*outputs, *editing.producers(model.graph)]
+            valid = dict.fromkeys([*outputs, *editing.producers(model.graph)])
             raise SourceError(
                 f"no output or tensor {name!r}; the outputs are "
                 f"{', '.join(value.name for value in model.graph.output)}",

@@ -27,6 +27,7 @@ from trtconv.job.fields import (
 )
 from trtconv.job.schema_export import Export
 from trtconv.job.schema_inputs import Input, Profile
+from trtconv.job.schema_lower import Lower
 from trtconv.job.schema_partition import Partition
 from trtconv.job.schema_plugins import Plugin
 from trtconv.job.section import Section, key, rule
@@ -123,28 +124,6 @@ class Calibrate(Section):
             )
 
 
-class Keep(Section):
-    """Nodes by operator type or by name."""
-
-    ops: Names = key([], description="ONNX operator types")
-    names: Names = key([], description="regular expressions, searched in node names")
-    limit: float | None = key(
-        None,
-        gt=0,
-        description="measured magnitude above which a tensor's nodes belong here (default: half the type's "
-        "largest value under keep, none under exclude)",
-    )
-
-
-class Lower(Section):
-    """How the typed ONNX model is made."""
-
-    base: Literal["fp16", "fp32"] = key("fp16", description="precision of what int8 or fp8 leaves alone")
-    keep: Keep = key(Keep(), description="nodes that stay in FP32")
-    exclude: Keep = key(Keep(), description="nodes that int8 or fp8 leaves alone")
-    io_types: Literal["keep", "convert"] = key("keep", description="FP32 inputs and outputs, or the half type")
-
-
 class Build(Section):
     """How the engine is made."""
 
@@ -216,6 +195,11 @@ class Verify(Section):
         unknown = [name for name in self.tolerance if name not in known]
         if unknown:
             raise ValueError(f"tolerance: {unknown[0]!r} is no precision; there are {', '.join(known)}")
+
+    @rule
+    def _accuracy_needs_labels(self) -> None:
+        if self.max_accuracy_drop is not None and not self.data.labels:
+            raise ValueError("max_accuracy_drop: accuracy needs labels: data: {labels: ...}")
 
 
 class Infer(Section):
@@ -379,6 +363,9 @@ class Job(Section):
         if missing:
             section = "verify" if missing[0] == "accuracy_drop" else "bench"
             raise ValueError(f"gates: {missing[0]} needs a {section} section")
+        judged = any(gate.measure == "accuracy_drop" for gate in self.gates)
+        if judged and self.verify is not None and not self.verify.data.labels:
+            raise ValueError("gates: accuracy_drop needs labels: verify: {data: {labels: ...}}")
 
     @rule
     def _one_file_of_parts(self) -> None:

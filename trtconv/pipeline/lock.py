@@ -42,7 +42,7 @@ class Lock:
             return cls(path)
         except (yaml.YAMLError, UnicodeDecodeError):
             raw = None
-        if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA:
+        if not isinstance(raw, dict) or raw.get("schema") != _SCHEMA or not _whole(raw.get("steps")):
             raise UsageError(f"{path}: not a lock file of this trtconv", hint="remove it and run the job again")
         return cls(path, raw["steps"])
 
@@ -82,6 +82,14 @@ class Lock:
         text = _HEAD + yaml.safe_dump({"schema": _SCHEMA, "steps": {**self.steps, **fresh}}, sort_keys=False, width=120)
         if not self.path.exists() or self.path.read_text(encoding="utf-8") != text:
             write_text(self.path, text)
+
+
+def _whole(steps: Any) -> bool:
+    """Whether a lock's steps have the form that ``write`` gives them."""
+    return isinstance(steps, dict) and all(
+        isinstance(step, dict) and isinstance(step.get("key"), dict) and isinstance(step.get("outputs"), dict)
+        for step in steps.values()
+    )
 
 
 def locked_key(key: Mapping[str, Any]) -> dict[str, Any]:

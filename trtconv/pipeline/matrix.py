@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trtconv.core.errors import UsageError
 from trtconv.core.records import TensorInfo
 from trtconv.job.schema import Job
 from trtconv.job.schema_inputs import Profile
@@ -37,10 +38,17 @@ class Cell:
 
 
 def cells(job: Job) -> list[Cell]:
-    """All cells, in the order of the matrix."""
+    """All cells, in the order of the matrix.
+
+    Raises:
+        UsageError: everything is excluded.
+    """
     if job.matrix is None:
         return [Cell(precision, precision, job) for precision in job.precision]
-    return [_cell(job, choice) for choice in choices(job)]
+    found = [_cell(job, choice) for choice in choices(job)]
+    if not found:
+        raise UsageError("matrix: every combination is excluded", hint="leave out a rule of matrix.exclude")
+    return found
 
 
 def choices(job: Job) -> list[dict[str, Any]]:

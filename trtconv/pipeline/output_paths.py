@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trtconv.core.errors import UsageError
+from trtconv.core.names import unicode_path
 from trtconv.core.writable import own, require_file, require_folder
 from trtconv.pipeline.layout import PARTS, Layout
 from trtconv.pipeline.steps import Node
@@ -24,6 +25,11 @@ def require(steps: Sequence[Node], layout: Layout, *, writable: bool) -> None:
         EnvironmentProblem: nothing may be written there.
     """
     require_folder(layout.state, writable=writable)
+    if not unicode_path(layout.folder):
+        raise UsageError(
+            f"{layout.folder}: models are not opened from a path that is not UTF-8",
+            hint="write to another folder: output: in the job",
+        )
     read = {own(path): label for node in steps for label, path in node.inputs.items()}
     folders: dict[Path, Path] = {}  # looked at, without links on the way
     for node in steps:

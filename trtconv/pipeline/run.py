@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class Settings:
         notes: warnings to tell first.
         fleet: address of a Ray cluster for the steps of engines; empty: all run here.
         fleet_wait: seconds that such a step waits for a node that fits.
+        foresee: called once, before the first step that is not up to date: refuses what steps would refuse later.
     """
 
     force: Sequence[str] = ()
@@ -77,6 +78,7 @@ class Settings:
     notes: Sequence[str] = ()
     fleet: str = ""
     fleet_wait: float = 120.0
+    foresee: Callable[[], object] | None = None
 
     def forces(self, node: Node) -> bool:
         """Whether a step must run whatever is recorded of it."""
@@ -162,6 +164,7 @@ class _Runner:
     warned: dict[str, list[str]] = field(default_factory=dict)
     workers: Workers | None = None
     fleet: Fleet | None = None
+    foreseen: bool = False
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
         waiting = list(steps)
@@ -218,6 +221,9 @@ class _Runner:
                 )
             )
             return True
+        if not self.foreseen and self.settings.foresee is not None:
+            self.settings.foresee()
+        self.foreseen = True
         self.emit(NodeStarted(node.name))
         began = time.perf_counter()
         results = {name: step.result for name, step in self.ended.items()}

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtconv.core.errors import UsageError
+from trtconv.core.records import TensorInfo
 from trtconv.job.schema import Data, Job
-from trtconv.pipeline import model_inputs, sections
+from trtconv.pipeline import sections
 
 if TYPE_CHECKING:
     from trtconv.data.sample_trace import Traced
 
 
-def _data(job: Job) -> Iterator[tuple[str, Data]]:
+def samples_of(job: Job) -> Iterator[tuple[str, Data]]:
+    """Where the samples of each section come from."""
     parts = {"calibrate": job.calibrate, "verify": job.verify, "infer": job.infer, "bench": job.bench}
     for name, section in parts.items():
         if section is not None and section.data is not None:
             yield name, section.data
 
 
-def require(job: Job, model: Path | None) -> list[str]:
+def require(job: Job, inputs: Sequence[TensorInfo], stages: Collection[str]) -> list[str]:
     """Refuse samples that the model does not take, or labels that are not theirs; what would be left out.
 
     Args:
         job: any.
-        model: its ONNX file, taken as it is; None: its inputs are not known yet.
+        inputs: of its ONNX model.
+        stages: whose samples are meant.
 
     Raises:
         UsageError: naming the section.
     """
-    if model is None or job.inputs or job.source.register_input or job.convert.outputs:
-        return []
     left_out: list[str] = []
-    inputs = model_inputs.of(model)
-    for name, data in _data(job):
+    for name, data in samples_of(job):
+        if name not in stages:
+            continue
         from trtconv.data import sample_trace  # NumPy is not loaded for other jobs
 
         try:
             strict = name != "infer" or job.infer is None or job.infer.strict
-            left_out += sample_trace.fits(sections.feed(data), inputs, strict=strict)
+            least = max(job.bench.batch) if name == "bench" and job.bench is not None else 1
+            left_out += sample_trace.fits(sections.feed(data), inputs, strict=strict, least=least)
         except UsageError as error:
             raise UsageError(f"{name}.data: {error.message}", hint=error.hint) from None
     return [f"would be left out: {problem}" for problem in left_out]
@@ -53,7 +56,7 @@ def traces(job: Job) -> list[tuple[str, Path, list[Traced]]]:
         UsageError: it does not suit a row; naming the section.
     """
     found: dict[str, tuple[str, Path, list[Traced]]] = {}
-    for name, data in _data(job):
+    for name, data in samples_of(job):
         if not data.preprocess:
             continue
         from trtconv.data.sample_trace import trace

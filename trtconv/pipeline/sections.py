@@ -20,8 +20,9 @@ from trtconv.core.records import (
     TensorInfo,
 )
 from trtconv.job.fields import KEEP
-from trtconv.job.schema import Data, Job, Keep, Source
+from trtconv.job.schema import Data, Job, Source
 from trtconv.job.schema_inputs import Profile
+from trtconv.job.schema_lower import Keep
 from trtconv.job.schema_partition import Partition
 from trtconv.job.section import Section
 from trtconv.pipeline import user_code

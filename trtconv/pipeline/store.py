@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import digests, files
+from trtconv.core import digests, files, unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.units import parse_bytes
 
@@ -109,12 +109,9 @@ class Store:
             return
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
-            import tempfile  # a run with nothing to do puts nothing into the store
-
-            temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         except OSError:
             return
-        try:
+        with contextlib.suppress(OSError), unfinished.folder(self.folder, ".new-") as temporary:
             found = []
             for index, (source, digest) in enumerate(sources.items()):
                 kept = temporary / str(index)
@@ -128,11 +125,7 @@ class Store:
                 "record": dict(record),
             }
             (temporary / "entry.json").write_text(json.dumps(facts, default=str))
-            temporary.rename(entry)
-        except OSError:  # no room, or another process put the same entry first
-            pass
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # where it did not become the entry
+            temporary.rename(entry)  # fails where another process put the same entry first
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in no order."""

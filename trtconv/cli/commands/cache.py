@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from trtconv.cli.commands.store import gc, ls
 from trtconv.cli.options import existing, json_option
-from trtconv.core import strict_json
+from trtconv.core import strict_json, unfinished
 from trtconv.core.errors import UsageError
 
 _CACHE = click.argument("cache", type=click.Path(path_type=Path))
@@ -115,10 +114,10 @@ def check(cache: Path, model: Path, precision: str, as_json: bool) -> None:
     from trtconv.graph.coverage import coverage
 
     read, facts = files.read(existing(cache)), files.read_facts(cache)
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
+    with unfinished.scratch() as folder:
         lowered = existing(model)
         if facts is None or facts.model != digests.of_file(model):
-            lowered = _converted(model, Path(folder))
+            lowered = _converted(model, folder)
         stale = facts is not None and facts.model not in (digests.of_file(model), digests.of_file(lowered))
         network = model_io.load(lowered)
     fp32_only.require(network, str(model))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from trtconv.cli.options import (
     row,
     takes,
 )
+from trtconv.core import unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.records import FeedSpec
 
@@ -146,12 +146,12 @@ def _samples(data: Path | None) -> Iterator[Path | None]:
     if data is None or str(data) != "-":
         yield None if data is None else existing_or_glob(data)
         return
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
+    with unfinished.scratch() as folder:
         head = sys.stdin.buffer.read(4)
         kind = {b"PK": "npz", b"\x93N": "npy"}.get(head[:2])
         if kind is None:
             raise UsageError("standard input holds neither a .npy nor a .npz", hint="--data - < samples.npy")
-        path = Path(folder) / f"standard input.{kind}"
+        path = folder / f"standard input.{kind}"
         with path.open("wb") as file:
             file.write(head)
             shutil.copyfileobj(sys.stdin.buffer, file)

@@ -63,7 +63,7 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
     )
 
     found = _forecast(job, assignments, force, allow_code)
-    notes, traces = _samples(found.job)
+    notes, traces = _samples(found)
     notes = [*found.notes, *notes]
     if as_json:
         document = plan_document(str(job), found.rows) | traces_document(traces) | fallback_document(found.fallback())
@@ -122,6 +122,7 @@ class _Found:
     rows: list[Any]
     notes: list[str]
     allow_code: bool
+    stages: set[str]
 
     @property
     def output(self) -> Path:
@@ -148,19 +149,18 @@ def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], 
     layout = layout_of(job := load_job(path, assignments))
     steps = line(job, layout, allow_code=allow_code)
     capability_check.require_leave(job, {node.stage for node in steps}, allow_code=allow_code)
-    rows = forecast(steps, layout, force)
     _, notes = lock_of(path, JobOptions(assignments=assignments))
+    rows = forecast(steps, layout, force)
     notes += State.load(layout.state).claimed_by(path.absolute())
-    return _Found(job, layout, rows, notes, allow_code)
+    wanted = {row.name for row in rows if row.will_run}
+    return _Found(job, layout, rows, notes, allow_code, {node.stage for node in steps if node.name in wanted})
 
 
-def _samples(job: Any) -> tuple[list[str], list[Any]]:
+def _samples(found: _Found) -> tuple[list[str], list[Any]]:
     """What would be left out of a job's samples, and what becomes of the first ones."""
-    from trtconv import sources
-    from trtconv.pipeline import sample_check
+    from trtconv.pipeline import foresight, sample_check
 
-    onnx = job.source.format in ("auto", "onnx") and sources.detect(job.source.path).is_onnx
-    return sample_check.require(job, job.source.path if onnx else None), sample_check.traces(job)
+    return foresight.require(found.job, found.stages), sample_check.traces(found.job)
 
 
 @click.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from trtconv import __version__
 from trtconv.cli.console import listening
 from trtconv.cli.options import existing
+from trtconv.core import unfinished
 from trtconv.core.errors import SourceError, TrtconvError, UsageError
 
 _NAME = f"TensorRT.trtexec [trtconv {__version__}] # trtexec"
@@ -126,8 +126,7 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
     from trtconv.pipeline.line import line, upto
     from trtconv.pipeline.run import run
 
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as scratch, listening() as emit:
-        folder = Path(scratch)
+    with unfinished.scratch() as folder, listening() as emit:
         kept = _kept(Path(given["saveEngine"][-1]).absolute()) if "saveEngine" in given else {}
         job = _validated(_with_samples(wanted, folder / "inputs.npz"), folder, "model")
         layout = Layout(folder, "model", kept)
@@ -239,8 +238,8 @@ def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]])
     from trtconv.stages.bench import BenchRequest, Exports
 
     inputs, shapes = _engine_shapes(path, wanted.shapes)
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as scratch:
-        wanted = _with_files(_with_samples(wanted, Path(scratch) / "inputs.npz", inputs, shapes), Path(scratch))
+    with unfinished.scratch() as scratch:
+        wanted = _with_files(_with_samples(wanted, scratch / "inputs.npz", inputs, shapes), scratch)
         section = _validated_bench(wanted.job["bench"])
         data = None if section.data is None else FeedSpec(section.data.path)
         rules = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from trtconv.cli.options import existing, output_options, parse_constants
+from trtconv.core import unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.writable import require_result
 
@@ -84,9 +84,9 @@ def uff(graph: Path, as_json: bool, log_json: bool, quiet: bool, **options: Any)
         raise UsageError(f"-p runs the code in {options['preprocessor']}", hint="if you trust it, add --allow-code")
     source = existing(graph)
     require_result(output, source)
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
+    with unfinished.scratch() as folder:
         if options["preprocessor"]:
-            source = _preprocessed(source, existing(options["preprocessor"]), Path(folder) / graph.name, quiet=quiet)
+            source = _preprocessed(source, existing(options["preprocessor"]), folder / graph.name, quiet=quiet)
             if options["write_preprocessed"]:
                 from trtconv.core import files
 

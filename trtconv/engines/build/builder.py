@@ -213,19 +213,7 @@ class _Build:
         if options.verbosity != "names":
             kinds = api.ProfilingVerbosity
             config.profiling_verbosity = kinds.DETAILED if options.verbosity == "detailed" else kinds.NONE
-        asked = [
-            name
-            for name, given in (
-                ("optimization_level", options.level is not None),
-                ("hardware_compatibility", options.hardware != "none"),
-            )
-            if given
-        ]
-        if asked and not self.loaded.can.tactics:
-            raise UsageError(
-                f"{self.loaded.title} chooses kernels at the first run: build.{asked[0]} changes nothing",
-                hint="remove it (build.targets names GPUs), or choose build: {backend: tensorrt}",
-            )
+        _require_tactics(self.loaded, options.level, options.hardware)
         if options.level is not None:
             config.builder_optimization_level = options.level
         if options.hardware != "none":
@@ -247,19 +235,7 @@ class _Build:
 
     def target(self, config: TrtIBuilderConfig) -> None:
         can = self.loaded.can
-        if not can.targets:
-            raise UsageError(
-                f"{self.loaded.title} builds for this machine's GPU only, not for build.targets",
-                hint="remove build.targets, or choose build: {backend: rtx}",
-            )
-        members = rtx_module(self.loaded.api, can).ComputeCapability.__members__
-        known = {name.lower(): member for name, member in members.items() if name.startswith("SM")}
-        wrong = [name for name in self.options.targets if name.lower() not in known]
-        if wrong:
-            raise UsageError(
-                f"{self.loaded.title} has no target {wrong[0]!r}; it has {', '.join(known)}",
-                hint=did_you_mean(wrong[0], known) or "choose one of them",
-            )
+        known = _targets(self.loaded, self.options.targets)
         config = with_targets(config, can)
         config.num_compute_capabilities = len(self.options.targets)
         for index, name in enumerate(self.options.targets):
@@ -312,3 +288,48 @@ class _Monitor:
         if phase == self.root or now - self.last >= _EVERY:
             self.last = now
             self.emit(Progress(phase, self.done, self.total))
+
+
+def require_choices(loaded: Loaded, targets: Sequence[str], level: int | None, hardware: str) -> None:
+    """Refuse what a flavour has no choice of, before a model is there.
+
+    Args:
+        loaded: the flavour.
+        targets: see ``Options``.
+        level: likewise.
+        hardware: likewise.
+
+    Raises:
+        UsageError: naming the key of the job.
+    """
+    _require_tactics(loaded, level, hardware)
+    if targets:
+        _targets(loaded, targets)
+
+
+def _require_tactics(loaded: Loaded, level: int | None, hardware: str) -> None:
+    given = {"optimization_level": level is not None, "hardware_compatibility": hardware != "none"}
+    asked = [name for name, said in given.items() if said]
+    if asked and not loaded.can.tactics:
+        raise UsageError(
+            f"{loaded.title} chooses kernels at the first run: build.{asked[0]} changes nothing",
+            hint="remove it (build.targets names GPUs), or choose build: {backend: tensorrt}",
+        )
+
+
+def _targets(loaded: Loaded, wanted: Sequence[str]) -> Mapping[str, Any]:
+    """TensorRT-RTX's compute capabilities by name, all of those wanted among them."""
+    if not loaded.can.targets:
+        raise UsageError(
+            f"{loaded.title} builds for this machine's GPU only, not for build.targets",
+            hint="remove build.targets, or choose build: {backend: rtx}",
+        )
+    members = rtx_module(loaded.api, loaded.can).ComputeCapability.__members__
+    known = {name.lower(): member for name, member in members.items() if name.startswith("SM")}
+    wrong = [name for name in wanted if name.lower() not in known]
+    if wrong:
+        raise UsageError(
+            f"{loaded.title} has no target {wrong[0]!r}; it has {', '.join(known)}",
+            hint=did_you_mean(wrong[0], known) or "choose one of them",
+        )
+    return known

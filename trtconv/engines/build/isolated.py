@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.core import child
+from trtconv.core import child, unfinished
 from trtconv.core.errors import BuildError, TrtconvError
 from trtconv.core.events import Emit
 from trtconv.engines.build import builder
@@ -72,8 +71,7 @@ def build(
         TrtconvError: what ``builder.build`` raises.
         BuildError: TensorRT takes the process down, too.
     """
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as name:
-        folder = Path(name)
+    with unfinished.scratch() as folder:
         link, plan = folder / "model.onnx", folder / "plan"
         shutil.copyfile(model, link)  # through a link, the length of the model's own path would move addresses
         for file in beside:

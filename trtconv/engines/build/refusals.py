@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.core import child
+from trtconv.core import child, unfinished
 from trtconv.core.errors import BuildError
 from trtconv.core.events import ignore
 from trtconv.core.records import PluginSpec
@@ -63,8 +62,8 @@ def shape_inputs(loaded: Loaded, model: Path, brought: tuple[PluginSpec, ...] = 
 
 
 def _call(function: str, question: Question) -> Any:
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-        return child.call(f"{__name__}:{function}", question, ignore, Path(folder) / "log").value
+    with unfinished.scratch() as folder:
+        return child.call(f"{__name__}:{function}", question, ignore, folder / "log").value
 
 
 def ask(question: Question, _emit: Any) -> dict[str, Reason]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import child
+from trtconv.core import child, unfinished
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit, ignore
@@ -88,8 +87,8 @@ def ask(engine: Path) -> Told:
 
 
 def _aside(engine: Path) -> Told:
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-        told: Told = child.call(f"{__name__}:tell", engine, ignore, Path(folder) / "log").value
+    with unfinished.scratch() as folder:
+        told: Told = child.call(f"{__name__}:tell", engine, ignore, folder / "log").value
     return told
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from trtconv.adapters import onnxruntime
+from trtconv.core import unfinished
 from trtconv.core.events import ignore
 from trtconv.core.records import SourceSpec
 from trtconv.graph import model_io
@@ -20,7 +18,7 @@ def open_model(spec: SourceSpec) -> onnxruntime.ReferenceModel:
         SourceError: the script fails, or builds no network.
     """
     model, _ = recorded(spec, ignore)
-    with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-        file = Path(folder) / "network.onnx"
+    with unfinished.scratch() as folder:
+        file = folder / "network.onnx"
         model_io.save(model, file)
         return onnxruntime.ReferenceModel(onnxruntime.session(file), of="the recorded network")

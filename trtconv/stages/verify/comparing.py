@@ -48,6 +48,7 @@ class Race:
         """Run both on all samples."""
         done = 0
         reference = Reference(self.request)
+        reference.require_samples(self.samples, fewer=self.request.data.samples is not None)
         size, least = self._batch(reference)  # samples of one shape come together, whatever their order
         for rows, feeds in zip(self.feed.groups(size), self.feed.batches(size, least=least), strict=True):
             wanted, got = reference.outputs(feeds, rows), self.runner.run(feeds)
@@ -131,17 +132,28 @@ class Reference:
         if stored and not (self.arrays and all(array.shape for array in self.arrays.values())):
             raise UsageError(f"{self.path}: no outputs of samples in it", hint="store an array per output of the model")
 
+    def require_samples(self, count: int, *, fewer: bool) -> None:
+        """Refuse stored outputs of other samples than the data.
+
+        Args:
+            count: samples that are compared.
+            fewer: whether those are the first of more.
+
+        Raises:
+            UsageError: naming the output.
+        """
+        for name, array in self.arrays.items():
+            if array.shape[0] < count or (array.shape[0] > count and not fewer):
+                raise UsageError(
+                    f"{self.path}: {name!r} has {array.shape[0]} samples, and the data {count}",
+                    hint="make the reference from the same data",
+                )
+
     def outputs(self, feeds: dict[str, Any], rows: Any) -> dict[str, Any]:
         """Of some samples."""
         if self.runner is not None:
             outputs: dict[str, Any] = self.runner.run(feeds)
             return outputs
-        short = [name for name, array in self.arrays.items() if array.shape[0] <= rows.max()]
-        if short:
-            raise UsageError(
-                f"{self.path}: {short[0]!r} has fewer samples than the data",
-                hint="make the reference from the same data",
-            )
         return {name: array.rows(rows) for name, array in self.arrays.items()}
 
     def close(self) -> None:
