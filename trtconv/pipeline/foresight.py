@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from trtconv import sources
-from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.core import errors
 from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
 from trtconv.core.records import TensorInfo
 from trtconv.job.schema import Job
-from trtconv.pipeline import baseline, model_inputs, sample_check, sections
+from trtconv.pipeline import model_inputs, sections
 from trtconv.pipeline.matrix import cells
 
 _COMMON = frozenset({"sm75", "sm80", "sm86", "sm89", "sm120"})
@@ -46,14 +45,20 @@ def require(job: Job, stages: Collection[str], *, here: bool = True) -> list[str
     if not stages or not _is_onnx(job) or job.source.register_input:
         return []
     if not _asks_of_model(job, stages):
-        return sample_check.require(job, model_inputs.of(job.source.path), stages)
+        return _samples(job, model_inputs.of(job.source.path), stages)
     with errors.about(job.source.path):
         inputs, outputs = _interface(job)
     if "build" in stages:
         _profiles(job, inputs)
     if "infer" in stages:
         _postprocessing(job, outputs)
-    return sample_check.require(job, inputs, stages) if not job.convert.outputs else []
+    return _samples(job, inputs, stages) if not job.convert.outputs else []
+
+
+def _samples(job: Job, inputs: Sequence[TensorInfo], stages: Collection[str]) -> list[str]:
+    from trtconv.pipeline import sample_check
+
+    return sample_check.require(job, inputs, stages)
 
 
 def _asks_of_model(job: Job, stages: Collection[str]) -> bool:
@@ -86,23 +91,37 @@ def _is_onnx(job: Job) -> bool:
 
 def _machine(job: Job, stages: Collection[str]) -> None:
     """Builders and GPUs that this machine lacks, and choices that its builder does not have."""
-    build, bench = job.build, job.bench
+    build = job.build
     asked = build.backend != "auto" or not _COMMON.issuperset(build.targets) or _chosen(build)
     if "build" in stages and asked:
+        from trtconv.adapters import tensorrt
         from trtconv.engines.build import builder
 
         builder.require_choices(
             tensorrt.choose(build.backend), build.targets, build.optimization_level, build.hardware_compatibility
         )
-    parts = build.fallback != "none"
-    for stage, section in (("infer", job.infer), ("bench", bench)):
-        backend = section.backend if section is not None and stage in stages else "auto"
+    _gpus(job, stages)
+
+
+def _gpus(job: Job, stages: Collection[str]) -> None:
+    bench, parts = job.bench, job.build.fallback != "none"
+    backends = {
+        stage: section.backend
+        for stage, section in (("infer", job.infer), ("bench", bench))
+        if section is not None and stage in stages
+    }
+    tunes = bench is not None and "bench" in stages and (bench.tune or _of_energy(job))
+    if not tunes and not {"tensorrt", "rtx"}.intersection(backends.values()):
+        return
+    from trtconv.adapters import cuda_driver, tensorrt
+
+    for stage, backend in backends.items():
         if backend in tensorrt.FLAVORS and not parts and not cuda_driver.gpus():
             raise EnvironmentProblem(
                 f"{stage}.backend: {backend} cannot run here: {cuda_driver.problem()}",
                 hint=f"run it on a machine with a GPU, or write {stage}: {{backend: auto}}",
             )
-    if bench is None or "bench" not in stages or cuda_driver.gpus():
+    if bench is None or not tunes or cuda_driver.gpus():
         return
     for wanted, what in ((bench.tune, "bench.tune"), (_of_energy(job), "the gate on energy")):
         if wanted:
@@ -126,6 +145,8 @@ def _files(job: Job, stages: Collection[str]) -> None:
     if "bench" in stages:
         for gate in job.gates:
             if gate.baseline is not None:
+                from trtconv.pipeline import baseline
+
                 baseline.read(gate.baseline)
 
 
