@@ -53,6 +53,7 @@ MENDED = (
     "If.loop in if in loop",
     "If.three deep",
     "If.case",
+    "keras.RandomHue(0.5, (0, 1))",
     "TFL_ABS.int32",
     "TFL_CAST.float32-uint8",
     "TFL_COMPLEX_ABS",

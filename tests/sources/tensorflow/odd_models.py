@@ -70,7 +70,31 @@ def _signatures(tf: Any, folder: Path) -> None:
         module = tf.Module()
         module.f = tf.function(function, input_signature=signature)
         tf.saved_model.save(module, str(folder / name), signatures=module.f)
+    _counters(tf, folder)
     _reorder(folder / "order" / "saved_model.pb")
+
+
+def _counters(tf: Any, folder: Path) -> None:
+    """A variable that every call changes: nothing reads it, what comes out reads it, or reads it before the change."""
+    reads = {
+        "counted": lambda a, count, before: a * 2.0,
+        "counting": lambda a, count, before: a * count,
+        "before": lambda a, count, before: a * before,
+    }
+
+    def called(module: Any, read: Any) -> Any:
+        def call(a: Any) -> dict[str, Any]:
+            before = module.count.read_value()
+            module.count.assign_add(tf.reduce_sum(a) * before)
+            return {"y": read(a, module.count, before)}
+
+        return call
+
+    for name, read in reads.items():
+        module = tf.Module()
+        module.count = tf.Variable(1.0)
+        module.f = tf.function(called(module, read), input_signature=[tf.TensorSpec([None, 4], name="a")])
+        tf.saved_model.save(module, str(folder / name), signatures=module.f)
 
 
 def _three_deep(tf: Any, a: Any) -> Any:

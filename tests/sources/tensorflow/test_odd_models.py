@@ -38,6 +38,9 @@ ASKED: dict[str, dict[str, list[Any]]] = {
     "spectrum": {},
     "rows": {},
     "order": {},
+    "counted": {},
+    "counting": {},
+    "before": {},
     "scalar.pb": {},
     "old.pb": {},
     "old.pb@scalar": {"s": []},
@@ -60,6 +63,7 @@ COMPARED = (
     "spectrum",
     "rows",
     "order",
+    "counted",
     "scalar.pb",
     "old.pb@scalar",
     "while.pb",
@@ -115,6 +119,9 @@ def test_refusals_lead_to_the_next_command(outcomes: dict[str, Any]) -> None:
     assert outcomes["custom.keras"]["message"].endswith("needs code that is not in the file: pk>Scale")
     assert outcomes["bilinear.keras"]["code"] == 3
     assert "--input img:1,224,224,3" in outcomes["bilinear.keras"]["hint"]
+    for name in ("counting", "before"):
+        assert outcomes[name]["code"] == 3
+        assert "changes a variable: the model keeps state between calls" in outcomes[name]["message"]
     assert outcomes["seeded"]["code"] == 3
     assert "StatelessRandomUniformV2 is not an ONNX operator" in outcomes["seeded"]["message"]
     assert outcomes["old.pb"]["code"] == 3

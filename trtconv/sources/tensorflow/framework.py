@@ -73,8 +73,8 @@ class Network:
             SourceError: it changes variables, or needs a lookup table.
         """
         graph, weights = freezing.frozen(self._function)
-        graphdef.refuse_state(graph, {e.node for e in self._inputs})
-        graph = graphdef.prune(graph, self._inputs, self._outputs)
+        whole, graph = graph, graphdef.prune(graph, self._inputs, self._outputs)
+        graphdef.refuse_state(whole, {e.node for e in self._inputs}, {node.name for node in graph.node})
         return FrozenGraph(
             graph=graph,
             inputs=self._inputs,

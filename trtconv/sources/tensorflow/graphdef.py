@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,21 @@ def sizes(node: Any, *, old: bool) -> tuple[int, ...] | None:
     return None if shape is None or unknown else tuple(dim.size for dim in shape.dim)
 
 
-def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
+def refuse_state(graph: Any, inputs: Iterable[str], needed: Collection[str] | None = None) -> None:
     """Fail on graphs that keep state.
+
+    Args:
+        graph: frozen, or not yet.
+        inputs: names of its inputs' nodes.
+        needed: names of the nodes that outputs depend on: what changes another variable, such as the seed of an
+            augmentation that is off, is no state of the model. None: any may be.
 
     Raises:
         SourceError: variables that are not frozen or that the graph changes; lookup tables.
     """
-    fed = set(inputs)
+    fed, idle = set(inputs), set() if needed is None else _idle_changes(graph, needed)
     for node in _all_nodes(graph):
-        if node.op.startswith("Assign"):
+        if node.op.startswith("Assign") and node.name not in idle:
             raise SourceError(
                 f"node {node.name!r} ({node.op}) changes a variable: the model keeps state between calls",
                 hint="export a signature that only computes",
@@ -102,6 +108,22 @@ def refuse_state(graph: Any, inputs: Iterable[str]) -> None:
                 f"node {node.name!r} ({node.op}) needs a lookup table, which TensorRT lacks",
                 hint="export the part of the model after the lookup",
             )
+
+
+def _idle_changes(graph: Any, needed: Collection[str]) -> set[str]:
+    """Nodes that change variables of which nothing is read; inside functions, any may be."""
+    if any(node.op.startswith("Assign") for part in graph.library.function for node in part.node_def):
+        return set()
+    nodes = {node.name: node for node in graph.node}
+
+    def variable(name: str) -> str:
+        while name in nodes and nodes[name].op == "Identity":
+            name = graph_reader.node_of(nodes[name].input[0])
+        return name
+
+    changes = [node for node in graph.node if node.op.startswith("Assign")]
+    read = {variable(name) for name in needed}
+    return {node.name for node in changes if not {node.name, variable(graph_reader.node_of(node.input[0]))} & read}
 
 
 def prune(graph: Any, inputs: Iterable[Endpoint], outputs: Iterable[Endpoint]) -> Any:
