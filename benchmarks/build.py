@@ -170,6 +170,7 @@ def _run(folder: Path, who: str, command: Sequence[str], checkout: Path) -> Watc
         "TRTCONV_CACHE": str(store),
         "PYTHONPATH": os.pathsep.join([str(checkout.resolve()), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         "PYTHONPYCACHEPREFIX": str(folder / f"compiled-{who}"),
+        "PYTHONDONTWRITEBYTECODE": "",  # compiled modules, as after an installation
     }
     done = watch(command, env)
     if done.code != 0:
