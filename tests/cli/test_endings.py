@@ -106,6 +106,7 @@ def torture(folder: Path, arguments: list[str], files: Callable[[Path], Path], m
         again = draw.choice([0.0, 0.0, 0.02, 0.3])
         run = Running(here, *arguments)
         time.sleep(draw.uniform(0, length))
+        at = time.monotonic() - run.began
         with contextlib.suppress(ProcessLookupError):
             send(run.process.pid, sent)
             time.sleep(again)
@@ -114,6 +115,7 @@ def torture(folder: Path, arguments: list[str], files: Callable[[Path], Path], m
         code, said, took = run.end()
         case = (number, signal.Signals(sent).name, send.__name__, again, said)
         assert code in (0, SIGNALS[sent]), (code, *case)
+        assert code or at > took / 2, (at, took, *case)  # else it was lost, not late
         assert not list(left(here)), (list(left(here)), *case)
         assert not run.others(), (run.others(), *case)
         ended += code != 0

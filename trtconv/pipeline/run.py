@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtconv.core import unfinished
+from trtconv.core import endings, unfinished
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
@@ -222,13 +222,15 @@ class _Runner:
             )
             return True
         if not self.foreseen and self.settings.foresee is not None:
-            self.settings.foresee()
+            with endings.held():  # it loads packages, see below
+                self.settings.foresee()
         self.foreseen = True
         self.emit(NodeStarted(node.name))
         began = time.perf_counter()
         results = {name: step.result for name, step in self.ended.items()}
         try:
-            request = node.request(History(results, self.digests))
+            with endings.held():  # packages that are being loaded may swallow Ctrl-C, as NumPy's C code does
+                request = node.request(History(results, self.digests))
         except TrtconvError as error:
             self.end(Step(node, "failed", error=error))
             return True
