@@ -52,18 +52,22 @@ def require(job: Job, stages: Collection[str], *, here: bool = True) -> list[str
         _profiles(job, inputs)
     if "infer" in stages:
         _postprocessing(job, outputs)
-    return _samples(job, inputs, stages) if not job.convert.outputs else []
+    names = [info.name for info in outputs]
+    return _samples(job, inputs, stages, names) if not job.convert.outputs else []
 
 
-def _samples(job: Job, inputs: Sequence[TensorInfo], stages: Collection[str]) -> list[str]:
+def _samples(
+    job: Job, inputs: Sequence[TensorInfo], stages: Collection[str], outputs: Collection[str] = ()
+) -> list[str]:
     from trtconv.pipeline import sample_check
 
-    return sample_check.require(job, inputs, stages)
+    return sample_check.require(job, inputs, stages, outputs)
 
 
 def _asks_of_model(job: Job, stages: Collection[str]) -> bool:
     """Whether more than the inputs as they are is asked of the model: the onnx package is loaded for that only."""
-    results = job.infer is not None and "infer" in stages and (job.infer.postprocess or job.infer.format == "npy")
+    infer = job.infer if "infer" in stages else None
+    results = infer is not None and (infer.postprocess or infer.format == "npy" or infer.data.batch_axis)
     return bool(stages and (job.inputs or sections.outputs(job) or results))
 
 

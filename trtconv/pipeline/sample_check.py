@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,16 @@ def samples_of(job: Job) -> Iterator[tuple[str, Data]]:
             yield name, section.data
 
 
-def require(job: Job, inputs: Sequence[TensorInfo], stages: Collection[str]) -> list[str]:
+def require(
+    job: Job, inputs: Sequence[TensorInfo], stages: Collection[str], outputs: Collection[str] = ()
+) -> list[str]:
     """Refuse samples that the model does not take, or labels that are not theirs; what would be left out.
 
     Args:
         job: any.
         inputs: of its ONNX model.
         stages: whose samples are meant.
+        outputs: of the model, by name: infer takes the axes of theirs, too.
 
     Raises:
         UsageError: naming the section.
@@ -43,7 +47,11 @@ def require(job: Job, inputs: Sequence[TensorInfo], stages: Collection[str]) -> 
         try:
             strict = name != "infer" or job.infer is None or job.infer.strict
             least = max(job.bench.batch) if name == "bench" and job.bench is not None else 1
-            left_out += sample_trace.fits(sections.feed(data), inputs, strict=strict, least=least)
+            spec = sections.feed(data)
+            if name == "infer":
+                axes = {key: axis for key, axis in spec.batch_axes.items() if key not in outputs}
+                spec = replace(spec, batch_axes=axes)
+            left_out += sample_trace.fits(spec, inputs, strict=strict, least=least)
         except UsageError as error:
             raise UsageError(f"{name}.data: {error.message}", hint=error.hint) from None
     return [f"would be left out: {problem}" for problem in left_out]
