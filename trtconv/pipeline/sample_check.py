@@ -48,6 +48,10 @@ def require(
             strict = name != "infer" or job.infer is None or job.infer.strict
             least = max(job.bench.batch) if name == "bench" and job.bench is not None else 1
             spec = sections.feed(data)
+            if name != "calibrate" and (values := sections.values(job)):
+                from trtconv.engines.build import profiles
+
+                spec = replace(spec, values={**profiles.optimum(values), **spec.values})
             if name == "infer":
                 axes = {key: axis for key, axis in spec.batch_axes.items() if key not in outputs}
                 spec = replace(spec, batch_axes=axes)
