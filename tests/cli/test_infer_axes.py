@@ -118,6 +118,21 @@ def test_measured_with_the_batch_on_any_axis(
     assert [row["batch"] for row in json.loads(done.stdout)["bench"]["measurements"]] == [measured]
 
 
+def test_an_input_without_dimensions_is_measured(trtconv: Any, tmp_path: Path) -> None:
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "a"], ["y"])],
+        "scaled",
+        [tensor("x", TensorProto.FLOAT, ["batch", 3]), tensor("a", TensorProto.FLOAT, [])],
+        [tensor("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "scaled.onnx"
+    )
+    done = trtconv("bench", "scaled.onnx", "--duration", "20ms", "--batch", "2")
+    assert done.returncode == 0, done.stderr
+
+
 def test_inputs_of_fixed_and_different_first_sizes_are_measured(trtconv: Any, tmp_path: Path) -> None:
     model = cell(tmp_path, 4)
     done = trtconv("bench", model, "--duration", "20ms", "--batch", "3")

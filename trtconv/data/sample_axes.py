@@ -122,7 +122,7 @@ def fed_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The shape of samples, their number first, as the model takes them."""
     if axis is None:
         return shape[1:]
-    return (*shape[1 : axis + 1], shape[0], *shape[axis + 1 :])
+    return (*shape[1 : axis + 1], *shape[:1], *shape[axis + 1 :])
 
 
 def fed(samples: Any, axis: Axis) -> Any:
