@@ -258,7 +258,15 @@ def test_a_killed_parent_takes_the_guest_along(other, tmp_path):
     assert gone(int(pid_file.read_text()))
 
 
-def test_ctrl_c_in_the_process_that_asked_stays_one(other, tmp_path):
+@pytest.fixture
+def heard():
+    """Ctrl-C reaches this process, whatever started the tests: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_the_process_that_asked_stays_one(other, tmp_path, heard):
     with Guest(interpreter.find(other, NEEDS), SMALL, NEEDS, lambda _: signal.raise_signal(signal.SIGINT)) as there:
         with pytest.raises(KeyboardInterrupt):
             there.call("double", {"number": 2})

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 from trtconv.adapters import cuda_driver
 from trtconv.adapters.tensorrt_api import TrtApi, TrtILogger, TrtIOutputAllocator, TrtIProfiler, TrtIProgressMonitor
@@ -17,6 +17,7 @@ from trtconv.adapters.tensorrt_rtx_api import Capabilities, Version
 from trtconv.core import versions
 from trtconv.core.errors import EnvironmentProblem, MissingPackage
 from trtconv.core.extras import install_line
+from trtconv.core.lazy import Later
 
 
 @dataclass(frozen=True)
@@ -219,17 +220,7 @@ def _without_loading(flavor: Flavor) -> Loaded | None:
     version = "" if flavor.module in sys.modules else _installed(flavor.name)
     if version in ("", _UNKNOWN) or _unsupported(flavor, version):
         return None
-    return Loaded(flavor, cast("TrtApi", _Later(flavor.name)), version)
-
-
-class _Later:
-    """A flavour's module, imported when something of it is used."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(load(self._name).api, name)
+    return Loaded(flavor, cast("TrtApi", Later(lambda: load(flavor.name).api)), version)
 
 
 def logger(api: TrtApi, sink: Callable[[str, str], None]) -> TrtILogger:
