@@ -11,7 +11,7 @@ from trtconv import sources
 from trtconv.core.errors import TrtconvError
 from trtconv.core.events import Emit, ignore
 from trtconv.core.records import SourceSpec
-from trtconv.sources.records import FreezeRequest
+from trtconv.sources.freeze_records import FreezeRequest
 from trtconv.stages.convert import ConvertRequest, convert
 from trtconv.stages.freeze import freeze
 

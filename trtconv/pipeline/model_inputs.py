@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trtconv.core import onnx_outline
 from trtconv.core.records import TensorInfo
 
 
@@ -14,6 +13,8 @@ def of(model: Path) -> tuple[TensorInfo, ...]:
     Raises:
         SourceError: missing, truncated or foreign file.
     """
+    from trtconv.core import onnx_outline
+
     found = onnx_outline.inputs(model)
     if found is None:
         from trtconv.graph import model_io

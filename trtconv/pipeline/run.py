@@ -149,7 +149,7 @@ def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
         )
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class _Runner:
     """Decides and records in one thread; only the stages' processes run beside each other."""
 

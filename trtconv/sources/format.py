@@ -12,7 +12,8 @@ from trtconv.core.lazy import resolve
 from trtconv.core.records import SourceSpec
 
 if TYPE_CHECKING:  # planning a job imports this module, and asks nothing of a wing
-    from trtconv.sources.records import Converted, FreezeRequest, FreezeResult, Model, Wanted
+    from trtconv.sources.freeze_records import FreezeRequest, FreezeResult
+    from trtconv.sources.records import Converted, Model, Wanted
 
 
 def _nothing(_: Path) -> list[Path]:
@@ -119,7 +120,7 @@ class Format:
         """The frozen graph, of a format for which that means something."""
         if self._elsewhere(request.source):
             from trtconv.adapters import guest_model
-            from trtconv.sources.records import FreezeResult
+            from trtconv.sources.freeze_records import FreezeResult
 
             told: FreezeResult = guest_model.freeze(self.freezes, request, FreezeResult, resolve(self.needs), emit)
             return told

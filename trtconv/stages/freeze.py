@@ -7,7 +7,7 @@ from dataclasses import replace
 from trtconv.core import errors
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit
-from trtconv.sources.records import FreezeRequest, FreezeResult
+from trtconv.sources.freeze_records import FreezeRequest, FreezeResult
 
 __all__ = ["FreezeRequest", "FreezeResult", "freeze"]
 

@@ -11,7 +11,7 @@ from trtconv.core import files
 from trtconv.core.events import Emit, Message, Running
 from trtconv.core.records import Dim
 from trtconv.data import conversion_check
-from trtconv.sources.records import FreezeRequest, FreezeResult
+from trtconv.sources.freeze_records import FreezeRequest, FreezeResult
 from trtconv.sources.tensorflow import endpoints, formats, frozen_graph, graphdef
 from trtconv.sources.tensorflow.frozen_graph import FrozenGraph
 from trtconv.sources.tensorflow.input_uses import input_uses
