@@ -126,14 +126,22 @@ def _version(document: Mapping[str, Any]) -> str:
 def _not_compared(document: Mapping[str, Any]) -> Iterator[str]:
     stages = {step["stage"] for step in document["steps"]}
     for step in document["steps"]:
-        fell_back = (step["result"] or {}).get("fell_back") if step["stage"] in ("infer", "bench") else ""
-        if fell_back:
+        result = step["result"] or {}
+        if step["stage"] in ("infer", "bench") and result.get("fell_back"):
             what = "outputs" if step["stage"] == "infer" else "latency and memory"
-            yield f"{what} were not compared: {fell_back}"
+            yield f"{what} were not compared: {_reason(result['fell_back'])}"
+        for one in result.get("verdicts", ()) if step["stage"] == "verify" else ():
+            if one["label"] == "engine" and one["skipped"]:
+                yield f"outputs were not compared: {_reason(one['skipped'])}"
     if not stages & {"infer", "verify"}:
         yield "outputs were not compared: the job has neither verify nor infer"
     if "bench" not in stages:
         yield "latency was not compared: the job has no bench section"
+
+
+def _reason(told: str) -> str:
+    """Why an engine did not run, without its name: the reason is the machine's, and told once."""
+    return told.rpartition("cannot run here: ")[2]
 
 
 class _Side:
