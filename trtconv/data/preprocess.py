@@ -21,6 +21,7 @@ import numpy as np
 from trtconv.core.errors import UsageError
 from trtconv.data import images, preprocess_rows, resampling
 from trtconv.data.casting import is_float
+from trtconv.data.conventions import Convention
 from trtconv.data.resampling import Placing
 
 Dims = tuple[int | None, ...]
@@ -94,7 +95,7 @@ class Step:
     @property
     def by_pillow(self) -> bool:
         """Whether it scales a whole picture, as Pillow does."""
-        return self.operation.scales and resampling.antialias(self.options) and self.options["like"] != "keras"
+        return self.operation.scales and resampling.antialias(self.options) and self.options["like"] != Convention.KERAS
 
     def place(self, height: int, width: int) -> Placing:
         """What scaling as Pillow does makes of a height and a width.

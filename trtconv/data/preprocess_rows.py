@@ -11,6 +11,7 @@ import numpy as np
 
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
+from trtconv.data.conventions import Convention
 
 _REQUIRED = object()
 _Row = Mapping[str, object]
@@ -66,11 +67,11 @@ def parse(row: _Row, where: str) -> tuple[str, dict[str, Any]]:
 def _together(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options that do not go together."""
     like = options.get("like")
-    if like == "opencv" and options.get("antialias"):
+    if like == Convention.OPENCV and options.get("antialias"):
         raise UsageError("OpenCV's linear scaling never averages", hint="leave antialias out")
-    if name == "resize" and like == "keras" and options["fit"] == "shorter":
+    if name == "resize" and like == Convention.KERAS and options["fit"] == "shorter":
         raise UsageError("Keras has no scaling of the shorter side", hint="use fit: crop, or like: torchvision")
-    if name == "resize" and like != "keras" and options["fit"] == "crop":
+    if name == "resize" and like != Convention.KERAS and options["fit"] == "crop":
         raise UsageError(f"{like} does not cut before it scales", hint="use fit: shorter and a crop, or like: keras")
     if name == "normalize":
         lengths = {options[key].size for key in ("scale", "mean", "std")} - {1}
@@ -141,7 +142,7 @@ def _switch(key: str, value: Any, where: str) -> bool | None:
 
 
 _SIZE = (_REQUIRED, _size)
-_LIKE = ("torchvision", _choice("torchvision", "keras", "opencv"))
+_LIKE = (Convention.TORCHVISION, _choice(*Convention))
 _ANTIALIAS = (None, _switch)
 
 OPTIONS: Mapping[str, Mapping[str, tuple[Any, Callable[[str, Any, str], Any]]]] = {
@@ -155,7 +156,7 @@ OPTIONS: Mapping[str, Mapping[str, tuple[Any, Callable[[str, Any, str], Any]]]] 
     "letterbox": {
         "size": _SIZE,
         "fill": (114, _bytes),
-        "like": ("", _choice("", "keras", "opencv")),
+        "like": ("", _choice("", Convention.KERAS, Convention.OPENCV)),
         "antialias": _ANTIALIAS,
     },
     "normalize": {"scale": (1.0, _numbers), "mean": (0.0, _numbers), "std": (1.0, _divisors)},

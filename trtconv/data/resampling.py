@@ -14,8 +14,14 @@ import numpy as np
 
 from trtconv.core.errors import UsageError
 from trtconv.data import images
+from trtconv.data.conventions import Convention
 
-ANTIALIASES: Mapping[str, bool] = {"": True, "torchvision": True, "keras": False, "opencv": False}
+ANTIALIASES: Mapping[str, bool] = {
+    "": True,
+    Convention.TORCHVISION: True,
+    Convention.KERAS: False,
+    Convention.OPENCV: False,
+}
 """Whether pixels are averaged where an image shrinks, unless a row says it, by convention; empty: Pillow's own way."""
 
 
@@ -46,7 +52,7 @@ def antialias(options: Mapping[str, Any]) -> bool:
 def covering(high: int, wide: int, options: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width where the shorter side reaches its size: the other one is cut to whole pixels, or rounded."""
     height, width = options["size"]
-    if options["like"] == "opencv":
+    if options["like"] == Convention.OPENCV:
         factor = max(_single(height, high), _single(width, wide))
         return round(high * factor), round(wide * factor)
     if height * wide >= width * high:
@@ -66,7 +72,9 @@ def middle(height: int, width: int, options: Mapping[str, Any]) -> images.Window
             f"preprocess: crop to {high} x {wide} of a sample of {height} x {width}",
             hint="resize before: - resize: {size: [...], fit: shorter}",
         )
-    begin: Callable[[int], int] = (lambda margin: round(margin / 2)) if options["like"] == "torchvision" else _half
+    begin: Callable[[int], int] = (
+        (lambda margin: round(margin / 2)) if options["like"] == Convention.TORCHVISION else _half
+    )
     return begin(height - high), begin(width - wide), high, wide
 
 
@@ -79,7 +87,7 @@ def place_box(high: int, wide: int, options: Mapping[str, Any]) -> Placing:
     height, width = options["size"]
     factor = min(height / high, width / wide)
     inner = max(round(high * factor), 1), max(round(wide * factor), 1)
-    if options["like"] == "opencv":
+    if options["like"] == Convention.OPENCV:
         single = np.float32(min(_single(height, high), _single(width, wide)))
         inner = max(int(np.float32(high) * single), 1), max(int(np.float32(wide) * single), 1)
     return Placing(*inner, (0, 0, *inner), (height - inner[0]) // 2, (width - inner[1]) // 2)
@@ -99,7 +107,7 @@ def resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
     if options["fit"] != "shorter":
         return _as_asked(sample, options["size"], options)
     height, width = covering(high, wide, options)
-    if antialias(options) or options["like"] != "opencv":
+    if antialias(options) or options["like"] != Convention.OPENCV:
         return _as_asked(sample, (height, width), options)
     rows, columns = options["size"]
     step = 1 / max(_single(rows, high), _single(columns, wide))  # OpenCV's, also where the size was rounded
@@ -109,7 +117,7 @@ def resize(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
 def letterbox(sample: Any, options: Mapping[str, Any]) -> np.ndarray:
     """The whole sample in the middle of the size, with bars of the fill value."""
     high, wide, channels = images.shape(sample)
-    if options["like"] == "keras":
+    if options["like"] == Convention.KERAS:
         return _as_asked(_padded(images.array(sample), options), options["size"], options)
     placing = place_box(high, wide, options)
     box = np.full((*options["size"], channels), options["fill"], np.uint8)
@@ -125,7 +133,7 @@ def _as_asked(sample: Any, size: Sequence[int], options: Mapping[str, Any]) -> n
     if not antialias(options):
         high, wide, _ = images.shape(sample)
         return bilinear(images.array(sample), (height, width), (high / height, wide / width))
-    if options["like"] == "keras":  # TensorFlow does not round between down and across
+    if options["like"] == Convention.KERAS:  # TensorFlow does not round between down and across
         channels = [images.exactly(one, height, width) for one in np.moveaxis(images.array(sample), -1, 0)]
         rounded: np.ndarray = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
         return rounded
