@@ -338,6 +338,32 @@ def test_rows_after_the_network_are_those_of_trtconv(tmp_path: Path, dtype: str)
                 assert made[name].tolist() == wanted.tolist()
 
 
+GRAY = {"channels": {"to": "gray"}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "left", "channels"),
+    [
+        ([GRAY, {"channels": {"to": "rgb"}}, {"normalize": {"scale": 0.5}}], (), 3),
+        ([GRAY, {"crop": {"size": [8, 8]}}, {"channels": {"to": "bgr"}}], ("channels", "crop"), 3),
+        ([{"layout": {"to": "nchw"}}, {"crop": {"size": [8, 8]}}, {"normalize": {"mean": 3}}], ("crop",), 3),
+    ],
+)
+def test_channels_and_axes_are_those_of_the_place(rows, left, channels) -> None:
+    """Gray that becomes three channels again, before and after what the client does; an order of axes said early."""
+    from trtconv.data import preprocess
+
+    first = any("layout" in row for row in rows)
+    network = TensorInfo("x", "float", ("batch", channels, 8, 8) if first else ("batch", 8, 8, channels))
+    side = ensemble.before(rows, [network], "uint8")
+    assert side.left == left
+    sample = np.random.default_rng(2).integers(0, 256, (8, 8, 3), np.uint8)
+    by_client = preprocess.prepare([row for row in rows[: len(rows) - 1] if next(iter(row)) in left])
+    given = sample if by_client is None else by_client(sample)
+    made = run(side.model, {"sample": given[None]})["prepared"][0]
+    np.testing.assert_allclose(made, preprocess.prepare(rows)(sample), rtol=1e-6)
+
+
 def test_what_onnx_cannot_say_is_left_to_the_client() -> None:
     image = TensorInfo("x", "float", ("batch", 3, 8, 8))
     rows = [{"normalize": {"scale": 2}}, {"resize": {"size": [8, 8]}}, {"layout": {"to": "nchw"}}]

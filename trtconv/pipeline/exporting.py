@@ -39,9 +39,7 @@ def request(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> E
     from trtconv.stages.export import ExportRequest
 
     data = next((section.data for section in (job.infer, job.verify) if section is not None), None)
-    feed = None if data is None else sections.feed(data)
-    if feed is not None and job.infer is not None and job.infer.data is data:
-        feed = replace(feed, labels="")
+    feed = None if data is None else replace(sections.feed(data), labels="")
     return ExportRequest(
         repository=asked.repository,
         name=asked.name or job.name,

@@ -65,9 +65,9 @@ class Fleet:
     """
 
     def __init__(self, address: str, wait: float) -> None:
+        self._cluster = ray.Cluster(address)
         self._quiet = contextlib.redirect_stdout(sys.stderr)  # Ray prints news of nodes, results are for others
         self._quiet.__enter__()
-        self._cluster = ray.Cluster(address)
         self._wait = wait
         self._threads = ThreadPoolExecutor(_THREADS, "trtconv-fleet")
         self._held: dict[str, Any] = {}

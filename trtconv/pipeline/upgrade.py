@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def side(job: Job, model: Path, cache: Path | None, output: Path) -> dict[str, A
     for spec in made.get("inputs", {}).values():
         for key in ("shape", "layout", "dtype"):
             spec.pop(key, None)
-    if job.build.backend == "auto" and "typed" in job.precision:
+    if "typed" in job.precision:
         raise UsageError("precision typed: nothing is lowered", hint="name a precision, such as fp16")
     return made
 
@@ -243,8 +243,3 @@ def _latency(old: _Side, new: _Side, slower: float) -> tuple[dict[str, tuple[str
     memory = tuple(format_bytes(one["memory"]) if one["memory"] else "-" for one in sides)
     values["memory"] = (memory[0], memory[1])
     return values, findings
-
-
-def worst(engines: Sequence[Compared]) -> list[Compared]:
-    """The engines, those that differ most first."""
-    return sorted(engines, key=lambda one: -_ORDER.index(one.verdict))

@@ -44,26 +44,36 @@ def before(rows: Sequence[Mapping[str, object]], network: Sequence[TensorInfo], 
     chain = preprocess.prepare(rows)
     if chain is None or len(network) != 1 or len(network[0].shape) != 4:
         return Side(left=tuple(next(iter(row)) for row in rows))
-    kept = list(chain.rows)
-    while kept and kept[0].name in _EXPRESSED:
-        kept.pop(0)
     start = max((at for at, row in enumerate(chain.rows, 1) if row.name not in _EXPRESSED), default=0)
     done, rest = chain.rows[:start], chain.rows[start:]
-    left = tuple(row.name for row in done)
+    left = tuple(row.name for row in done if row.name != "layout")  # the order of axes is the model's affair
     if not any(row.name in ("normalize", "channels") for row in rest) or any(row.name == "normalize" for row in done):
         return Side(left=tuple(row.name for row in chain.rows))
-    return _before(rest, network[0], dtype, chain.first, left)
+    return _before(chain, rest, network[0], dtype, left)
+
+
+def _came(chain: preprocess.Chain, start: int, channels: Dim) -> Dim:
+    """Channels of a sample when the first ``start`` rows are done, so that the network gets as many as it wants."""
+    for given in (3, channels, 1) if isinstance(channels, int) else ():  # images have three
+        try:
+            forms = [form for _, form in chain.forms((_ANY, _ANY, given), np.dtype(np.uint8))]
+        except UsageError:  # a row does not take so many
+            continue
+        if forms[-1].channels == channels:
+            return forms[start].channels
+    return channels
+
+
+_ANY = 1 << 10  # pixels of a side: enough for any crop of a chain that is asked for its channels
 
 
 def _before(
-    rest: Sequence[preprocess.Step], network: TensorInfo, dtype: str, first: bool, left: tuple[str, ...]
+    chain: preprocess.Chain, rest: Sequence[preprocess.Step], network: TensorInfo, dtype: str, left: tuple[str, ...]
 ) -> Side:
+    first = chain.first
     batch, *dims = network.shape
     height, width, channels = (*dims[1:], dims[0]) if first else dims
-    came: Dim = channels
-    for row in reversed(rest):
-        if row.name == "channels":  # whatever comes in: gray of three, or three
-            came = 3
+    came = _came(chain, len(chain.rows) - len(rest), channels)
     graph = Builder(_OPSET)
     taken = TensorInfo("sample", dtype, (batch, height, width, came))
     current, kind = graph.input(taken), dtype
@@ -88,6 +98,9 @@ def _row(graph: Builder, current: str, kind: str, row: preprocess.Step) -> tuple
 
 
 def _channels(graph: Builder, current: str, kind: str, options: Mapping[str, Any]) -> str:
+    if graph.shape(current)[3] == 1:
+        same = [current] if options["to"] == "gray" else [current] * 3
+        return graph.add("Concat", same, "repeated", axis=3)
     if options["to"] == "gray":
         luma = _LUMA[::-1] if options["swapped"] else _LUMA
         made = graph.add("Cast", [current], "colours", to=1)

@@ -19,7 +19,7 @@ from trtconv.engines.plan import header, manifest, sidecar
 from trtconv.stages.export import config_check, ensemble, model_config, repository
 from trtconv.stages.export.model_config import Interface, Serving
 from trtconv.stages.export.records import ExportRequest, ExportResult, Served
-from trtconv.stages.export.repository import Content, Exported
+from trtconv.stages.export.repository import Content
 
 
 @dataclass(frozen=True)
@@ -343,6 +343,3 @@ def _dtype(request: ExportRequest) -> str:
     array = loaded if isinstance(loaded, np.ndarray) else loaded[next(iter(loaded.files))]
     name = str(array.dtype.name)
     return {"float32": "float", "float64": "double"}.get(name, name)
-
-
-__all__ = ["Exported", "export"]
