@@ -122,6 +122,19 @@ def test_int8_convolutions_are_built_since_1_7(tmp_path: Path, trtconv: Any) -> 
     assert down.returncode == 4
 
 
+def test_operators_that_took_their_places_are_not_asked_for_again(tmp_path: Path) -> None:
+    from tests.engines import models
+    from trtconv.job.load import load_job
+    from trtconv.pipeline.upgrade import side
+
+    models.conv_net(tmp_path / "net.onnx")
+    models.conv_net(tmp_path / "f.onnx")
+    text = "version: 1\nsource: {path: net.onnx}\noperators: {'my::Quick': f.onnx, 'com.microsoft::Gelu': keep}\n"
+    (tmp_path / "job.yaml").write_text(text)
+    made = side(load_job(tmp_path / "job.yaml"), tmp_path / "net.onnx", None, tmp_path / "out")
+    assert made["operators"] == {"com.microsoft::Gelu": "keep"}
+
+
 def document(**changes: Any) -> dict[str, Any]:
     """What a run says of one engine."""
     build = {

@@ -88,6 +88,8 @@ def side(job: Job, model: Path, cache: Path | None, output: Path) -> dict[str, A
     made["source"] = {"path": str(model)}
     made["output"], made["name"] = str(output), job.name
     made.pop("export", None)
+    kept = {name: file for name, file in made.pop("operators", {}).items() if file == "keep"}
+    made |= {"operators": kept} if kept else {}  # the others took their places on the way to FP32 ONNX
     made["convert"] = {"check": False, "clean": False, "support": False}
     if cache is not None:
         made["calibrate"] = {"cache": str(cache), "coverage": job.calibrate.coverage if job.calibrate else 1.0}
