@@ -1,7 +1,7 @@
 """Small graphs drawn at random, and inputs for them: what exporters write around weighted operators, in many spellings.
 
 Blocks of moving, masking, normalising and reducing operators follow each other, with large and tiny values on the way.
-Every block takes a tensor [2, 4, 8] of ordinary size and gives one back, so that FP32 computes something meaningful.
+Every block takes a tensor [2, 4, width] of ordinary size and gives one back: FP32 computes something meaningful.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from tests.networks import Arrays, constant, model, node, value
 
 LOWEST = float(np.finfo(np.float32).min)
 LOWS = (LOWEST, LOWEST, LOWEST / 2, -1e9, -1e10, -1e5, -65504.0)
-BATCH, STEPS, WIDTH = 2, 4, 8
-SHAPE = (BATCH, STEPS, WIDTH)
+BATCH, STEPS = 2, 4
 
 
 @dataclass
@@ -29,6 +28,7 @@ class Drawing:
         random: what all choices come from.
         low: the number that masks are made of. Of two different ones the larger would win where a row has both, in
             FP32; a type that cannot hold them cannot tell them apart.
+        width: of the tensor that goes from block to block.
         nodes: so far.
         constants: so far.
         inner: nodes of the subgraph that is being drawn, instead of ``nodes``.
@@ -36,11 +36,17 @@ class Drawing:
 
     random: np.random.Generator
     low: float = LOWEST
+    width: int = 8
     nodes: list[Any] = field(default_factory=list)
     constants: Arrays = field(default_factory=dict)
     inner: list[Any] | None = None
     count: int = 0
     story: list[str] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the tensor that goes from block to block."""
+        return BATCH, STEPS, self.width
 
     def fresh(self, stem: str) -> str:
         self.count += 1
@@ -70,7 +76,7 @@ class Drawing:
 
     def matrix(self, x: str, scale: float = 1.0) -> str:
         """``x`` times a weight."""
-        weight = self.random.normal(0, scale / np.sqrt(WIDTH), (WIDTH, WIDTH))
+        weight = self.random.normal(0, scale / np.sqrt(self.width), (self.width, self.width))
         return self.op("MatMul", x, self.put(weight))
 
 
@@ -142,7 +148,7 @@ MOVES = (_reshaped, _transposed, _unsqueezed, _halved, _tiled, _expanded, _gathe
 
 
 def moving(d: Drawing, x: str) -> str:
-    return moved(d, x, SHAPE)
+    return moved(d, x, d.shape)
 
 
 # Masking: attention over the steps, some of which are left out.
@@ -152,7 +158,7 @@ def attention(d: Drawing, x: str) -> str:
     """Scores, a mask in some spelling, Softmax in some spelling, a mean of values."""
     query, key = d.matrix(x), d.matrix(x)
     scores = d.op("MatMul", query, d.op("Transpose", key, perm=[0, 2, 1]))
-    scores = d.op("Mul", scores, d.put(WIDTH**-0.5)) if d.maybe() else d.op("Div", scores, d.put(WIDTH**0.5))
+    scores = d.op("Mul", scores, d.put(d.width**-0.5)) if d.maybe() else d.op("Div", scores, d.put(d.width**0.5))
     for _ in range(d.one_of(1, 1, 2)):
         scores = d.one_of(*MASKS)(d, scores)
     if d.maybe(0.3):
@@ -327,7 +333,7 @@ def _logarithm(d: Drawing, x: str) -> str:
     power = d.op("Mul", d.matrix(x, d.one_of(1.0, 1e-2, 100.0)), d.put(1.0))
     power = _square(d, power)
     if d.maybe():
-        bank = np.abs(d.random.normal(0, 1 / WIDTH, (WIDTH, WIDTH)))
+        bank = np.abs(d.random.normal(0, 1 / d.width, (d.width, d.width)))
         power = d.op("MatMul", power, d.put(bank))
     floor = d.put(d.one_of(1e-10, 1e-6, 1e-3))
     logarithm = d.op("Log", d.op("Max", power, floor) if d.maybe() else d.op("Add", power, floor))
@@ -364,18 +370,18 @@ def _counted(d: Drawing, x: str) -> str:
 
 def positions(d: Drawing, x: str) -> str:
     """Sines of positions times frequencies."""
-    frequencies = d.put(1 / 10000 ** (np.arange(WIDTH // 2) / (WIDTH // 2)))
+    frequencies = d.put(1 / 10000 ** (np.arange(d.width // 2) / (d.width // 2)))
     source = d.one_of("position", "time")
     at = d.op("Unsqueeze", d.op("Cast", source, to=TensorProto.FLOAT) if source == "position" else source, d.ints(1))
     if d.maybe(0.3):
-        angle = d.op("MatMul", at, d.op("Reshape", frequencies, d.ints(1, WIDTH // 2)))
+        angle = d.op("MatMul", at, d.op("Reshape", frequencies, d.ints(1, d.width // 2)))
     else:
         angle = d.op("Mul", at, frequencies)
     if d.maybe():
         waves = d.op("Concat", d.op("Sin", angle), d.op("Cos", angle), axis=1)
     else:
         waves = d.op(d.one_of("Sin", "Cos"), d.op("Concat", angle, angle, axis=1))
-    return d.op(d.one_of("Add", "Mul"), x, moved(d, waves, (STEPS, WIDTH)) if d.maybe(0.3) else waves)
+    return d.op(d.one_of("Add", "Mul"), x, moved(d, waves, (STEPS, d.width)) if d.maybe(0.3) else waves)
 
 
 def offset(d: Drawing, x: str) -> str:
@@ -384,7 +390,7 @@ def offset(d: Drawing, x: str) -> str:
         large = d.put(d.one_of(1000.0, 5000.0, 60000.0))
         return d.op("Sub", d.op("Add", x, large), large)
     factor = float(d.one_of(1e5, 1e4, 1e-5, 1e-9))
-    return d.op("Mul", moved(d, d.op("Mul", x, d.put(factor)), SHAPE), d.put(1 / factor))
+    return d.op("Mul", moved(d, d.op("Mul", x, d.put(factor)), d.shape), d.put(1 / factor))
 
 
 def undefined(d: Drawing, x: str) -> str:
@@ -404,7 +410,7 @@ def branch(d: Drawing, x: str) -> str:
     for name in ("then_branch", "else_branch"):
         d.inner = []
         out = d.one_of(normalising, reducing, positions, moving)(d, x)
-        branches[name] = helper.make_graph(d.inner, d.fresh("branch"), [], [value(out, list(SHAPE))])
+        branches[name] = helper.make_graph(d.inner, d.fresh("branch"), [], [value(out, list(d.shape))])
         d.inner = None
     return d.op("If", "switch", **branches)
 
@@ -419,8 +425,8 @@ def loop(d: Drawing, x: str) -> str:
     body = helper.make_graph(
         d.inner,
         d.fresh("body"),
-        [value("turn", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value(state, list(SHAPE))],
-        [value(again, [], TensorProto.BOOL), value(out, list(SHAPE))],
+        [value("turn", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value(state, list(d.shape))],
+        [value(again, [], TensorProto.BOOL), value(out, list(d.shape))],
     )
     d.inner = None
     return d.op("Loop", d.put(2, np.int64), d.op("Squeeze", d.put([True], bool)), x, body=body)
@@ -457,10 +463,10 @@ BLOCKS: tuple[Block, ...] = (
 )
 
 
-def draw(seed: int) -> tuple[Any, Arrays]:
+def draw(seed: int, width: int = 8) -> tuple[Any, Arrays]:
     """A model of two to four blocks, and inputs for it."""
     random = np.random.default_rng(seed)
-    d = Drawing(random, LOWS[int(random.integers(len(LOWS)))])
+    d = Drawing(random, LOWS[int(random.integers(len(LOWS)))], width)
     x = "x"
     for _ in range(int(random.integers(2, 5))):
         block = d.one_of(*BLOCKS)
@@ -469,15 +475,13 @@ def draw(seed: int) -> tuple[Any, Arrays]:
         if d.maybe(0.3):
             x = d.matrix(x)
     x = d.op("Tanh", x) if d.maybe(0.2) else x
-    network = model(d.nodes, _inputs(), [value(x, ["batch", STEPS, WIDTH])], d.constants, check=False)
+    network = model(d.nodes, _inputs(width), [value(x, ["batch", STEPS, width])], d.constants, check=False)
     needed = {name for one in _nodes(network.graph) for name in one.input}
     kept = [one for one in network.graph.input if one.name in needed]
     del network.graph.input[:]
     network.graph.input.extend(kept)
     network.graph.doc_string = " ".join(d.story)
-    return network, {
-        one.name: array for one in kept for name, array in feeds(random, d.low).items() if name == one.name
-    }
+    return network, {one.name: array for one in kept for name, array in feeds(d).items() if name == one.name}
 
 
 def _nodes(graph: Any) -> list[Any]:
@@ -487,9 +491,9 @@ def _nodes(graph: Any) -> list[Any]:
     return found
 
 
-def _inputs() -> list[Any]:
+def _inputs(width: int) -> list[Any]:
     return [
-        value("x", ["batch", STEPS, WIDTH]),
+        value("x", ["batch", STEPS, width]),
         value("tokens", ["batch", STEPS], TensorProto.INT64),
         value("flags", ["batch", STEPS], TensorProto.BOOL),
         value("padding", ["batch", STEPS]),
@@ -500,9 +504,10 @@ def _inputs() -> list[Any]:
     ]
 
 
-def feeds(random: np.random.Generator, low: float) -> Arrays:
+def feeds(d: Drawing) -> Arrays:
     """Inputs: one step is all zeros, one sample is partly padding."""
-    x = random.normal(size=SHAPE).astype(np.float32)
+    random, low = d.random, d.low
+    x = random.normal(size=d.shape).astype(np.float32)
     x[0, 0] = 0
     kept = np.ones((BATCH, STEPS), np.int64)
     kept[0, : int(random.integers(0, STEPS)) if low <= -1e8 else 0] = 0  # FP32 still tells scores apart at -65504

@@ -41,9 +41,9 @@ def difference(wanted: Any, found: Any) -> float:
 
 
 @cache
-def drawn(seed: int) -> tuple[Any, Arrays, Any, dict[str, float]]:
+def drawn(seed: int, width: int = 8) -> tuple[Any, Arrays, Any, dict[str, float]]:
     """A model, its inputs, its FP32 output, and the ranges of its tensors."""
-    network, feeds = draw(seed)
+    network, feeds = draw(seed, width)
     editing.normalize(network)
     names = [name for name in observe.activations(network) if name not in feeds]
     shown = copy.deepcopy(network)
