@@ -50,6 +50,44 @@ def test_a_large_file_in_the_way_is_replaced_and_freed(tmp_path):
     assert not [path for path in opened if path.is_relative_to(tmp_path)]
 
 
+SWAP = """
+import os, pathlib, signal, sys
+from trtconv.core import files, unfinished
+target, moment = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+if sys.argv[3] == "without":
+    files._exchange = lambda *_: False  # a file system that cannot
+import ctypes, shutil
+left = [moment]
+def hook(event, _):
+    if event.split(".")[0] in ("os", "open", "shutil", "ctypes"):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+with files.atomic_folder(target) as fresh:
+    for name in ("a", "b"):
+        (fresh / name).write_text("new")
+    sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.parametrize("exchange", ["with", "without"])
+def test_a_folder_is_whole_whenever_its_writer_is_killed(tmp_path, exchange):
+    """The old one or the new one at every call of the system; none for a moment only where two cannot change places."""
+    found = set()
+    for moment in range(1, 60):
+        target = tmp_path / str(moment) / "x.parts"
+        target.mkdir(parents=True)
+        for name in ("a", "b"):
+            (target / name).write_text("old")
+        done = subprocess.run([sys.executable, "-c", SWAP, target, str(moment), exchange], check=False)
+        found.add("".join(sorted(f"{p.name} {p.read_text()} " for p in target.iterdir())) if target.exists() else "")
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, "it was always killed"
+    assert moment > 8
+    assert found == {"a old b old ", "a new b new ", *(() if exchange == "with" else ("",))}
+
+
 def test_exclusive_waits_and_says_so(tmp_path):
     lock = tmp_path / "lock"
     code = f"""

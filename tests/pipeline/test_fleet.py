@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import parser
 
 from tests import digits
+from tests.engines.build import test_plugins
 
 pytestmark = [
     pytest.mark.slow,
@@ -163,6 +168,39 @@ def until(condition, seconds: float = 90) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+PLUGIN_JOB = """
+version: 1
+output: fleet
+source: {path: net.onnx}
+precision: typed
+plugins: [{python: "scale_plugin:creator"}]
+matrix: {target: [sm86, sm89]}
+infer: {data: {path: x.npz}, backend: rtx}
+"""
+
+
+def test_a_plugin_travels_and_runs_by_the_leave_that_was_given_here(folder: Path, cluster: Cluster) -> None:
+    """The module comes along to the nodes, whose folders have none; what is run there is not what is built there."""
+    onnx.save(parser.parse_model(test_plugins.NET), folder / "net.onnx")
+    shutil.copy(test_plugins.EXAMPLES / "scale_plugin.py", folder)
+    np.savez(folder / "x.npz", x=np.ones((2, 4), np.float32))
+    (folder / "fleet.yaml").write_text(PLUGIN_JOB)
+    refused = run(folder, "fleet.yaml", "--fleet", cluster.address)
+    assert refused.returncode == 2
+    assert "scale_plugin:creator is code, which runs only by your leave" in refused.stderr
+    done = run(folder, "fleet.yaml", "--fleet", cluster.address, "--allow-code")
+    assert len(hashes(folder / "fleet")) == 2, done.stderr
+    for path in (folder / "fleet").glob("*.engine.json"):
+        (facts,) = json.loads(path.read_text())["plugins"]
+        assert facts["path"] == str(folder / "scale_plugin.py")
+        assert (path.parent / facts["file"]).resolve() == folder / "scale_plugin.py"
+        assert facts["sha256"] == hashlib.sha256((folder / "scale_plugin.py").read_bytes()).hexdigest()
+    assert done.returncode == 5, done.stderr  # for want of a GPU, and not of the module or of leave
+    assert "libcuda" in done.stderr
+    assert "needs the plugin" not in done.stderr
+    assert "by your leave" not in done.stderr
 
 
 def test_a_target_without_a_node_ends_with_its_name(folder: Path, cluster: Cluster) -> None:

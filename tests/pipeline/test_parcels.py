@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from trtconv.core.errors import BuildError, EnvironmentProblem
+from trtconv.core import permission
+from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit
+from trtconv.pipeline import user_code
 from trtconv.pipeline.parcels import Answer, Parcel, contents, perform, receive
 
 
@@ -42,6 +47,14 @@ def stage(request: Request, emit: Emit) -> Result:
     (request.folder / "inner").mkdir()
     (request.folder / "inner" / "a").write_text("in it")
     return Result(request.made, f"wrote {request.made}", f"{request.interpreter} read {request.source.name}")
+
+
+def of_the_users(request: Request, emit: Emit) -> Result:
+    """Needs a module that lies beside the source, and leave to run it; writes facts."""
+    permission.require("the plugin mine")
+    text = importlib.import_module("mine").TEXT
+    request.made.with_suffix(".json").write_text(json.dumps({"path": str(request.source)}))
+    return Result(request.made, text, "")
 
 
 def failing(request: Request, emit: Emit) -> Result:
@@ -106,6 +119,39 @@ def test_another_version_there_is_refused_by_name(tmp_path: Path) -> None:
     assert isinstance(error, EnvironmentProblem)
     assert "trtconv" in error.message
     assert "wanted 9.9" in error.message
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_the_users_code_travels_and_runs_by_the_senders_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may: bool
+) -> None:
+    """Whatever the other machine lets its own user do."""
+    monkeypatch.setenv("TRTCONV_ALLOW_CODE", "0" if may else "1")
+    code = tmp_path / "a/mine.py"
+    parcel, held, request = sent(tmp_path, "of_the_users")
+    code.write_text("TEXT = 'ran'")
+    monkeypatch.setenv("PYTHONPATH", f"{code.parent}:{os.environ['PYTHONPATH']}")
+    found = contents([*map(Path, parcel.reads), code])
+    held |= {digest: path.read_bytes() for digest, path in found.values()}
+    parcel = replace(
+        parcel,
+        reads={name: digest for name, (digest, _) in found.items()},
+        makes=(str(request.made.with_suffix(".json")),),
+        folders=user_code.folders_of([code]),
+        allow_code=may,
+    )
+    assert parcel.folders[0] == str(code.parent)
+    monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].partition(":")[2])
+    code.unlink()
+    answer = perform(parcel, held, nobody)
+    if may:
+        assert answer.error is None
+        assert answer.value.said == "ran"
+        receive(answer, [request.made.with_suffix(".json")], tmp_path / "log")
+        assert json.loads(request.made.with_suffix(".json").read_text()) == {"path": str(request.source)}
+    else:
+        assert isinstance(answer.error, UsageError)
+        assert "--allow-code" in answer.error.hint
 
 
 def test_nothing_comes_back_half(tmp_path: Path) -> None:

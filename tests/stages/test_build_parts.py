@@ -31,7 +31,7 @@ from tests.parts import (
     save,
     weights,
 )
-from tests.parts_lines import detector
+from tests.parts_lines import detector, dynamic
 from trtconv import Engine
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import BuildError, SourceError, UsageError
@@ -55,6 +55,14 @@ def test_an_unknown_operator_in_the_middle(tmp_path: Path, trtconv: Cli) -> None
     assert "ONNX Runtime runs node 'BiasGelu_b'" in done.stderr
     found = manifest.read(tmp_path / "net.parts")
     assert kinds(found) == ["engine", "onnx", "engine"]
+    cut = ("build", model, "-o", "cut.parts", "--on-refusal", "onnxruntime", *kept, "--cut")
+    done = trtconv(*cut, "y2_")
+    assert done.returncode == 2
+    assert "build.partition.cuts: no node" in done.stderr
+    assert "did you mean 'y2'" in done.stderr
+    done = trtconv(*cut, "b")
+    assert done.returncode == 0, done.stderr
+    assert "build.partition.cuts: 'b' is no end of an engine, and cuts nothing" in done.stderr
     assert found.facts["share"]["products"] == 1
     assert [one["by"] for one in found.facts["fell_back"]] == ["parser"]
     require_equal(model, found, BATCHES)
@@ -103,38 +111,12 @@ def test_quantized_pairs_stay_with_their_operators(tmp_path: Path) -> None:
     require_equal(model, found, BATCHES)
 
 
-def test_dynamic_batch_height_and_width(tmp_path: Path) -> None:
-    """Sizes are computed where they are read, and the borders have the shapes of the profile's corners."""
-    constants = {
-        **WEIGHTS,
-        "two": np.array([2], np.int64),
-        "one": np.array([1], np.int64),
-        "all": np.array([-1], np.int64),
-    }
-    constants |= {"zero": np.array([0], np.int64), "sixteen": np.array([16], np.int64)}
-    nodes = [
-        *block("x", "a", "w1"),
-        quick("a", "s"),
-        node("MaxPool", ["s"], "p", kernel_shape=[2, 2], strides=[2, 2]),
-        node("Shape", ["p"], "size"),
-        node("Slice", ["size", "zero", "one"], "batch"),
-        node("Concat", ["batch", "sixteen", "all"], "target", axis=0),
-        node("Reshape", ["p", "target"], "r"),
-        node("Softmax", ["r"], "m", axis=2),
-        node("Shape", ["x"], "whole"),
-        node("Slice", ["whole", "zero", "one"], "rows"),
-        node("Concat", ["rows", "all"], "flat", axis=0),
-        quick("m", "g"),
-        node("Reshape", ["g", "flat"], "y"),
-    ]
-    model = save(tmp_path / "net.onnx", nodes, {"y": FLOAT}, constants, {"x": (FLOAT, ["n", 3, "h", "w"])})
-    span = {"x": ShapeRange((1, 3, 8, 8), (2, 3, 16, 16), (4, 3, 32, 24))}
-    found = made(model, profiles=(span,))
-    require_equal(model, found, images((1, 3, 8, 8), (3, 3, 12, 24), (4, 3, 32, 24)))
+def test_borders_have_the_shapes_of_the_profiles_corners(tmp_path: Path) -> None:
+    line = dynamic(tmp_path)
+    found = made(line.model, **line.options)
     profiles = {each["name"]: each["profiles"] for part in found.parts for each in part["inputs"]}
     assert profiles["x"] == [{"min": [1, 3, 8, 8], "opt": [2, 3, 16, 16], "max": [4, 3, 32, 24]}]
     assert profiles["s"] == [{"min": [1, 16, 8, 8], "opt": [2, 16, 16, 16], "max": [4, 16, 32, 24]}]
-    assert kinds(found).count("engine") == 2
 
 
 def test_a_model_that_tensorrt_takes_whole(tmp_path: Path) -> None:
@@ -262,6 +244,8 @@ def test_sizes_that_data_decide_within_bounds(tmp_path: Path) -> None:
         engine(BATCHES[2])
     with pytest.raises(UsageError, match="makes a tensor 'kepd'"):
         made(line.model, bounds={"kepd": bounds["kept"]})
+    with pytest.raises(UsageError, match="the shape of 'a' follows from those of the inputs"):
+        made(line.model, bounds={"a": ShapeRange((1, 16, 8, 8), (1, 16, 8, 8), (4, 16, 8, 8))})
 
 
 def test_shapes_between_the_parts_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_exclude_takes_int8_away_and_keep_takes_everything(calibrated, tmp_path)
             calibrated,
             tmp_path,
             "int8",
-            exclude=KeepRules(names=("^head$", "^no_such$")),
+            exclude=KeepRules(names=("^head$", "relu$"), ops=("Tanh",)),
             keep=KeepRules(names=("^stem_conv$",)),
         ),
         events.append,
@@ -112,7 +112,26 @@ def test_exclude_takes_int8_away_and_keep_takes_everything(calibrated, tmp_path)
     assert result.weighted == {"float": 1, "float16": 1, "int8": 5}
     assert dict(result.left_out) == {"head": "exclude: ^head$", "stem_conv": "keep: ^stem_conv$"}
     warnings = [event.text for event in events if isinstance(event, Message) and event.level == "warning"]
-    assert warnings == ["lower.exclude: no node matches '^no_such$'"]
+    (warning,) = warnings
+    assert warning.startswith("lower.exclude.ops: the model has no Tanh; it has Add, ")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(
+    ("rules", "says", "hint"),
+    [
+        ({"keep": KeepRules(names=("stem_con$",))}, "lower.keep.names: no node matches 'stem_con$'", "'stem_conv'"),
+        ({"exclude": KeepRules(names=("^hed$",))}, "lower.exclude.names: no node matches '^hed$'", "'head'"),
+        ({"keep": KeepRules(ops=("Convv",))}, "lower.keep.ops: neither the model nor ONNX has an operator", "'Conv'"),
+        ({"exclude": KeepRules(ops=("Zzz",))}, "lower.exclude.ops: neither", "operators, such as Add, "),
+    ],
+)
+def test_rules_that_name_nothing(calibrated, tmp_path, precision, rules, says, hint):
+    with pytest.raises(UsageError) as raised:
+        lower(request(calibrated, tmp_path, precision, **rules), ignore)
+    assert says in raised.value.message
+    assert hint in raised.value.hint
+    assert not (tmp_path / "typed.onnx").exists()
 
 
 def test_interface_in_half(calibrated, tmp_path):

@@ -97,7 +97,8 @@ class Capabilities:
         validity: a plan can be judged from its header (``RtxRuntime``).
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
-        plugins_since: first version whose parser takes plugins.
+        plugins_since: first version whose parser takes plugins for any operator.
+        plugin_operators: those for which earlier versions take them.
         unversioned_library: name of a library that it loads and its packages lack, and the one that they have.
         runs_on: (first version, lowest and highest compute capability that it was seen to run on), newest first.
     """
@@ -110,6 +111,7 @@ class Capabilities:
     jit: bool
     int8_conv_since: Version
     plugins_since: Version
+    plugin_operators: frozenset[str]
     unversioned_library: tuple[str, str] | None
     runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]
 

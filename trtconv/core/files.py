@@ -59,8 +59,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         fresh.mkdir()
         with at(path):
             yield fresh
-        for file in fresh.iterdir():
-            _sync(file)
+        for inside in (*fresh.rglob("*"), fresh):
+            _sync(inside)
         if not path.exists():
             fresh.rename(path)
         elif not _exchange(fresh, path):

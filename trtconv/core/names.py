@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+_SHOWN = 3
 _FUNCTION = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*"
 
 
@@ -32,6 +33,14 @@ def choice(wrong: str, valid: Iterable[str]) -> str:
     """What to do where a name is none of those listed: the nearest, or one of them; never an empty string."""
     names = list(valid)
     return did_you_mean(wrong, names) or (f"choose one of {', '.join(names)}" if names else "leave it out")
+
+
+def one_of(wrong: str, there: Collection[str], what: str) -> str:
+    """What to do where a name is none of many: the nearest ones, or some of them."""
+    if near := nearest(wrong, there, _SHOWN):
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    few = sorted(there)[:_SHOWN]
+    return f"remove it, or name one of the model's {len(there)} {what}, such as {', '.join(few) or 'none'}"
 
 
 def unicode_path(path: object) -> bool:

@@ -14,6 +14,16 @@ def grant() -> None:
     os.environ[_VARIABLE] = "1"
 
 
+def granted() -> bool:
+    """Whether it may."""
+    return os.environ.get(_VARIABLE) == "1"
+
+
+def environment(*, may: bool) -> dict[str, str]:
+    """What tells a process of somebody else's whether it may."""
+    return {_VARIABLE: "1" if may else "0"}
+
+
 def require(what: str) -> None:
     """Fail unless it may.
 
@@ -23,7 +33,7 @@ def require(what: str) -> None:
     Raises:
         UsageError: it may not.
     """
-    if os.environ.get(_VARIABLE) != "1":
+    if not granted():
         raise UsageError(
             f"{what} is code, which runs only by your leave",
             hint="add --allow-code if you trust it (docs/custom_layers.md)",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import onnx
+
 from trtconv.core.errors import UsageError
+from trtconv.core.names import one_of
 from trtconv.core.records import KeepRules
 from trtconv.graph import editing
 
@@ -52,3 +56,34 @@ def _compiled(pattern: str, section: str) -> re.Pattern[str]:
             f"{section}.names: {pattern!r} is not a regular expression: {error}",
             hint="escape special characters with a backslash",
         ) from None
+
+
+def require_known(model: Any, sections: Mapping[str, KeepRules]) -> dict[str, str]:
+    """Hold rules to the nodes of a model, whatever precision it gets.
+
+    Args:
+        model: FP32 ONNX with named nodes.
+        sections: rules by their place in the job, as ``lower.keep``.
+
+    Returns:
+        Operators of ONNX that the model does not have, with a sentence each: rules for many models may name them.
+
+    Raises:
+        UsageError: a name pattern that no node matches, an operator that neither the model nor ONNX has.
+    """
+    nodes = [node for _, node in editing.walk(model.graph)]
+    names, operators = [editing.label(node) for node in nodes], {node.op_type for node in nodes}
+    absent: dict[str, str] = {}
+    for section, rules in sections.items():
+        for pattern in rules.names:
+            if not any(map(_compiled(pattern, section).search, names)):
+                hint = one_of(pattern, set(names), "nodes")
+                raise UsageError(f"{section}.names: no node matches {pattern!r}", hint=hint)
+        for name in (name for name in rules.ops if name not in operators):
+            if not onnx.defs.has(name):
+                raise UsageError(
+                    f"{section}.ops: neither the model nor ONNX has an operator {name!r}",
+                    hint=one_of(name, operators, "operators"),
+                )
+            absent[name] = f"{section}.ops: the model has no {name}; it has {', '.join(sorted(operators))}"
+    return absent

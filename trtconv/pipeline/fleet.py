@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.adapters import ray
-from trtconv.core import child, versions
+from trtconv.core import child, permission, versions
 from trtconv.core.errors import EnvironmentProblem, Interrupted
 from trtconv.core.events import Emit, Message
+from trtconv.pipeline import user_code
 from trtconv.pipeline.parcels import Answer, Parcel, contents, perform, receive
 from trtconv.pipeline.steps import STAGES, Node
 
 _LOOK = 2.0  # seconds between two looks at the nodes
 _THREADS = 64
+_CODE = ("plugin ", "code ")  # labels of what an engine needs beside it
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Fleet:
             makes=tuple(map(str, node.files)),
             packages=versions.of((*stage.packages, *node.packages)),
             alone=stage.alone,
+            folders=user_code.folders_of(path for _, path in found.values()),
+            allow_code=permission.granted(),
         )
         held = {digest: self._hold(digest, path) for digest, path in found.values()}
         answer = self._asked(node, parcel, held)
@@ -174,6 +178,7 @@ def _reads(node: Node, before: Mapping[str, Node]) -> list[Path]:
         if name in before and name not in seen:
             seen.add(name)
             reads += [path for path in before[name].files if path.exists()]
+            reads += [path for label, path in before[name].inputs.items() if label.startswith(_CODE)]
             queue += before[name].needs
     return reads
 

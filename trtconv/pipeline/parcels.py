@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv import __version__
-from trtconv.core import child, digests, files, unfinished, versions
+from trtconv.core import child, digests, files, permission, unfinished, versions
 from trtconv.core.errors import EnvironmentProblem, TrtconvError
 from trtconv.core.events import Emit
 
@@ -32,6 +31,8 @@ class Parcel:
         makes: paths there.
         packages: distributions that decide the outcome, with the versions that it must be made with.
         alone: whether nothing else may run beside it on one machine: it measures time.
+        folders: there, that modules of the user's are looked for in.
+        allow_code: whether whoever sent it lets the user's code run.
         trtconv: version that sent it.
     """
 
@@ -41,6 +42,8 @@ class Parcel:
     makes: tuple[str, ...]
     packages: Mapping[str, str]
     alone: bool
+    folders: tuple[str, ...] = ()
+    allow_code: bool = False
     trtconv: str = __version__
 
 
@@ -105,18 +108,27 @@ def _perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit, root: Path) 
         there.path(Path(name)).parent.mkdir(parents=True, exist_ok=True)
     log = root / "log"
     try:
-        outcome = child.call(parcel.function, _mapped(parcel.request, there.path, there.text), emit, log)
+        outcome = child.call(
+            parcel.function, _mapped(parcel.request, there.path, there.text), emit, log, _environment(parcel, there)
+        )
     except TrtconvError as error:
         error.message, error.hint = there.here(error.message), there.here(error.hint)
         return Answer(error=error, log=_read(log))
     made: dict[str, bytes] = {}
     for name in parcel.makes:
         place = there.path(Path(name))
-        made |= {there.here(str(file)): file.read_bytes() for file in (_under(place) if place.is_dir() else [place])}
+        made |= {there.here(str(file)): there.content(file) for file in (_under(place) if place.is_dir() else [place])}
         if (data := files.data_of(place)).is_file():
             made[there.here(str(data))] = data.read_bytes()
     value = _mapped(outcome.value, lambda path: Path(there.here(str(path))), there.here)
     return Answer(value, outcome.peak_memory, made, _read(log))
+
+
+def _environment(parcel: Parcel, there: _Places) -> dict[str, str]:
+    """Modules of the user's are found where they came to lie, and run by the leave of whoever sent them."""
+    came = [str(there.folder(Path(name))) for name in parcel.folders]
+    path = os.pathsep.join(filter(None, (*came, os.environ.get("PYTHONPATH", ""))))
+    return {"PYTHONPATH": path, **permission.environment(may=parcel.allow_code)}
 
 
 def receive(answer: Answer, makes: Sequence[Path], log: Path) -> child.Outcome:
@@ -143,17 +155,11 @@ def receive(answer: Answer, makes: Sequence[Path], log: Path) -> child.Outcome:
 
 def _receive_folder(path: Path, inside: Mapping[str, bytes]) -> None:
     """A folder that appears whole: a model in parts."""
-    new = unfinished.name(path)
-    unfinished.begin(new)
-    try:
+    with files.atomic_folder(path) as new:
         for name, data in inside.items():
             place = new / Path(name).relative_to(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
-        shutil.rmtree(path, ignore_errors=True)
-        new.replace(path)
-    finally:
-        unfinished.remove(new)
 
 
 def _require_versions(parcel: Parcel, node: str) -> None:
@@ -191,6 +197,15 @@ class _Places:
         """Whatever lies beside, above or below something that came along; other paths are as they are."""
         near = path in self._known or path in self._folders or path.parent in self._folders
         return self._root / path.relative_to("/") if path.is_absolute() and near else path
+
+    def folder(self, path: Path) -> Path:
+        """Where files of a folder lie, if any came along."""
+        return self._root / path.relative_to("/")
+
+    def content(self, file: Path) -> bytes:
+        """What a file says on the machine that sent the step: facts in JSON may name places."""
+        data = file.read_bytes()
+        return data.replace(f"{self._root}/".encode(), b"/") if file.suffix == ".json" else data
 
     def text(self, text: str) -> str:
         """Texts that are the path of something that came along."""

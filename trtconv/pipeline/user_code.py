@@ -31,8 +31,15 @@ def files(functions: Iterable[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def folders_of(paths: Iterable[Path]) -> tuple[str, ...]:
+    """The folders among those where modules are looked for that hold one of some files, as absolute paths."""
+    modules = [path for path in paths if path.suffix == ".py"]
+    places = [Path(os.path.normpath(Path(folder).absolute())) for folder in folders()]
+    return tuple(str(place) for place in places if any(path.is_relative_to(place) for path in modules))
+
+
 def _path(name: str) -> Path | None:
-    for folder in _folders():
+    for folder in folders():
         place = Path(folder, *name.split(".")).absolute()
         for file in (place / "__init__.py", place.with_name(f"{place.name}.py")):
             if file.is_file():
@@ -40,7 +47,8 @@ def _path(name: str) -> Path | None:
     return None
 
 
-def _folders() -> list[str]:
+def folders() -> list[str]:
+    """Where modules of the user's are looked for."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return [
         ".",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,12 +85,13 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
     _check(request)
     model = model_io.load(request.model)
     fp32_only.require(model, str(request.model))
+    absent = _require_known(request, model, emit)
     if request.precision in ("fp32", "tf32"):
         _copy(request, model)
         return LowerResult(request.typed, request.precision, placement.weighted_types(model, types.infer(model)))
     editing.normalize(model)
     known = {node.name for _, node in editing.walk(model.graph)}
-    done = _apply(request, model, emit)
+    done = _apply(request, model, absent, emit)
     weighted = placement.weighted_types(model, _verified(model))
     model_io.save(model, request.typed)
     left_out = tuple((name, reason) for name, reason in done.left_out if name in known)
@@ -107,7 +108,7 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
     return result
 
 
-def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
+def _apply(request: LowerRequest, model: Any, absent: Collection[str], emit: Emit) -> Lowering:
     from trtconv.graph import lowering
 
     cache, facts = _cache(request)
@@ -118,8 +119,8 @@ def _apply(request: LowerRequest, model: Any, emit: Emit) -> Lowering:
     recipe = lowering.Recipe(request.precision, request.base, request.keep, request.exclude, request.io_types)
     done = lowering.apply(model, recipe, amax, measured)
     for section, rules in done.idle.items():
-        if rules:
-            emit(Message(f"lower.{section}: no node matches {', '.join(map(repr, rules))}", "warning"))
+        if listed := ", ".join(repr(rule) for rule in rules if rule not in absent):
+            emit(Message(f"lower.{section}: {listed} names no node that {request.precision} would change", "warning"))
     if done.plan is not None and not done.plan.weighted:
         emit(Message(f"{request.precision}: no operator of the model can be quantized", "warning"))
     return done
@@ -141,6 +142,21 @@ def _check(request: LowerRequest) -> None:
             f"{request.precision} needs a calibration cache",
             hint="make one with trtconv calibrate, or give one that TensorRT wrote",
         )
+
+
+def _require_known(request: LowerRequest, model: Any, emit: Emit) -> Collection[str]:
+    """Rules must name something, also where the precision asks for none; operators that the model does not have."""
+    from trtconv.graph import editing, node_rules
+
+    sections = {"lower.keep": request.keep, "lower.exclude": request.exclude}
+    if not any(rules.names or rules.ops for rules in sections.values()):
+        return ()
+    named = editing.skeleton(model)
+    editing.name_nodes(named, editing.Names.of(named))  # as they will be called
+    absent = node_rules.require_known(named, sections)
+    for text in absent.values():
+        emit(Message(text, "warning"))
+    return absent.keys()
 
 
 def _copy(request: LowerRequest, model: Any) -> None:

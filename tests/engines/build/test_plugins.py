@@ -134,7 +134,7 @@ def test_it_runs_by_leave_only(install: Any, tmp_path: Path, monkeypatch: pytest
 
 def test_an_older_rtx_says_from_when_on(install: Any, tmp_path: Path) -> None:
     fake, _ = install("tensorrt_rtx-1.5.0")
-    with pytest.raises(BuildError, match=r"takes no plugins through its parser; TensorRT-RTX does from 1\.7 on"):
+    with pytest.raises(BuildError, match=r"takes no plugin for Scale .*; TensorRT-RTX does from 1\.7 on"):
         built(fake, net(tmp_path), library(fake, tmp_path))
 
 

@@ -118,19 +118,27 @@ def load(loaded: Loaded, specs: Sequence[PluginSpec]) -> list[Brought]:
         BuildError: a flavour whose parser takes no plugins; a library without creators.
         UsageError: a class that is no creator.
     """
-    if specs and not loaded.at_least(loaded.can.plugins_since):
-        since = ".".join(map(str, loaded.can.plugins_since))
-        raise BuildError(
-            f"{loaded.title} takes no plugins through its parser; {loaded.flavor.title} does from {since} on",
-            hint="upgrade it, or say what the operator computes: operators (docs/custom_layers.md)",
-        )
     if specs and loaded.can.unversioned_library:
         alias_library.load(*loaded.can.unversioned_library)
     for spec in specs:
         key = (loaded.flavor.name, _name(spec))
         if key not in _held:
             _held[key] = _of_python(loaded, spec) if spec.python else _of_library(loaded, spec)
+            _require_taken(loaded, _held[key])
     return [_held[loaded.flavor.name, _name(spec)] for spec in specs]
+
+
+def _require_taken(loaded: Loaded, brought: Brought) -> None:
+    """Refuse what an older parser would not look for."""
+    names = {name for name, _, _ in brought.creators}
+    if loaded.at_least(loaded.can.plugins_since) or names & loaded.can.plugin_operators:
+        return
+    since = ".".join(map(str, loaded.can.plugins_since))
+    raise BuildError(
+        f"{loaded.title} takes no plugin for {', '.join(sorted(names))} through its parser; "
+        f"{loaded.flavor.title} does from {since} on",
+        hint="upgrade it, or say what the operator computes: operators (docs/custom_layers.md)",
+    )
 
 
 def _name(spec: PluginSpec) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trtconv.core.errors import UsageError
+from trtconv.core.names import one_of
 from trtconv.core.records import PluginSpec
 from trtconv.engines.build import refusals
 from trtconv.engines.run import proof
 from trtconv.graph import model_io
 from trtconv.graph.partition import Reason
+from trtconv.stages.build.records import BuildRequest
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
@@ -41,3 +44,19 @@ def refused(
         old = [one.node for one in operators if one.op.startswith("Conv") and one.kind == "int8"]
         found |= {name: Reason("kernel", why) for name in old if name not in found}
     return found
+
+
+def require_made(model: Any, request: BuildRequest) -> None:
+    """Hold the tensors that a request names to those that the model's nodes make.
+
+    Raises:
+        UsageError: there is no such tensor.
+    """
+    made = {name for node in model.graph.node for name in node.output if name}
+    for key, names in (("cuts", request.cuts), ("bounds", request.bounds)):
+        for name in names:
+            if name not in made:
+                raise UsageError(
+                    f"build.partition.{key}: no node of {request.model} makes a tensor {name!r}",
+                    hint=one_of(name, made, "tensors"),
+                )

@@ -79,6 +79,19 @@ class Look:
         self.inputs, _ = model_io.interface(model)
         self.uses = input_uses(model)
 
+    def require_open(self) -> None:
+        """Refuse bounds of a shape that the shapes of the inputs decide.
+
+        Raises:
+            UsageError: naming the tensor.
+        """
+        decided = self.inferred(0, "optimum") if self.bounds else {}
+        for name in (name for name in self.bounds if name in decided):
+            raise UsageError(
+                f"build.partition.bounds: the shape of {name!r} follows from those of the inputs, whatever the data",
+                hint="remove it: bounds are for tensors whose size depends on data",
+            )
+
     def at_corners(self, names: Sequence[str]) -> Seen:
         """Shapes at every corner of every profile, and whether they change with the data.
 

@@ -70,7 +70,7 @@ def forecast(request: BuildRequest) -> Forecast:
     from trtconv.engines.build import profiles
     from trtconv.engines.run import proof
     from trtconv.graph import corner_shapes, model_io, partition
-    from trtconv.stages.build.asking import refused
+    from trtconv.stages.build.asking import refused, require_made
     from trtconv.stages.build.one_engine import allowed_plugins
 
     loaded = tensorrt.choose(request.backend)
@@ -79,6 +79,7 @@ def forecast(request: BuildRequest) -> Forecast:
     spans = profiles.nth(profiles.complete(inputs, request.profiles), 0)
     values = profiles.nth(request.values, 0)
     partition.prepare(model)
+    require_made(model, request)
     kinds = partition.element_types(model)
     found = refused(model, loaded, kinds, allowed_plugins(request))
     cut = partition.partition(

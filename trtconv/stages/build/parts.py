@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core import digests, files
 from trtconv.core.child import ChildCrash
-from trtconv.core.errors import BuildError, UsageError
+from trtconv.core.errors import BuildError
 from trtconv.core.events import Emit, Message
-from trtconv.core.names import did_you_mean
 from trtconv.core.records import ShapeRange, TensorInfo
 from trtconv.engines.build import profiles, refusals
 from trtconv.engines.plan import manifest, sidecar
@@ -71,9 +70,9 @@ class _Work:
         self.shapes = profiles.complete(self.inputs, request.profiles)
         profiles.check_values(self.inputs, request.values)
         partition.prepare(self.model)
-        self.require_made(request.cuts, "cuts")
-        self.require_made(request.bounds, "bounds")
+        asking.require_made(self.model, request)
         self.look = Look(self.model, self.shapes, request.values, request.bounds)
+        self.look.require_open()
         self.look.learn()
         self.kinds = partition.element_types(self.model)
         self.dims = fold.known_dims(self.model.graph)
@@ -83,15 +82,6 @@ class _Work:
         self.cut: Partition
         self.seen: Seen
         self.engines: dict[Path, tuple[str, BuildResult]] = {}
-
-    def require_made(self, names: Iterable[str], key: str) -> None:
-        made = [name for node in self.model.graph.node for name in node.output if name]
-        for name in names:
-            if name not in made:
-                raise UsageError(
-                    f"build.partition.{key}: no node of {self.request.model} makes a tensor {name!r}",
-                    hint=did_you_mean(name, made) or "trtconv inspect names the tensors of a model",
-                )
 
     def build(self) -> list[_Made]:
         """Cut and build; what fails falls to the rest, and the cut begins anew."""
@@ -288,6 +278,9 @@ class _Work:
         products = self.share(made)["products"]
         told = "" if products is None else f" with {100 * products:.1f} % of the multiplications"
         why = f"engines: {len(engines)}{told}; parts for ONNX Runtime: {rest}"
+        ends = {name for part in self.cut.parts if part.engine for name in part.outputs}
+        for name in (name for name in self.request.cuts if name not in ends):
+            self.emit(Message(f"build.partition.cuts: {name!r} is no end of an engine, and cuts nothing", "warning"))
         for part in self.cut.parts if rest else ():
             if not part.engine:
                 self.emit(Message(f"ONNX Runtime runs {self.told(part)}", "warning"))
