@@ -99,6 +99,7 @@ def partition(
     settled: Collection[str] = (),
     cuts: Collection[str] = (),
     bounded: Collection[str] = (),
+    alone: Collection[str] = (),
 ) -> Partition:
     """Cut a model; the same model and the same answers give the same parts.
 
@@ -111,12 +112,13 @@ def partition(
         settled: results of branches that have one shape, whichever is taken.
         cuts: tensors at which an engine ends and another one begins.
         bounded: tensors whose shape depends on data within a range that somebody gave.
+        alone: nodes that nothing but TensorRT runs: an engine of them is never too small.
     """
     origins = shape_origins.origins(
         model, refused=refused, deciding=deciding, measured=measured, settled=settled, bounded=bounded
     )
     cut = _Cut(model, refused, deciding, origins, cuts)
-    cut.minimum = minimum
+    cut.minimum, cut.alone = minimum, frozenset(alone)
     while small := cut.too_small(minimum):
         cut.bad.update(small)
         cut.join_pairs()
@@ -145,6 +147,7 @@ class _Cut:
         self.constants = {tensor.name for tensor in self.graph.initializer}
         self.results = [value.name for value in self.graph.output]
         self.minimum = MINIMUM
+        self.alone: frozenset[str] = frozenset()
         self.deciding, self.dims, self.cuts = set(deciding), fold.known_dims(self.graph), set(cuts)
         self.bad = dict(refused)
         kinds = element_types(model)
@@ -239,7 +242,7 @@ class _Cut:
         found: dict[str, Reason] = {}
         for _, good, names in self.groups():
             sizes = all(self.origins.sizes.issuperset(filter(None, self.node[name].output)) for name in names)
-            if good and (len(names) < minimum or sizes):
+            if good and (len(names) < minimum or sizes) and self.alone.isdisjoint(names):
                 why = "only shape arithmetic" if sizes else f"{len(names)} nodes are fewer than {minimum}"
                 found.update(dict.fromkeys(names, Reason("size", why)))
         return found

@@ -57,6 +57,9 @@ def _outlook(one: Any) -> Iterator[str]:
     if f.rests:
         there, back = _copied(f.to_gpu, f.gpu_bytes), _copied(f.to_host, f.host_bytes)
         yield f"  per query: to the GPU {there}; to the host {back}"
+    if f.by_plugins:
+        yield f"  by plugins, inside engines: {', '.join(f.by_plugins)}"
+    yield from (f"  {doubt}" for doubt in f.doubts)
     yield from (f"  {node.node} ({node.op}): {node.by}: {node.why}" for node in f.fell_back)
 
 

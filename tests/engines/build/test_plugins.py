@@ -15,13 +15,15 @@ import onnx
 import pytest
 from onnx import parser
 
+from tests import parts
 from tests.conftest import Cli
 from tests.engines.fake_tensorrt import Fake
+from trtconv.adapters import onnxruntime
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Message, ignore
 from trtconv.core.records import PluginSpec
 from trtconv.engines.build import plugins
-from trtconv.engines.plan import preflight
+from trtconv.engines.plan import manifest, preflight
 from trtconv.engines.run import engine
 from trtconv.stages.build import BuildRequest, build
 
@@ -220,6 +222,111 @@ def test_the_example_in_python(tmp_path: Path, trtconv: Cli) -> None:
     done = trtconv(*run)
     assert done.returncode == 5
     assert "it needs the plugin scale_plugin:creator, and" in done.stderr
+
+
+def scaled(x: str, y: str, factor: float) -> Any:
+    return parts.node("Scale", [x], y, domain="my.domain", factor=factor)
+
+
+def net_in_parts(folder: Path) -> Path:
+    """The plugin's operator in two engines of which one has two nodes, and two nodes that TensorRT refuses."""
+    nodes = [
+        *parts.block("x", "a", "w1"),
+        scaled("a", "b", 2.5),
+        parts.node("MaxPool", ["b"], "c", kernel_shape=[2, 2], strides=[2, 2]),
+        parts.quick("c", "d"),
+        *parts.block("d", "e"),
+        parts.quick("e", "f"),
+        parts.conv("f", "w2", "g"),
+        scaled("g", "y", 0.5),
+    ]
+    path = parts.save(folder / "net.onnx", nodes, {"y": parts.FLOAT}, parts.WEIGHTS)
+    model = onnx.load(path)
+    model.opset_import.append(onnx.helper.make_opsetid("my.domain", 1))
+    onnx.save(model, path)
+    return path
+
+
+def composed(path: Path) -> Any:
+    """A model in which multiplications stand for the plugin; ONNX Runtime runs it."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type == "Scale":
+            factor = np.float32(node.attribute[0].f)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(factor, f"{node.name}_factor"))
+            node.op_type, node.domain = "Mul", ""
+            node.input.append(f"{node.name}_factor")
+            del node.attribute[:]
+    return onnxruntime.session(model.SerializeToString())
+
+
+PARTS_JOB = """
+version: 1
+source: {path: net.onnx}
+output: out
+precision: typed
+operators: {"com.microsoft::QuickGelu": keep}
+plugins: [{python: "scale_plugin:creator"}]
+build: {fallback: onnxruntime, backend: rtx}
+"""
+
+
+@pytest.mark.rtx
+def test_plugins_inside_of_parts(tmp_path: Path, trtconv: Cli) -> None:
+    """Its shapes are asked of TensorRT, its nodes are never too few, and only the engines that need it name it."""
+    model = net_in_parts(tmp_path)
+    shutil.copy(EXAMPLES / "scale_plugin.py", tmp_path)
+    (tmp_path / "job.yaml").write_text(PARTS_JOB)
+    told = trtconv("check", "job.yaml", "--allow-code").stdout
+    assert "would make engines: 3 with 100.0 % of the multiplications; parts for ONNX Runtime: 2" in told
+    assert "by plugins, inside engines: Scale_b (Scale), Scale_y (Scale)" in told
+    done = trtconv("run", "job.yaml", "--allow-code")
+    assert done.returncode == 0, done.stderr
+    assert "is not needed" not in done.stderr
+    folder = tmp_path / "out/job.typed.parts"
+    found = manifest.read(folder)
+    assert parts.kinds(found) == ["engine", "onnx"] * 2 + ["engine"]
+    named = {
+        part["engine"]: [
+            one["creator"] for one in json.loads((folder / f"{part['engine']}.json").read_text())["plugins"]
+        ]
+        for part in found.parts
+        if part["engine"]
+    }
+    assert named == {
+        "part00.engine": ["scale_plugin:creator"],
+        "part02.engine": [],
+        "part04.engine": ["scale_plugin:creator"],
+    }
+    profiles = {each["name"]: each["profiles"][0]["max"] for part in found.parts for each in part["inputs"]}
+    assert profiles == {
+        "x": [32, 3, 8, 8],
+        "c": [32, 16, 4, 4],
+        "d": [32, 16, 4, 4],
+        "e": [32, 16, 4, 4],
+        "f": [32, 16, 4, 4],
+    }
+    for feeds in parts.BATCHES:
+        tensors = dict(feeds)
+        for part in found.parts:
+            inputs = {each["name"]: tensors[each["name"]] for each in part["inputs"]}
+            tensors |= composed(folder / part["onnx"]).run(inputs)
+        np.testing.assert_allclose(tensors["y"], composed(model).run(feeds)["y"], atol=1e-5, rtol=1e-5)
+    np.savez(tmp_path / "x.npz", **parts.BATCHES[1])
+    run = ("infer", folder, "--data", "x.npz", "-o", "y.npz", "--allow-code")
+    done = trtconv(*run)
+    assert done.returncode == 5
+    assert "ONNX Runtime has none of it" in done.stderr
+    (tmp_path / "scale_plugin.py").unlink()
+    done = trtconv(*run)
+    assert done.returncode == 5
+    assert "part00.engine cannot run here: it needs the plugin scale_plugin:creator, and" in done.stderr
+    net(tmp_path, NET.replace("factor:", "faktor:"))
+    shutil.copy(EXAMPLES / "scale_plugin.py", tmp_path)
+    asked = ("--on-refusal", "onnxruntime", "--plugin", "scale_plugin:creator", "--allow-code")
+    done = trtconv("build", "net.onnx", "-o", "net.parts", *asked)
+    assert done.returncode == 4
+    assert "its attribute 'faktor' is no field of the plugin" in done.stderr
 
 
 @pytest.mark.rtx

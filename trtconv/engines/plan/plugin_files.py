@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trtconv.core import digests
+from trtconv.core.errors import EnvironmentProblem, SourceError
 from trtconv.core.records import PluginSpec
 from trtconv.engines.plan import sidecar
 
@@ -50,6 +52,22 @@ def needed(engine: Path) -> tuple[PluginSpec, ...]:
         )
         for entry in _entries(engine)
     )
+
+
+@contextlib.contextmanager
+def nobody_else(problem: EnvironmentProblem, *engines: Path) -> Iterator[None]:
+    """Where ONNX Runtime cannot stand in for engines for want of their plugins, say why they do not run themselves.
+
+    Raises:
+        EnvironmentProblem: the problem.
+    """
+    try:
+        yield
+    except SourceError:
+        if any(map(_entries, engines)):
+            problem.hint = "a GPU that loads the engine runs its plugin; ONNX Runtime has none of it"
+            raise problem from None
+        raise
 
 
 def _entries(engine: Path) -> Sequence[Mapping[str, Any]]:

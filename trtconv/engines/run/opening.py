@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, ignore
-from trtconv.engines.plan import header, manifest, sidecar
+from trtconv.engines.plan import header, manifest, plugin_files, sidecar
 from trtconv.engines.run.parts_runner import open_parts
 from trtconv.engines.run.runner import CPU, OnnxRunner, Runner, open_engine, open_onnx
 
@@ -56,7 +56,8 @@ def open_runner(
     except EnvironmentProblem as problem:
         if backend != "auto":
             raise
-        return _stand_in(model, fallback, problem.message, exact), problem.message
+        with plugin_files.nobody_else(problem, model):
+            return _stand_in(model, fallback, problem.message, exact), problem.message
 
 
 def _stand_in(model: Path, fallback: Path | None, reason: str, exact: bool) -> OnnxRunner:

@@ -15,7 +15,7 @@ from trtconv.adapters import onnxruntime
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit
 from trtconv.engines.build import profiles
-from trtconv.engines.plan import dtypes, manifest
+from trtconv.engines.plan import dtypes, manifest, plugin_files
 from trtconv.engines.plan.manifest import Manifest
 from trtconv.engines.run import engine, input_checks
 from trtconv.engines.run.engine import Engine
@@ -117,7 +117,9 @@ def open_parts(folder: Path, backend: str, device_api: str, emit: Emit, *, exact
     except EnvironmentProblem as problem:
         if backend != "auto":
             raise
-        return _on_cpu(found, exact), problem.message
+        engines = [found.folder / part["engine"] for part in found.parts if part["kind"] == "engine"]
+        with plugin_files.nobody_else(problem, *engines):
+            return _on_cpu(found, exact), problem.message
 
 
 def _on_cpu(found: Manifest, exact: bool) -> PartsRunner:

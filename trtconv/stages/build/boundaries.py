@@ -70,7 +70,11 @@ def _span(corners: tuple[Shape, Shape, Shape]) -> ShapeRange:
 
 
 class Look:
-    """A model that runs with tensors of its inside as outputs."""
+    """A model that runs with tensors of its inside as outputs.
+
+    Attributes:
+        made: per profile, shapes of what plugins make, which nothing but TensorRT runs.
+    """
 
     def __init__(
         self, model: Any, profiles: Sequence[Profile], values: Sequence[Profile], bounds: Profile | None = None
@@ -78,6 +82,17 @@ class Look:
         self.model, self.profiles, self.values, self.bounds = model, profiles, values, dict(bounds or {})
         self.inputs, _ = model_io.interface(model)
         self.uses = input_uses(model)
+        self.count = max(len(self.profiles), len(self.values), 1)
+        self.made: list[dict[str, ShapeRange]] = [{} for _ in range(self.count)]
+
+    def at(self, *, bounded: bool = True) -> Look:
+        """The same with inputs in the place of what cannot be run.
+
+        Args:
+            bounded: whether of tensors whose size somebody gave as well.
+        """
+        given = [{**made, **(self.bounds if bounded else {})} for made in self.made]
+        return _Corners(self, given) if given[0] else self
 
     def require_open(self) -> None:
         """Refuse bounds of a shape that the shapes of the inputs decide.
@@ -100,9 +115,9 @@ class Look:
             UsageError: it does not run at a corner.
         """
         seen = Seen()
-        at = _Corners(self) if self.bounds else self
+        at = self.at()
         kinds = partition.element_types(self.model)
-        for number in range(max(len(self.profiles), len(self.values), 1)):
+        for number in range(self.count):
             said = [at.inferred(number, bound) for bound in _BOUNDS]
             seen.shapes.append({n: (said[0][n], said[1][n], said[2][n]) for n in names if all(n in s for s in said)})
             seen.values.append({})
@@ -156,7 +171,8 @@ class Look:
         unknown = [name for name in made if name not in known]
         if not unknown:
             return
-        arrays = self.tried(_runner(self.model, unknown), 0, "optimum")
+        at = self.at(bounded=False)
+        arrays = at.tried(_runner(at.model, unknown), 0, "optimum")
         kept = [value for value in self.model.graph.value_info if value.name not in arrays]
         del self.model.graph.value_info[:]
         self.model.graph.value_info.extend(kept)
@@ -167,6 +183,8 @@ class Look:
 
     def settled(self) -> set[str]:
         """Results of If whose shapes inference cannot tell, and that are the same whichever branch is taken."""
+        if (at := self.at(bounded=False)) is not self:
+            return at.settled()
         dims, found = fold.known_dims(self.model.graph), set()
         for position, node in enumerate(self.model.graph.node):
             unclear = [name for name in node.output if name and None in dims.get(name, (None,))]
@@ -189,24 +207,24 @@ class Look:
 
 
 class _Corners(Look):
-    """The same model where tensors whose size depends on data are inputs, of the sizes that somebody gave.
+    """The same model where tensors whose size somebody gave, or that plugins make, are inputs of these sizes.
 
     What lies behind them has its shapes at the corners of these ranges, whatever the data of a run would make.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, given: Sequence[Profile]) -> None:
         copy = onnx.ModelProto()
         copy.CopyFrom(look.model)
         kinds = partition.element_types(look.model)
         for node in copy.graph.node:
-            outputs = [f"{name}/unbounded" if name in look.bounds else name for name in node.output]
+            outputs = [f"{name}/unbounded" if name in given[0] else name for name in node.output]
             del node.output[:]
             node.output.extend(outputs)
-        for name, span in look.bounds.items():
+        for name, span in given[0].items():
             open_dims = [None] * len(span.optimum)
             copy.graph.input.append(onnx.helper.make_tensor_value_info(name, kinds[name], open_dims))
-        profiles = look.profiles or ({},)
-        super().__init__(copy, [{**profile, **look.bounds} for profile in profiles], look.values)
+        profiles = [{**nth(look.profiles, number), **each} for number, each in enumerate(given)]
+        super().__init__(copy, profiles, look.values)
 
 
 def _is_unclear(name: str, known: Mapping[str, Any], kinds: Mapping[str, int]) -> bool:

@@ -43,6 +43,8 @@ class Forecast:
         host_bytes: of those copies at the optimum of the profile; None where a size depends on data or on an operator
             that inference does not know.
         gpu_bytes: likewise.
+        by_plugins: nodes inside engines that plugins compute.
+        doubts: about plugins, in sentences.
     """
 
     asked: str
@@ -55,6 +57,8 @@ class Forecast:
     to_gpu: tuple[str, ...]
     host_bytes: int | None
     gpu_bytes: int | None
+    by_plugins: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def forecast(request: BuildRequest) -> Forecast:
@@ -70,7 +74,7 @@ def forecast(request: BuildRequest) -> Forecast:
     from trtconv.engines.build import profiles
     from trtconv.engines.run import proof
     from trtconv.graph import corner_shapes, model_io, partition
-    from trtconv.stages.build.asking import refused, require_made
+    from trtconv.stages.build import asking
     from trtconv.stages.build.one_engine import allowed_plugins
 
     loaded = tensorrt.choose(request.backend)
@@ -79,11 +83,17 @@ def forecast(request: BuildRequest) -> Forecast:
     spans = profiles.nth(profiles.complete(inputs, request.profiles), 0)
     values = profiles.nth(request.values, 0)
     partition.prepare(model)
-    require_made(model, request)
+    asking.require_made(model, request)
     kinds = partition.element_types(model)
-    found = refused(model, loaded, kinds, allowed_plugins(request))
+    answers = asking.asked(model, loaded, allowed_plugins(request))
     cut = partition.partition(
-        model, found, minimum=request.min_subgraph_size, deciding=values, cuts=request.cuts, bounded=request.bounds
+        model,
+        {**asking.without_kernel(model, loaded, kinds), **answers.refused},
+        minimum=request.min_subgraph_size,
+        deciding=values,
+        cuts=request.cuts,
+        bounded=request.bounds,
+        alone=answers.alone,
     )
     given = {i.name: spans[i.name].optimum if i.name in spans else tuple(map(int, i.shape)) for i in inputs}
     shapes = corner_shapes.at(model, given, {name: span.optimum for name, span in values.items()})
@@ -102,6 +112,10 @@ def forecast(request: BuildRequest) -> Forecast:
         fell_back=tuple(
             Fallen(name, ops[name], cut.reasons[name].by, cut.reasons[name].why) for name in rest if name in cut.reasons
         ),
+        by_plugins=tuple(
+            f"{node.name} ({node.op_type})" for node in model.graph.node if node.name in answers.alone & inside
+        ),
+        doubts=answers.doubts,
         **_copies(model, cut.parts, kinds, shapes),
     )
 

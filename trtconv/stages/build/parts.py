@@ -13,13 +13,13 @@ from trtconv.core import digests, files
 from trtconv.core.child import ChildCrash
 from trtconv.core.errors import BuildError
 from trtconv.core.events import Emit, Message
-from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.core.records import PluginSpec, ShapeRange, TensorInfo
 from trtconv.engines.build import profiles, refusals
 from trtconv.engines.plan import manifest, sidecar
 from trtconv.engines.run import proof
 from trtconv.graph import fold, model_io, partition
 from trtconv.graph.partition import Part, Partition, Reason
-from trtconv.stages.build import asking, epcontext
+from trtconv.stages.build import asking, epcontext, plugin_shapes
 from trtconv.stages.build.boundaries import Look, Seen, require_runnable
 from trtconv.stages.build.one_engine import allowed_plugins, build_engine
 from trtconv.stages.build.records import BuildRequest, BuildResult
@@ -73,10 +73,13 @@ class _Work:
         asking.require_made(self.model, request)
         self.look = Look(self.model, self.shapes, request.values, request.bounds)
         self.look.require_open()
+        plugins = allowed_plugins(request)
+        self.answers = asking.asked(self.model, loaded, plugins)
+        plugin_shapes.learn(self.look, self.answers.alone, loaded, plugins)
         self.look.learn()
         self.kinds = partition.element_types(self.model)
         self.dims = fold.known_dims(self.model.graph)
-        self.refused = asking.refused(self.model, loaded, self.kinds, allowed_plugins(request))
+        self.refused = {**asking.without_kernel(self.model, loaded, self.kinds), **self.answers.refused}
         self.loose: set[str] = set()
         self.settled = self.look.settled()
         self.cut: Partition
@@ -95,6 +98,7 @@ class _Work:
                 settled=self.settled,
                 cuts=self.request.cuts,
                 bounded=self.request.bounds,
+                alone=self.answers.alone,
             )
             self.seen = self.look.at_corners(self.boundary())
             self.kinds = {**self.seen.kinds, **self.kinds}
@@ -136,16 +140,19 @@ class _Work:
         if not part.engine:
             require_runnable(path)
             return _Made(part, path, *facts)
-        built = self.engine(part, path, inputs)
+        built = self.engine(part, path, inputs, self.answers.needed(model))
         return None if built is None else _Made(part, path, *facts, built)
 
-    def engine(self, part: Part, path: Path, inputs: Sequence[TensorInfo]) -> BuildResult | None:
+    def engine(
+        self, part: Part, path: Path, inputs: Sequence[TensorInfo], plugins: tuple[PluginSpec, ...]
+    ) -> BuildResult | None:
         request = replace(
             self.request,
             model=path,
             engine=path.with_suffix(".engine"),
             profiles=self.profiles(inputs),
             values=self.values(path, inputs),
+            plugins=plugins,
             timing_cache=self.request.timing_cache
             or self.request.engine.with_name(f"{self.request.engine.name}.timing"),
             fallback="none",
@@ -162,6 +169,8 @@ class _Work:
         except (BuildError, ChildCrash) as error:
             named = [name for name in part.nodes if re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w/])", error.message)]
             first = next((line.strip() for line in error.message.splitlines()[1:] if line.strip()), error.message)
+            if not self.answers.alone.isdisjoint(named or part.nodes):
+                raise  # nobody else runs them
             self.refuse(named or part.nodes, Reason("build", f"{self.loaded.title} does not build it: {first}"))
             return None
 
@@ -278,6 +287,9 @@ class _Work:
         products = self.share(made)["products"]
         told = "" if products is None else f" with {100 * products:.1f} % of the multiplications"
         why = f"engines: {len(engines)}{told}; parts for ONNX Runtime: {rest}"
+        said = {text for one in engines for text in one.warnings}
+        for text in (text for text in self.answers.doubts if text not in said):
+            self.emit(Message(text, "warning"))
         ends = {name for part in self.cut.parts if part.engine for name in part.outputs}
         for name in (name for name in self.request.cuts if name not in ends):
             self.emit(Message(f"build.partition.cuts: {name!r} is no end of an engine, and cuts nothing", "warning"))
