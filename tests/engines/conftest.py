@@ -29,7 +29,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
         fake, device = Fake(record), FakeDevice(**options)
         monkeypatch.setitem(sys.modules, fake.module, fake)  # type: ignore[arg-type]
         monkeypatch.setattr(tensorrt, "_installed", lambda name: fake.version)
-        monkeypatch.setattr(isolated, "build", lambda *known: builder.build(*known[:4]))  # a child has no fake
+        monkeypatch.setattr(isolated, "build", lambda *known: builder.build(*known[:5]))  # a child has no fake
         monkeypatch.setattr(inspector, "_aside", lambda engine: inspector.tell(engine, ignore))
         monkeypatch.setattr(cuda_driver, "_machine", lambda: cuda_driver._Machine(13000, (H200,), ""))
         monkeypatch.setattr(plugins, "_held", {})

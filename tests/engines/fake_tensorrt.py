@@ -98,7 +98,7 @@ class Fake:
             if isinstance(members, list):
                 self._enum(name, members)
         base = {"__init__": lambda _self: None}
-        for name in ("ILogger", "IProgressMonitor", "IProfiler", "IOutputAllocator"):
+        for name in ("ILogger", "IProgressMonitor", "IProfiler", "IOutputAllocator", "IStreamWriter"):
             setattr(self, name, type(name, (), dict(base)))
 
     def _enum(self, name: str, members: list[str]) -> None:
@@ -117,10 +117,11 @@ class Fake:
             create_builder_config=lambda: self._config(),
             create_optimization_profile=lambda: Object(self, "IOptimizationProfile"),
             build_serialized_network=lambda network, config: self._build(logger),
+            build_serialized_network_to_stream=lambda network, config, writer: self._stream(logger, writer),
         )
 
     def OnnxParser(self, network: Any, logger: Any) -> Object:  # noqa: N802
-        return Object(self, "OnnxParser", parse_from_file=lambda model: True, num_errors=0)
+        return Object(self, "OnnxParser", parse=lambda model, path: True, num_errors=0)
 
     def Runtime(self, logger: Any) -> Object:  # noqa: N802
         behaviour: dict[str, Any] = {"deserialize_cuda_engine": lambda plan: self._load(logger)}
@@ -185,6 +186,10 @@ class Fake:
     def _build(self, logger: Any) -> bytes | None:
         self.say(logger)
         return None if self.refuse_plan else self.plan
+
+    def _stream(self, logger: Any, writer: Any) -> bool:
+        plan = self._build(logger)
+        return plan is not None and all(writer.write(part) == len(part) for part in (plan[:7], plan[7:]))
 
     def _load(self, logger: Any) -> Object | None:
         self.say(logger)

@@ -11,7 +11,14 @@ from functools import cache
 from typing import cast
 
 from trtconv.adapters import cuda_driver
-from trtconv.adapters.tensorrt_api import TrtApi, TrtILogger, TrtIOutputAllocator, TrtIProfiler, TrtIProgressMonitor
+from trtconv.adapters.tensorrt_api import (
+    TrtApi,
+    TrtILogger,
+    TrtIOutputAllocator,
+    TrtIProfiler,
+    TrtIProgressMonitor,
+    TrtIStreamWriter,
+)
 from trtconv.adapters.tensorrt_enum import Enum
 from trtconv.adapters.tensorrt_rtx_api import Capabilities, Version
 from trtconv.core import versions
@@ -70,6 +77,7 @@ FLAVORS: Mapping[str, Flavor] = {
             int8_conv_since=(10,),
             plugins_since=(10,),
             plugin_operators=frozenset(),
+            by_address=False,
             unversioned_library=None,
             runs_on=(((10,), (7, 5), (12, 1)),),
         ),
@@ -94,6 +102,7 @@ FLAVORS: Mapping[str, Flavor] = {
             int8_conv_since=(1, 7),
             plugins_since=(1, 7),
             plugin_operators=frozenset({"CausalConvWithState"}),
+            by_address=True,
             unversioned_library=("libtensorrt_rtx.so", "libtensorrt_rtx.so.1"),
             runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)), ((1, 4), (7, 5), (12, 1))),
         ),
@@ -265,6 +274,19 @@ def progress_monitor(
             on_finish(phase_name)
 
     return cast("TrtIProgressMonitor", Monitor())
+
+
+def stream_writer(api: TrtApi, on_piece: Callable[[bytes], int]) -> TrtIStreamWriter:
+    """A writer that passes on what it is given; the callback tells how much of it was written, and must not raise."""
+
+    class Writer(api.IStreamWriter):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def write(self, data: bytes) -> int:
+            return on_piece(data)
+
+    return cast("TrtIStreamWriter", Writer())
 
 
 def profiler(api: TrtApi, on_layer: Callable[[str, float], None]) -> TrtIProfiler:

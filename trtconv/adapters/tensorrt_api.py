@@ -7,6 +7,7 @@ and TensorRT-RTX 1.5 and 1.7: ``TrtX`` describes what the class ``X`` has in all
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from mmap import mmap
 from typing import Protocol, TypeAlias
 
 from trtconv.adapters.tensorrt_enum import Enum
@@ -85,6 +86,10 @@ class TrtIProfiler(Protocol):
 
 class TrtIOutputAllocator(Protocol):
     """Base class of output allocators; only handed over."""
+
+
+class TrtIStreamWriter(Protocol):
+    """Base class of writers of a plan in pieces; only handed over."""
 
 
 class TrtITensor(Protocol):
@@ -205,6 +210,11 @@ class TrtBuilder(Protocol):
     ) -> TrtIHostMemory | None:
         """The plan, None on any failure."""
 
+    def build_serialized_network_to_stream(
+        self, network: TrtINetworkDefinition, config: TrtIBuilderConfig, writer: TrtIStreamWriter
+    ) -> bool:
+        """The same, handed over in pieces; False on any failure."""
+
 
 class TrtParserError(Protocol):
     """One reason why a model cannot be parsed; all are methods."""
@@ -251,8 +261,17 @@ class TrtOnnxParser(Protocol):
     def parse_from_file(self, model: str) -> bool:
         """Parse; True also for files that are no models at all."""
 
-    def parse(self, model: bytes, path: str) -> bool:
+    def parse(self, model: bytes | mmap, path: str) -> bool:
         """The same of a model in memory; its external data lie beside the path."""
+
+    def load_model_proto(self, model: bytes, path: str) -> bool:
+        """Take a model that may lack the contents of initializers."""
+
+    def load_initializer(self, name: str, data: int, size: int) -> bool:
+        """Take the contents of one: an address, which must stay until the build is done, and a number of bytes."""
+
+    def parse_model_proto(self) -> bool:
+        """Parse what was taken."""
 
     def get_error(self, index: int) -> TrtParserError:
         """One error."""
@@ -360,6 +379,7 @@ class TrtApi(Protocol):
     ILogger: type
     IProgressMonitor: type
     IProfiler: type
+    IStreamWriter: type
     BuilderFlag: TrtBuilderFlag
     NetworkDefinitionCreationFlag: TrtNetworkDefinitionCreationFlag
     MemoryPoolType: TrtMemoryPoolType

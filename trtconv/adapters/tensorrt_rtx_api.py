@@ -99,6 +99,8 @@ class Capabilities:
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
         plugins_since: first version whose parser takes plugins for any operator.
         plugin_operators: those for which earlier versions take them.
+        by_address: whether it was seen to take weights by address and to hand out plans in pieces, and to make the same
+            plan that way.
         unversioned_library: name of a library that it loads and its packages lack, and the one that they have.
         runs_on: (first version, lowest and highest compute capability that it was seen to run on), newest first.
     """
@@ -112,6 +114,7 @@ class Capabilities:
     int8_conv_since: Version
     plugins_since: Version
     plugin_operators: frozenset[str]
+    by_address: bool
     unversioned_library: tuple[str, str] | None
     runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]
 

@@ -8,11 +8,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+_PIECE = 1 << 20  # bytes
+
 
 def of_file(path: Path) -> str:
     """Digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def of_copy(source: Path, target: Path) -> str:
+    """Copy a file's bytes; the digest of what was written, from the one time that it was read."""
+    total = hashlib.sha256()
+    with source.open("rb") as given, target.open("wb", buffering=0) as made:
+        piece = memoryview(bytearray(_PIECE))
+        while count := given.readinto(piece):
+            total.update(piece[:count])
+            made.write(piece[:count])
+    return total.hexdigest()
 
 
 def of_path(path: Path) -> str:

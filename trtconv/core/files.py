@@ -15,7 +15,8 @@ from typing import Any
 from trtconv.core import strict_json, unfinished
 from trtconv.core.writable import at, require_file, require_folder
 
-_LARGE = 8 << 20  # bytes: freeing fewer takes no time
+LARGE = 8 << 20
+"""Bytes of a file from which freeing it takes time, and copying it too."""
 
 
 @contextlib.contextmanager
@@ -155,7 +156,7 @@ def _take_place(temporary: Path, path: Path) -> None:
     """Put it in the place of another, whose bytes are freed meanwhile: that takes half a second for a gigabyte."""
     old = None
     with contextlib.suppress(OSError):
-        if path.stat().st_size >= _LARGE:
+        if path.stat().st_size >= LARGE:
             old = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # the name goes now, the bytes when this is closed
     try:
         temporary.replace(path)

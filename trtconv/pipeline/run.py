@@ -350,9 +350,10 @@ class _Runner:
         """Take a step's outcome from the store, its files to their places; False when it must run."""
         if self.store is None or not STAGES[node.stage].shared or self.settings.forces(node):
             return False
-        record = self.store.take(_address(node, key), node.files)
-        if record is None:
+        taken = self.store.take(_address(node, key), node.files)
+        if taken is None:
             return False
+        record = taken.record
         moved = dict(zip(record["files"], map(str, node.files), strict=True))
         result = relocated(record["result"], moved)
         for path in node.files:
@@ -364,7 +365,8 @@ class _Runner:
 
             manifest.write_provenance(path, request.model, request.provenance)
         warnings = record.get("warnings", ())
-        self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings)
+        known = {path: digest for path, digest in taken.digests.items() if path not in node.facts}  # see restamp
+        self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings, known)
         self.warn_again(warnings)
         restored = restore(node.stage, result)
         self.end(
@@ -385,6 +387,7 @@ class _Runner:
             sources = self.state.written(node)
             record = {**record, "files": [str(path) for path in node.files]}
             self.store.put(_address(node, key), node.stage, sources, record)
+            self.state.linked(sources)
 
     def log(self, node: Node) -> Path:
         return self.layout.state / "logs" / f"{self.layout.name}.{node.name}.log"

@@ -149,6 +149,28 @@ class State:
             self.unsaved = True
         return digest
 
+    def _remember(self, made: Mapping[Path, str]) -> None:
+        """Digests of files that this run made: they need not be read again, however young they are.
+
+        Nobody else has written to one whose content is older than its last change, the renaming, by more than the
+        clock's steps: who writes sets both times. Others are read when they are looked at.
+        """
+        for path, digest in made.items():
+            found = path.stat() if path.is_file() and not data_of(path).exists() else None
+            if found is None or not found.st_ctime_ns % _SECOND:
+                continue
+            if found.st_ctime_ns - found.st_mtime_ns > _SETTLED:
+                self._known[str(path)] = [*_times(found), digest]
+                self.unsaved = True
+
+    def linked(self, paths: Iterable[Path]) -> None:
+        """Files got a second name, which changes their marks and not their content."""
+        for path in paths:
+            known = self._known.get(str(path))
+            if known is not None and path.is_file() and known[:3] == (now := _times(path.stat()))[:3]:
+                self._known[str(path)] = [*now, known[-1]]
+                self.unsaved = True
+
     def key(self, node: Node, contents: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
         """Everything that decides what a step makes.
 
@@ -206,6 +228,7 @@ class State:
         """Remember a finished step and save; what it says itself of its files' digests is ``known``."""
         outputs = {self._name(path): known.get(path) or self.digest(path) for path in node.files}
         contents = [outputs[self._name(path)] for path in node.outputs]
+        self._remember(known)
         self.records[node.name] = Record(
             key=dict(key),
             outputs=outputs,
@@ -246,7 +269,11 @@ def _mark(path: Path) -> list[int] | None:
     changed = found.st_ctime_ns
     if not changed % _SECOND or time.time_ns() - changed < _SETTLED:
         return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino, changed]
+    return _times(found)
+
+
+def _times(found: os.stat_result) -> list[int]:
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
 
 
 def _relocated(value: Any, origin: str, here: str) -> Any:

@@ -2,7 +2,8 @@
 
 One entry is a folder named by the SHA-256 of a step's key; it holds the files and ``entry.json``. It appears whole (a
 folder is renamed into place) and is checked when it is taken: a file whose digest differs makes the entry worthless,
-never a wrong hit.
+never a wrong hit. So a large file may be one with what the step made, by a second name for it: whoever changes that in
+its place makes the entry worthless, and what is taken from an entry is always a copy.
 """
 
 from __future__ import annotations
@@ -70,17 +71,30 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What came out of the store.
+
+    Attributes:
+        record: of the step: result, seconds, peak_memory, warnings, files.
+        digests: SHA-256 of each file, as it was written to its place; folders have another kind.
+    """
+
+    record: Mapping[str, Any]
+    digests: Mapping[Path, str]
+
+
+@dataclass(frozen=True)
 class Store:
     """A folder of entries."""
 
     folder: Path
 
-    def take(self, key: str, targets: tuple[Path, ...]) -> dict[str, Any] | None:
-        """Copy an entry's files and folders to their places; its record (result, seconds, peak_memory), or else None.
+    def take(self, key: str, targets: tuple[Path, ...]) -> Taken | None:
+        """Copy an entry's files and folders to their places; None where there is no such entry.
 
         Files go to their places only after all of them were read and found whole.
         """
-        entry = self._path(key)
+        entry, found = self._path(key), dict[Path, str]()
         try:
             raw = json.loads((entry / "entry.json").read_text())
             if raw["schema"] != _SCHEMA or len(raw["sha256"]) != len(targets):
@@ -90,20 +104,22 @@ class Store:
                     kept = entry / str(index)
                     atomic = files.atomic_folder if kept.is_dir() else files.atomic_path
                     temporary = stack.enter_context(atomic(target))
-                    _copy(kept, temporary)
-                    if digests.of_path(temporary) != wanted:
+                    if _copied(kept, temporary) != wanted:
                         raise _BrokenEntry
+                    found |= {} if kept.is_dir() else {target: wanted}
             os.utime(entry)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         except _BrokenEntry:
             shutil.rmtree(entry, ignore_errors=True)
             return None
-        record: dict[str, Any] = raw["record"]
-        return record
+        return Taken(raw["record"], found)
 
     def put(self, key: str, stage: str, sources: Mapping[Path, str], record: Mapping[str, Any]) -> None:
-        """Add an entry; ``sources`` are the files with their digests. A full disk is no failure of the job."""
+        """Add an entry; ``sources`` are the files with their digests. A full disk is no failure of the job.
+
+        Large files are not copied where the store lies on the same file system.
+        """
         entry = self._path(key)
         if entry.exists():
             return
@@ -115,8 +131,7 @@ class Store:
             found = []
             for index, (source, digest) in enumerate(sources.items()):
                 kept = temporary / str(index)
-                _copy(source, kept)
-                found.append(digests.of_path(kept) if kept.is_dir() else digest)
+                found.append(digest if _linked(source, kept) else _copied(source, kept))
             facts = {
                 "schema": _SCHEMA,
                 "stage": stage,
@@ -160,12 +175,26 @@ class Store:
         return self.folder / key[:2] / key
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A file, or a folder without what came to lie in it when it was used: kernels that TensorRT-RTX compiled."""
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.kernels", ".*"), dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, target)
+def _linked(source: Path, target: Path) -> bool:
+    """Give a large file a second name; False where that is not worth it, or another file system is there."""
+    try:
+        if source.is_symlink() or not source.is_file() or source.stat().st_size < files.LARGE:
+            return False
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def _copied(source: Path, target: Path) -> str:
+    """Copy a file, or a folder without what came to lie in it when it was used: kernels that TensorRT-RTX compiled.
+
+    The digest of the copy.
+    """
+    if not source.is_dir():
+        return digests.of_copy(source, target)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.kernels", ".*"), dirs_exist_ok=True)
+    return digests.of_path(target)
 
 
 class _BrokenEntry(Exception):

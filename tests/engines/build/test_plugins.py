@@ -69,7 +69,7 @@ def test_a_library_is_loaded_before_the_model_and_before_the_engine(install: Any
     path = library(fake, tmp_path)
     made = built(fake, net(tmp_path), path)
     order = [name for name, _ in fake.calls]
-    assert order.index("IPluginRegistry.load_library") < order.index("OnnxParser.parse_from_file")
+    assert order.index("IPluginRegistry.load_library") < order.index("OnnxParser.parse")
     (facts,) = json.loads(made.with_name("net.engine.json").read_text())["plugins"]
     assert (facts["language"], facts["file"], facts["embedded"]) == ("compiled", "libscale.so", False)
     assert facts["creators"] == [{"name": "Scale", "version": "1", "namespace": "", "fields": {"factor": "FLOAT32"}}]
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_said(
     with pytest.raises(BuildError) as raised:
         built(fake, net(tmp_path, text), library(fake, tmp_path, fake.creator("Scale", version, **fields)))
     assert says in raised.value.message
-    assert "OnnxParser.parse_from_file" not in [name for name, _ in fake.calls]
+    assert "OnnxParser.parse" not in [name for name, _ in fake.calls]
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.adapters.tensorrt_api import TrtBuilder, TrtIBuilderConfig, TrtILogger, TrtINetworkDefinition, TrtITensor
+from trtconv.adapters.tensorrt_api import (
+    TrtBuilder,
+    TrtIBuilderConfig,
+    TrtILogger,
+    TrtINetworkDefinition,
+    TrtITensor,
+    TrtOnnxParser,
+)
 from trtconv.adapters.tensorrt_rtx_api import rtx_module, with_targets
 from trtconv.core import files
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.names import did_you_mean
 from trtconv.core.records import PluginSpec, ShapeRange
-from trtconv.engines.build import messages, profiles, workarounds
+from trtconv.engines.build import mapped_model, messages, plan_file, profiles, workarounds
+from trtconv.engines.build.mapped_model import MappedModel
 from trtconv.engines.build.messages import Log
 from trtconv.engines.plan import dtypes
 
@@ -62,7 +70,8 @@ class Plan:
     """A built engine.
 
     Attributes:
-        data: its bytes.
+        size: of its file, in bytes.
+        sha256: of its file.
         layers: of the network as parsed.
         dtypes: ONNX type of every input and output, as the engine has it.
         warnings: of the parser and the builder, without noise.
@@ -70,7 +79,8 @@ class Plan:
         memory: peak of the process that built it, in bytes; 0: this process did.
     """
 
-    data: memoryview
+    size: int
+    sha256: str
     layers: int
     dtypes: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -78,20 +88,22 @@ class Plan:
     memory: int = 0
 
 
-def build(loaded: Loaded, model: Path, options: Options, emit: Emit) -> Plan:
-    """Parse a model and build its plan.
+def build(loaded: Loaded, model: Path, file: Path, options: Options, emit: Emit) -> Plan:
+    """Parse a model, build its plan and write that to a file.
 
     Raises:
         BuildError: TensorRT refuses the model; the message names the node where TensorRT does.
         UsageError: an unknown target.
         EnvironmentProblem: the builder does not start.
+        OSError: the plan cannot be written.
     """
-    return _Build(loaded, model, options, emit).run()
+    return _Build(loaded, model, file, options, emit).run()
 
 
 class _Build:
-    def __init__(self, loaded: Loaded, model: Path, options: Options, emit: Emit) -> None:
-        self.loaded, self.model, self.options, self.emit = loaded, model, options, emit
+    def __init__(self, loaded: Loaded, model: Path, file: Path, options: Options, emit: Emit) -> None:
+        self.loaded, self.model, self.file, self.options, self.emit = loaded, model, file, options, emit
+        self.mapped: MappedModel | None = None  # TensorRT has addresses in it
         self.log: Log
         self.logger: TrtILogger
         self.log, self.logger = messages.listen(loaded)
@@ -118,18 +130,35 @@ class _Build:
         self.require_values(network)
         config = self.config(builder)
         self.emit(Message(f"{self.loaded.title}: {network.num_layers} layers", "debug"))
-        watch = _Monitor(self.emit)
+        watch = _Monitor(self.emit, self.mapped.give_back if self.mapped else lambda: None)
         monitor = tensorrt.progress_monitor(self.loaded.api, watch.start, watch.step, watch.finish)
         config.progress_monitor = monitor  # held here too: it must outlive the build
-        plan = builder.build_serialized_network(network, config)
+        written = self.write(builder, network, config)
         self.listen()
-        if plan is None:
+        if written is None:
             raise self.refused("cannot build", messages.errors(self.said))
         self.keep_times(config)
         kinds = {tensor.name: dtypes.onnx_name(tensor.dtype) for tensor in _tensors(network)}
         warnings = (*doubts, *messages.warnings(self.said))
         facts = tuple(one.facts() for one in brought)
-        return Plan(memoryview(plan).cast("B"), network.num_layers, kinds, warnings, facts)
+        return Plan(written.size, written.sha256, network.num_layers, kinds, warnings, facts)
+
+    def write(
+        self, builder: TrtBuilder, network: TrtINetworkDefinition, config: TrtIBuilderConfig
+    ) -> plan_file.PlanFile | None:
+        """Build the plan into its file, in pieces where it is large; None: it does not build."""
+        with plan_file.PlanFile(self.file) as out:
+            if self.loaded.can.by_address and self.model.stat().st_size > plan_file.LARGE:
+                writer = tensorrt.stream_writer(self.loaded.api, out.write)
+                built = builder.build_serialized_network_to_stream(network, config, writer)
+            else:
+                plan = builder.build_serialized_network(network, config)
+                built = plan is not None
+                if plan is not None:
+                    out.write_all(memoryview(plan).cast("B"))
+        if out.error is not None:
+            raise out.error
+        return out if built else None
 
     def plugins(self) -> tuple[list[plugins.Brought], list[str]]:
         """Those loaded, and the nodes held to them: what is doubtful, in sentences."""
@@ -158,8 +187,7 @@ class _Build:
         return network
 
     def parse(self, network: TrtINetworkDefinition, content: bytes | None) -> None:
-        parser = self.loaded.api.OnnxParser(network, self.logger)
-        done = parser.parse_from_file(str(self.model)) if content is None else parser.parse(content, str(self.model))
+        parser, done = self.parsed(network, content)
         problems = [messages.parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         self.listen()
         if not done or problems:
@@ -167,6 +195,23 @@ class _Build:
         if network.num_outputs == 0 or network.num_layers == 0:  # an empty or foreign file parses without an error
             raise self.refused("finds nothing to compute in", ["the network has no layers or no outputs"])
         workarounds.decompose(self.loaded.api, network)
+
+    def parsed(self, network: TrtINetworkDefinition, content: bytes | None) -> tuple[TrtOnnxParser, bool]:
+        """The parser after its work, and whether it took the model."""
+        parser, path = self.loaded.api.OnnxParser(network, self.logger), str(self.model)
+        if content is not None:
+            return parser, parser.parse(content, path)
+        self.mapped = mapped_model.of(self.model)
+        if self.mapped is None:
+            return parser, parser.parse_from_file(path)
+        if self.loaded.can.by_address and self.mapped.weights:
+            if parser.load_model_proto(self.mapped.outline, path) and all(
+                parser.load_initializer(*weight) for weight in self.mapped.weights
+            ):
+                return parser, parser.parse_model_proto()
+            self.listen()
+            parser = self.loaded.api.OnnxParser(network, self.logger)
+        return parser, parser.parse(self.mapped.data, path)
 
     def require_values(self, network: TrtINetworkDefinition) -> None:
         """A range for every input whose values decide shapes, and for no other."""
@@ -260,10 +305,10 @@ def _tensors(network: TrtINetworkDefinition) -> list[TrtITensor]:
 
 
 class _Monitor:
-    """Progress events: the outermost phase counts, the current inner phase is named."""
+    """Progress events: the outermost phase counts, the current inner phase is named; ``built`` is called after it."""
 
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
+    def __init__(self, emit: Emit, built: Callable[[], None]) -> None:
+        self.emit, self.built = emit, built
         self.root = ""
         self.done = self.total = 0
         self.last = 0.0
@@ -281,6 +326,7 @@ class _Monitor:
     def finish(self, phase: str) -> None:
         if phase == self.root:
             self.done = self.total
+            self.built()
         self.tell(phase)
 
     def tell(self, phase: str) -> None:

@@ -2,21 +2,18 @@
 
 TensorRT orders some of its work by memory address. Addresses repeat when nothing before them differs: no address space
 randomization, the same environment, the same paths. So the model gets a path of fixed length, and the process is told
-nothing but what decides the plan.
+nothing but what decides the plan: it reads and writes through links whose names are always the same.
 """
 
 from __future__ import annotations
 
-import mmap
-import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trtconv.adapters import tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.core import child, unfinished
+from trtconv.core import child, unfinished, writable
 from trtconv.core.errors import BuildError, TrtconvError
 from trtconv.core.events import Emit
 from trtconv.engines.build import builder
@@ -25,22 +22,12 @@ from trtconv.engines.build.builder import Options, Plan
 
 @dataclass(frozen=True)
 class Request:
-    """What to build, where to put it."""
+    """What to build, where to write it."""
 
     flavor: str
     model: Path
     plan: Path
     options: Options
-
-
-@dataclass(frozen=True)
-class Built:
-    """A plan without its bytes; see ``builder.Plan``."""
-
-    layers: int
-    dtypes: dict[str, str]
-    warnings: tuple[str, ...]
-    plugins: tuple[Any, ...] = ()
 
 
 _CRASHED = (
@@ -52,6 +39,7 @@ _CRASHED = (
 def build(
     loaded: Loaded,
     model: Path,
+    file: Path,
     options: Options,
     emit: Emit,
     beside: Iterable[str] = (),
@@ -62,6 +50,7 @@ def build(
     Args:
         loaded: the TensorRT to build with.
         model: a typed ONNX file.
+        file: to write the plan to.
         options: how to build.
         emit: gets the events.
         beside: files with the model's external data, relative to its folder.
@@ -71,28 +60,35 @@ def build(
         TrtconvError: what ``builder.build`` raises.
         BuildError: TensorRT takes the process down, too.
     """
+    before = _mark(model)
     with unfinished.scratch() as folder:
         link, plan = folder / "model.onnx", folder / "plan"
-        shutil.copyfile(model, link)  # through a link, the length of the model's own path would move addresses
-        for file in beside:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).symlink_to(model.absolute().parent / file)
+        link.symlink_to(model.absolute())
+        plan.symlink_to(file.absolute())
+        for name in beside:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(model.absolute().parent / name)
         request = Request(loaded.flavor.name, link, plan, options)
         try:
             made = child.call(f"{__name__}:run", request, emit, folder / "log", same_addresses=True, talks=building)
         except child.ChildCrash as crash:
+            if _mark(model) != before:
+                raise BuildError(f"{model}: somebody changed it while it was built", hint="build it again") from crash
             raise BuildError(f"{loaded.title} does not survive {model}: {crash.message}", hint=_CRASHED) from crash
         except TrtconvError as error:
-            error.message = error.message.replace(str(link), str(model))
+            error.message = error.message.replace(str(link), str(model)).replace(str(plan), str(file))
             raise
-        with plan.open("rb") as handle:
-            data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        built: Built = made.value
-        return Plan(memoryview(data), built.layers, built.dtypes, built.warnings, built.plugins, made.peak_memory)
+        built: Plan = made.value
+        return replace(built, memory=made.peak_memory)
 
 
-def run(request: Request, emit: Emit) -> Built:
+def _mark(model: Path) -> tuple[int, ...]:
+    """What is another when a file is changed in its place; a mapped file that is cut short ends the process."""
+    found = model.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def run(request: Request, emit: Emit) -> Plan:
     """The child's side."""
-    made = builder.build(tensorrt.load(request.flavor), request.model, request.options, emit)
-    request.plan.write_bytes(made.data)
-    return Built(made.layers, dict(made.dtypes), made.warnings, made.plugins)
+    with writable.at(request.plan):
+        return builder.build(tensorrt.load(request.flavor), request.model, request.plan, request.options, emit)

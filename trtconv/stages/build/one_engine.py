@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ def build_engine(request: BuildRequest, emit: Emit) -> BuildResult:
     seen = outline.look(request, emit)
     loaded = tensorrt.choose(request.backend)
     _refuse_early(loaded, request, seen.operators)
-    plan = _plan(request, loaded, seen.shapes, seen.beside, emit)
+    with _new_engine(request) as file:
+        plan = _plan(request, loaded, file, seen.shapes, seen.beside, emit)
     return _finished(request, loaded, seen, plan, emit, started)
 
 
@@ -71,7 +73,7 @@ def build_aside(request: BuildRequest, emit: Emit) -> child.Outcome:
         return outcome
 
     loaded = tensorrt.choose(request.backend)
-    with ThreadPoolExecutor(1) as side:
+    with ThreadPoolExecutor(1) as side, _new_engine(request) as file:
         looking = side.submit(look)
         inputs = onnx_outline.inputs(request.model)
         if inputs is None:  # many nodes, or damaged
@@ -79,16 +81,28 @@ def build_aside(request: BuildRequest, emit: Emit) -> child.Outcome:
         try:
             shapes = profiles.complete(inputs, request.profiles)
             profiles.check_values(inputs, request.values)
-            plan = _plan(request, loaded, shapes, external.locations(request.model), emit, building)
+            plan = _plan(request, loaded, file, shapes, external.locations(request.model), emit, building)
         finally:
             seen = looking.result()  # what it refuses says more than TensorRT
     result = _finished(request, loaded, seen.value, plan, emit, started)
     return child.Outcome(result, max(plan.memory, seen.peak_memory))
 
 
+@contextlib.contextmanager
+def _new_engine(request: BuildRequest) -> Iterator[Path]:
+    """A file that becomes the engine; its facts are written once it is there."""
+    from trtconv.core import files
+    from trtconv.engines.plan import sidecar
+
+    with files.atomic_path(request.engine) as file:
+        yield file
+        sidecar.path_of(request.engine).unlink(missing_ok=True)  # those of an older engine must not describe this one
+
+
 def _plan(
     request: BuildRequest,
     loaded: Loaded,
+    file: Path,
     shapes: Sequence[Mapping[str, ShapeRange]],
     beside: Sequence[str],
     emit: Emit,
@@ -110,14 +124,13 @@ def _plan(
         request.values,
         allowed_plugins(request),
     )
-    return isolated.build(loaded, request.model, options, emit, beside, building)
+    return isolated.build(loaded, request.model, file, options, emit, beside, building)
 
 
 def _finished(
     request: BuildRequest, loaded: Loaded, seen: Outline, plan: Plan, emit: Emit, started: float
 ) -> BuildResult:
-    """Write the plan and its facts."""
-    from trtconv.core import digests, files
+    """Write the facts of a plan that is in its place."""
     from trtconv.engines.plan import plugin_files, sidecar
     from trtconv.engines.run import proof
 
@@ -125,22 +138,19 @@ def _finished(
     warnings = (*_changed_types((*seen.inputs, *seen.outputs), plan.dtypes), *plan.warnings)
     for text in (*doubts, *warnings):
         emit(Message(text, "warning"))
-    facts = sidecar.path_of(request.engine)
-    facts.unlink(missing_ok=True)  # those of an older engine must not describe this one, whatever happens next
-    files.write_bytes(request.engine, plan.data)
     emit(Progress("asking the engine for its types", 0, None))
     result = BuildResult(
         engine=request.engine,
-        sidecar=facts,
+        sidecar=sidecar.path_of(request.engine),
         flavor=loaded.flavor.name,
         version=loaded.version,
-        size=len(plan.data),
+        size=plan.size,
         layers=plan.layers,
         inputs=_as_built(seen.inputs, plan.dtypes),
         outputs=_as_built(seen.outputs, plan.dtypes),
         warnings=warnings,
         proof=proof.of_engine(request.engine, seen.operators),
-        sha256=digests.of_file(request.engine),
+        sha256=plan.sha256,
     )
     of_plugins = [
         plugin_files.facts(request.engine, spec) | dict(told)
