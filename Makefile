@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-build bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-build bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-gpu: $(VENV)/.has-gpu ## the tests that need an NVIDIA GPU; fails where the
 
 stress: $(VENV)/.has-gpu ## ten minutes of four engines under sixteen threads, on an NVIDIA GPU
 	$(BIN)/python -m benchmarks.stress --seconds 600
+
+sanitize: $(VENV)/.has-gpu ## a short run under compute-sanitizer (memcheck), on an NVIDIA GPU with CUDA's toolkit
+	$(BIN)/python -m benchmarks.sanitize
 
 triton: $(VENV)/.has-dev .venv-triton/.made ## an exported repository under a real tritonserver, in an environment of its own
 	TRTCONV_TEST_TRITON=$(CURDIR)/.venv-triton/bin/python $(BIN)/pytest -m slow tests/stages/test_triton_server.py

@@ -91,6 +91,7 @@ class Fake:
         self.says: list[tuple[str, str]] = []
         self.layers = json.dumps({"Layers": ["conv", "relu"]})
         self.layers_at_first = ""
+        self.depth = 2
         self.shape_inputs: dict[str, tuple[int, ...]] = {}
         self.libraries: dict[str, list[Any]] = {}
         self.creators: list[Any] = []
@@ -204,6 +205,7 @@ class Fake:
             num_io_tensors=2,
             num_optimization_profiles=2,
             device_memory_size_v2=1 << 20,
+            num_layers=self.depth,
             get_tensor_name=lambda index: ("x", "y")[index],
             get_tensor_mode=lambda name: Member("INPUT" if name == "x" else "OUTPUT", 0),
             get_tensor_dtype=lambda name: self.DataType.FLOAT,

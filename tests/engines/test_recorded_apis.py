@@ -17,7 +17,7 @@ import yaml
 
 from tests.engines.fake_tensorrt import Fake, FakeDevice
 from trtconv.adapters import cuda
-from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
+from trtconv.core.errors import BuildError, EnvironmentProblem, OutOfMemory, UsageError
 from trtconv.core.events import Message, ignore
 from trtconv.core.records import ShapeRange
 from trtconv.engines.measure import gpu_loop, layers, tune
@@ -329,8 +329,47 @@ def test_rtx_does_not_capture_by_itself_since_that_concerns_all_threads(install:
 def test_too_little_memory_for_a_context(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake, _ = install("tensorrt-11.4.0", free=1 << 10)
     monkeypatch.setattr(fake, "_context", lambda: None)
-    with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: 1.0 MiB needed, 1.0 KiB free"):
+    with pytest.raises(EnvironmentProblem, match=r"out of GPU memory: 65.0 MiB needed, 1.0 KiB free"):
         open_engine(built(fake, doubling))
+
+
+@pytest.mark.parametrize(("free", "kind"), [(40 << 20, OutOfMemory), (1 << 30, EnvironmentProblem)])
+def test_a_context_without_memory_for_its_streams_is_short_of_memory(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type[Exception]
+) -> None:
+    """Its activations would fit; TensorRT says "Cuda Runtime (In ScopedCudaStream", which could be anything."""
+    fake, _ = install("tensorrt_rtx-1.5.0", free=free)
+    monkeypatch.setattr(fake, "_context", lambda: None)
+    with pytest.raises(EnvironmentProblem) as caught:
+        open_engine(built(fake, doubling))
+    assert type(caught.value) is kind
+
+
+def test_without_memory_for_a_graph_runs_go_on(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0")
+    runner = open_engine(built(fake, doubling))
+    x = np.ones((2, 4), np.float32)
+    runner.run({"x": x})
+
+    def none() -> None:
+        raise cuda.out_of_memory(1, 0)
+
+    monkeypatch.setattr(device, "stream", none)
+    for _ in range(3):
+        assert np.array_equal(runner.run({"x": x})["y"], 2 * x)
+    assert not runner.replays
+    runner.close()
+    assert device.live == 0
+
+
+def test_a_closed_engine_gives_memory_back(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    loaded = engine.load(built(fake, doubling))
+    given: list[bool] = []
+    monkeypatch.setattr(engine.memory, "give_back", lambda: given.append(True))
+    loaded.close()
+    loaded.close()
+    assert given == [True]
 
 
 def test_the_pretended_gpu_has_the_interface() -> None:
@@ -419,6 +458,7 @@ def test_after_ctrl_c_in_a_query_of_another_shape_the_next_one_is_right(
 def test_a_context_whose_shape_keeps_changing_is_made_anew(install: Any, doubling: Path) -> None:
     """TensorRT-RTX keeps memory at every change, until the context goes."""
     fake, device = install("tensorrt_rtx-1.5.0")
+    fake.depth = 500
     runner = open_engine(built(fake, doubling))
     for batch in [*range(1, 9), *[9, 10] * 100]:
         x = np.full((batch, 4), batch, np.float32)
@@ -476,12 +516,14 @@ def test_tuning_finds_the_most_throughput_and_keeps_the_limit(install: Any, doub
     loaded = engine.load(built(fake, doubling))
     feeds = {batch: {"x": np.ones((batch, 4), np.float32)} for batch in (1, 8)}
     tried: list[tune.Trial] = []
-    winners = tune.search(loaded, feeds, None, tried.append)
+    ready: list[int] = []
+    winners = tune.search(loaded, feeds, None, tried.append, lambda: ready.append(device.live))
     assert {trial.batch for trial in winners} == {1, 8}
     for winner in winners:
         assert winner.throughput == max(trial.throughput for trial in tried if trial.batch == winner.batch)
     assert {(1, 1), (1, 2)} <= {(trial.streams, trial.depth) for trial in tried}
     assert {trial.graph for trial in tried} == {True, False}
+    assert len(ready) == len(tried)
     with pytest.raises(
         UsageError, match=r"no setting keeps a latency of 1e-06 ms: the fastest takes [0-9.]+ ms at batch"
     ):
@@ -502,6 +544,7 @@ def test_bench_of_an_engine_tells_memory_layers_and_the_tuned_settings(install: 
     assert measured.layers == (("conv", 2.0), ("relu", 0.5))
     assert result.memory is not None
     assert result.memory_parts["contexts"] > 0
+    assert result.memory == result.memory_parts["engine"] + result.memory_parts["contexts"]
     assert yaml.safe_load(result.tuned)["infer"]["contexts"] == measured.streams * measured.depth
     assert [rival.name for rival in result.rivals] == ["this", "onnxruntime"]
     assert any("no power" in note for note in result.notes)

@@ -113,3 +113,14 @@ def test_a_matrix_marks_its_front():
     last = summary.text(_views(), matrix=True).split("\n\n")[-1].splitlines()
     assert last[0].endswith("ms per sample  front")
     assert last[2].split()[-2:] == ["0.0810", "*"]
+
+
+def test_memory_figures_of_one_line_are_of_one_moment():
+    steady = {"engine": 66 << 20, "contexts": 3 << 30, "process": 4 << 30}
+    alone = summary.bench_text(dataclasses.replace(_BENCH, memory_parts=steady, memory_peak=steady), "x")
+    assert "GPU memory, steady and peak: engine 66.0 MiB, contexts 3.0 GiB, process 4.0 GiB" in alone
+    peak = {**steady, "contexts": 9 << 30, "process": 10 << 30}
+    text = summary.bench_text(dataclasses.replace(_BENCH, memory_parts=steady, memory_peak=peak), "x")
+    assert "GPU memory, steady: engine 66.0 MiB, contexts 3.0 GiB, process 4.0 GiB\n" in text
+    assert "GPU memory, peak, while settings were tried: engine 66.0 MiB, contexts 9.0 GiB, process 10.0 GiB" in text
+    assert "GPU memory" not in summary.bench_text(_BENCH, "x")

@@ -326,6 +326,10 @@ class TrtICudaEngine(Protocol):
         """Profiles."""
 
     @property
+    def num_layers(self) -> int:
+        """Layers, fused ones counted once."""
+
+    @property
     def device_memory_size_v2(self) -> int:
         """Bytes of activations that one context needs."""
 

@@ -223,12 +223,22 @@ def _conditions(result: Any) -> str:
     )
 
 
+def _memory(result: Any) -> list[str]:
+    """Figures of one line are of one moment."""
+    steady, peak = result.memory_parts, result.memory_peak
+    seen = (
+        {"steady": steady, "peak, while settings were tried": peak} if peak != steady else {"steady and peak": steady}
+    )
+    return [
+        f"  GPU memory, {when}: {', '.join(f'{name} {format_bytes(size)}' for name, size in parts.items())}"
+        for when, parts in seen.items()
+        if parts
+    ]
+
+
 def _insight(result: Any) -> list[str]:
     """Lines on memory, power, spread, layers, settings and rivals, as far as they are known."""
-    lines = []
-    if result.memory_parts:
-        parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in result.memory_parts.items())
-        lines.append(f"  GPU memory, peak, all figures of one moment: {parts}")
+    lines = _memory(result)
     for m in result.measurements:
         lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
         lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]

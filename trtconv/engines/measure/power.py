@@ -63,11 +63,10 @@ class Watch:
     _begun: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
-    _gpu: nvml.Gpu | None = None
 
     def __enter__(self) -> Self:
         try:
-            gpu = self._gpu = nvml.Gpu(self.uuid)
+            gpu = nvml.Gpu(self.uuid)
         except EnvironmentProblem as problem:
             self.problem = problem.message
             return self
@@ -82,10 +81,6 @@ class Watch:
         self._begun.set()
         if self._thread is not None:
             self._thread.join()
-
-    def process_memory(self) -> int | None:
-        """Bytes that this process uses on the GPU now; None where NVML does not tell."""
-        return None if self._gpu is None else self._gpu.process_memory()
 
     def begin(self) -> None:
         """From now on it counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def search(
     feeds: Mapping[int, Mapping[str, np.ndarray]],
     max_latency: float | None,
     tell: Callable[[Trial], None],
+    ready: Callable[[], None] | None = None,
 ) -> list[Trial]:
     """Try settings, each batch for itself: more contexts as long as that helps, then without graph.
 
@@ -58,6 +60,7 @@ def search(
         feeds: inputs by batch size.
         max_latency: milliseconds that the 99th percentile may take; None: any.
         tell: gets every trial.
+        ready: called when a trial has everything allocated.
 
     Returns:
         The best trial of each batch that keeps the limit, the best of all first.
@@ -65,7 +68,8 @@ def search(
     Raises:
         UsageError: none keeps it; says what the fastest takes.
     """
-    trials = [trial for batch, inputs in feeds.items() for trial in _batch(engine, batch, inputs, max_latency, tell)]
+    attempt = partial(_try, engine, ready)
+    trials = [trial for batch, inputs in feeds.items() for trial in _batch(attempt, batch, inputs, max_latency, tell)]
     within = [trial for trial in trials if max_latency is None or trial.p99_ms <= max_latency]
     if not within:
         fastest = min(trials, key=lambda trial: trial.p99_ms)
@@ -79,12 +83,16 @@ def search(
 
 
 def _batch(
-    engine: OnGpu, batch: int, feeds: Mapping[str, np.ndarray], max_latency: float | None, tell: Callable[[Trial], None]
+    attempt: Callable[..., Trial],
+    batch: int,
+    feeds: Mapping[str, np.ndarray],
+    max_latency: float | None,
+    tell: Callable[[Trial], None],
 ) -> Iterator[Trial]:
     found: list[Trial] = []
     for streams in STREAMS:
         try:
-            tried = [_try(engine, batch, feeds, streams, depth, graph=True) for depth in DEPTHS]
+            tried = [attempt(batch, feeds, streams, depth, graph=True) for depth in DEPTHS]
         except EnvironmentProblem:  # no memory for so many contexts
             if not found:
                 raise
@@ -98,7 +106,7 @@ def _batch(
             break
     top = max(found, key=lambda trial: trial.throughput)
     if top.graph:
-        plain = _try(engine, batch, feeds, top.streams, top.depth, graph=False)
+        plain = attempt(batch, feeds, top.streams, top.depth, graph=False)
         tell(plain)
         found.append(plain)
     yield from found
@@ -108,9 +116,22 @@ def _best(trials: Sequence[Trial]) -> float:
     return max((trial.throughput for trial in trials), default=0.0)
 
 
-def _try(engine: OnGpu, batch: int, feeds: Mapping[str, np.ndarray], streams: int, depth: int, *, graph: bool) -> Trial:
+def _try(
+    engine: OnGpu,
+    ready: Callable[[], None] | None,
+    batch: int,
+    feeds: Mapping[str, np.ndarray],
+    streams: int,
+    depth: int,
+    *,
+    graph: bool,
+) -> Trial:
+    def told(seconds: float) -> None:
+        if seconds == 0.0 and ready is not None:
+            ready()
+
     rules = replace(PIPELINED, depth=depth, graph=graph)
-    recorded = gpu_loop.measure(engine, feeds, rules, _TRIAL, streams, lambda seconds: None)
+    recorded = gpu_loop.measure(engine, feeds, rules, _TRIAL, streams, told)
     queries = recorded.queries
     wall = (max(query.end for query in queries) - min(query.start for query in queries)) / 1e3
     return Trial(

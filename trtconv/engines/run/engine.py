@@ -13,7 +13,7 @@ from trtconv.adapters.cuda import Device
 from trtconv.adapters.tensorrt import Loaded
 from trtconv.adapters.tensorrt_api import TrtICudaEngine, TrtIExecutionContext, TrtIRuntimeConfig, TrtRuntime
 from trtconv.adapters.tensorrt_rtx_api import RtxIRuntimeCache, rtx_module, with_jit, with_validity
-from trtconv.core import files, permission
+from trtconv.core import files, memory, permission
 from trtconv.core.errors import EnvironmentProblem, OutOfMemory
 from trtconv.core.events import Emit, Message, ignore
 from trtconv.core.records import ShapeRange, TensorInfo
@@ -32,6 +32,8 @@ _VALIDITY_BITS = (
 )
 """Bits of EngineInvalidityDiagnostics; the same in TensorRT-RTX 1.4 to 1.7."""
 
+_BESIDE = 64 << 20  # bytes of GPU memory, about, that a context takes beside its activations: streams, workspaces
+
 _SHAPES_DECIDE = "N/A due to dynamic shapes"  # where TensorRT's inspector has no context that says them
 
 
@@ -47,6 +49,7 @@ class Engine:
         profiles: ranges of the dynamic inputs.
         values: per profile, ranges of the values of inputs that decide shapes; empty where there are no such inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
+        layers: how many it has.
         memory_loaded: bytes of GPU memory that loading took.
         one_at_a_time: to be held for all that is not a copy, a replay or a wait: contexts made and freed, shapes set,
             runs enqueued, graphs captured, memory allocated and freed (docs/runtime.md has the reasons).
@@ -62,6 +65,7 @@ class Engine:
         self._load_plugins(self._runtime)
         self._engine: TrtICudaEngine | None = self._load(self._runtime, plan, emit)
         self.memory_loaded = self.memory_used()
+        self.layers = self.native.num_layers
         self._kernels = _Kernels(path) if loaded.can.jit else None
         names = [self.native.get_tensor_name(index) for index in range(self.native.num_io_tensors)]
         ins = [name for name in names if self._is_input(name)]
@@ -111,7 +115,7 @@ class Engine:
                 self._prepare_jit(config, self._kernels, general)
             context = self.native.create_execution_context(config)
             if context is None:
-                free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2
+                free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2 + _BESIDE
                 raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
             return context, config
 
@@ -150,6 +154,7 @@ class Engine:
         self._kernels = None
         self._engine = None  # TensorRT frees with the last reference, engine before runtime
         self._runtime = None
+        memory.give_back()
 
     def _load_plugins(self, runtime: TrtRuntime) -> None:
         """What the engine needs beside it, and leave for what it holds of its own."""

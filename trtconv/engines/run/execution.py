@@ -18,7 +18,8 @@ from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.host_buffers import Form, Tray
 from trtconv.engines.run.replays import Execution, copy_input, form_of
 
-_CHANGES = 64  # TensorRT-RTX keeps 0.1 MB of host memory for each, as long as the context lives
+_HELD = 16 << 20  # bytes of host memory that a context may hold of shapes it had
+_PER_LAYER = 512  # bytes of it, about, for each change of its shapes (docs/runtime.md)
 
 
 class Slot(Execution):
@@ -46,7 +47,7 @@ class Slot(Execution):
     @property
     def worn(self) -> bool:
         """See ``Execution.worn``."""
-        return self._changes > _CHANGES
+        return self._changes * self.engine.layers * _PER_LAYER > _HELD
 
     @property
     def obstacle(self) -> str:

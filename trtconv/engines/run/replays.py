@@ -34,7 +34,11 @@ class Execution(ABC):
     @property
     @abstractmethod
     def worn(self) -> bool:
-        """Whether it has changed so often that a new one should take its place."""
+        """Whether it has changed so often that a new one should take its place.
+
+        Both cost host memory: TensorRT-RTX keeps some of every change until the context is freed, and some of every
+        context for good.
+        """
 
     @abstractmethod
     def fit(self, tray: Tray, stream: Stream) -> bool:
@@ -114,11 +118,12 @@ class Execution(ABC):
                 self.copy_out(tray, stream)
 
         # A stream of its own: other threads may be at work on the ones that runs use.
-        with self._sides.one_at_a_time, contextlib.closing(self._sides.device.stream()) as stream:
+        with self._sides.one_at_a_time:
             self.drop_graph()
             try:
-                self._graph = stream.capture(work)
-            except EnvironmentProblem as problem:
+                with contextlib.closing(self._sides.device.stream()) as stream:
+                    self._graph = stream.capture(work)
+            except EnvironmentProblem as problem:  # no memory for a stream or a graph, too: runs need neither
                 return f"this engine cannot be captured: {problem.message}"
         self._copies = None if tray is None else (tray, tray.moves)
         return ""

@@ -160,11 +160,13 @@ class BenchResult:
         fell_back: as in ``infer``.
         semantics: the rules, by name, and where they were changed: ``trtexec10(graph=on)``.
         measurements: in the order asked for.
-        memory: most bytes of device memory in use by the engine and its contexts; None without a GPU.
+        memory: bytes of device memory in use by the engine and its contexts, in the measurement that took most; None
+            without a GPU.
         conditions: how it was measured in fact: ``clock``, ``transfers``, ``wait``, ``depth``, ``streams``.
         notes: what a reader must know of these numbers: parts of the semantics that could not apply, doubtful times.
-        memory_parts: bytes of GPU memory by ``engine``, ``contexts`` (with their buffers) and ``process`` (all of it,
-            CUDA's own part included); without those that are not known.
+        memory_parts: of the same moment, bytes by ``engine``, ``contexts`` (with their buffers) and ``process`` (all of
+            it, CUDA's own part included); without those that are not known.
+        memory_peak: the same of the moment that took most, while settings were tried too.
         rivals: the comparison, this engine first; empty without ``against``.
         tuned: the winning settings as YAML; empty without ``tune``.
         trials: every setting that was tried.
@@ -179,6 +181,7 @@ class BenchResult:
     conditions: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     memory_parts: dict[str, int] = field(default_factory=dict)
+    memory_peak: dict[str, int] = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
     tuned: str = ""
     trials: tuple[dict[str, Any], ...] = ()

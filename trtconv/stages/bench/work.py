@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core import strict_json
 from trtconv.core.errors import EnvironmentProblem, Interrupted, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.core.records import PartTime
-from trtconv.stages.bench import batches, figures, of_parts
+from trtconv.stages.bench import batches, figures, gpu_memory, of_parts
 from trtconv.stages.bench.records import BenchRequest, BenchResult, Measurement, Rival
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Bench:
         self.request, self.runner, self.rules, self.emit = request, runner, rules, emit
         self.ctrl_c, self.stop = ctrl_c, ctrl_c.pressed
         self.streams = request.streams
-        self.memory: int | None = None
-        self.parts: dict[str, int] = {}
+        self.memory = gpu_memory.Seen(runner.engine) if isinstance(runner, _engine_runner()) else None
         self.notes: dict[str, None] = {}
         self.trials: list[Trial] = []
         self.counted: Sequence[Query] = ()
@@ -72,10 +72,11 @@ class Bench:
             fell_back=fell_back,
             semantics=name,
             measurements=measured,
-            memory=self.memory,
+            memory=gpu_memory.total(self.memory.steady) if self.memory else None,
             conditions=self.conditions(plan),
             notes=tuple(self.notes),
-            memory_parts=self.parts,
+            memory_parts=self.memory.steady if self.memory else {},
+            memory_peak=self.memory.peak if self.memory else {},
             rivals=compared,
             tuned=tuned,
             trials=tuple(dataclasses.asdict(trial) for trial in self.trials),
@@ -204,7 +205,8 @@ class Bench:
                 )
             )
 
-        winners = tune.search(self.runner.engine, feeds, limit, tell)
+        look = partial(self.memory.look, trial=True) if self.memory else None
+        winners = tune.search(self.runner.engine, feeds, limit, tell, look)
         best, plan = winners[0], {trial.batch: (trial.rules, trial.streams) for trial in winners}
         for batch in [batch for batch in feeds if batch not in plan]:
             self.notes[
@@ -255,8 +257,8 @@ class Bench:
         with Watch(engine.device.gpu.uuid) if engine else contextlib.nullcontext() as watch:
 
             def tell(seconds: float) -> None:
-                if seconds == 0.0:
-                    self.see_memory(watch)
+                if seconds == 0.0 and self.memory is not None:
+                    self.memory.look()
                 self.told(batch, limits, seconds)
                 if watch is not None and seconds >= limits.warmup:
                     watch.begin()
@@ -305,17 +307,6 @@ class Bench:
                 return queries, runner.replays, partial
         queries, partial = closed_loop.measure(self.runner, feeds, limits, streams, tell, rate, self.stop)
         return queries, False, partial
-
-    def see_memory(self, watch: Watch | None) -> None:
-        """All figures of one moment: everything is allocated, nothing runs yet. The largest measurement's are kept."""
-        if not isinstance(self.runner, _engine_runner()):
-            return
-        used, loaded = self.runner.memory(), self.runner.engine.memory_loaded
-        if used > (self.memory or -1):
-            process = watch.process_memory() if watch is not None else None
-            self.memory = used
-            self.parts = {"engine": loaded, "contexts": max(used - loaded, 0)}
-            self.parts |= {} if process is None else {"process": process}
 
     def told(self, batch: int, limits: Limits, seconds: float) -> None:
         """Progress."""
