@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-build bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-fleet bench-build bench-convert onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ triton: $(VENV)/.has-dev .venv-triton/.made ## an exported repository under a re
 
 fleet: $(VENV)/.has-fleet ## the engines of a job on two nodes of a Ray cluster, with workers, nodes and starters killed
 	$(BIN)/pytest -m slow tests/pipeline/test_fleet.py
+
+bench-fleet: $(VENV)/.has-fleet ## what a Ray cluster costs over local processes: twelve small engines both ways, in turns
+	$(BIN)/python benchmarks/fleet.py
 
 lint: $(VENV)/.has-dev ## style (ruff), types (mypy), direction of imports (import-linter)
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import onnx
 import pytest
 from onnx import parser
 
+from benchmarks.fleet import Cluster, two_nodes
 from tests import digits
 from tests.engines.build import test_plugins
 
@@ -40,72 +40,18 @@ inputs:
 precision: [fp32, fp16]
 matrix: {{target: [sm86, sm89], batch: [1, 4, 8]}}
 """
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-ENV = {**os.environ, "TRTCONV_CACHE": "off", "RAY_USAGE_STATS_ENABLED": "0"}
+ENV = {**os.environ, "TRTCONV_CACHE": "off"}
 
 
-class Cluster:
-    """A head that does no work, and nodes that do."""
-
-    def __init__(self, folder: Path) -> None:
-        import socket
-
-        with socket.socket() as bound:
-            bound.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{bound.getsockname()[1]}"
-        port = self.address.rpartition(":")[2]
-        self.folder = folder
-        self._start("--head", "--port", port, "--num-cpus", "0", "--include-dashboard", "false")
-        self.nodes = {gpu: self.add(gpu) for gpu in ("sm86", "sm89")}
-
-    def _start(self, *words: str) -> None:
-        memory = ["--object-store-memory", "100000000", "--disable-usage-stats"]
-        done = subprocess.run(
-            [*RAY, "start", *words, *memory], env=ENV, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def add(self, gpu: str) -> set[int]:
-        """Another node; its processes that take work."""
-        before = raylets()
-        self._start("--address", self.address, "--num-cpus", "1", "--labels", f"trtconv.io/gpu={gpu}")
-        return raylets() - before
-
-    def remove(self, gpu: str) -> None:
-        for process in self.nodes.pop(gpu):
-            os.kill(process, signal.SIGKILL)
-
-    def close(self) -> None:
-        subprocess.run([*RAY, "stop", "--force"], env=ENV, capture_output=True, timeout=120, check=False)
-
-
-def processes(pattern: str) -> set[int]:
-    """Of this user, by their command line."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if re.search(pattern, words):
-            found.add(int(path.parent.name))
-    return found
-
-
-def raylets() -> set[int]:
-    return processes(r"/raylet/raylet ")
-
-
-def workers() -> set[int]:
-    """Those that perform a step right now."""
-    return processes(r"^ray::_work")
+def workers(cluster: Cluster) -> list[int]:
+    """Processes that perform a step right now."""
+    return [process for process, command in cluster.processes().items() if command.startswith("ray::_work")]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    yield made
-    made.close()
+def cluster() -> Iterator[Cluster]:
+    with two_nodes() as made:
+        yield made
 
 
 @pytest.fixture
@@ -141,22 +87,26 @@ def test_twelve_cells_whatever_dies_meanwhile(folder: Path, cluster: Cluster) ->
             command("fleet.yaml", *fleet), cwd=folder, env=ENV, stdout=subprocess.PIPE, stderr=heard
         )
         until(lambda: len(hashes(folder / "fleet")) >= 3)
-        (victim, *_) = workers()
+        (victim, *_) = workers(cluster)
         os.kill(victim, signal.SIGKILL)  # its step is done again
         until(lambda: len(hashes(folder / "fleet")) >= 5)
         first.kill()  # the starter
         first.wait()
     finished = {path.name: path.stat().st_mtime_ns for path in (folder / "fleet").glob("*.engine")}
     assert len(finished) < 12
-    cluster.remove("sm89")  # the other node does the rest
+    cluster.end("sm89")  # the other node does the rest
+    began = time.monotonic()
     second = run(folder, "fleet.yaml", *fleet)
+    spent = time.monotonic() - began
     assert second.returncode == 0, second.stderr
-    cluster.nodes["sm89"] = cluster.add("sm89")
+    cluster.add("sm89")
     after = {path.name: path.stat().st_mtime_ns for path in (folder / "fleet").glob("*.engine")}
     assert len(after) == 12
     again = [name for name, when in finished.items() if after[name] != when]
     assert len(again) <= 1, "at most the one whose step was not recorded when the starter died"
     ended = statuses(second)
+    took = [step["seconds"] for step in json.loads(second.stdout)["steps"] if step["status"] == "done"]
+    assert sum(took) < spent, "one node does one after the other, and what waits for it takes no time"
     assert list(ended.values()).count("up to date") >= len(finished) - 1
     here = run(folder, "here.yaml", "--jobs", "1")
     assert here.returncode == 0, here.stderr
@@ -221,6 +171,45 @@ def test_what_is_wrong_with_a_model_comes_back_as_it_is_here(folder: Path, clust
     there = run(folder, "fleet.yaml", "--fleet", cluster.address, *narrow)
     assert here.returncode == there.returncode != 0
     assert there.stderr.splitlines()[-2:] == here.stderr.splitlines()[-2:]
+
+
+HOOK = """
+import os
+import numpy as np
+
+def seen(outputs):
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return {**outputs, "seen": np.full(len(outputs["y"]), int(gpus) if gpus else -1)}
+"""
+
+
+def test_functions_of_ones_own_run_on_the_node_and_see_its_gpu(folder: Path, cluster: Cluster) -> None:
+    """A node whose GPU Ray knows of gives it to one step at a time; that one sees it, whatever Ray hides by default."""
+    cluster.add("sm75", "--num-gpus", "1")
+    (folder / "hook.py").write_text(HOOK)
+    rows = "infer: {data: {path: heldout.npz}, format: npz, postprocess: [{call: {function: 'hook:seen'}}]}\n"
+    for job in ("here.yaml", "fleet.yaml"):
+        (folder / job).write_text(JOB.format(output=job.partition(".")[0]) + rows)
+    narrow = ("--set", "matrix={target: [sm75]}", "--set", "precision=[fp16]", "--allow-code")
+    for job, options in (("here.yaml", ()), ("fleet.yaml", ("--fleet", cluster.address))):
+        done = run(folder, job, *options, *narrow)
+        assert done.returncode == 0, done.stderr
+    here, there = (np.load(next((folder / name).glob("*.npz"))) for name in ("here", "fleet"))
+    np.testing.assert_array_equal(here["y"], there["y"])
+    assert set(there["seen"]) == {0}
+    cluster.end("sm75")
+
+
+def test_a_cluster_that_goes_is_told(folder: Path) -> None:
+    with two_nodes() as cluster:
+        command_line = command("fleet.yaml", "--fleet", cluster.address)
+        done = subprocess.Popen(command_line, cwd=folder, env=ENV, stderr=subprocess.PIPE, text=True)
+        until(lambda: len(hashes(folder / "fleet")) >= 1)
+        cluster.end("head")
+        _, said = done.communicate(timeout=50)  # Ray itself ends its program after a minute, with 1
+    assert done.returncode == 5
+    assert "no Ray cluster at" in said
+    assert "next: ray start --head" in said
 
 
 def test_no_cluster(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from trtconv.core import permission
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
-from trtconv.core.events import Emit
+from trtconv.core.events import Emit, Message, Progress
 from trtconv.pipeline import user_code
 from trtconv.pipeline.parcels import Answer, Parcel, contents, perform, receive
 
@@ -57,6 +58,12 @@ def of_the_users(request: Request, emit: Emit) -> Result:
     return Result(request.made, text, "")
 
 
+def warning(request: Request, emit: Emit) -> None:
+    emit(Message(f"{request.source}: old", "warning"))
+    emit(Progress("working", 1, 2))
+    time.sleep(0.2)
+
+
 def failing(request: Request, emit: Emit) -> Result:
     raise BuildError(f"{request.source}: cannot", hint=f"look at {request.source}")
 
@@ -77,6 +84,7 @@ def sent(tmp_path: Path, function: str, **changes: object) -> tuple[Parcel, dict
     )
     parcel = Parcel(
         function=f"tests.pipeline.test_parcels:{function}",
+        aside="",
         request=request,
         reads={name: digest for name, (digest, _) in found.items()},
         makes=(str(request.made), str(request.folder)),
@@ -96,7 +104,7 @@ def test_files_go_and_come_back_under_their_own_names(tmp_path: Path, alone: boo
     parcel, held, request = sent(tmp_path, "stage")
     for name in parcel.reads:
         Path(name).unlink()  # the other machine has none of them
-    answer = perform(parcel, held, nobody)
+    answer = perform(parcel, held.__getitem__, nobody)
     assert answer.error is None
     outcome = receive(answer, [request.made, request.folder], tmp_path / "log")
     assert request.made.read_text() == "one two three"
@@ -104,9 +112,19 @@ def test_files_go_and_come_back_under_their_own_names(tmp_path: Path, alone: boo
     assert outcome.value == Result(request.made, f"wrote {request.made}", "/usr/bin/python3 read source")
 
 
+def test_what_it_says_comes_back_with_it_and_its_progress_before(tmp_path: Path) -> None:
+    parcel, held, request = sent(tmp_path, "warning")
+    heard: list[object] = []
+    answer = perform(replace(parcel, makes=()), held.__getitem__, heard.append)
+    assert answer.error is None
+    assert answer.told == (Message(f"{request.source}: old", "warning"),)
+    assert heard == [Progress("working", 1, 2)]
+    assert answer.seconds >= 0.2
+
+
 def test_an_error_is_an_answer_with_the_paths_of_here(tmp_path: Path) -> None:
     parcel, held, request = sent(tmp_path, "failing")
-    answer = perform(parcel, held, nobody)
+    answer = perform(parcel, held.__getitem__, nobody)
     assert (answer.error.message, answer.error.hint) == (f"{request.source}: cannot", f"look at {request.source}")
     with pytest.raises(BuildError):
         receive(answer, [request.made], tmp_path / "log")
@@ -115,7 +133,7 @@ def test_an_error_is_an_answer_with_the_paths_of_here(tmp_path: Path) -> None:
 
 def test_another_version_there_is_refused_by_name(tmp_path: Path) -> None:
     parcel, held, _ = sent(tmp_path, "stage", trtconv="9.9")
-    error = perform(parcel, held, nobody).error
+    error = perform(parcel, held.__getitem__, nobody).error
     assert isinstance(error, EnvironmentProblem)
     assert "trtconv" in error.message
     assert "wanted 9.9" in error.message
@@ -143,7 +161,7 @@ def test_the_users_code_travels_and_runs_by_the_senders_leave(
     assert parcel.folders[0] == str(code.parent)
     monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].partition(":")[2])
     code.unlink()
-    answer = perform(parcel, held, nobody)
+    answer = perform(parcel, held.__getitem__, nobody)
     if may:
         assert answer.error is None
         assert answer.value.said == "ran"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,54 +20,87 @@ _RETRIES = 3
 _CONNECT = 10.0  # seconds
 
 
+@dataclass(frozen=True)
+class Node:
+    """A machine of a cluster.
+
+    Attributes:
+        name: in the cluster.
+        labels: that it was started with, and Ray's own.
+        gpus: that Ray knows of.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    gpus: int
+
+
 class Cluster:
     """A Ray cluster that this process is a driver of.
 
     Args:
         address: ``ray`` for the one on this machine (or RAY_ADDRESS), ``ray://host:10001`` or ``host:6379``.
+        function: that its nodes run, of a module that they all have; its first argument is for ``post``. A node or
+            worker that dies, and an OSError, let Ray start it again, on whatever node fits.
 
     Raises:
         EnvironmentProblem: no cluster is there, or no Ray.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, function: Callable[..., Any]) -> None:
         require(address)
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray = ray
         where = "auto" if address == "ray" else address
+        logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             ray.init(address=where, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise _nowhere(address, str(error).splitlines()[0]) from None
+        self._address = address if "://" in address else ray.get_runtime_context().gcs_address
+        self._function = ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=[OSError])(function)
+        here = NodeAffinitySchedulingStrategy(node_id(), soft=True)
+        self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(_Mailbox).remote()
 
-    def nodes(self) -> list[Mapping[str, str]]:
-        """The labels of every node that is alive and may work."""
+    def nodes(self) -> list[Node]:
+        """Every node that is alive and may work.
+
+        Raises:
+            EnvironmentProblem: the cluster has gone.
+        """
+        require(self._address)
         return [
-            {**node.get("Labels", {}), "ray.io/node-id": node["NodeID"]}
+            Node(node["NodeID"], node.get("Labels", {}), int(node["Resources"].get("GPU", 0)))
             for node in self._ray.nodes()
             if node["Alive"] and node.get("Resources", {}).get("CPU", 0) > 0
         ]
 
-    def put(self, value: Any) -> Any:
-        """Hold a value in the cluster; what stands for it."""
-        return self._ray.put(value)
+    def put(self, data: bytes) -> Any:
+        """Hold bytes in the cluster; what stands for them.
 
-    def channel(self) -> Any:
-        """A queue that functions on all nodes can put into; it lives where this process does, and as long."""
-        from ray.util.queue import Queue
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        here = NodeAffinitySchedulingStrategy(node_id(), soft=True)
-        return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-
-    def call(self, function: Callable[..., Any], arguments: Sequence[Any], labels: Mapping[str, str]) -> Any:
-        """Start ``function(*arguments)`` on a node with all labels; what stands for its result.
-
-        A node or worker that dies, and an OSError, let Ray start it again, on whatever node fits.
+        As an argument of its own of a call it is a ``Shared`` there, and the call waits for it without holding a CPU.
         """
-        remote = self._ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=[OSError])(function)
-        return remote.options(**({"label_selector": dict(labels)} if labels else {})).remote(*arguments)
+        return self._ray.put(Shared(data))
+
+    def call(self, arguments: Sequence[Any], labels: Mapping[str, str], gpus: int) -> Any:
+        """Start the function on a node with all labels; what stands for its result.
+
+        Args:
+            arguments: after the first one; picklable, or what ``put`` gave.
+            labels: as Ray's ``label_selector`` takes them.
+            gpus: of the node that are its own, and all that it sees.
+        """
+        options = {"num_gpus": gpus, **({"label_selector": dict(labels)} if labels else {})}
+        return self._function.options(**options).remote(self._mailbox, *arguments)
+
+    def posted(self) -> list[Any]:
+        """What functions posted since the last time; nothing where the cluster is gone."""
+        try:
+            return list(self._ray.get(self._mailbox.take.remote(), timeout=_CONNECT))
+        except self._ray.exceptions.RayError:
+            return []
 
     def result(self, call: Any, seconds: float) -> Any:
         """The result, or None where it takes longer than ``seconds``.
@@ -129,18 +163,30 @@ def node_id() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def get(references: Sequence[Any]) -> list[Any]:
-    """On a node: the values behind what ``put`` gave."""
-    import ray
-
-    return list(ray.get(list(references)))
+def post(mailbox: Any, value: Any) -> None:
+    """On a node: send something to whoever called, without waiting: Ray gives the CPU of who waits to others."""
+    mailbox.put.remote(value)
 
 
-def patiently(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds; False where it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.5)
-    return True
+class Shared:
+    """Bytes that all processes of a node read in the same memory."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return Shared, (pickle.PickleBuffer(self.data),)
+
+
+class _Mailbox:
+    """The actor behind ``post``; it lives where the driver does, and as long."""
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
+
+    def put(self, value: Any) -> None:
+        self._values.append(value)
+
+    def take(self) -> list[Any]:
+        values, self._values = self._values, []
+        return values

@@ -42,7 +42,9 @@ def describe(event: Event) -> str:
     if isinstance(event, NodeFinished):
         if event.status == "failed":
             return ""  # the error itself follows
-        return f"{event.node}: {event.status}" + (f" in {format_seconds(event.seconds)}" if event.seconds else "")
+        took = f" in {format_seconds(event.seconds)}" if event.seconds else ""
+        waited = f", waited {format_seconds(event.waited)}" if event.waited >= 1 else ""
+        return f"{event.node}: {event.status}{took}{waited}"
     if isinstance(event, NodeStarted):
         return f"{event.node}: started"
     if isinstance(event, Running):

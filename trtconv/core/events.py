@@ -63,12 +63,14 @@ class NodeFinished:
         status: "done", "from cache" (taken from the store), "up to date", "failed" or "skipped".
         seconds: wall time spent now.
         detail: one line about the outcome.
+        waited: seconds besides, between its start here and that of its stage on a node of a fleet, and on the way back.
     """
 
     node: str
     status: str
     seconds: float
     detail: str = ""
+    waited: float = 0.0
 
 
 Event = Message | Progress | Running | NodeStarted | NodeFinished

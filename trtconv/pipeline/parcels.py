@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 from trtconv import __version__
 from trtconv.core import child, digests, files, permission, unfinished, versions
 from trtconv.core.errors import EnvironmentProblem, TrtconvError
-from trtconv.core.events import Emit
+from trtconv.core.events import Emit, Event, Message
+from trtconv.core.lazy import resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Parcel:
 
     Attributes:
         function: ``module:function`` of type (request, emit).
+        aside: see ``steps.Stage.aside``.
         request: with paths of the machine that sent it.
         reads: path there, as text, and the SHA-256 of the content.
         makes: paths there.
@@ -37,6 +40,7 @@ class Parcel:
     """
 
     function: str
+    aside: str
     request: Any
     reads: Mapping[str, str]
     makes: tuple[str, ...]
@@ -54,6 +58,8 @@ class Answer:
     Attributes:
         value: the stage's result; None where it failed.
         peak_memory: of its process, in bytes.
+        seconds: that the stage took; what came before and after it there is not counted.
+        told: what it said besides its progress, in order.
         made: bytes by path, folders file by file.
         log: text of its log.
         error: why it failed, where another attempt would fail as well.
@@ -62,6 +68,8 @@ class Answer:
 
     value: Any = None
     peak_memory: int = 0
+    seconds: float = 0.0
+    told: tuple[Message, ...] = ()
     made: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     log: str = ""
     error: TrtconvError | None = None
@@ -79,13 +87,13 @@ def contents(paths: Sequence[Path]) -> dict[str, tuple[str, Path]]:
     return found
 
 
-def perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit) -> Answer:
+def perform(parcel: Parcel, fetch: Callable[[str], bytes | memoryview], emit: Emit) -> Answer:
     """Do a step in a folder of its own; an error that another machine would meet as well is an answer.
 
     Args:
         parcel: the step.
-        held: content by SHA-256.
-        emit: gets the stage's events.
+        fetch: gives the content with a SHA-256.
+        emit: gets the stage's progress.
 
     Raises:
         OSError: something of this machine failed; another may do it.
@@ -93,35 +101,49 @@ def perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit) -> Answer:
     try:
         _require_versions(parcel, os.uname().nodename)
         with unfinished.folder(Path(tempfile.gettempdir()), "trtconv-fleet-") as root, _turn(alone=parcel.alone):
-            return _perform(parcel, held, emit, root)
+            return _perform(parcel, fetch, emit, root)
     except TrtconvError as error:
         return Answer(error=error)
 
 
-def _perform(parcel: Parcel, held: Mapping[str, bytes], emit: Emit, root: Path) -> Answer:
+def _perform(parcel: Parcel, fetch: Callable[[str], bytes | memoryview], emit: Emit, root: Path) -> Answer:
     there = _Places(root, [*parcel.reads, *parcel.makes])
-    for name, digest in parcel.reads.items():
-        place = there.path(Path(name))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(held[digest])
-    for name in parcel.makes:
+    for name in (*parcel.reads, *parcel.makes):
         there.path(Path(name)).parent.mkdir(parents=True, exist_ok=True)
-    log = root / "log"
+    for name, digest in parcel.reads.items():
+        there.path(Path(name)).write_bytes(fetch(digest))
+    told: list[Message] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Message):
+            told.append(Message(there.here(event.text), event.level))
+        else:
+            emit(event)
+
+    log, began = root / "log", time.perf_counter()
+    outcome, failed = child.Outcome(None, 0), None
     try:
-        outcome = child.call(
-            parcel.function, _mapped(parcel.request, there.path, there.text), emit, log, _environment(parcel, there)
-        )
+        outcome = _called(parcel, _mapped(parcel.request, there.path, there.text), hear, log, there)
     except TrtconvError as error:
-        error.message, error.hint = there.here(error.message), there.here(error.hint)
-        return Answer(error=error, log=_read(log))
-    made: dict[str, bytes] = {}
-    for name in parcel.makes:
-        place = there.path(Path(name))
-        made |= {there.here(str(file)): there.content(file) for file in (_under(place) if place.is_dir() else [place])}
-        if (data := files.data_of(place)).is_file():
-            made[there.here(str(data))] = data.read_bytes()
-    value = _mapped(outcome.value, lambda path: Path(there.here(str(path))), there.here)
-    return Answer(value, outcome.peak_memory, made, _read(log))
+        error.message, error.hint, failed = there.here(error.message), there.here(error.hint), error
+    seconds = time.perf_counter() - began
+    return Answer(
+        value=_mapped(outcome.value, lambda path: Path(there.here(str(path))), there.here),
+        peak_memory=outcome.peak_memory,
+        seconds=seconds,
+        told=tuple(told),
+        made={} if failed else _made(parcel, there),
+        log=_read(log),
+        error=failed,
+    )
+
+
+def _called(parcel: Parcel, request: Any, emit: Emit, log: Path, there: _Places) -> child.Outcome:
+    """The stage, as it would be called where the parcel comes from."""
+    if parcel.aside:
+        outcome: child.Outcome = resolve(parcel.aside)(request, emit, log)
+        return outcome
+    return child.call(parcel.function, request, emit, log, _environment(parcel, there))
 
 
 def _environment(parcel: Parcel, there: _Places) -> dict[str, str]:
@@ -129,6 +151,16 @@ def _environment(parcel: Parcel, there: _Places) -> dict[str, str]:
     came = [str(there.folder(Path(name))) for name in parcel.folders]
     path = os.pathsep.join(filter(None, (*came, os.environ.get("PYTHONPATH", ""))))
     return {"PYTHONPATH": path, **permission.environment(may=parcel.allow_code)}
+
+
+def _made(parcel: Parcel, there: _Places) -> dict[str, bytes]:
+    made: dict[str, bytes] = {}
+    for name in parcel.makes:
+        place = there.path(Path(name))
+        made |= {there.here(str(file)): there.content(file) for file in (_under(place) if place.is_dir() else [place])}
+        if (data := files.data_of(place)).is_file():
+            made[there.here(str(data))] = data.read_bytes()
+    return made
 
 
 def receive(answer: Answer, makes: Sequence[Path], log: Path) -> child.Outcome:

@@ -40,7 +40,7 @@ class Step:
         node: the step.
         status: "done", "from cache", "up to date", "failed", "partial" where Ctrl-C ended a measurement, or "skipped"
             when one that it needs failed or when this machine has no way to run its model.
-        seconds: wall time it took, now or when it last ran.
+        seconds: wall time it took, now or when it last ran; on a fleet, of its stage on the node.
         peak_memory: of its process, in bytes.
         result: the stage's result; None for a step that failed or was skipped.
         error: why it failed.
@@ -162,12 +162,15 @@ class _Runner:
     digests: dict[Path, str] = field(default_factory=dict)
     running: dict[Call, tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
     warned: dict[str, list[str]] = field(default_factory=dict)
+    waited: dict[str, float] = field(default_factory=dict)
     workers: Workers | None = None
     fleet: Fleet | None = None
     foreseen: bool = False
+    sends: bool = False
 
     def run(self, steps: Sequence[Node]) -> list[Step]:
         waiting = list(steps)
+        self.sends = any(map(self.travels, steps))
         try:
             while waiting or self.running:
                 waiting = [node for node in waiting if not self.start(node)]
@@ -211,20 +214,13 @@ class _Runner:
             record = self.state.records[node.name]
             result = restore(node.stage, record.result)
             self.warn_again(record.warnings)
-            self.end(
-                Step(
-                    node=node,
-                    status="up to date",
-                    seconds=record.seconds,
-                    peak_memory=record.peak_memory,
-                    result=result,
-                )
-            )
+            self.end(Step(node, "up to date", record.seconds, record.peak_memory, result))
             return True
         if not self.foreseen and self.settings.foresee is not None:
             with endings.held():  # it loads packages, see below
                 self.settings.foresee()
         self.foreseen = True
+        self.connect()
         self.emit(NodeStarted(node.name))
         began = time.perf_counter()
         results = {name: step.result for name, step in self.ended.items()}
@@ -258,11 +254,16 @@ class _Runner:
         """Whether a step goes to the fleet: those of engines do, those that all engines share are done once, here."""
         return bool(self.settings.fleet) and node.target is not None
 
+    def connect(self) -> None:
+        """Look for the fleet as soon as a step must run: it is there when those that all engines share are done."""
+        if self.fleet is None and self.sends:
+            from trtconv.pipeline.fleet import Fleet
+
+            self.fleet = Fleet(self.settings.fleet, self.settings.fleet_wait)
+
     def sent(self, node: Node, request: Any) -> Call:
         """The step under way on the fleet, with every file that it and the steps before it read or made."""
-        from trtconv.pipeline.fleet import Fleet
-
-        self.fleet = self.fleet or Fleet(self.settings.fleet, self.settings.fleet_wait)
+        assert self.fleet is not None
         before = {name: step.node for name, step in self.ended.items()}
         return self.fleet.start(node, request, before, self.listener(node), self.log(node))
 
@@ -281,7 +282,9 @@ class _Runner:
 
         for call in first(self.running):
             node, key, began = self.running.pop(call)
-            seconds = time.perf_counter() - began
+            spent = time.perf_counter() - began
+            seconds = self.fleet.took.get(node.name, 0.0) if self.fleet and self.travels(node) else spent
+            self.waited[node.name] = spent - seconds
             try:
                 outcome = call.result()
             except Interrupted:
@@ -298,9 +301,7 @@ class _Runner:
             if not changed:
                 record = {"result": result, "seconds": seconds, "peak_memory": outcome.peak_memory}
                 self.offer(node, key, {**record, "warnings": warnings})
-            self.end(
-                Step(node=node, status="done", seconds=seconds, peak_memory=outcome.peak_memory, result=outcome.value)
-            )
+            self.end(Step(node, "done", seconds, outcome.peak_memory, outcome.value))
 
     def changed(self, node: Node, key: Mapping[str, Any]) -> list[str]:
         """Inputs that somebody changed while the step ran: nobody knows which content it read, so it will run again."""
@@ -324,7 +325,7 @@ class _Runner:
             self.digests |= self.state.written(step.node)
         spent = step.seconds if step.status in ("done", "failed") else 0.0
         detail = "" if step.error is None else step.error.message
-        self.emit(NodeFinished(step.node.name, step.status, spent, detail))
+        self.emit(NodeFinished(step.node.name, step.status, spent, detail, self.waited.get(step.node.name, 0.0)))
 
     def warn_again(self, warnings: Iterable[str]) -> None:
         """What a step warned of when it ran holds for its outcome."""
@@ -338,7 +339,7 @@ class _Runner:
         def emit(event: Event) -> None:
             if isinstance(event, Message) and event.level == "warning":
                 warned.append(event.text)
-            if self.settings.jobs == 1:
+            if self.settings.jobs == 1 and not self.settings.fleet:
                 self.emit(event)
                 return
             named = replace(event, label=f"{node.name}: {event.label}") if isinstance(event, Progress) else event
@@ -369,15 +370,7 @@ class _Runner:
         self.state.keep(node, key, result, record["seconds"], record["peak_memory"], warnings, known)
         self.warn_again(warnings)
         restored = restore(node.stage, result)
-        self.end(
-            Step(
-                node=node,
-                status="from cache",
-                seconds=record["seconds"],
-                peak_memory=record["peak_memory"],
-                result=restored,
-            )
-        )
+        self.end(Step(node, "from cache", record["seconds"], record["peak_memory"], restored))
         return True
 
     def offer(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
