@@ -16,6 +16,7 @@ from trtconv.job.section import REQUIRED, Before, Key, Section, keys, kinds
 PAGE = Path(__file__).parents[1] / "docs/job.md"
 FORMS = {
     "_bytes": "size, as in `512MiB`, `1GiB`",
+    "_budget": "size, share, as in `512MiB`, `50%`, or `all`, `auto`",
     "_seconds": "duration, as in `200ms`, `3s`",
     "_dims": "list of sizes and names",
     "_sizes": "number, or list of sizes",

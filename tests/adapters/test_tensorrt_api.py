@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import pytest
 
 import trtconv
-from trtconv.adapters import tensorrt, tensorrt_api, tensorrt_plugins_api, tensorrt_rtx_api
+from trtconv.adapters import tensorrt, tensorrt_api, tensorrt_network_api, tensorrt_plugins_api, tensorrt_rtx_api
 from trtconv.engines.plan import dtypes
 
 RECORDS = {
@@ -31,7 +31,7 @@ OURS = {"TrtApi", "RtxApi"}  # the module itself, whose members are classes
 
 
 def protocols(prefix: str) -> dict[str, type]:
-    named = vars(tensorrt_plugins_api) | vars(tensorrt_api) | vars(tensorrt_rtx_api)
+    named = vars(tensorrt_plugins_api) | vars(tensorrt_network_api) | vars(tensorrt_api) | vars(tensorrt_rtx_api)
     return {name: value for name, value in named.items() if name.startswith(prefix) and inspect.isclass(value)}
 
 

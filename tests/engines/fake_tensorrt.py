@@ -66,6 +66,16 @@ class Object:
         self._behaviour[name] = value
 
 
+class _Streaming(Object):
+    """An engine: the bindings say nothing where a budget is refused, it is just not there afterwards."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight_streaming_budget_v2" and self._fake.refuse_budget:
+            self._fake.calls.append((f"{self._kind}.{name}", value))
+        else:
+            super().__setattr__(name, value)
+
+
 def bind(overloads: list[list[str]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by parameter name, by the first overload that they fit."""
     for overload in overloads:
@@ -95,6 +105,11 @@ class Fake:
         self.shape_inputs: dict[str, tuple[int, ...]] = {}
         self.libraries: dict[str, list[Any]] = {}
         self.creators: list[Any] = []
+        self.streamable, self.automatic, self.refuse_budget = 0, 0, False
+        self.dla_cores = 0
+        self.refittable: list[str] = []
+        self.missing: list[str] = []
+        self.refits = True
         for name, members in self.classes.items():
             if isinstance(members, list):
                 self._enum(name, members)
@@ -119,13 +134,29 @@ class Fake:
             create_optimization_profile=lambda: Object(self, "IOptimizationProfile"),
             build_serialized_network=lambda network, config: self._build(logger),
             build_serialized_network_to_stream=lambda network, config, writer: self._stream(logger, writer),
+            num_DLA_cores=self.dla_cores,
         )
 
     def OnnxParser(self, network: Any, logger: Any) -> Object:  # noqa: N802
         return Object(self, "OnnxParser", parse=lambda model, path: True, num_errors=0)
 
+    def Refitter(self, engine: Any, logger: Any) -> Object:  # noqa: N802
+        return Object(
+            self,
+            "Refitter",
+            get_all_weights=lambda: self.refittable,
+            get_missing_weights=lambda: self.missing,
+            refit_cuda_engine=lambda: self.refits,
+        )
+
+    def OnnxParserRefitter(self, refitter: Any, logger: Any) -> Object:  # noqa: N802
+        return Object(self, "OnnxParserRefitter", refit_from_file=lambda model: True, num_errors=0)
+
     def Runtime(self, logger: Any) -> Object:  # noqa: N802
-        behaviour: dict[str, Any] = {"deserialize_cuda_engine": lambda plan: self._load(logger)}
+        behaviour: dict[str, Any] = {
+            "deserialize_cuda_engine": lambda plan: self._load(logger),
+            "load_runtime": lambda path: self.Runtime(logger) if Path(path).name in self.libraries else None,
+        }
         if "get_engine_validity" in self.classes["Runtime"]:
             behaviour["get_engine_validity"] = lambda plan: (self.EngineValidity.INVALID, 2)
         return Object(self, "Runtime", **behaviour)
@@ -199,9 +230,13 @@ class Fake:
     def _engine(self) -> Object:
         shape = {"min": (1, 4), "opt": (8, 4), "max": (32, 4)}
         wide = {"min": (33, 4), "opt": (64, 4), "max": (128, 4)}
-        return Object(
+        return _Streaming(
             self,
             "ICudaEngine",
+            streamable_weights_size=self.streamable,
+            weight_streaming_budget_v2=self.streamable,
+            weight_streaming_scratch_memory_size=min(self.streamable, 1 << 10),
+            get_weight_streaming_automatic_budget=lambda: self.automatic,
             num_io_tensors=2,
             num_optimization_profiles=2,
             device_memory_size_v2=1 << 20,
@@ -217,6 +252,8 @@ class Fake:
                 self, "EngineInspector", get_engine_information=lambda form: self._told()
             ),
             create_execution_context=lambda config: self._context(),
+            create_serialization_config=lambda: Object(self, "ISerializationConfig"),
+            serialize_with_config=lambda config: self.plan + b"with other weights",
         )
 
     def _told(self) -> str:

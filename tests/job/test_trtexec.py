@@ -178,7 +178,7 @@ def test_samples_of_an_emitted_job_are_those_of_the_line(folder: Path, tmp_path:
 def test_every_flag_has_a_fate_and_a_reason() -> None:
     assert {flag.fate for flag in FLAGS.values()} == {"honoured", "no effect", "refused"}
     assert all(len(flag.text) > 8 for flag in FLAGS.values())
-    files = ("job/trtexec.py", "job/trtexec_line.py", "job/trtexec_shapes.py", "cli/commands/trtexec.py")
+    files = (*(f"job/trtexec{part}.py" for part in ("", "_features", "_line", "_shapes")), "cli/commands/trtexec.py")
     mapped = "".join((ROOT / f"trtconv/{file}").read_text() for file in files)
     tables = {*CHOICES, *(flag for pair in EXPORTS.values() for flag in pair)}
     honoured = [name for name, flag in FLAGS.items() if flag.fate == "honoured"]

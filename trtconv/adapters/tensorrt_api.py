@@ -8,68 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from mmap import mmap
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from trtconv.adapters.tensorrt_enum import Enum
+from trtconv.adapters.tensorrt_enums_api import (
+    TrtBuilderFlag,
+    TrtDeviceType,
+    TrtHardwareCompatibilityLevel,
+    TrtLayerInformationFormat,
+    TrtMemoryPoolType,
+    TrtNetworkDefinitionCreationFlag,
+    TrtProfilingVerbosity,
+    TrtSerializationFlag,
+    TrtTensorIOMode,
+    TrtTensorLocation,
+)
+from trtconv.adapters.tensorrt_network_api import TrtINetworkDefinition, TrtIOptimizationProfile
 from trtconv.adapters.tensorrt_plugins_api import (
     TrtIPluginRegistry,
     TrtPluginField,
     TrtPluginFieldCollection,
     TrtTensorRTPhase,
 )
-
-Values: TypeAlias = Sequence[int]
-
-
-class TrtBuilderFlag(Protocol):
-    """Flags of the builder's configuration."""
-
-    TF32: Enum
-
-
-class TrtProfilingVerbosity(Protocol):
-    """What an engine keeps of its layers."""
-
-    LAYER_NAMES_ONLY: Enum
-    DETAILED: Enum
-    NONE: Enum
-
-
-class TrtHardwareCompatibilityLevel(Protocol):
-    """Which other GPUs an engine of TensorRT fits."""
-
-    AMPERE_PLUS: Enum
-    SAME_COMPUTE_CAPABILITY: Enum
-
-
-class TrtLayerInformationFormat(Protocol):
-    """Forms of an inspector's answers."""
-
-    JSON: Enum
-
-
-class TrtNetworkDefinitionCreationFlag(Protocol):
-    """Flags of create_network."""
-
-    STRONGLY_TYPED: Enum
-
-
-class TrtMemoryPoolType(Protocol):
-    """Memory pools of the builder."""
-
-    WORKSPACE: Enum
-
-
-class TrtTensorIOMode(Protocol):
-    """Direction of an engine's tensor."""
-
-    INPUT: Enum
-
-
-class TrtTensorLocation(Protocol):
-    """Where an engine wants a tensor."""
-
-    HOST: Enum
+from trtconv.adapters.tensorrt_weights_api import TrtISerializationConfig, TrtOnnxParserRefitter, TrtRefitter
 
 
 class TrtILogger(Protocol):
@@ -90,58 +51,6 @@ class TrtIOutputAllocator(Protocol):
 
 class TrtIStreamWriter(Protocol):
     """Base class of writers of a plan in pieces; only handed over."""
-
-
-class TrtITensor(Protocol):
-    """A tensor of a network."""
-
-    @property
-    def name(self) -> str:
-        """The ONNX name."""
-
-    @property
-    def dtype(self) -> Enum:
-        """Member of DataType."""
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Dimensions; -1 is dynamic."""
-
-    @property
-    def is_shape_tensor(self) -> bool:
-        """Whether its values decide shapes; known when the network is complete."""
-
-
-class TrtINetworkDefinition(Protocol):
-    """A parsed network."""
-
-    @property
-    def num_layers(self) -> int:
-        """Layers after parsing."""
-
-    @property
-    def num_inputs(self) -> int:
-        """Inputs."""
-
-    @property
-    def num_outputs(self) -> int:
-        """Outputs."""
-
-    def get_input(self, index: int) -> TrtITensor:
-        """One input."""
-
-    def get_output(self, index: int) -> TrtITensor:
-        """One output."""
-
-
-class TrtIOptimizationProfile(Protocol):
-    """Ranges of the dynamic shapes."""
-
-    def set_shape(self, input: str, min: Sequence[int], opt: Sequence[int], max: Sequence[int]) -> None:  # noqa: A002
-        """Range of one input."""
-
-    def set_shape_input(self, input: str, min: Values, opt: Values, max: Values) -> None:  # noqa: A002
-        """Range of the values of an input that decides shapes."""
 
 
 class TrtIHostMemory(Protocol):
@@ -170,6 +79,8 @@ class TrtIBuilderConfig(Protocol):
     builder_optimization_level: int
     hardware_compatibility_level: Enum
     profiling_verbosity: Enum
+    default_device_type: Enum
+    DLA_core: int
 
     def set_flag(self, flag: Enum) -> None:
         """Switch a BuilderFlag on."""
@@ -195,6 +106,10 @@ class TrtIBuilderConfig(Protocol):
 
 class TrtBuilder(Protocol):
     """Makes networks, configurations and plans."""
+
+    @property
+    def num_DLA_cores(self) -> int:  # noqa: N802
+        """Deep-learning accelerators of this machine."""
 
     def create_network(self, flags: int = 0) -> TrtINetworkDefinition | None:
         """A new network, None for flags that the version refuses."""
@@ -317,6 +232,25 @@ class TrtEngineInspector(Protocol):
 class TrtICudaEngine(Protocol):
     """A loaded plan."""
 
+    weight_streaming_budget_v2: int
+
+    @property
+    def streamable_weights_size(self) -> int:
+        """Bytes of weights that may stay on the host; 0 where the build did not ask for it."""
+
+    @property
+    def weight_streaming_scratch_memory_size(self) -> int:
+        """Bytes of GPU memory of each context for weights on their way."""
+
+    def get_weight_streaming_automatic_budget(self) -> int:
+        """A budget that the GPU has room for now."""
+
+    def create_serialization_config(self) -> TrtISerializationConfig:
+        """How to write it."""
+
+    def serialize_with_config(self, arg0: TrtISerializationConfig) -> TrtIHostMemory | None:
+        """Its bytes, None on any failure."""
+
     @property
     def num_io_tensors(self) -> int:
         """Inputs and outputs."""
@@ -371,6 +305,10 @@ class TrtRuntime(Protocol):
     """Loads plans."""
 
     engine_host_code_allowed: bool
+    DLA_core: int
+
+    def load_runtime(self, path: str) -> TrtRuntime | None:
+        """A lean runtime from a library, None on any failure; the one that it came of must live as long."""
 
     def deserialize_cuda_engine(self, serialized_engine: bytes | memoryview) -> TrtICudaEngine | None:
         """The engine, None on any failure."""
@@ -393,6 +331,8 @@ class TrtApi(Protocol):
     HardwareCompatibilityLevel: TrtHardwareCompatibilityLevel
     LayerInformationFormat: TrtLayerInformationFormat
     TensorRTPhase: TrtTensorRTPhase
+    DeviceType: TrtDeviceType
+    SerializationFlag: TrtSerializationFlag
 
     def get_plugin_registry(self) -> TrtIPluginRegistry:
         """The one of this process."""
@@ -410,4 +350,10 @@ class TrtApi(Protocol):
         """Constructor. Without a driver TensorRT returns an object whose first use crashes: ask for a GPU before."""
 
     def OnnxParser(self, network: TrtINetworkDefinition, logger: TrtILogger) -> TrtOnnxParser:  # noqa: N802
+        """Constructor."""
+
+    def Refitter(self, engine: TrtICudaEngine, logger: TrtILogger) -> TrtRefitter:  # noqa: N802
+        """Constructor."""
+
+    def OnnxParserRefitter(self, refitter: TrtRefitter, logger: TrtILogger) -> TrtOnnxParserRefitter:  # noqa: N802
         """Constructor."""

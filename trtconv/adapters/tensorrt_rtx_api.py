@@ -95,6 +95,8 @@ class Capabilities:
             levels and levels of hardware compatibility change nothing.
         targets: compute capabilities can be chosen (``RtxIBuilderConfig``).
         validity: a plan can be judged from its header (``RtxRuntime``).
+        lean_runtimes: whether other versions can run its engines, with a lean runtime of the one that built them.
+        dla: whether it builds for deep-learning accelerators.
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
         plugins_since: first version whose parser takes plugins for any operator.
@@ -110,6 +112,8 @@ class Capabilities:
     tactics: bool
     targets: bool
     validity: bool
+    lean_runtimes: bool
+    dla: bool
     jit: bool
     int8_conv_since: Version
     plugins_since: Version

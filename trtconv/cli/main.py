@@ -25,6 +25,7 @@ COMMANDS = {
     "cache": ("trtconv.cli.commands.cache:cache", "Calibration caches: show, diff, merge, check. The store: ls, gc."),
     "lower": ("trtconv.cli.commands.stages:lower", "FP32 ONNX to typed ONNX: fp16, int8, ..."),
     "build": ("trtconv.cli.commands.stages:build", "A model to a TensorRT engine."),
+    "refit": ("trtconv.cli.commands.refit:refit", "Other weights for an engine, after proof of the same network."),
     "verify": ("trtconv.cli.commands.verify:verify", "Compare models with each other and with labels."),
     "infer": ("trtconv.cli.commands.infer:infer", "Samples through an engine."),
     "bench": ("trtconv.cli.commands.bench:bench", "Throughput and latency of an engine."),

@@ -15,6 +15,8 @@ from trtconv.core import permission, strict_json
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.names import is_function
+from trtconv.core.records import Loading
+from trtconv.core.units import parse_budget
 from trtconv.core.writable import told
 
 FILE = click.Path(path_type=Path)
@@ -88,6 +90,8 @@ class EngineOptions:
         backend: ``auto``, or the library that must run it.
         fallback: ONNX to run where the engine cannot.
         device_api: door to the GPU.
+        budget: weights that stay on the GPU, as it was typed.
+        lean_runtime: library that runs an engine for other versions.
     """
 
     backend: str = row(
@@ -100,6 +104,23 @@ class EngineOptions:
         "--fallback", "ONNX to run where the engine cannot (default: the one beside it).", type=FILE
     )
     device_api: str = row("--device-api", "Door to the GPU.", "auto", type=click.Choice(["auto", "cuda", "pycuda"]))
+    budget: str | None = row(
+        "--weight-streaming-budget",
+        "Weights that stay on the GPU, of an engine that can stream them: 512MiB, 50%, all (default) or auto.",
+        metavar="SIZE|SHARE",
+    )
+    lean_runtime: Path | None = row(
+        "--lean-runtime", "Library that runs an engine for other versions; with --allow-code.", type=FILE
+    )
+
+    @property
+    def loading(self) -> Loading:
+        """How the engine is loaded."""
+        try:
+            budget = "" if self.budget is None else parse_budget(self.budget)
+        except ValueError as error:
+            raise UsageError(f"--weight-streaming-budget: {error}", hint="for example 50%") from None
+        return Loading(budget, self.lean_runtime and existing(self.lean_runtime))
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

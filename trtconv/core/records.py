@@ -119,6 +119,52 @@ class ShapeRange:
 
 
 @dataclass(frozen=True)
+class Dla:
+    """A deep-learning accelerator: which one, and whether the GPU computes what it cannot."""
+
+    core: int = 0
+    gpu_fallback: bool = True
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an engine is built to do, besides running where it was built with the weights that it was built with.
+
+    Attributes:
+        streaming: its weights may stay in host memory, and come to the GPU when they are needed.
+        refit: its weights can be replaced.
+        stripped: it holds no weights: refitting puts them in.
+        lean: ``none``, or how later versions of TensorRT run it: ``embedded_runtime``, ``external_runtime``.
+        dla: what computes the layers that it can; None: the GPU computes all of them.
+    """
+
+    streaming: bool = False
+    refit: bool = False
+    stripped: bool = False
+    lean: str = "none"
+    dla: Dla | None = None
+
+
+PLAIN = Features()
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How an engine is loaded.
+
+    Attributes:
+        budget: weights that stay on the GPU, in the form of ``core.units.parse_budget``; empty: all of them.
+        lean_runtime: library that runs an engine for other versions of TensorRT; None: the TensorRT that is installed.
+    """
+
+    budget: str = ""
+    lean_runtime: Path | None = None
+
+
+AS_USUAL = Loading()
+
+
+@dataclass(frozen=True)
 class FeedSpec:
     """Where samples come from.
 

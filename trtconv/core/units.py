@@ -19,6 +19,7 @@ _BINARY = {
 }
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
 _JOULES = {"": 1.0, "j": 1.0, "mj": 1e-3, "uj": 1e-6}
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -47,6 +48,21 @@ def parse_joules(text: str | float) -> float:
         ValueError: not an energy.
     """
     return _parse(text, _JOULES, "an energy such as 20mJ or 0.5J")
+
+
+def parse_budget(text: str | int) -> str:
+    """A share of a memory as people write it: ``"512MiB"`` (in bytes then), ``"50%"``, ``"all"`` or ``"auto"``.
+
+    Raises:
+        ValueError: none of these.
+    """
+    word = str(text).strip().lower()
+    share = _SHARE.fullmatch(word)
+    if share is not None and float(share[1]) <= 100:
+        return f"{float(share[1]):g}%"
+    if word in ("all", "auto"):
+        return word
+    return str(int(_parse(text, _BINARY, "a budget such as 512MiB, 50%, all or auto")))
 
 
 def format_bytes(count: float) -> str:

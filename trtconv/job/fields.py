@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import UsageError
 from trtconv.core.names import is_function
-from trtconv.core.units import parse_bytes, parse_seconds
+from trtconv.core.units import parse_budget, parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 from trtconv.sources import FORMATS
 
@@ -130,6 +130,12 @@ def _bytes(value: Any) -> Any:
     return parse_bytes(value)
 
 
+def _budget(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("expected a budget such as 512MiB, 50%, all or auto")
+    return parse_budget(value)
+
+
 def _seconds(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("expected a duration such as 200ms or 3s")
@@ -174,6 +180,7 @@ Labels = Annotated[str, After(_labels)]
 Preprocess = Annotated[list[dict[str, Any]], After(_preprocess)]
 Postprocess = Annotated[list[dict[str, Any]], After(_postprocess)]
 Bytes = Annotated[int, Before(_bytes, text=True), key(gt=0)]
+Budget = Annotated[str, Before(_budget, number=True)]
 Seconds = Annotated[float, Before(_seconds, text=True), key(ge=0)]
 Shape = Annotated[list[Any], Before(_dims)]
 Sizes = Annotated[list[int], Before(_sizes, one=True)]

@@ -96,6 +96,7 @@ def _annotated(inner: Any, marks: tuple[Any, ...], parts: dict[str, Any]) -> dic
     for mark in marks:
         if isinstance(mark, Before):
             others = [{"type": "string"}] if mark.text else []
+            others += [{"type": "integer"}] if mark.number else []
             others += [found["items"]] if mark.one else []
             found = {"anyOf": [found, *others]} if others else found
         elif isinstance(mark, Key):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from trtconv.job import gate_bounds
 from trtconv.job.fields import (
     Batches,
-    Bytes,
+    Budget,
     DataPath,
     FunctionFile,
     InputPath,
@@ -25,10 +25,10 @@ from trtconv.job.fields import (
     Seconds,
     SourceFormat,
 )
+from trtconv.job.schema_build import Build
 from trtconv.job.schema_export import Export
 from trtconv.job.schema_inputs import Input, Profile
 from trtconv.job.schema_lower import Lower
-from trtconv.job.schema_partition import Partition
 from trtconv.job.schema_plugins import Plugin
 from trtconv.job.section import Section, key, rule
 
@@ -124,48 +124,6 @@ class Calibrate(Section):
             )
 
 
-class Build(Section):
-    """How the engine is made."""
-
-    backend: Literal["auto", "tensorrt", "rtx"] = key(
-        "auto", description="auto: TensorRT where it is installed with a GPU, else TensorRT-RTX"
-    )
-    workspace: Bytes | None = key(None, description="memory limit of the builder's kernels, such as 1GiB")
-    targets: Names = key([], description="compute capabilities for TensorRT-RTX, such as sm86 (default: all from 8.0)")
-    timing_cache: OutputPath | None = key(
-        None, description="file of kernel times kept from build to build, for TensorRT (default: beside the engine)"
-    )
-    optimization_level: int | None = key(
-        None, ge=0, le=5, description="how long to look for fast kernels, for TensorRT (default: its own, 3)"
-    )
-    hardware_compatibility: Literal["none", "ampere+", "same_capability"] = key(
-        "none", description="other GPUs that the engine must fit, for TensorRT; TensorRT-RTX has targets"
-    )
-    layer_details: Literal["names", "detailed", "none"] = key(
-        "detailed", description="what the engine keeps of its layers: detailed for the proof of its precision"
-    )
-    fallback: Literal["none", "onnxruntime"] = key(
-        "none",
-        description="what runs the nodes that TensorRT refuses: none (exit 4), or onnxruntime, which makes NAME.parts: "
-        "engines, ONNX for the rest, and a manifest",
-    )
-    min_subgraph_size: int = key(
-        3, gt=0, description="nodes that an engine of NAME.parts has at least; fewer go to ONNX Runtime"
-    )
-
-    partition: Partition = key(Partition(), description="how a model is cut into the engines of NAME.parts")
-
-    epcontext: OutputPath | None = key(
-        None, description="file for the parts as one ONNX model with EPContext nodes, for ONNX Runtime's own providers"
-    )
-
-    @rule
-    def _size_of_parts(self) -> None:
-        given = [name for name in ("min_subgraph_size", "partition", "epcontext") if name in self._given]
-        if given and self.fallback == "none":
-            raise ValueError(f"{given[0]} belongs to fallback: onnxruntime")
-
-
 class Verify(Section):
     """What the models are compared on, and what may differ."""
 
@@ -202,6 +160,13 @@ class Verify(Section):
             raise ValueError("max_accuracy_drop: accuracy needs labels: data: {labels: ...}")
 
 
+def _require_engine(section: Any) -> None:
+    """Refuse what ONNX Runtime has no use for."""
+    for name in ("weight_streaming_budget", "lean_runtime"):
+        if getattr(section, name) is not None and section.backend == "onnxruntime":
+            raise ValueError(f"{name} is for engines, and backend: onnxruntime runs ONNX")
+
+
 class Infer(Section):
     """Samples through the engine."""
 
@@ -217,6 +182,18 @@ class Infer(Section):
     )
     strict: bool = key(False, description="a bad file or sample ends the run, instead of being left out")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
+    weight_streaming_budget: Budget | None = key(
+        None,
+        description="weights that stay on the GPU, of an engine with build.weight_streaming: a size, a share of them "
+        "(50%), all, or auto for what the GPU has room for (default: all)",
+    )
+    lean_runtime: InputPath | None = key(
+        None, description="library that runs an engine with version_compatibility: external_runtime; with --allow-code"
+    )
+
+    @rule
+    def _streams_on_a_gpu(self) -> None:
+        _require_engine(self)
 
 
 class Bench(Section):
@@ -246,6 +223,18 @@ class Bench(Section):
     max_latency: Seconds | None = key(None, description="99th percentile that tuning may not exceed")
     against: Rivals = key([], description="what to compare with: onnxruntime, pytorch:module:function")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
+    weight_streaming_budget: Budget | None = key(
+        None,
+        description="weights that stay on the GPU, of an engine with build.weight_streaming: a size, a share of them "
+        "(50%), all, or auto for what the GPU has room for (default: all)",
+    )
+    lean_runtime: InputPath | None = key(
+        None, description="library that runs an engine with version_compatibility: external_runtime; with --allow-code"
+    )
+
+    @rule
+    def _streams_on_a_gpu(self) -> None:
+        _require_engine(self)
 
     @rule
     def _arrivals(self) -> None:
@@ -373,11 +362,28 @@ class Job(Section):
             raise ValueError("build.epcontext names one file, and the job makes several engines")
 
     @rule
+    def _engines_can_what_is_asked(self) -> None:
+        for name, section in (("infer", self.infer), ("bench", self.bench)):
+            if section is not None and self.build.strip_weights:
+                raise ValueError(f"{name}: an engine of build.strip_weights runs only after trtconv refit")
+            if section is not None and section.weight_streaming_budget and not self.build.weight_streaming:
+                raise ValueError(
+                    f"{name}.weight_streaming_budget needs an engine that can stream: build: {{weight_streaming: true}}"
+                )
+            if section is not None and section.lean_runtime and self.build.version_compatibility != "external_runtime":
+                raise ValueError(
+                    f"{name}.lean_runtime is for engines of build: {{version_compatibility: external_runtime}}"
+                )
+
+    @rule
     def _precisions(self) -> None:
         in_matrix = [*(self.matrix.precision or []), *(c.precision for c in self.matrix.include)] if self.matrix else []
         wanting = [p for p in (*self.precision, *in_matrix) if p in ("int8", "fp8")]
         if wanting and self.calibrate is None:
             raise ValueError(f"precision: {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
+        wide = [p for p in (*self.precision, *in_matrix) if p in ("fp32", "tf32", "bf16", "fp8")]
+        if wide and self.build.dla is not None:
+            raise ValueError(f"precision: {wide[0]} leaves nothing to build.dla, which computes fp16 and int8")
         if len(set(self.precision)) != len(self.precision):
             raise ValueError("precision: one is named twice")
         if "typed" in in_matrix or ("typed" in self.precision and (len(self.precision) > 1 or in_matrix)):

@@ -71,11 +71,13 @@ class Before:
     Attributes:
         read: does it.
         text: whether it also takes text.
+        number: whether it also takes whole numbers.
         one: whether it takes a single item for a list of one.
     """
 
     read: Callable[[Any], Any]
     text: bool = False
+    number: bool = False
     one: bool = False
 
 

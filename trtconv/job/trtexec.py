@@ -11,6 +11,7 @@ from typing import Any
 from trtconv.core.records import TensorInfo
 from trtconv.core.units import parse_bytes
 from trtconv.engines.measure.semantics import RULES
+from trtconv.job import trtexec_features
 from trtconv.job.trtexec_flags import BUILDING, CHOICES, EXPORTS, FLAGS, MEASURING, ONLY_11
 from trtconv.job.trtexec_line import PLUGINS, fail
 from trtconv.job.trtexec_shapes import Shapes, profiles, ranges_to_measure
@@ -269,7 +270,7 @@ class _Line:
                 section["workspace"] = self.mebibytes(size)
         if self.has("timingCacheFile"):
             section["timing_cache"] = self.value("timingCacheFile")
-        return section | self.choices()
+        return section | self.choices() | trtexec_features.building(self.given, self.problems, self.notes)
 
     def choices(self) -> dict[str, Any]:
         """The builder's choices that a job can make; a value that is the default asks for nothing."""
@@ -310,6 +311,7 @@ class _Line:
             elif self.has(on) or self.has(off):
                 section[key] = self.has(on)
         section |= {"layers": True} if self.has("dumpProfile") else {}
+        section |= trtexec_features.measuring(self.given, self.problems, self.notes)
         return section | ({"depth": 1} if self.has("exposeDMA") else {})
 
     def limits(self) -> dict[str, Any]:

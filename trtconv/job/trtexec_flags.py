@@ -38,21 +38,16 @@ def _refused(text: str, takes: str = "", default: str = "") -> Flag:
 
 
 _RANGES = "trtconv does not calibrate while it builds; make the cache for --calib with trtconv calibrate"
-_DLA = "trtconv builds for the GPU only, not for DLA"
+_DLA = "of a DLA, trtconv chooses the core and whether the GPU computes the rest: --useDLACore, --allowGPUFallback"
 _SAFE = "trtconv builds standard engines, not engines of the safety runtime"
 _BUILDER = "trtconv leaves this choice of the builder at its default"
-_WEIGHTS = "trtconv builds engines that hold their weights and cannot be refitted"
+_WEIGHTS = "trtconv refit ENGINE MODEL -o NEW replaces weights, and says which"
 _PLUGINS = "trtconv loads plugin libraries that a command or a job names, and makes no other choice among plugins"
-_RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT"
+_RUNTIME = "trtconv loads engines with the full runtime of the installed TensorRT, or a lean one by --leanDLLPath"
 _ON_A_GPU = "an engine on a GPU tells it, nothing else does"
-_COMPATIBLE = (
-    "a version-compatible engine of TensorRT brings code of its own, which trtconv does not let run, and TensorRT-RTX "
-    "has none; build with the TensorRT that runs it"
-)
 _TUNING = "trtconv does not search over build routes; a matrix in a job file builds and measures combinations"
 _REFERENCE = "trtconv verify compares outputs with a reference and gates on it: exit code 6"
 _DEBUG = "trtconv does not mark or save debug tensors"
-_STREAMING = "trtconv does not stream weights"
 
 FLAGS: Mapping[str, Flag] = {
     # model
@@ -123,23 +118,25 @@ FLAGS: Mapping[str, Flag] = {
         "ampere+ or sameComputeCapability, for TensorRT; engines of TensorRT-RTX fit a range of GPUs", "MODE"
     ),
     "runtimePlatform": _refused("engines are built for the system they are built on", "PLATFORM", "SameAsBuild"),
-    "versionCompatible": _refused(_COMPATIBLE),
-    "vc": _refused(_COMPATIBLE),
-    "excludeLeanRuntime": _refused(_COMPATIBLE),
-    "useRuntime": _refused(_RUNTIME, "RUNTIME", "full"),
-    "leanDLLPath": _refused(_RUNTIME, "FILE"),
+    "versionCompatible": _honoured(
+        "later versions of TensorRT run it too, by a lean runtime that it holds; not for TensorRT-RTX"
+    ),
+    "vc": _honoured("older name of --versionCompatible"),
+    "excludeLeanRuntime": _honoured("with --versionCompatible: no lean runtime inside; --leanDLLPath names it"),
+    "useRuntime": _honoured("full, or lean with --leanDLLPath", "RUNTIME"),
+    "leanDLLPath": _honoured("library that runs an engine for other versions; it runs, by being named", "FILE"),
     "tempdir": _refused("trtconv uses the folder that the environment variable TMPDIR names", "FOLDER"),
     "tempfileControls": _refused(_RUNTIME, "CONTROLS"),
     "asyncFileReader": _no_effect("how a file is read changes neither the engine nor its times"),
-    "refit": _refused(_WEIGHTS),
-    "stripWeights": _refused(_WEIGHTS),
-    "stripAllWeights": _refused(_WEIGHTS),
+    "refit": _honoured("trtconv refit can replace the engine's weights"),
+    "stripWeights": _honoured("the engine holds no weights until trtconv refit; with --skipInference"),
+    "stripAllWeights": _honoured("--stripWeights and --refit together"),
     "refitFromOnnx": _refused(_WEIGHTS, "FILE"),
     "dumpRefit": _refused(_WEIGHTS),
     "timeRefit": _refused(_WEIGHTS),
-    "weightless": _refused(_WEIGHTS),
-    "allowWeightStreaming": _refused(_STREAMING),
-    "weightStreamingBudget": _refused(_STREAMING, "BUDGET", "-2"),
+    "weightless": _honoured("older name of --stripWeights"),
+    "allowWeightStreaming": _honoured("weights may stay in host memory"),
+    "weightStreamingBudget": _honoured("weights that stay on the GPU: bytes, N%, or -1 for what fits", "BUDGET"),
     "noBuilderCache": _refused("the timing cache is what makes a second build choose the same kernels"),
     "noCompilationCache": _refused("the timing cache is what makes a second build choose the same kernels"),
     "errorOnTimingCacheMiss": _refused("not every TensorRT stops at a miss; trtconv run --locked compares the bytes"),
@@ -153,8 +150,8 @@ FLAGS: Mapping[str, Flag] = {
     "setPluginsToSerialize": _honoured("plugin library that the engine holds", "FILE"),
     "safetyPlugins": _refused(_PLUGINS, "FILE"),
     "ignoreParsedPluginLibs": _refused(_PLUGINS),
-    "useDLACore": _refused(_DLA, "N"),
-    "allowGPUFallback": _refused(_DLA),
+    "useDLACore": _honoured("the deep-learning accelerator of a Jetson, for TensorRT", "N"),
+    "allowGPUFallback": _honoured("with --useDLACore: the GPU computes what the accelerator cannot"),
     "buildDLAStandalone": _refused(_DLA),
     "uint8AsymmetricQuantizationDLA": _refused(_DLA),
     "reportCapabilityDLA": _refused(_DLA),
@@ -246,6 +243,16 @@ BUILDING = frozenset(
         "hardwareCompatibilityLevel",
         "profilingVerbosity",
         "nvtxMode",
+        "versionCompatible",
+        "vc",
+        "excludeLeanRuntime",
+        "refit",
+        "stripWeights",
+        "stripAllWeights",
+        "weightless",
+        "allowWeightStreaming",
+        "useDLACore",
+        "allowGPUFallback",
     }
 )
 """Flags that say how to build: they have no effect on an engine that exists."""
@@ -267,6 +274,9 @@ MEASURING = frozenset(
         "loadInputs",
         "exposeDMA",
         "semantics",
+        "weightStreamingBudget",
+        "leanDLLPath",
+        "useRuntime",
     }
 )
 """Flags that say how to measure: they have no effect where nothing is measured."""

@@ -67,6 +67,7 @@ PATH_KEYS = (
     "check_data",
     "repository",
     "epcontext",
+    "lean_runtime",
 )
 """Keys whose values start from the folder of the file that they stand in, also when another file extends it."""
 

@@ -183,11 +183,22 @@ def require_leave(job: Job, stages: Collection[str], *, allow_code: bool) -> Non
         named += [("infer", str(given["function"])) for name, given in row.items() if name == "call"]
     for rival in job.bench.against if job.bench else ():
         named += [("bench", rival.partition(":")[2])] if ":" in rival else []
+    named += _lean_runtimes(job)
     for stage, function in named:
         if stage in stages and not allow_code:
             raise UsageError(
                 f"{stage}: {function} is code, which runs only by your leave", hint="add --allow-code if you trust it"
             )
+
+
+def _lean_runtimes(job: Job) -> list[tuple[str, str]]:
+    """Those that the stages would run an engine with."""
+    given = {"infer": job.infer, "bench": job.bench}
+    named = [(stage, str(section.lean_runtime)) for stage, section in given.items() if section and section.lean_runtime]
+    if job.build.version_compatibility == "embedded_runtime":
+        asked = {**given, "verify": job.verify}
+        named += [(stage, "the lean runtime inside the engine") for stage, section in asked.items() if section]
+    return named
 
 
 def require_products(cells: Iterable[Cell], model: Path | None) -> None:

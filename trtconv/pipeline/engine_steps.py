@@ -94,6 +94,7 @@ class EngineSteps:
                 level=section.optimization_level,
                 hardware=section.hardware_compatibility,
                 verbosity=section.layer_details,
+                features=sections.features(section),
                 values=sections.values(cell.job),
                 fallback=section.fallback,
                 min_subgraph_size=section.min_subgraph_size,
@@ -214,6 +215,7 @@ class EngineSteps:
                 contexts=section.contexts,
                 strict=section.strict,
                 allow_code=self.source.allow_code,
+                loading=sections.loading(section),
             )
 
         named = [
@@ -228,7 +230,12 @@ class EngineSteps:
             "infer",
             request=request,
             outputs=(output,),
-            inputs={**sections.files(section.data), **labels, **user_code.files(called)},
+            inputs={
+                **sections.files(section.data),
+                **labels,
+                **user_code.files(called),
+                **sections.lean_runtime(section),
+            },
             options={**sections.options(section), "allow_code": self.source.allow_code},
         )
 
@@ -266,10 +273,11 @@ class EngineSteps:
                 max_latency=section.max_latency,
                 against=tuple(section.against),
                 allow_code=self.source.allow_code,
+                loading=sections.loading(section),
             )
 
         inputs = {} if section.data is None else sections.files(section.data)
-        inputs |= user_code.files(name.partition(":")[2] for name in section.against)
+        inputs |= user_code.files(name.partition(":")[2] for name in section.against) | sections.lean_runtime(section)
         return self.node("bench", request=request, inputs=inputs, options=sections.options(section))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from trtconv import sources
 from trtconv.core import errors
 from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
-from trtconv.core.records import TensorInfo
+from trtconv.core.records import PLAIN, TensorInfo
 from trtconv.job.schema import Job
 from trtconv.pipeline import model_inputs, sections
 from trtconv.pipeline.matrix import cells
@@ -99,10 +99,14 @@ def _machine(job: Job, stages: Collection[str]) -> None:
     asked = build.backend != "auto" or not _COMMON.issuperset(build.targets) or _chosen(build)
     if "build" in stages and asked:
         from trtconv.adapters import tensorrt
-        from trtconv.engines.build import builder
+        from trtconv.engines.build import choices
 
-        builder.require_choices(
-            tensorrt.choose(build.backend), build.targets, build.optimization_level, build.hardware_compatibility
+        choices.require(
+            tensorrt.choose(build.backend),
+            build.targets,
+            build.optimization_level,
+            build.hardware_compatibility,
+            sections.features(build),
         )
     _gpus(job, stages)
 
@@ -133,7 +137,8 @@ def _gpus(job: Job, stages: Collection[str]) -> None:
 
 
 def _chosen(build: Any) -> bool:
-    return build.optimization_level is not None or build.hardware_compatibility != "none"
+    other = build.optimization_level is not None or build.hardware_compatibility != "none"
+    return other or sections.features(build) != PLAIN
 
 
 def _of_energy(job: Job) -> bool:

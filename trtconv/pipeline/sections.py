@@ -11,16 +11,20 @@ from trtconv.core.errors import UsageError
 from trtconv.core.external import locations
 from trtconv.core.records import (
     CutInput,
+    Dla,
+    Features,
     FeedSpec,
     InputSpec,
     KeepRules,
+    Loading,
     PluginSpec,
     ShapeRange,
     SourceSpec,
     TensorInfo,
 )
 from trtconv.job.fields import KEEP
-from trtconv.job.schema import Data, Job, Source
+from trtconv.job.schema import Bench, Data, Infer, Job, Source
+from trtconv.job.schema_build import Build
 from trtconv.job.schema_inputs import Profile
 from trtconv.job.schema_lower import Keep
 from trtconv.job.schema_partition import Partition
@@ -168,6 +172,27 @@ def feed(data: Data) -> FeedSpec:
 def files(data: Data) -> dict[str, Path]:
     """The files that samples come from."""
     return {"data": data.path, **({"labels": Path(data.labels)} if data.labels.endswith(".npy") else {})}
+
+
+def features(section: Build) -> Features:
+    """What an engine shall be able to do."""
+    return Features(
+        streaming=section.weight_streaming,
+        refit=section.refit,
+        stripped=section.strip_weights,
+        lean=section.version_compatibility,
+        dla=None if section.dla is None else Dla(section.dla.core, section.dla.gpu_fallback),
+    )
+
+
+def loading(section: Infer | Bench) -> Loading:
+    """How an engine is loaded."""
+    return Loading(section.weight_streaming_budget or "", section.lean_runtime)
+
+
+def lean_runtime(section: Infer | Bench) -> dict[str, Path]:
+    """The library that runs an engine for other versions of TensorRT."""
+    return {} if section.lean_runtime is None else {"lean runtime": section.lean_runtime}
 
 
 def keep(section: Keep) -> KeepRules:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from trtconv import sources
 from trtconv.core import magic
-from trtconv.core.records import Proof, Wider
+from trtconv.core.records import Features, Proof, Wider
 from trtconv.core.units import format_bytes
 from trtconv.engines.plan import manifest
 from trtconv.report import models
@@ -51,8 +51,24 @@ def _engine(path: Path) -> tuple[dict[str, Any], str]:
         return facts, "\n".join(
             [*lines, f"no {sidecar.path_of(path).name} beside it: inputs and outputs are not known"]
         )
-    lines += [_engine_facts(known.facts)]
+    lines += [*_able(known.features), _engine_facts(known.facts)]
     return facts, "\n".join(lines)
+
+
+def _able(features: Features) -> Iterator[str]:
+    """What it was built to do."""
+    if features.streaming:
+        yield "its weights can be streamed from host memory: --weight-streaming-budget, in infer and bench"
+    if features.stripped:
+        yield "it holds no weights: trtconv refit puts them in"
+    elif features.refit:
+        yield "its weights can be replaced: trtconv refit"
+    if features.lean != "none":
+        inside = features.lean == "embedded_runtime"
+        yield f"later versions run it with {'the lean runtime that it holds' if inside else '--lean-runtime FILE'}"
+    if features.dla is not None:
+        rest = "the GPU computes the rest" if features.dla.gpu_fallback else "all of it"
+        yield f"for the deep-learning accelerator {features.dla.core}, {rest}"
 
 
 def _engine_facts(facts: Any) -> str:

@@ -239,6 +239,7 @@ def _memory(result: Any) -> list[str]:
 def _insight(result: Any) -> list[str]:
     """Lines on memory, power, spread, layers, settings and rivals, as far as they are known."""
     lines = _memory(result)
+    lines += [f"  {weights_text(result.weights)}"] if result.weights else []
     for m in result.measurements:
         lines += [f"  batch {m.batch}: {text}" for text in (_partial(m), _spread(m), _power(m.power)) if text]
         lines += [f"    {name}: {ms:.4f} ms" for name, ms in m.layers]
@@ -248,6 +249,18 @@ def _insight(result: Any) -> list[str]:
         for r in result.rivals
     ]
     return [*lines, *(f"  tuned: {line}" for line in result.tuned.splitlines())]
+
+
+def weights_text(weights: Mapping[str, int]) -> str:
+    """How many weights stay on the GPU, of an engine that can stream them."""
+    kept, all_of_them, scratch = (weights[name] for name in ("budget", "streamable", "scratch"))
+    if kept >= all_of_them:
+        return f"weights: all {format_bytes(all_of_them)} that can be streamed stay on the GPU"
+    room = f", {format_bytes(scratch)} of scratch memory for each context" if scratch else ""
+    return (
+        f"weights: {format_bytes(kept)} of {format_bytes(all_of_them)} stay on the GPU, the rest comes from host "
+        f"memory in every run{room}"
+    )
 
 
 def part_text(part: PartTime) -> str:

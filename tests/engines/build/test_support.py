@@ -13,7 +13,7 @@ from trtconv.adapters import tensorrt
 from trtconv.core import child
 from trtconv.core.errors import BuildError, EnvironmentProblem
 from trtconv.core.events import ignore
-from trtconv.engines.build import builder, isolated, messages, support
+from trtconv.engines.build import choices, isolated, messages, support
 from trtconv.stages.build import BuildRequest, build
 
 pytestmark = pytest.mark.rtx
@@ -107,7 +107,7 @@ def test_a_crash_of_the_builder_is_a_build_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(child, "call", crash)
     model = saved(tmp_path, "(float[2] x) => (float[2] y) { y = Relu(x) }")
     with pytest.raises(BuildError, match=r"does not survive .*SIGABRT") as error:
-        isolated.build(tensorrt.choose("rtx"), model, tmp_path / "plan", builder.Options(()), lambda _: None)
+        isolated.build(tensorrt.choose("rtx"), model, tmp_path / "plan", choices.Options(()), lambda _: None)
     assert "--on-refusal onnxruntime" in error.value.hint
 
 

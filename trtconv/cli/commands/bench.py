@@ -138,6 +138,7 @@ def _request(model: Path, asked: BenchOptions, engine: EngineOptions, *, allow_c
         against=asked.against,
         allow_code=allow_code,
         values=dict(map(_range, asked.values)),
+        loading=engine.loading,
     )
 
 

@@ -110,6 +110,7 @@ def _request(
         contexts=asked.contexts,
         strict=asked.strict,
         allow_code=allow_code,
+        loading=engine.loading,
     )
 
 
@@ -135,6 +136,10 @@ def _told(result: Any) -> str:
     lines = [f"{result.samples} samples in {format_seconds(result.seconds)} by {result.runner} -> {result.output}"]
     if result.decoders:
         lines.append(f"{result.decoders} processes decoded images, the {result.scaled_on} scaled them")
+    if result.weights:
+        from trtconv.report.summary import weights_text
+
+        lines.append(weights_text(result.weights))
     lines += [f"the engine did not run: {result.fell_back}"] if result.fell_back else []
     lines += [f"{result.accuracy:.2f} % right"] if result.accuracy is not None else []
     return "\n".join([*lines, *(f"left out: {reason}" for reason in result.skipped)])

@@ -67,12 +67,13 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
     notes = [*found.notes, *notes]
     if as_json:
         document = plan_document(str(job), found.rows) | traces_document(traces) | fallback_document(found.fallback())
-        click.echo(strict_json.dumps({**document, "warnings": notes}, indent=2))
+        click.echo(strict_json.dumps({**document, "costs": found.costs, "warnings": notes}, indent=2))
         return
     click.echo(f"{job}: valid; files go to {found.output}")
     for note in notes:
         click.echo(f"warning: {note}", err=True)
     click.echo(plan_text(found.rows))
+    click.echo("".join(f"what it costs: {line}\n" for line in found.costs), nl=False)
     click.echo(fallback_text(found.fallback()), nl=False)
     if found.job.export is not None:
         click.echo(_exports(found.job))
@@ -96,11 +97,12 @@ def plan(
     found = _forecast(job, assignments, force, allow_code)
     if as_json:
         document = plan_document(str(job), found.rows) | fallback_document(found.fallback())
-        click.echo(strict_json.dumps(document, indent=2))
+        click.echo(strict_json.dumps({**document, "costs": found.costs}, indent=2))
     elif dot:
         click.echo(plan_dot(found.rows))
     else:
         click.echo(plan_text(found.rows))
+        click.echo("".join(f"what it costs: {line}\n" for line in found.costs), nl=False)
         click.echo(fallback_text(found.fallback()), nl=False)
         if found.job.export is not None:
             click.echo(_exports(found.job))
@@ -129,6 +131,13 @@ class _Found:
         """Where its files go."""
         folder: Path = self.layout.folder
         return folder
+
+    @property
+    def costs(self) -> list[str]:
+        """What the choices of the build cost."""
+        from trtconv.pipeline import build_costs
+
+        return build_costs.of(self.job)
 
     def fallback(self) -> list[Any]:
         """What would fall back, of every engine that may."""

@@ -94,6 +94,10 @@ def _row(spelling: str, key: str, text: str, value: Callable[[Any], Any] = _as_g
     return _Option(spelling, key, {"help": text, **settings}, value)
 
 
+def _if_given(flag: bool) -> bool | None:
+    return flag or None
+
+
 _FILE = click.Path(path_type=Path)
 _INPUT = _row(
     "--input",
@@ -209,6 +213,13 @@ _IO_TYPES = _row("--io-types", "lower.io_types", "keep (FP32 inputs and outputs,
 _WORKSPACE = _row("--workspace", "build.workspace", "Memory limit, such as 1GiB.")
 _BACKEND = _row("--backend", "build.backend", "auto (default), tensorrt or rtx.")
 _TARGET = _row("--target", "build.targets", "Compute capability, for TensorRT-RTX.", multiple=True, metavar="smNN")
+_STREAMING = _row(
+    "--weight-streaming", "build.weight_streaming", "Weights may stay in host memory.", _if_given, is_flag=True
+)
+_REFIT = _row("--refit", "build.refit", "trtconv refit can replace the weights.", _if_given, is_flag=True)
+_STRIP = _row(
+    "--strip-weights", "build.strip_weights", "Leave the weights out; trtconv refit adds them.", _if_given, is_flag=True
+)
 _REFUSED = _row("--on-refusal", "build.fallback", "Who runs what TensorRT refuses: none (default) or onnxruntime.")
 _CUT = _row(
     "--cut", "build.partition.cuts", "Tensor at which an engine among parts ends.", multiple=True, metavar="NAME"
@@ -355,7 +366,7 @@ def lower(model: Path, given: dict[str, Any]) -> None:
         raise UsageError("lower needs --precision", hint="fp32, tf32, fp16, bf16, int8 or fp8")
 
 
-_OF_ENGINES = (_PLUGIN, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET)
+_OF_ENGINES = (_PLUGIN, _SHAPES, _VALUES, _WORKSPACE, _BACKEND, _TARGET, _STREAMING, _REFIT, _STRIP)
 _EPCONTEXT = _row(
     "--epcontext", "build.epcontext", "Write the parts as one ONNX model with EPContext nodes too.", type=_FILE
 )

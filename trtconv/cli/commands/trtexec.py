@@ -132,6 +132,7 @@ def _build(wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
         layout = Layout(folder, "model", kept)
         wanted = _with_files(wanted, folder)
         steps = [_exporting(node, wanted) for node in line(job, layout, allow_code=bool(job.plugins))]
+        _allow_runtime(given)
         done = run(steps if job.bench else upto(steps, "build"), layout, emit)
         if error := next((step.error for step in done if step.error is not None), None):
             raise error
@@ -203,6 +204,7 @@ def _engine(given: Mapping[str, tuple[str, ...]]) -> None:
     if "emit-job" in given:
         raise UsageError("--emit-job: a job begins with a model, not with an engine", hint="trtconv bench ENGINE")
     _allow_plugins(path, given)
+    _allow_runtime(given)
     for note in wanted.notes:
         _line(note, "W")
     if "getPlanVersionOnly" in given:
@@ -232,9 +234,18 @@ def _allow_plugins(engine: Path, given: Mapping[str, tuple[str, ...]]) -> None:
         permission.grant()
 
 
+def _allow_runtime(given: Mapping[str, tuple[str, ...]]) -> None:
+    """A lean runtime that is named, or built into the engine, may run."""
+    if "leanDLLPath" in given or "versionCompatible" in given or "vc" in given:
+        from trtconv.core import permission
+
+        permission.grant()
+
+
 def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]]) -> None:
     from trtconv.cli.execute import call_stage
     from trtconv.core.records import FeedSpec
+    from trtconv.pipeline import sections
     from trtconv.stages.bench import BenchRequest, Exports
 
     inputs, shapes = _engine_shapes(path, wanted.shapes)
@@ -264,6 +275,7 @@ def _bench_engine(path: Path, wanted: Any, given: Mapping[str, tuple[str, ...]])
             device_api="auto",
             rules=rules,
             layers=section.layers,
+            loading=sections.loading(section),
             exports=Exports(**wanted.exports),
         )
         _report(call_stage("bench", request, log_json=False, quiet=False))

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.adapters import cuda_driver, tensorrt
 from trtconv.adapters.tensorrt import Loaded
-from trtconv.adapters.tensorrt_api import (
-    TrtBuilder,
-    TrtIBuilderConfig,
-    TrtILogger,
-    TrtINetworkDefinition,
-    TrtITensor,
-    TrtOnnxParser,
-)
-from trtconv.adapters.tensorrt_rtx_api import rtx_module, with_targets
+from trtconv.adapters.tensorrt_api import TrtBuilder, TrtIBuilderConfig, TrtILogger, TrtOnnxParser
+from trtconv.adapters.tensorrt_network_api import TrtINetworkDefinition, TrtITensor
+from trtconv.adapters.tensorrt_rtx_api import with_targets
 from trtconv.core import files
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.core.names import did_you_mean
-from trtconv.core.records import PluginSpec, ShapeRange
-from trtconv.engines.build import mapped_model, messages, plan_file, profiles, workarounds
+from trtconv.engines.build import choices, mapped_model, messages, plan_file, profiles, workarounds
+from trtconv.engines.build.choices import Options
 from trtconv.engines.build.mapped_model import MappedModel
 from trtconv.engines.build.messages import Log
 from trtconv.engines.plan import dtypes
@@ -33,36 +26,6 @@ if TYPE_CHECKING:
     from trtconv.engines.build import plugins
 
 _EVERY = 0.1  # seconds between two progress events
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to build.
-
-    Attributes:
-        profiles: complete optimization profiles, by input.
-        workspace: limit in bytes; None: TensorRT's default.
-        targets: compute capabilities such as ``sm86``; empty: the default set.
-        tf32: whether FP32 arithmetic may use TF32 (TensorRT's own default is that it may).
-        timing_cache: file that keeps measured kernel times from build to build, so that a second one makes the same
-            choices; for flavours that measure (see ``Capabilities.timing_cache``).
-        level: of optimization, 0 to 5; None: TensorRT's default. For flavours that choose kernels.
-        hardware: ``none``, ``ampere+`` or ``same_capability``: other GPUs that the engine must fit. Likewise.
-        verbosity: what the engine keeps of its layers: ``names``, ``detailed`` or ``none``.
-        values: ranges of the values of inputs that decide shapes, per profile and input.
-        plugins: to load before parsing; those to embed go into the engine.
-    """
-
-    profiles: Sequence[Mapping[str, ShapeRange]] = ()
-    workspace: int | None = None
-    targets: tuple[str, ...] = ()
-    tf32: bool = False
-    timing_cache: Path | None = None
-    level: int | None = None
-    hardware: str = "none"
-    verbosity: str = "detailed"
-    values: Sequence[Mapping[str, ShapeRange]] = ()
-    plugins: tuple[PluginSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,7 +202,7 @@ class _Build:
             self.target(config)
         if embedded := [str(one.path) for one in options.plugins if one.embed]:
             config.plugins_to_serialize = embedded
-        self.choices(config)
+        choices.apply(self.loaded, builder, config, options)
         self.known_times(config)
         for number in range(max(len(options.profiles), len(options.values))):
             profile = builder.create_optimization_profile()
@@ -251,21 +214,6 @@ class _Build:
                 self.listen()
                 raise self.refused("refuses the optimization profile of", messages.errors(self.said))
         return config
-
-    def choices(self, config: TrtIBuilderConfig) -> None:
-        """The builder's own choices that a job makes."""
-        api, options = self.loaded.api, self.options
-        if options.verbosity != "names":
-            kinds = api.ProfilingVerbosity
-            config.profiling_verbosity = kinds.DETAILED if options.verbosity == "detailed" else kinds.NONE
-        _require_tactics(self.loaded, options.level, options.hardware)
-        if options.level is not None:
-            config.builder_optimization_level = options.level
-        if options.hardware != "none":
-            levels = api.HardwareCompatibilityLevel
-            config.hardware_compatibility_level = (
-                levels.AMPERE_PLUS if options.hardware == "ampere+" else levels.SAME_COMPUTE_CAPABILITY
-            )
 
     def known_times(self, config: TrtIBuilderConfig) -> None:
         file = self.options.timing_cache
@@ -280,7 +228,7 @@ class _Build:
 
     def target(self, config: TrtIBuilderConfig) -> None:
         can = self.loaded.can
-        known = _targets(self.loaded, self.options.targets)
+        known = choices.targets(self.loaded, self.options.targets)
         config = with_targets(config, can)
         config.num_compute_capabilities = len(self.options.targets)
         for index, name in enumerate(self.options.targets):
@@ -334,48 +282,3 @@ class _Monitor:
         if phase == self.root or now - self.last >= _EVERY:
             self.last = now
             self.emit(Progress(phase, self.done, self.total))
-
-
-def require_choices(loaded: Loaded, targets: Sequence[str], level: int | None, hardware: str) -> None:
-    """Refuse what a flavour has no choice of, before a model is there.
-
-    Args:
-        loaded: the flavour.
-        targets: see ``Options``.
-        level: likewise.
-        hardware: likewise.
-
-    Raises:
-        UsageError: naming the key of the job.
-    """
-    _require_tactics(loaded, level, hardware)
-    if targets:
-        _targets(loaded, targets)
-
-
-def _require_tactics(loaded: Loaded, level: int | None, hardware: str) -> None:
-    given = {"optimization_level": level is not None, "hardware_compatibility": hardware != "none"}
-    asked = [name for name, said in given.items() if said]
-    if asked and not loaded.can.tactics:
-        raise UsageError(
-            f"{loaded.title} chooses kernels at the first run: build.{asked[0]} changes nothing",
-            hint="remove it (build.targets names GPUs), or choose build: {backend: tensorrt}",
-        )
-
-
-def _targets(loaded: Loaded, wanted: Sequence[str]) -> Mapping[str, Any]:
-    """TensorRT-RTX's compute capabilities by name, all of those wanted among them."""
-    if not loaded.can.targets:
-        raise UsageError(
-            f"{loaded.title} builds for this machine's GPU only, not for build.targets",
-            hint="remove build.targets, or choose build: {backend: rtx}",
-        )
-    members = rtx_module(loaded.api, loaded.can).ComputeCapability.__members__
-    known = {name.lower(): member for name, member in members.items() if name.startswith("SM")}
-    wrong = [name for name in wanted if name.lower() not in known]
-    if wrong:
-        raise UsageError(
-            f"{loaded.title} has no target {wrong[0]!r}; it has {', '.join(known)}",
-            hint=did_you_mean(wrong[0], known) or "choose one of them",
-        )
-    return known

@@ -17,7 +17,8 @@ from trtconv.core import child, unfinished, writable
 from trtconv.core.errors import BuildError, TrtconvError
 from trtconv.core.events import Emit
 from trtconv.engines.build import builder
-from trtconv.engines.build.builder import Options, Plan
+from trtconv.engines.build.builder import Plan
+from trtconv.engines.build.choices import Options
 
 
 @dataclass(frozen=True)

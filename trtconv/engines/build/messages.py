@@ -41,6 +41,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "lower: {exclude: {ops: [Conv]}}",
     ),
     (
+        r"CUDA error 222|graph_jit\.cpp.*CHECK\(status == CUDA_SUCCESS\)",
+        "TensorRT-RTX cannot build engines that take other weights on this GPU: leave build.refit and "
+        "build.strip_weights out; trtconv refit builds again where it cannot refit",
+    ),
+    (
         r"Cuda Error in .*driver version is insufficient",
         "TensorRT makes this operator with a plugin that asks for an NVIDIA driver while it builds: try a machine that "
         "has one, or let ONNX Runtime run it with build: {fallback: onnxruntime} "

@@ -27,7 +27,7 @@ def preflight(engine: Path, backend: str = "auto") -> tuple[str, ...]:
         SourceError: not an engine.
         EnvironmentProblem: cut short.
     """
-    return (*plugin_files.problems(engine), *_reasons(header.read(engine), backend))
+    return (*plugin_files.problems(engine), *_reasons(header.read(engine), backend), *_unfinished(engine))
 
 
 def doubts(engine: Path, head: Header, loaded: Loaded, gpu: Gpu) -> tuple[str, ...]:
@@ -49,8 +49,15 @@ def _reasons(head: Header, backend: str) -> Iterator[str]:
             yield f"it was built for {', '.join(head.targets)}, and {gpu.name} has compute capability {_cc(gpu)}"
 
 
+def _unfinished(engine: Path) -> Iterator[str]:
+    if sidecar.features(engine).stripped:
+        yield "it holds no weights: trtconv refit ENGINE MODEL -o WHOLE puts them in"
+
+
 def _doubts(engine: Path, head: Header, loaded: Loaded, gpu: Gpu) -> Iterator[str]:
-    if head.version and head.version != ".".join(loaded.version.split(".")[:4]):
+    ours = ".".join(loaded.version.split(".")[:4])
+    later = sidecar.features(engine).lean != "none" and tensorrt.as_numbers(head.version) < tensorrt.as_numbers(ours)
+    if head.version and head.version != ours and not later:
         yield f"it was built by {loaded.flavor.title} {head.version}, and this is {loaded.version}"
     if head.targets and f"sm{gpu.capability[0]}{gpu.capability[1]}" not in head.targets:
         yield f"it was built for {', '.join(head.targets)}, and {gpu.name} has compute capability {_cc(gpu)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from trtconv.core import files
 from trtconv.core.errors import SourceError
-from trtconv.core.records import ShapeRange
+from trtconv.core.records import PLAIN, Dla, Features, ShapeRange
 
 SCHEMA = 1
 
@@ -49,6 +49,13 @@ class Sidecar:
     def values(self) -> tuple[Mapping[str, ShapeRange], ...]:
         """Per profile, ranges of the values of inputs that decide shapes."""
         return self._ranges("values")
+
+    @property
+    def features(self) -> Features:
+        """What the engine can do; those of trtconv 0.1 have no word on it."""
+        told = dict(self.facts.get("features", {}))
+        dla = told.pop("dla", None)
+        return Features(**told, dla=dla and Dla(**dla))
 
     def _ranges(self, key: str) -> tuple[Mapping[str, ShapeRange], ...]:
         return tuple(
@@ -92,6 +99,12 @@ def read(engine: Path) -> Sidecar | None:
             hint="pip install --upgrade trtconv",
         )
     return Sidecar(path, facts)
+
+
+def features(engine: Path) -> Features:
+    """What an engine can do, as far as its sidecar says it."""
+    known = read(engine)
+    return PLAIN if known is None else known.features
 
 
 def profile_facts(profiles: tuple[Mapping[str, ShapeRange], ...]) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ import numpy as np
 
 from trtconv.core import permission
 from trtconv.core.errors import UsageError
-from trtconv.engines.run import runner_threads
+from trtconv.core.records import Loading
+from trtconv.core.units import parse_budget
+from trtconv.engines.run import runner_threads, weight_streaming
 from trtconv.engines.run.opening import open_runner
 from trtconv.engines.run.runner import Runner
 
@@ -35,7 +37,10 @@ class Engine:
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         preprocess: what makes the model's inputs of a call's argument; None: the argument is the inputs.
         postprocess: what makes a call's result of the outputs by name; None: the only output itself, or all by name.
-        allow_code: whether plugins that the engine needs may be loaded, in this process from now on.
+        allow_code: whether plugins and lean runtimes that the engine needs may be loaded, in this process from now on.
+        weight_streaming_budget: weights that stay on the GPU, of an engine that was built to stream them: a number of
+            bytes, ``"512MiB"``, ``"50%"``, ``"all"`` or ``"auto"``; None: all of them.
+        lean_runtime: library that runs an engine for other versions of TensorRT.
 
     Attributes:
         inputs: name, ONNX type and shape.
@@ -45,6 +50,7 @@ class Engine:
 
     Raises:
         SourceError: not a model, or damaged.
+        UsageError: a budget for weights that the engine does not stream, or has not so many of.
         EnvironmentProblem: the engine cannot run here, and nothing may take its place.
     """
 
@@ -58,13 +64,16 @@ class Engine:
         preprocess: Callable[[Any], Any] | None = None,
         postprocess: Callable[[dict[str, np.ndarray]], Any] | None = None,
         allow_code: bool = False,
+        weight_streaming_budget: int | str | None = None,
+        lean_runtime: str | Path | None = None,
     ) -> None:
         if contexts < 1:
             raise UsageError(f"contexts is {contexts}, expected at least 1", hint="leave it out")
         self._preprocess, self._postprocess = preprocess, postprocess
         if allow_code:
             permission.grant()
-        self._first, self.fell_back = open_runner(Path(model), backend, device_api=device_api)
+        loading = Loading(_budget(weight_streaming_budget), None if lean_runtime is None else Path(lean_runtime))
+        self._first, self.fell_back = open_runner(Path(model), backend, device_api=device_api, loading=loading)
         self._forks = runner_threads.forks(self._first, contexts)
         runners = self._forks.__enter__()
         self._free: queue.SimpleQueue[Runner | None] = queue.SimpleQueue()
@@ -106,6 +115,19 @@ class Engine:
                 raise _closed()
             return self._pool.submit(self, x)
 
+    @property
+    def weight_streaming_budget(self) -> int | None:
+        """Bytes of weights that stay on the GPU; None of an engine that streams none."""
+        return weight_streaming.facts(self._first).get("budget")
+
+    @weight_streaming_budget.setter
+    def weight_streaming_budget(self, wanted: int | str) -> None:
+        """TensorRT changes it only while there are no execution contexts, and these are made with the engine."""
+        raise UsageError(
+            f"the budget for weights cannot become {wanted}: the engine's execution contexts exist already",
+            hint="close it and open it again: Engine(model, weight_streaming_budget=...)",
+        )
+
     def close(self) -> None:
         """Wait for the calls under way and free everything; a second call does nothing."""
         with self._lock:
@@ -143,6 +165,13 @@ class Engine:
             names = ", ".join(info.name for info in self.inputs)
             raise UsageError(f"the model has the inputs {names}, and one array was given", hint="give a dict of arrays")
         return {self.inputs[0].name: np.asarray(x)}
+
+
+def _budget(wanted: int | str | None) -> str:
+    try:
+        return "" if wanted is None else parse_budget(wanted)
+    except ValueError as error:
+        raise UsageError(f"weight_streaming_budget: {error}", hint="leave it out to keep all weights there") from None
 
 
 def _closed() -> UsageError:

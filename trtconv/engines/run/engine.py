@@ -16,10 +16,11 @@ from trtconv.adapters.tensorrt_rtx_api import RtxIRuntimeCache, rtx_module, with
 from trtconv.core import files, memory, permission
 from trtconv.core.errors import EnvironmentProblem, OutOfMemory
 from trtconv.core.events import Emit, Message, ignore
-from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.core.records import AS_USUAL, Loading, ShapeRange, TensorInfo
 from trtconv.engines.build import messages, plugins, profiles
 from trtconv.engines.build.profiles import Profile
-from trtconv.engines.plan import dtypes, header, plugin_files, preflight
+from trtconv.engines.plan import dtypes, header, plugin_files, preflight, sidecar
+from trtconv.engines.run import weight_streaming
 
 _VALIDITY_BITS = (
     (1, "it was built by another version"),
@@ -50,20 +51,25 @@ class Engine:
         values: per profile, ranges of the values of inputs that decide shapes; empty where there are no such inputs.
         on_host: names of tensors that TensorRT wants in host memory (shape tensors).
         layers: how many it has.
-        memory_loaded: bytes of GPU memory that loading took.
+        memory_loaded: bytes of GPU memory that loading took, with the weights that stay there.
+        weights: how many of them do, of an engine that was built to stream them; None of others.
         one_at_a_time: to be held for all that is not a copy, a replay or a wait: contexts made and freed, shapes set,
             runs enqueued, graphs captured, memory allocated and freed (docs/runtime.md has the reasons).
     """
 
-    def __init__(self, path: Path, loaded: Loaded, device: Device, emit: Emit, plan: bytes) -> None:
+    def __init__(
+        self, path: Path, loaded: Loaded, device: Device, emit: Emit, plan: bytes, loading: Loading = AS_USUAL
+    ) -> None:
         self.path, self.loaded, self.device = path, loaded, device
         self.one_at_a_time = threading.RLock()
         self._log, logger = messages.listen(loaded)
         self._log.take()
         self._free_before = device.memory_info()[0]
-        self._runtime: TrtRuntime | None = loaded.api.Runtime(logger)
-        self._load_plugins(self._runtime)
+        self._full: TrtRuntime | None = loaded.api.Runtime(logger)
+        self._runtime: TrtRuntime | None = self._prepared(self._full, loading)
         self._engine: TrtICudaEngine | None = self._load(self._runtime, plan, emit)
+        streaming = bool(loading.budget) or sidecar.features(path).streaming
+        self.weights = weight_streaming.choose(self, loading.budget) if streaming else None
         self.memory_loaded = self.memory_used()
         self.layers = self.native.num_layers
         self._kernels = _Kernels(path) if loaded.can.jit else None
@@ -153,15 +159,27 @@ class Engine:
             self._kernels.store()
         self._kernels = None
         self._engine = None  # TensorRT frees with the last reference, engine before runtime
-        self._runtime = None
+        self._runtime = self._full = None
         memory.give_back()
 
-    def _load_plugins(self, runtime: TrtRuntime) -> None:
+    def forget_log(self) -> None:
+        """What TensorRT said so far is not about what comes next."""
+        self._log.take()
+
+    def _prepared(self, runtime: TrtRuntime, loading: Loading) -> TrtRuntime:
         """What the engine needs beside it, and leave for what it holds of its own."""
-        needed = plugin_files.needed(self.path)
+        needed, features = plugin_files.needed(self.path), sidecar.features(self.path)
         plugins.load(self.loaded, [spec for spec in needed if not spec.embed])
-        if any(spec.embed for spec in needed):
+        if loading.lean_runtime is not None:
+            lean = runtime.load_runtime(str(loading.lean_runtime))
+            if lean is None:
+                raise self.failure(f"{loading.lean_runtime} is no lean runtime that can run it")
+            runtime = lean
+        if any(spec.embed for spec in needed) or features.lean == "embedded_runtime":
             runtime.engine_host_code_allowed = True
+        if features.dla is not None:
+            runtime.DLA_core = features.dla.core
+        return runtime
 
     def _load(self, runtime: TrtRuntime, plan: bytes, emit: Emit) -> TrtICudaEngine:
         head = header.read(self.path)
@@ -244,7 +262,12 @@ class _Kernels:
 
 
 def load(
-    path: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore, device: Device | None = None
+    path: Path,
+    backend: str = "auto",
+    device_api: str = "auto",
+    emit: Emit = ignore,
+    device: Device | None = None,
+    loading: Loading = AS_USUAL,
 ) -> Engine:
     """Load a plan on this machine's GPU.
 
@@ -254,9 +277,11 @@ def load(
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         emit: gets warnings.
         device: an open one to load it on; None: one of its own.
+        loading: its weights, and what runs it.
 
     Raises:
         SourceError: not an engine.
+        UsageError: a budget for weights that it does not stream, or has not so many of.
         EnvironmentProblem: it cannot run here; the message says why.
     """
     head = header.read(path)
@@ -268,11 +293,15 @@ def load(
         )
     for spec in plugin_files.needed(path):
         permission.require(f"the plugin {spec.python or spec.path}, which {path.name} needs,")
+    if loading.lean_runtime is not None:
+        permission.require(f"the lean runtime {loading.lean_runtime}")
+    if sidecar.features(path).lean == "embedded_runtime":
+        permission.require(f"the lean runtime inside {path.name}")
     with ThreadPoolExecutor(1) as side:  # what needs no GPU goes on while CUDA starts
-        loading, reading = side.submit(tensorrt.load, head.flavor), side.submit(path.read_bytes)
+        importing, reading = side.submit(tensorrt.load, head.flavor), side.submit(path.read_bytes)
         on = device or cuda.open_device(device_api)  # before the runtime: without a GPU its first use would crash
     try:
-        return Engine(path, loading.result(), on, emit, reading.result())
+        return Engine(path, importing.result(), on, emit, reading.result(), loading)
     except BaseException:
         if device is None:
             on.close()

@@ -52,6 +52,8 @@ class Slot(Execution):
     @property
     def obstacle(self) -> str:
         """See ``Execution.obstacle``."""
+        if self.engine.weights is not None and self.engine.weights.streams:
+            return "weights come from host memory during the run"
         return "the data decide the shape of an output" if self._found else ""
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
-from trtconv.core.events import Emit, ignore
+from trtconv.core.events import Emit, Message, ignore
+from trtconv.core.records import AS_USUAL, Loading
 from trtconv.engines.plan import header, manifest, plugin_files, sidecar
 from trtconv.engines.run.parts_runner import open_parts
 from trtconv.engines.run.runner import CPU, OnnxRunner, Runner, open_engine, open_onnx
@@ -19,6 +20,7 @@ def open_runner(
     emit: Emit = ignore,
     *,
     exact: bool = True,
+    loading: Loading = AS_USUAL,
 ) -> tuple[Runner, str]:
     """What runs a model, and why that is not the engine that was asked for.
 
@@ -30,6 +32,7 @@ def open_runner(
         device_api: ``auto``, ``cuda`` or ``pycuda``.
         emit: gets warnings.
         exact: as for ``open_onnx``.
+        loading: how the engine is loaded.
 
     Returns:
         The runner, and the reason for a fallback (empty without one).
@@ -37,8 +40,12 @@ def open_runner(
     Raises:
         SourceError: a file that is neither, or damaged.
         EnvironmentProblem: the engine cannot run here and nothing may take its place.
-        UsageError: an ONNX file with a backend that runs engines only.
+        UsageError: an ONNX file with a backend that runs engines only; a way to load engines for what is none.
     """
+    if loading != AS_USUAL and (model.suffix.lower() == ".onnx" or manifest.is_parts(model) or backend == CPU):
+        raise UsageError(
+            f"{model}: a budget for weights, or a lean runtime, is for a single engine on a GPU", hint="leave it out"
+        )
     if model.suffix.lower() == ".onnx":
         if backend not in ("auto", CPU):
             raise UsageError(
@@ -52,12 +59,15 @@ def open_runner(
     if backend == CPU:
         return _stand_in(model, fallback, "", exact), ""
     try:
-        return open_engine(model, backend, device_api, emit), ""
+        return open_engine(model, backend, device_api, emit, loading), ""
     except EnvironmentProblem as problem:
         if backend != "auto":
             raise
         with plugin_files.nobody_else(problem, model):
-            return _stand_in(model, fallback, problem.message, exact), problem.message
+            runner = _stand_in(model, fallback, problem.message, exact)
+        if loading.budget:
+            emit(Message("the budget for weights has no effect: ONNX Runtime keeps them in host memory", "warning"))
+        return runner, problem.message
 
 
 def _stand_in(model: Path, fallback: Path | None, reason: str, exact: bool) -> OnnxRunner:

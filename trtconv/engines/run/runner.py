@@ -16,7 +16,7 @@ from trtconv.adapters.cuda import Stream
 from trtconv.adapters.onnxruntime import Session
 from trtconv.core.errors import OutOfMemory
 from trtconv.core.events import Emit, ignore
-from trtconv.core.records import TensorInfo
+from trtconv.core.records import AS_USUAL, Loading, TensorInfo
 from trtconv.engines.build import profiles
 from trtconv.engines.build.profiles import Profile
 from trtconv.engines.plan import dtypes
@@ -314,11 +314,14 @@ def open_onnx(
     return OnnxRunner(session, allowed, values)
 
 
-def open_engine(model: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore) -> EngineRunner:
+def open_engine(
+    model: Path, backend: str = "auto", device_api: str = "auto", emit: Emit = ignore, loading: Loading = AS_USUAL
+) -> EngineRunner:
     """An engine on this machine's GPU.
 
     Raises:
         SourceError: not an engine.
+        UsageError: a budget for weights that it does not stream, or has not so many of.
         EnvironmentProblem: it cannot run here; the message says why.
     """
-    return EngineRunner(engine.load(model, backend, device_api, emit))
+    return EngineRunner(engine.load(model, backend, device_api, emit, loading=loading))

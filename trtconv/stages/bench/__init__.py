@@ -40,7 +40,13 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
     with CtrlC() as ctrl_c:
         exact = request.data is not None and request.model.suffix.lower() != ".onnx"  # real samples, for the engine
         runner, fell_back = open_runner(
-            request.model, request.backend, request.fallback, request.device_api, emit, exact=exact
+            request.model,
+            request.backend,
+            request.fallback,
+            request.device_api,
+            emit,
+            exact=exact,
+            loading=request.loading,
         )
         with contextlib.closing(runner):
             if fell_back:

@@ -43,3 +43,10 @@ def median(queries: Sequence[Query], part: str) -> float | None:
     """Of one of ``PARTS``, in milliseconds; None where it could not be told apart."""
     values = sorted(value for query in queries if (value := getattr(query, part)) is not None)
     return statistics.median(values) if values else None
+
+
+def weights(runner: object) -> dict[str, int]:
+    """Bytes of weights that can be streamed, of those on the GPU and of scratch memory; empty where none can."""
+    from trtconv.engines.run import weight_streaming
+
+    return weight_streaming.facts(runner)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import FeedSpec, PartTime, ShapeRange
+from trtconv.core.records import AS_USUAL, FeedSpec, Loading, PartTime, ShapeRange
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class BenchRequest:
         allow_code: whether functions of the user's may be called.
         exports: files to write besides.
         values: ranges of the values of inputs that decide shapes, for a model that does not know them itself.
+        loading: how the engine is loaded.
     """
 
     model: Path
@@ -78,6 +79,7 @@ class BenchRequest:
     allow_code: bool = False
     exports: Exports = Exports()
     values: Mapping[str, ShapeRange] = field(default_factory=dict)
+    loading: Loading = AS_USUAL
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class BenchResult:
         memory_parts: of the same moment, bytes by ``engine``, ``contexts`` (with their buffers) and ``process`` (all of
             it, CUDA's own part included); without those that are not known.
         memory_peak: the same of the moment that took most, while settings were tried too.
+        weights: as in ``infer``.
         rivals: the comparison, this engine first; empty without ``against``.
         tuned: the winning settings as YAML; empty without ``tune``.
         trials: every setting that was tried.
@@ -182,6 +185,7 @@ class BenchResult:
     notes: tuple[str, ...] = ()
     memory_parts: dict[str, int] = field(default_factory=dict)
     memory_peak: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
     tuned: str = ""
     trials: tuple[dict[str, Any], ...] = ()

@@ -77,6 +77,7 @@ class Bench:
             notes=tuple(self.notes),
             memory_parts=self.memory.steady if self.memory else {},
             memory_peak=self.memory.peak if self.memory else {},
+            weights=figures.weights(runner),
             rivals=compared,
             tuned=tuned,
             trials=tuple(dataclasses.asdict(trial) for trial in self.trials),

@@ -108,11 +108,11 @@ def _plan(
     emit: Emit,
     building: list[child.Talk] | None = None,
 ) -> Plan:
-    from trtconv.engines.build import builder, isolated
+    from trtconv.engines.build import choices, isolated
 
     emit(Progress(f"{loaded.title}: parsing", 0, None))
     timing_cache = request.timing_cache or request.engine.with_name(request.engine.name + ".timing")
-    options = builder.Options(
+    options = choices.Options(
         shapes,
         request.workspace,
         request.targets,
@@ -123,6 +123,7 @@ def _plan(
         request.verbosity,
         request.values,
         allowed_plugins(request),
+        request.features,
     )
     return isolated.build(loaded, request.model, file, options, emit, beside, building)
 
@@ -156,7 +157,7 @@ def _finished(
         plugin_files.facts(request.engine, spec) | dict(told)
         for spec, told in zip(allowed_plugins(request), plan.plugins, strict=True)
     ]
-    _describe(request, loaded, seen.shapes, result, seen.operators, time.monotonic() - started, of_plugins)
+    _describe(request, loaded, seen, result, time.monotonic() - started, of_plugins)
     return result
 
 
@@ -216,9 +217,8 @@ def _as_built(tensors: Sequence[TensorInfo], built: Mapping[str, str]) -> tuple[
 def _describe(
     request: BuildRequest,
     loaded: Loaded,
-    shapes: Sequence[Mapping[str, ShapeRange]],
+    seen: Outline,
     result: BuildResult,
-    operators: Sequence[Operator],
     seconds: float,
     plugins: Sequence[Mapping[str, Any]],
 ) -> None:
@@ -228,7 +228,7 @@ def _describe(
     from trtconv.engines.run import proof
 
     gpus = cuda_driver.gpus()
-    ranges = sidecar.profile_facts(tuple(shapes))
+    ranges = sidecar.profile_facts(tuple(seen.shapes))
     first = ranges[0] if ranges else {}
     values = sidecar.profile_facts(request.values)
     deciding = values[0] if values else {}
@@ -245,11 +245,14 @@ def _describe(
             "precision": {
                 "name": request.precision,
                 "tf32": request.precision == "tf32",
-                "weighted": proof.weighted_types(operators),
+                "weighted": proof.weighted_types(seen.operators),
                 "proof": asdict(result.proof),
             },
             "workspace": request.workspace,
             "hardware": request.hardware,
+            "features": asdict(request.features),
+            "network": dict(seen.network),
+            "weights": seen.weights,
             "profiles": ranges,
             "values": values,
             "inputs": [

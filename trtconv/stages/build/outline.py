@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trtconv.core.errors import BuildError
@@ -24,6 +24,8 @@ class Outline:
         shapes: complete optimization profiles.
         operators: the weighted ones.
         narrow: whether it holds 8-bit floating point or 4-bit types.
+        network: digests of what it is apart from its weights, see ``graph.fingerprint``.
+        weights: digest of its weights, where the engine is built to take others; empty elsewhere.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -32,6 +34,8 @@ class Outline:
     shapes: tuple[Mapping[str, ShapeRange], ...]
     operators: tuple[Operator, ...]
     narrow: bool
+    network: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
 
 
 def look(request: BuildRequest, _emit: Emit) -> Outline:
@@ -44,7 +48,7 @@ def look(request: BuildRequest, _emit: Emit) -> Outline:
     """
     from trtconv.engines.build import profiles
     from trtconv.engines.run import proof
-    from trtconv.graph import check, model_io, types
+    from trtconv.graph import check, fingerprint, model_io, types
 
     model = model_io.load(request.model, weights=False)  # TensorRT reads the file itself
     beside = model_io.data_files(request.model)
@@ -61,7 +65,13 @@ def look(request: BuildRequest, _emit: Emit) -> Outline:
         shapes=tuple(dict(each) for each in shapes),
         operators=proof.operators(model, types.infer(model), optimum),
         narrow=proof.holds(model, "float8e4m3fn", "int4"),
+        network=fingerprint.of_file(request.model, model).digests,
+        weights=fingerprint.weights_of_file(request.model) if _takes_others(request) else "",
     )
+
+
+def _takes_others(request: BuildRequest) -> bool:
+    return request.features.refit or request.features.stripped
 
 
 def _refuse_passed_on(model: Path, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> None:

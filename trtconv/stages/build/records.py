@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trtconv.core.records import PluginSpec, Proof, ShapeRange, TensorInfo
+from trtconv.core.records import PLAIN, Features, PluginSpec, Proof, ShapeRange, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class BuildRequest:
         targets: compute capabilities to build for on RTX (``sm86``); empty: RTX's default set.
         provenance: digests and the resolved job, copied into the sidecar.
         timing_cache: file of kernel times kept from build to build; None: ``<engine>.timing``.
-        level: see ``engines.build.builder.Options``.
+        level: see ``engines.build.choices.Options``.
         hardware: likewise.
         verbosity: likewise.
+        features: likewise.
         values: ranges of the values of inputs that decide shapes (see ``profiles.check_values``), as profiles are.
         fallback: what runs the nodes that TensorRT refuses: ``none`` (they are an error) or ``onnxruntime``, and then
             ``engine`` is a folder of parts, see ``engines.plan.manifest``.
@@ -53,6 +54,7 @@ class BuildRequest:
     level: int | None = None
     hardware: str = "none"
     verbosity: str = "detailed"
+    features: Features = PLAIN
     values: tuple[Mapping[str, ShapeRange], ...] = ()
     fallback: str = "none"
     min_subgraph_size: int = 3

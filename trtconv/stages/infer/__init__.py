@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
-from trtconv.core.records import FeedSpec
+from trtconv.stages.infer.records import InferRequest, InferResult
 
 if TYPE_CHECKING:
     from trtconv.data.decoding import Decoders
@@ -28,72 +27,7 @@ _MANY = 200  # images
 _SPARE = 16  # times the memory that a process packs images into: free on a GPU that scales them
 
 
-@dataclass(frozen=True)
-class InferRequest:
-    """What to run.
-
-    Attributes:
-        model: .engine or .onnx.
-        fallback: typed ONNX to run where the engine cannot run (``backend: auto`` only); None: the one that the
-            engine's sidecar names, if it is there.
-        data: samples.
-        output: file to write: .npz (one array per output, first axis samples), .npy, .json, .jsonl or .csv.
-        backend: ``auto`` (the engine on a GPU, else ONNX Runtime, saying so), ``tensorrt``, ``rtx`` or ``onnxruntime``;
-            anything but auto never falls back.
-        batch: samples per run; None: the profile's opt, or 32.
-        postprocess: rows of postprocessing, applied in order (see ``data.postprocess``).
-        device_api: ``auto``, ``cuda`` or ``pycuda``.
-        contexts: execution contexts that work at the same time; None: 6, and fewer where the GPU's memory does not take
-            them. More threads than that read and postprocess samples. With ONNX Runtime: threads; None: 2.
-        strict: whether a bad file or sample ends the run; otherwise it is reported and left out.
-        allow_code: whether postprocessing may call functions of the user's.
-    """
-
-    model: Path
-    data: FeedSpec
-    output: Path
-    fallback: Path | None = None
-    backend: str = "auto"
-    batch: int | None = None
-    postprocess: tuple[Mapping[str, object], ...] = ()
-    device_api: str = "auto"
-    contexts: int | None = None
-    strict: bool = False
-    allow_code: bool = False
-
-
-@dataclass(frozen=True)
-class InferResult:
-    """What ran.
-
-    Attributes:
-        output: the file written.
-        runner: what ran it, such as ``TensorRT-RTX 1.5.0.114 on NVIDIA H200`` or ``ONNX Runtime 1.31.1 on CPU``;
-            ``strict`` in it: a typed model computed as its types say.
-        fell_back: why the engine did not run; empty when it did or was not asked for.
-        samples: in order.
-        seconds: from first sample read to last result written; contexts are ready by then.
-        accuracy: per cent of labelled samples whose argmax is right; None without labels.
-        skipped: what is wrong with each file or sample that was left out.
-        contexts: execution contexts, or threads with ONNX Runtime.
-        preparing: seconds before that, to make contexts and compile kernels.
-        threads: that read, ran and postprocessed.
-        decoders: processes that decoded images; 0: the threads did, or there were none.
-        scaled_on: ``GPU`` where it made the samples of decoded images, ``CPU`` where these did; empty without.
-    """
-
-    output: Path
-    runner: str
-    fell_back: str
-    samples: int
-    seconds: float
-    accuracy: float | None = None
-    skipped: tuple[str, ...] = ()
-    contexts: int = 1
-    preparing: float = 0.0
-    threads: int = 1
-    decoders: int = 0
-    scaled_on: str = ""
+__all__ = ["InferRequest", "InferResult", "infer"]
 
 
 def infer(request: InferRequest, emit: Emit) -> InferResult:
@@ -109,7 +43,9 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
 
     writers.check(request.output)
     _keep_inputs(request)
-    runner, fell_back = open_runner(request.model, request.backend, request.fallback, request.device_api, emit)
+    runner, fell_back = open_runner(
+        request.model, request.backend, request.fallback, request.device_api, emit, loading=request.loading
+    )
     try:
         if fell_back:
             emit(Message(f"ONNX Runtime runs the ONNX model instead of the engine: {fell_back}", "warning"))
@@ -129,7 +65,7 @@ def _keep_inputs(request: InferRequest) -> None:
 def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> InferResult:
     from trtconv.data import writers
     from trtconv.data.shared_reading import SharedReading
-    from trtconv.engines.run import runner_threads
+    from trtconv.engines.run import runner_threads, weight_streaming
 
     work = _Work(request, runner, emit)
     groups = list(work.feed.groups(request.batch or work.usually or _BATCH))
@@ -178,6 +114,7 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
         threads=len(team.runners),
         decoders=readers,
         scaled_on=scaled_on,
+        weights=weight_streaming.facts(runner),
     )
 
 
