@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Strict arithmetic beside the engine, in FP16: the same verdict, and about the same difference from FP32?
 
-The half-precision networks of ``make cases``, and ten of PyTorch, torchvision and timm with seeded weights: each is
+The half-precision networks of ``make cases``, and twelve of PyTorch, torchvision and timm with seeded weights: each is
 lowered to FP16, computed strictly on the CPU and by its engine on the GPU, and both are compared with FP32.
 
     python scripts/strict_engine.py [NETWORK ...] [--strict-only] [--markdown FILE]
@@ -50,7 +50,7 @@ CASES = {
 
 NETWORKS = (
     *("resnet50", "mobilenet_v2", "densenet121", "vit", "convnext"),
-    *("encoder", "lstm", "unet", "detector", "logmel"),
+    *("encoder", "lstm", "unet", "detector", "logmel", "points", "moments"),
 )
 """Of strict_networks.py."""
 

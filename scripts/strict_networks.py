@@ -120,6 +120,37 @@ class LogMel(nn.Module):  # type: ignore[misc]
         return self.out(torch.log((self.bands @ power).clamp(min=1e-10)))
 
 
+class Points(nn.Module):  # type: ignore[misc]
+    """Points seen by a camera: divided by their depth, and by a sum of both signs, 0 where that is 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.camera, self.out = nn.Linear(32, 16), nn.Linear(31, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors [batch, 32] to [batch, 8]."""
+        found = self.camera(x)
+        seen = found[:, 1:] / (found[:, :1] + 1.5)
+        total = found.sum(-1, keepdim=True)
+        shares = torch.where(total == 0, torch.zeros_like(found), found / total)
+        return self.out(torch.cat([seen, shares], -1))
+
+
+class Moments(nn.Module):  # type: ignore[misc]
+    """Layers normalized by the mean of squares less the square of the mean, as JAX writes it, around a mean of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors [batch, 64] to [batch, 16]."""
+        found = self.first(x) + 4
+        mean = found.mean(-1, keepdim=True)
+        variance = (found * found).mean(-1, keepdim=True) - mean * mean
+        return self.second((found - mean) * torch.rsqrt(variance + 1e-5))
+
+
 def _torchvision(name: str) -> nn.Module:
     import torchvision
 
@@ -153,6 +184,8 @@ NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], tuple[torch.T
     "unet": (UNet, _image(2, 64)),
     "detector": (Detector, _image(2, 64)),
     "logmel": (LogMel, lambda: (torch.randn(2, 1, 16000),)),
+    "points": (Points, lambda: (torch.randn(16, 32),)),
+    "moments": (Moments, lambda: (torch.randn(16, 64),)),
 }
 
 

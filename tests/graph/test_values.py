@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops import op_conv, op_conv_transpose, op_gemm, op_matmul
 
 from tests.networks import constant, decibels, model, node, run, value
 from trtconv.graph import autocast, dataflow, editing, lowering, observe, strict, types, values
@@ -351,6 +352,133 @@ def undefined_and_replaced():
     return rows(nodes, {"ax": np.int64([1]), "z": scalar(0)})
 
 
+# Divisors that are sums of both signs: the roundings of their terms count as often as the sum is smaller than they are.
+
+
+def guarded(nodes, x=ROWS, **constants):
+    """``s`` [8, 1] divides ``a``, and 1 where it is 0."""
+    last = [node("Equal", "s zero", "none"), node("Where", "none one s", "t"), node("Div", "a t", "y")]
+    return rows([*nodes, *last], {"ax": np.int64([1]), "zero": scalar(0), "one": scalar(1), **constants}, x)
+
+
+def sum_of_both_signs():
+    nodes = [
+        node("ReduceSum", "a ax", "s", keepdims=1),
+        node("Div", "a s", "d"),
+        node("Equal", "s zero", "none"),
+        node("Where", "none zero d", "v"),
+        node("MatMul", "v w", "y"),
+    ]
+    return rows(nodes, {"ax": np.int64([1]), "zero": scalar(0)})
+
+
+def inverse_of_a_mean():
+    nodes = [
+        node("Reshape", "a wide", "b"),
+        node("ReduceMean", "b", "m", axes=[1], keepdims=1),
+        node("Reshape", "m flat", "f"),
+        node("Reciprocal", "f", "r"),
+        node("Equal", "f zero", "none"),
+        node("Where", "none zero r", "v"),
+        node("Mul", "a v", "y"),
+    ]
+    return rows(nodes, {"wide": np.int64([8, 32, 1]), "flat": np.int64([8, 1]), "zero": scalar(0)})
+
+
+def weighted_sum():
+    shares, first = np.ones(32, np.float32), (ROWS @ WEIGHT)[1]
+    shares[0] = (0.02 - first[1:].sum()) / first[0]
+    return guarded([node("Mul", "a g", "b"), node("ReduceSum", "b ax", "s", keepdims=1)], g=shares)
+
+
+def width_of_boxes():
+    """Two ends of an interval, apart by little."""
+    weight = np.concatenate([WEIGHT[:, :1], WEIGHT[:, :1] + scalar(0.003) * WEIGHT[:, 1:2]], 1)
+    nodes = [node("MatMul", "x ends", "e"), node("Split", "e", "low high", axis=1), node("Sub", "high low", "s")]
+    return guarded(nodes, ends=weight)
+
+
+def depth_of_points():
+    """One of a vector's elements less a constant that is nearly the largest of them."""
+    nodes = [node("Slice", "a i0 i1 ax", "z"), node("Sub", "z away", "s")]
+    depths = (ROWS @ WEIGHT)[:, 0]
+    away = scalar(1.02) * depths[np.abs(depths).argmax()]
+    return guarded(nodes, i0=np.int64([0]), i1=np.int64([1]), away=away)
+
+
+def variance(*bound):
+    """The mean of squares less the square of the mean, as JAX writes it, around a mean of 4."""
+    nodes = [
+        node("Add", "a four", "b"),
+        node("Mul", "b b", "q"),
+        node("ReduceMean", "q", "n", axes=[1]),
+        node("ReduceMean", "b", "m", axes=[1]),
+        node("Mul", "m m", "p"),
+        node("Sub", "n p", "v" if not bound else "u"),
+        *bound,
+        node("Add", "v eps", "e"),
+        node("Sqrt", "e", "s"),
+        node("Sub", "b m", "c"),
+        node("Div", "c s", "y"),
+    ]
+    x = ROWS + scalar(0.3) * random.normal(size=ROWS.shape).astype(np.float32)
+    return rows(nodes, {"four": scalar(4), "zero": scalar(0), "eps": scalar(1e-3)}, x)
+
+
+def variance_as_a_difference():
+    return variance()
+
+
+def variance_bounded():
+    return variance(node("Max", "u zero", "v"))
+
+
+def shares_of_a_gemm():
+    nodes = [
+        node("Gemm", "a w bias", "g", transB=1, alpha=0.5),
+        node("ReduceSum", "g ax", "s", keepdims=1),
+        node("Equal", "s zero", "none"),
+        node("Where", "none one s", "t"),
+        node("Div", "g t", "y"),
+    ]
+    constants = {"ax": np.int64([1]), "zero": scalar(0), "one": scalar(1), "bias": WEIGHT[0] * scalar(0.1)}
+    return rows(nodes, constants)
+
+
+def shares_of_channels():
+    """Of convolutions one after the other, the second of which reads 16-bit values."""
+    nodes = [
+        node("Reshape", "a pixels", "p"),
+        node("Conv", "p kernel", "b"),
+        node("Tanh", "b", "c"),
+        node("ConvTranspose", "c kernel bias", "d"),
+        node("ReduceMean", "d", "s", axes=[1, 2, 3], keepdims=1),
+        node("Equal", "s zero", "none"),
+        node("Where", "none one s", "t"),
+        node("Div", "d t", "q"),
+        node("Reshape", "q flat", "y"),
+    ]
+    constants = {"pixels": np.int64([8, 8, 2, 2]), "flat": np.int64([8, 32]), "kernel": WEIGHT[:8, :8, None, None]}
+    return rows(nodes, {**constants, "zero": scalar(0), "one": scalar(1), "bias": WEIGHT[0, :8]})
+
+
+def shares_in_a_branch():
+    names = ("then_branch", "else_branch")
+    bodies = {}
+    for name in names:
+        nodes = [
+            node("MatMul", "x w", f"b_{name}"),
+            node("ReduceSum", f"b_{name} ax", f"s_{name}", keepdims=1),
+            node("Equal", f"s_{name} zero", f"none_{name}"),
+            node("Where", f"none_{name} one s_{name}", f"t_{name}"),
+            node("Div", f"b_{name} t_{name}", f"o_{name}"),
+        ]
+        bodies[name] = helper.make_graph(nodes, name, [], [value(f"o_{name}", [8, 32])])
+    nodes = [node("Squeeze", "yes", "scalar"), node("If", "scalar", "z", **bodies), node("Add", "a z", "y")]
+    constants = {"ax": np.int64([1]), "zero": scalar(0), "one": scalar(1)}
+    return rows(nodes, constants, yes=np.array([True]))
+
+
 NETWORKS = (
     norm_expanded,
     norm_tiled,
@@ -377,7 +505,26 @@ NETWORKS = (
     offset_absorbing,
     scaled_to_nothing,
     undefined_and_replaced,
+    sum_of_both_signs,
+    inverse_of_a_mean,
+    weighted_sum,
+    width_of_boxes,
+    depth_of_points,
+    variance_as_a_difference,
+    variance_bounded,
+    shares_in_a_branch,
 )
+SHARES = (
+    sum_of_both_signs,
+    inverse_of_a_mean,
+    weighted_sum,
+    width_of_boxes,
+    depth_of_points,
+    shares_of_a_gemm,
+    shares_of_channels,
+    shares_in_a_branch,
+)
+"""Those whose divisors are elements of a product of matrices."""
 
 
 def lowered(network, precision, ranges=None):
@@ -565,6 +712,113 @@ def test_networks_that_were_right_keep_nothing():
     for precision in ("fp16", "bf16"):
         for ranges in (None, measured(network, feeds)):
             assert lowered(network, precision, ranges)[1].kept == ()
+
+
+def _tf32(array):
+    """FP32 with the ten bits behind the leading one that TF32 keeps; 16-bit values as they are."""
+    if array.dtype != np.float32:
+        return array
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32).reshape(array.shape)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp16", 0.01), ("bf16", 0.06)])
+@pytest.mark.parametrize("make", SHARES)
+def test_gpus_that_multiply_in_tf32_divide_by_the_same(make, precision, allowed, monkeypatch):
+    """TensorRT-RTX 1.5 computes FP32 products in TF32 on an H100 although its flag is off; not so the reference."""
+    network, feeds = make()
+    editing.normalize(network)
+    wanted = run(network, feeds)["y"]
+    half, _ = lowered(network, precision)
+    for op in (op_matmul.MatMul, op_gemm.Gemm_7, op_conv.Conv, op_conv_transpose.ConvTranspose):
+        exact = op._run
+
+        def rounded(self, first, second, *rest, exact=exact, **attributes):
+            (found,) = exact(self, _tf32(first), _tf32(second), *rest, **attributes)
+            return (found.astype(first.dtype),)
+
+        monkeypatch.setattr(op, "_run", rounded)
+    with np.errstate(all="ignore"):
+        (found,) = ReferenceEvaluator(half).run(None, feeds)
+    known = ~np.isnan(wanted)
+    assert np.abs(np.float64(found) - wanted)[known].max() <= allowed * np.abs(wanted[known]).max()
+
+
+def test_a_product_of_16_bit_values_is_split_once_and_one_of_fp32_twice():
+    network, _ = shares_of_channels()
+    editing.normalize(network)
+    half, report = lowered(network, "fp16")
+    made = [one.op_type for one in half.graph.node]
+    assert made.count("Conv") == 1  # a Tanh reads it
+    assert made.count("ConvTranspose") == 2
+    assert dict(report.kept)["ConvTranspose_d"] == "'t' goes into Div and may cancel out, down to 0"
+    network, _ = sum_of_both_signs()
+    editing.normalize(network)
+    half, _ = lowered(network, "fp16")
+    assert [one.op_type for one in half.graph.node].count("MatMul") == 3 + 1
+
+
+def test_divisors_that_cannot_cancel_out_keep_no_product():
+    """Nor do those whose two sides are computed from the same product: both have its roundings."""
+    softmax = [
+        node("ReduceMax", "a", "m", axes=[1]),
+        node("Sub", "a m", "b"),
+        node("Exp", "b", "e"),
+        node("ReduceSum", "e ax", "s", keepdims=1),
+        node("Div", "e s", "y"),
+    ]
+    swish = [node("Neg", "a", "n"), node("Exp", "n", "e"), node("Add", "e one", "s"), node("Div", "a s", "y")]
+    linear = [
+        node("Elu", "a", "e"),
+        node("Add", "e one", "f"),
+        node("ReduceSum", "f ax", "s", keepdims=1),
+        node("Div", "f s", "y"),
+    ]
+    plain = [rows(nodes, {"ax": np.int64([1]), "one": scalar(1)}) for nodes in (softmax, swish, linear)]
+    for network, feeds in (*plain, rms_mul(), variance_as_a_difference(), variance_bounded()):
+        editing.normalize(network)
+        for ranges in (None, measured(network, feeds)):
+            assert "MatMul_a" not in dict(lowered(network, "fp16", ranges)[1].kept)
+
+
+def controlled(op, inner, constants, factor):
+    """``z`` comes of a body that scales ``a`` and more, beyond float16 or below it, and is scaled back."""
+    if op == "If":
+        names = ("then_branch", "else_branch")
+        bodies = {one: helper.make_graph(inner(one, "a"), one, [], [value(f"o_{one}", [8, 32])]) for one in names}
+        nodes = [node("Squeeze", "yes", "scalar"), node("If", "scalar", "z", **bodies)]
+    elif op == "Loop":
+        ends = [[value(name, [], TensorProto.BOOL)] for name in ("go", "again")]
+        ends[0][:0] = [value("turn", [], TensorProto.INT64)]
+        ends[0] += [value("state", [8, 32])]
+        ends[1] += [value("o_body", [8, 32])]
+        body = helper.make_graph([node("Identity", "go", "again"), *inner("body", "state")], "body", *ends)
+        nodes = [node("Squeeze", "yes", "scalar"), node("Squeeze", "one", "count")]
+        nodes.append(node("Loop", "count scalar a", "z", body=body))
+    else:
+        body = helper.make_graph(inner("body", "row"), "body", [value("row", [32])], [value("o_body", [32])])
+        nodes = [node("Scan", "a", "z", body=body, num_scan_inputs=1)]
+    others = {} if op == "Scan" else {"yes": np.array([True])}
+    return rows([*nodes, node("Mul", "z back", "y")], {**constants, "one": np.int64([1]), "back": factor}, **others)
+
+
+@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
+@pytest.mark.parametrize("factor", [1e-5, 1e7])
+def test_a_body_of_which_nothing_was_measured_computes_in_the_type_that_its_results_need(op, factor):
+    def inner(name, x):
+        return [
+            node("MatMul", f"{x} g", f"p_{name}"),
+            node("Sigmoid", x, f"q_{name}"),
+            node("Mul", f"q_{name} p_{name}", f"o_{name}"),
+        ]
+
+    network, feeds = controlled(op, inner, {"g": WEIGHT / scalar(factor)}, scalar(factor))
+    editing.normalize(network)
+    wanted, ranges = run(network, feeds)["y"], measured(network, feeds)
+    half, report = lowered(network, "fp16", ranges)
+    (found,) = strict.run(half, feeds).values()
+    assert np.abs(np.float64(found) - wanted).max() <= 0.01 * np.abs(wanted).max()
+    assert any("'z'" in why for _, why in report.kept)
 
 
 def test_whole_numbers_among_the_constants_are_no_positions():

@@ -16,6 +16,7 @@ from trtconv.graph.half import Decision, Saturation, decide
 from trtconv.graph.half_types import HALVES, Half, takes
 
 _FLOAT = onnx.TensorProto.FLOAT
+_REST = -1  # beside the element types of copies: what the 16-bit type cannot hold of a tensor
 _INDIFFERENT = frozenset({"Shape", "Size"})
 
 
@@ -156,6 +157,9 @@ class _Graph:
             tensor.CopyFrom(self.run.converted(tensor, self.kinds[name], name, self.saturation(name)))
 
     def _node(self, node: Any) -> None:
+        if node.name in self.run.decision.split:
+            self._split(node)
+            return
         given = [self._read(node, position) for position in range(len(node.input))]
         halves = self._half_parameters(node)
         low = node.name not in self.run.decision.kept and not editing.bodies(node)
@@ -225,10 +229,55 @@ class _Graph:
         if owner is self and self._can_double(name, kind):
             return self._twin(owner.makers[name], kind)
         copy = self.run.names.fresh(f"{name}_{self.run.suffix(kind)}")
-        self.copies[name, kind] = copy
+        self.copies[name, kind], self.kinds[copy] = copy, kind
         saturation = owner.saturation(name) if kind != _FLOAT else None
         self._cast(name if saturation is None else self._clipped(name, saturation), copy, kind)
         return copy
+
+    def _split(self, node: Any) -> None:
+        """A product as three, of parts with few digits: many GPUs round the operands of FP32 products to TF32.
+
+        (a + b)(c + d) is ac + bc + ad up to the square of a 16-bit rounding. a and c are 16-bit, which TF32 holds;
+        b and d are what is left, and none where an operand is 16-bit anyway.
+        """
+        output, rest = node.output[0], [self._read(node, position) for position in range(2, len(node.input))]
+        (a, b), (c, d) = (self._parts(node, position) for position in (0, 1))
+        node.input[:] = [a, c, *rest]
+        node.output[0] = total = self.run.names.fresh(f"{output}_product")
+        self.nodes.append(node)
+        for pair in ((b, c), (a, d)):
+            if all(pair):
+                low = onnx.NodeProto()
+                low.CopyFrom(node)
+                low.input[:], low.output[0] = pair, self.run.names.fresh(f"{output}_product")
+                low.name = self.run.names.fresh(f"{node.name}_rest")
+                self.nodes.append(low)
+                total = self._add("Add", [total, low.output[0]], f"{output}_sum")
+        last = self.nodes[-1]
+        last.output[0] = output
+        self._made(last, 0, _FLOAT)
+
+    def _parts(self, node: Any, position: int) -> tuple[str, str]:
+        """An operand's 16-bit values in FP32, and what is left of it; nothing of what is 16-bit already."""
+        name = str(node.input[position])
+        owner = next(graph for graph in self._outward() if name in graph.kinds)
+        if name in owner.constants:
+            return owner.constant_parts(name)
+        high = self._as(self._as(name, self.run.half.element), _FLOAT)
+        if owner.kinds[name] != _FLOAT:
+            return high, ""
+        if (name, _REST) not in self.copies:
+            self.copies[name, _REST] = self._add("Sub", [name, high], f"{name}_rest")
+        return high, self.copies[name, _REST]
+
+    def constant_parts(self, name: str) -> tuple[str, str]:
+        """The same for a constant."""
+        values = editing.array(self.constants[name]).astype(np.float32)
+        high = values.astype(self.run.half.dtype).astype(np.float32)
+        names = self.run.names.fresh(f"{name}_high"), self.run.names.fresh(f"{name}_rest")
+        parts = zip((high, values - high), names, strict=True)
+        self.graph.initializer.extend(numpy_helper.from_array(part, copy) for part, copy in parts)
+        return names
 
     def _can_double(self, name: str, kind: int) -> bool:
         """Whether a DequantizeLinear makes the tensor whose scale both types hold."""

@@ -12,15 +12,11 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 
-from trtconv.graph import elementwise, value_rules
-from trtconv.graph.dataflow import Flow, Step
+from trtconv.graph import cancellation, elementwise, value_rules
+from trtconv.graph.cancellation import CANCELLED
+from trtconv.graph.dataflow import JOIN, Flow, Step
 from trtconv.graph.half_types import Half
 from trtconv.graph.values import Fact, Values
-
-CONTRACTING = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv"}
-)
-"""Operators that sum up many products: their results carry rounding errors in any case."""
 
 _PERIODIC = frozenset({"Sin", "Cos"})
 _EXPONENTIAL = frozenset({"Softmax", "LogSoftmax", "Exp"})
@@ -82,9 +78,6 @@ _LEAST_SCALE = 1 / 32
 
 _MASK_OF_ATTENTION = 3  # input
 
-_CANCELLED = 2.0**-4
-"""A sum that is smaller than this share of its operands has lost four bits."""
-
 
 class Demands:
     """The demands of one model.
@@ -98,6 +91,7 @@ class Demands:
     Attributes:
         overflowing: tensor -> why the type cannot hold it.
         exact: tensor -> why the type would spoil it; what weighted operators read or make excepted.
+        cancelling: those of these that are terms of a divisor; products of matrices among them.
     """
 
     def __init__(self, flow: Flow, values: Values, half: Half, limit: float) -> None:
@@ -107,6 +101,7 @@ class Demands:
         self.limit = limit
         self.overflowing: dict[str, str] = {}
         self.exact: dict[str, str] = {}
+        self.cancelling: set[str] = set()
         self._find()
 
     # Masks.
@@ -205,6 +200,9 @@ class Demands:
         for key in (*self.flow.inputs, *self.flow.constants):
             if self.flow.is_float(key):
                 self._judge(key)
+        for key in [out for step in self.flow.steps if step.op == JOIN for out in step.outputs]:
+            if key in self.overflowing and self.values[key].measured:
+                self._hand_back(key)
 
     def _judge(self, key: str) -> None:
         fact = self.values[key]
@@ -222,6 +220,17 @@ class Demands:
         elif fact.reach > self.limit:
             may = f"reaches {_shown(fact.reach)}" if fact.sure else f"may reach {_shown(fact.reach)} (not measured)"
             self.overflowing[key] = f"{key!r} {may}, above {self.limit:.4g}"
+
+    def _hand_back(self, result: str) -> None:
+        """What control flow was seen to hand on comes from bodies of which nothing was measured: FP32 like it."""
+        ahead, seen = [result], {result}
+        while ahead:
+            step = self.flow.maker(ahead.pop())
+            for key in self.flow.floats(step.inputs if step is not None else ()):
+                if key not in seen and key not in self.flow.constants and not self.values[key].measured:
+                    seen.add(key)
+                    ahead.append(key)
+                    self.overflowing.setdefault(key, self.overflowing[result])
 
     def _counts(self, key: str, fact: Fact) -> bool:
         """Whether a tensor holds positions, lengths or their like; a whole number among the constants is a factor."""
@@ -241,12 +250,19 @@ class Demands:
             if (self._small(key) or logarithm) and key not in self.flow.constants:
                 why = f"{key!r} goes into {step.op} and may be as small as {_shown(max(self.values[key].low, 0.0))}"
                 self._demand(key, why, self._small)
+            self._look_at_cancellation(step, key)
         elif step.op in ("Add", "Sub"):
             self._look_at_sum(step, inputs)
         elif inputs and step.node is not None and (why := self._sensitive(step, inputs[0])):
             self._demand(inputs[0], why, lambda key: True)
         if step.op in _INVERTING and inputs and inputs[0] in self.exact:
             self.exact.setdefault(step.outputs[0], self.exact[inputs[0]])
+
+    def _look_at_cancellation(self, step: Step, key: str) -> None:
+        """What an operand is the sum of that may be anything."""
+        for one in cancellation.terms(self.flow, self.values, key):
+            self.exact.setdefault(one, f"{key!r} goes into {step.op} and may cancel out, down to 0")
+            self.cancelling.add(one)
 
     def _look_at_steps(self, step: Step, inputs: list[str]) -> None:
         for key in inputs:
@@ -278,7 +294,7 @@ class Demands:
         while ahead:
             key = ahead.pop()
             maker = self.flow.maker(key)
-            if maker is not None and maker.op in CONTRACTING:
+            if maker is not None and maker.op in value_rules.CONTRACTING:
                 if key not in self.overflowing:
                     return True
             elif maker is not None:
@@ -318,10 +334,10 @@ class Demands:
         if not self.flow.is_float(step.outputs[0]) or result.unknown or math.isinf(most) or result.mask:
             return
         usual = self.values[step.inputs[-1]].peak and any(self._rounded(key) for key in inputs)  # of a Softmax
-        if 0 < result.bound < most * _CANCELLED and not usual:
+        if 0 < result.bound < most * CANCELLED and not usual:
             why = f"of {_shown(most)} only {_shown(result.bound)} is left in {step.outputs[0]!r}"
             for key in inputs:
-                self._demand(key, why, lambda one: self.values[one].bound > most * _CANCELLED)
+                self._demand(key, why, lambda one: self.values[one].bound > most * CANCELLED)
 
     def _demand(self, key: str, why: str, goes_on: Callable[[str], bool]) -> None:
         """Demand exactness of a tensor and of all that it is computed from, as far as exactness goes."""
@@ -338,7 +354,7 @@ class Demands:
 
     def _keeps(self, step: Step, key: str) -> bool:
         """Whether a step's result is as exact as its operands: sums of many products are if none can cancel out."""
-        if step.op not in CONTRACTING:
+        if step.op not in value_rules.CONTRACTING:
             return True
         operands = [one for one in self.flow.floats(step.inputs) if one not in self.flow.constants]
         return self.values[key].low >= 0 or not all(self.values[one].data for one in operands)

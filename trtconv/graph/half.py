@@ -50,6 +50,9 @@ _MOVING = frozenset(
 )
 """Operators that move values without computing much: between FP32 nodes they stay FP32 and save two casts."""
 
+_SPLIT = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
+"""Operators whose product of two operands is the sum of the products of parts of these."""
+
 _ADDING = (value_rules.MOVING | value_rules.BLENDING | frozenset(value_rules.BOUNDED)) | {
     *("Add", "Sub", "Sum", "Min", "Max", "Clip", "Pad", "Range", "QuantizeLinear", "DequantizeLinear", "Cast"),
     *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "BatchNormalization"),
@@ -81,12 +84,14 @@ class Decision:
         saturated: key of a tensor (``dataflow.key``) -> how it becomes 16-bit; all others fit.
         idle: rules of the user that matched no node.
         scope: types of the main graph's tensors.
+        split: nodes among ``kept`` whose product is to be exact although many GPUs round its FP32 operands to TF32.
     """
 
     kept: Mapping[str, str]
     saturated: Mapping[str, Saturation]
     idle: tuple[str, ...]
     scope: types.Scope
+    split: frozenset[str] = frozenset()
 
 
 def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: KeepRules) -> Decision:
@@ -102,7 +107,8 @@ def decide(model: Any, half: Half, ranges: Mapping[str, float] | None, keep: Kee
     found = Demands(flow, values.analyse(flow, ranges, half.limit), half, keep.limit or half.limit)
     judge = _Judge(half, flow, found, Matcher(keep=keep), editing.opset(model))
     judge.run()
-    return Decision(judge.kept, judge.saturated(), judge.matcher.idle("keep"), types.infer(model))
+    idle = judge.matcher.idle("keep")
+    return Decision(judge.kept, judge.saturated(), idle, types.infer(model), judge.split())
 
 
 @dataclass
@@ -138,6 +144,17 @@ class _Judge:
                         known = found.get(key, one)
                         found[key] = one if one.bound <= known.bound else known
         return found
+
+    def split(self) -> frozenset[str]:
+        """Products of operands that the type holds, of whose results little is left in a divisor."""
+        return frozenset(
+            step.node.name
+            for step in self.steps
+            if step.op in _SPLIT
+            and self.demands.cancelling.intersection(step.outputs)
+            and not any(key in self.demands.overflowing for key in step.inputs)
+            and not (self._constant_reason(step) or self._dequantizing(step))
+        )
 
     def _saturation(self, step: Step, key: str) -> Saturation | None:
         fact = self.values[key]
@@ -224,7 +241,7 @@ class _Judge:
         """Why one of its tensors must not be 16-bit."""
         for key in self._read(step):
             why = self.demands.overflowing.get(key, "")
-            if step.op not in demands.CONTRACTING:
+            if step.op not in value_rules.CONTRACTING:
                 why = why or self.demands.exact.get(key, "")
             if why and not (self._makes_data(step) and self.demands.saturates(step, key)):
                 return why
@@ -322,7 +339,7 @@ def _factors(step: Step) -> tuple[str, ...]:
     """The operands of which a constant below the normal range is not next to nothing; biases are none."""
     if step.op in placement.RECURRENT:
         return step.inputs[1:3]
-    if step.op in demands.CONTRACTING:
+    if step.op in value_rules.CONTRACTING:
         return step.inputs[:2]
     return () if step.op in _ADDING else step.inputs
 

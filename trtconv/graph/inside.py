@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trtconv.graph import demands, elementwise, value_rules
+from trtconv.graph import elementwise, value_rules
 from trtconv.graph.dataflow import Step
 from trtconv.graph.demands import Demands
 from trtconv.graph.half_types import Half
@@ -26,7 +26,7 @@ _LOGARITHMIC = frozenset({"LogSoftmax", "SoftmaxCrossEntropyLoss"})
 
 _OPEN = (
     (value_rules.LISTED - value_rules.SETTLED - _EXPONENTIAL - _LOGARITHMIC)
-    | demands.CONTRACTING
+    | value_rules.CONTRACTING
     | {"ReduceLogSum", "BatchNormalization"}
 )
 """Operators inside of which nothing is larger than what they read and make. Of others nobody knows: they may sum up

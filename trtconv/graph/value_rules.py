@@ -69,6 +69,11 @@ BLENDING = frozenset(
 )
 """Operators whose results lie between values of their operands."""
 
+CONTRACTING = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv"}
+)
+"""Operators that sum up many products: their results carry rounding errors in any case."""
+
 BOUNDED = {
     "Sigmoid": (0.0, 1.0),
     "HardSigmoid": (0.0, 1.0),
