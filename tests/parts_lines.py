@@ -191,6 +191,42 @@ def dynamic(folder: Path) -> Line:
     return Line(model, feeds, kinds, frozenset({"QuickGelu", "Reshape"}), {"profiles": (span,)})
 
 
+def bounded(folder: Path) -> Line:
+    """As many rows as the input has positive values: engines read them within bounds."""
+    constants = {"zero": np.float32(0), "m1": weights(2, 16), "m2": weights(16, 16)}
+    nodes = [
+        node("Greater", ["x", "zero"], "g"),
+        node("NonZero", ["g"], "z"),
+        node("Transpose", ["z"], "kept"),
+        node("Cast", ["kept"], "r", to=FLOAT),
+        node("MatMul", ["r", "m1"], "a"),
+        node("Relu", ["a"], "b"),
+        quick("b", "c"),
+        node("MatMul", ["c", "m2"], "d"),
+        node("Relu", ["d"], "e"),
+        node("Neg", ["e"], "y"),
+    ]
+    model = save(folder / "bounded.onnx", nodes, {"y": FLOAT}, constants, {"x": (FLOAT, ["n", 8])})
+    feeds = [{"x": RANDOM.normal(size=(rows, 8)).astype(np.float32)} for rows in (1, 5, 32)]
+    options = {"bounds": {"kept": ShapeRange((1, 2), (32, 2), (256, 2))}}
+    kinds = ["onnx", "engine", "onnx", "engine"]
+    return Line(model, feeds, kinds, frozenset({"NonZero", "QuickGelu"}), options)
+
+
+def waiting(folder: Path) -> Line:
+    """Two nodes at the start, too few for an engine, wait for the engine at the end that reads them."""
+    nodes = [
+        node("Neg", ["x"], "n"),
+        conv("n", "w1", "s"),
+        *block("x", "a", "w1"),
+        gelu("a", "b"),
+        node("Add", ["b", "s"], "c"),
+        *block("c", "y"),
+    ]
+    model = save(folder / "waiting.onnx", nodes, {"y": FLOAT}, WEIGHTS)
+    return Line(model, BATCHES, ["engine", "onnx", "engine"], frozenset({"BiasGelu"}))
+
+
 def small_dense(folder: Path) -> Line:
     """A net whose layers read all those before, with four nodes that TensorRT lacks: five engines."""
     constants = {f"w{depth}": weights(8, 8 * depth or 3, 3, 3) for depth in range(1, 6)}
@@ -254,5 +290,7 @@ LINES: Mapping[str, Callable[[Path], Line]] = {
     "quantized pairs": quantized,
     "dynamic batch, height and width": dynamic,
     "a dense network": small_dense,
+    "sizes that data decide, within bounds": bounded,
+    "nodes that wait": waiting,
 }
 LARGE: Mapping[str, Callable[[Path], Line]] = {"DenseNet121": densenet121}

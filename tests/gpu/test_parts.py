@@ -12,8 +12,10 @@ import onnx
 import pytest
 
 from benchmarks import parts as measured
-from tests.parts import made
+from tests.conftest import Cli
+from tests.parts import BATCHES, made
 from tests.parts_lines import LARGE, LINES, Line
+from tests.pipeline import test_parts_survive as survivors
 from trtconv import Engine
 from trtconv.adapters import cuda, onnxruntime
 from trtconv.core import versions
@@ -104,6 +106,21 @@ def test_bench(line: Line, semantics: str) -> None:
     found = bench(request, ignore).measurements[0]
     assert found.throughput > 0
     assert len(found.part_times) == len(line.kinds)
+
+
+def test_parts_out_of_the_store(tmp_path: Path, trtconv: Cli) -> None:
+    """What another job has built is taken, and runs."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        survivors.prepare(folder)
+        done = trtconv("run", "job.yaml", "--json", cwd=folder, env={"TRTCONV_CACHE": str(tmp_path / "store")})
+        built = survivors.statuses(done)["build"]
+        model = folder / "out/net.typed.parts"
+        runner, fell_back = open_runner(model, "rtx")
+        assert (runner.basis, fell_back) == ("engine", "")
+        require_close(folder / "net.onnx", BATCHES[1], runner.run(BATCHES[1]))
+        runner.close()
+    assert built == "from cache"
 
 
 def test_engines_in_a_row_stay_on_the_gpu(tmp_path: Path) -> None:

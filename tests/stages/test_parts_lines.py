@@ -34,11 +34,14 @@ def job(line: Line, folder: Path) -> None:
         "operators": {f"com.microsoft::{op}": "keep" for op in FOREIGN if op.encode() in line.model.read_bytes()},
         "precision": ["typed"],
         "build": {"fallback": "onnxruntime", "backend": "rtx"},
-        "verify": {"data": {"path": "x.npz"}},
+        "verify": {"data": {"path": "x.npz"}, "shapes": "bounds" not in line.options},
     }
     for name, span in (line.options.get("profiles") or ({},))[0].items():
         bounds = {"min": list(span.minimum), "opt": list(span.optimum), "max": list(span.maximum)}
         document["inputs"] = {name: {"profile": bounds}}
+    for name, span in line.options.get("bounds", {}).items():
+        bounds = {"min": list(span.minimum), "opt": list(span.optimum), "max": list(span.maximum)}
+        document["build"]["partition"] = {"bounds": {name: bounds}}
     (folder / "job.yaml").write_text(strict_json.dumps(document))
     np.savez(folder / "x.npz", **line.feeds[-1])
 

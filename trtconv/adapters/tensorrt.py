@@ -113,6 +113,9 @@ FLAVORS: Mapping[str, Flavor] = {
     ),
 }
 
+PLUGIN_OPERATORS = frozenset[str]().union(*(flavor.can.plugin_operators for flavor in FLAVORS.values()))
+"""Operators of ONNX for which a parser looks for a plugin."""
+
 
 @dataclass(frozen=True)
 class Loaded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import onnx
@@ -40,16 +40,20 @@ def foreign_nodes(model: onnx.ModelProto) -> Iterator[tuple[Any, str]]:
             yield node, f"is no longer part of ONNX at opset {version}"
 
 
-def mistaken(model: onnx.ModelProto) -> dict[str, str]:
+def mistaken(model: onnx.ModelProto, plugged: Collection[str] = ()) -> dict[str, str]:
     """Nodes that TensorRT would take for something else, with the reason, by what errors call them.
 
     Its parser looks at an operator's name and not at its domain: ``my.domain::Relu`` is ONNX's Relu to it.
+
+    Args:
+        model: any.
+        plugged: operators that a plugin is there for, and that TensorRT looks for a plugin for.
     """
     foreign = (node for node, _ in foreign_nodes(model) if node.domain not in _STANDARD)
     return {
         editing.label(node): f"TensorRT would take {node.domain}::{node.op_type} for ONNX's own {node.op_type}"
         for node in foreign
-        if onnx.defs.has(node.op_type)
+        if onnx.defs.has(node.op_type) and node.op_type not in plugged
     }
 
 

@@ -110,7 +110,7 @@ def ask(question: Question, _emit: Any) -> Verdict:
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         told.setdefault(error.node(), messages.parser_error(error))
-    nodes, mistaken = outline.graph.node, check.mistaken(outline)
+    nodes, mistaken = outline.graph.node, check.mistaken(outline, tensorrt.PLUGIN_OPERATORS if brought else ())
     missing = NO_KERNEL.get(loaded.flavor.name, frozenset())
     found: dict[str, Reason] = {}
     for index, node in enumerate(nodes):

@@ -46,6 +46,7 @@ def look(request: BuildRequest, _emit: Emit) -> Outline:
         UsageError: profiles that do not fit it.
         BuildError: it holds what TensorRT would build into something else.
     """
+    from trtconv.adapters import tensorrt
     from trtconv.engines.build import profiles
     from trtconv.engines.run import proof
     from trtconv.graph import check, fingerprint, model_io, types
@@ -54,7 +55,8 @@ def look(request: BuildRequest, _emit: Emit) -> Outline:
     beside = model_io.data_files(request.model)
     inputs, outputs = model_io.interface(model)
     _refuse_passed_on(request.model, inputs, outputs)
-    _refuse_mistaken(request.model, check.mistaken(model))
+    plugged = tensorrt.PLUGIN_OPERATORS if request.plugins else ()
+    _refuse_mistaken(request.model, check.mistaken(model, plugged))
     shapes = profiles.complete(inputs, request.profiles)
     profiles.check_values(inputs, request.values)
     optimum = {name: span.optimum for first in shapes[:1] for name, span in first.items()}
