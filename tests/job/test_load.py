@@ -12,6 +12,7 @@ import pytest
 
 from trtconv.core.errors import JobError
 from trtconv.core.records import TensorInfo
+from trtconv.job.emit import text
 from trtconv.job.load import load_job, validate
 from trtconv.job.schema import Job
 from trtconv.job.section import Section, keys, kinds
@@ -328,3 +329,30 @@ def test_an_input_may_have_several_profiles(folder):
         "job.yaml:4:3: inputs: as many profiles are expected of each input with several, got {'a': 2, 'b': 3}"
     ]
     assert problems(folder, text % "[]")[0].startswith("job.yaml:5:16: inputs.b.profile: expected 1 or more items")
+
+
+PATHS = """
+version: 1
+output: out
+source: {path: model.onnx, python: python3}
+operators: {"my::Op": op.onnx, "com.microsoft::Gelu": keep}
+plugins: [{python: "mine:creator"}]
+calibrate: {cache: given.cache}
+verify: {data: {path: data.npz, labels: truth}}
+infer:
+  data: {path: data.npz, labels: truth.npy}
+  postprocess: [{softmax: {output: y}}, {topk: {k: 1, output: y, labels: names.txt}}]
+export: {triton: {repository: served}}
+"""
+
+
+def test_a_job_written_elsewhere_is_the_same_job(folder, monkeypatch):
+    """Paths keep their files; what only looks like one, such as an output of the model, stays as it is."""
+    for name in ("op.onnx", "given.cache", "truth.npy", "names.txt", "mine.py"):
+        (folder / name).write_text("a\nb\n")
+    monkeypatch.chdir(folder)
+    job = load(folder, PATHS)
+    (folder / "below").mkdir()
+    made = folder / "below/job.yaml"
+    made.write_text(text(job.plain(given=True), made.parent))
+    assert load_job(made).plain() == job.plain()

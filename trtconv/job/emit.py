@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trtconv.job.yaml_tree import PATH_KEYS
+from trtconv.job.yaml_tree import move_paths
 
 
 class _Dumper(yaml.SafeDumper):
@@ -37,27 +38,7 @@ def text(job: Mapping[str, Any], folder: Path, remarks: Sequence[str] = ()) -> s
         folder: of the file; relative paths in it start there.
         remarks: comment lines for its head.
     """
-    body = yaml.dump(_moved(job, folder), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    moved = copy.deepcopy(dict(job))
+    move_paths(moved, lambda path: os.path.relpath(Path(path).absolute(), folder))
+    body = yaml.dump(moved, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
     return "".join(f"# {line}\n" for remark in remarks for line in remark.splitlines()) + body
-
-
-def _operators(files: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Files by operator; ``keep`` is none."""
-    return {
-        name: file if file == "keep" else os.path.relpath(Path(file).absolute(), folder) for name, file in files.items()
-    }
-
-
-def _moved(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_moved(part, folder) for part in value]
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: os.path.relpath(Path(part).absolute(), folder)
-        if key in PATH_KEYS and isinstance(part, str) and (key != "labels" or part.endswith(".npy"))
-        else _operators(part, folder)
-        if key == "operators"
-        else _moved(part, folder)
-        for key, part in value.items()
-    }

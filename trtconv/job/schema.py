@@ -378,7 +378,8 @@ class Job(Section):
     @rule
     def _precisions(self) -> None:
         in_matrix = [*(self.matrix.precision or []), *(c.precision for c in self.matrix.include)] if self.matrix else []
-        wanting = [p for p in (*self.precision, *in_matrix) if p in ("int8", "fp8")]
+        used = [*in_matrix, *(() if self.matrix and self.matrix.precision else self.precision)]
+        wanting = [p for p in used if p in ("int8", "fp8")]
         if wanting and self.calibrate is None:
             raise ValueError(f"precision: {wanting[0]} needs a calibrate section: calibrate: {{data: {{path: FILE}}}}")
         wide = [p for p in (*self.precision, *in_matrix) if p in ("fp32", "tf32", "bf16", "fp8")]

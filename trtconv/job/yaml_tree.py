@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,35 +131,40 @@ def _merge(below: Tree, above: Tree, loc: Loc, old: dict[str, Any], new: dict[st
             mine.update({known: place for known, place in theirs.items() if known[: len(here)] == here})
 
 
-def _rebase(value: Any, folder: Path, *, row: bool = False) -> None:
-    """Prefix the relative paths of an extended file with the way to its folder.
+def _rebase(value: Any, folder: Path) -> None:
+    """Prefix the relative paths of an extended file with the way to its folder."""
+    move_paths(value, lambda text: text if text.startswith(("/", "~")) else str(folder / text))
+
+
+def move_paths(value: Any, change: Callable[[str], str], *, row: bool = False) -> None:
+    """Change every path in a job's keys and values, in place.
 
     Args:
-        value: a part of it.
-        folder: the way.
+        value: a part of the job.
+        change: from the path as it is to the new one.
         row: whether it belongs to rows of pre- or postprocessing, where ``labels`` is a file and ``output`` is none.
     """
     if isinstance(value, list):
         for item in value:
-            _rebase(item, folder, row=row)
+            move_paths(item, change, row=row)
     if not isinstance(value, dict):
         return
     for key, part in value.items():
-        known = key == "labels" if row else key in PATH_KEYS
-        if known and isinstance(part, str) and _is_relative(key, part, row=row):
-            value[key] = str(folder / part)
-        if key == "operators" and isinstance(part, dict) and not row:
-            named = {name: file for name, file in part.items() if isinstance(file, str) and file != "keep"}
-            part.update({name: str(folder / file) for name, file in named.items() if _is_relative(name, file, row=row)})
-        _rebase(part, folder, row=row or key in ("preprocess", "postprocess"))
+        if isinstance(part, str) and _is_path(key, part, row=row):
+            value[key] = change(part)
+        elif key == "operators" and isinstance(part, dict) and not row:
+            files = {name: file for name, file in part.items() if isinstance(file, str) and file != "keep"}
+            part.update({name: change(file) for name, file in files.items()})
+        else:
+            move_paths(part, change, row=row or key in ("preprocess", "postprocess"))
 
 
-def _is_relative(key: str, text: str, *, row: bool) -> bool:
-    if key == "labels" and not row and not text.endswith(".npy"):  # the key of an array
-        return False
-    if key == "python" and "/" not in text:  # a program that the shell would find
-        return False
-    return not text.startswith(("/", "~"))
+def _is_path(key: str, text: str, *, row: bool) -> bool:
+    if row or key not in PATH_KEYS:
+        return row and key == "labels"
+    if key == "labels":  # else the key of an array
+        return text.endswith(".npy")
+    return key != "python" or "/" in text  # else a program that the shell would find, or a module
 
 
 def _read_one(path: Path) -> Tree:

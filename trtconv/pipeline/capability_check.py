@@ -12,7 +12,7 @@ from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
 from trtconv.core.names import did_you_mean
 from trtconv.job.schema import Gate, Job
 from trtconv.pipeline import model_inputs
-from trtconv.pipeline.matrix import Cell
+from trtconv.pipeline.matrix import Cell, cells
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def require_int8_conv(job: Job, model: Path | None, installed: str | None = None
     Raises:
         EnvironmentProblem: with the version to install.
     """
-    asks = "int8" in (*job.precision, *((job.matrix.precision or []) if job.matrix else []))
+    asks = any(cell.precision == "int8" for cell in cells(job))
     if not asks or model is None or job.build.backend == "tensorrt" or "Conv" in job.lower.exclude.ops:
         return
     version = installed if installed is not None else next(iter(versions.of(_RTX).values()), "")

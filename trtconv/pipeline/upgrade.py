@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.digests import of_file
-from trtconv.core.errors import UsageError
 from trtconv.core.units import format_bytes
 from trtconv.job.schema import Job
+from trtconv.pipeline.matrix import cells, choices
 
 SAFE, CHANGED, BROKEN = "safe", "changed", "broken"
 _ORDER = (SAFE, CHANGED, BROKEN)
@@ -58,7 +58,7 @@ class Upgrade:
     """The whole comparison.
 
     Attributes:
-        versions: of TensorRT, before and after.
+        versions: of TensorRT, before and after; empty where nothing was built.
         engines: one for each of the job.
         notes: what was not compared, and why.
     """
@@ -79,11 +79,7 @@ class Upgrade:
 
 
 def side(job: Job, model: Path, cache: Path | None, output: Path) -> dict[str, Any]:
-    """The job for one side: from the FP32 ONNX on, which both share, with the ranges measured before.
-
-    Raises:
-        UsageError: the job builds a typed file as it is, which nothing would be shared of.
-    """
+    """The job for one side: from the FP32 ONNX on (or typed, as it is), which both share, with the ranges measured."""
     made = job.plain(given=True)
     made["source"] = {"path": str(model)}
     made["output"], made["name"] = str(output), job.name
@@ -96,9 +92,18 @@ def side(job: Job, model: Path, cache: Path | None, output: Path) -> dict[str, A
     for spec in made.get("inputs", {}).values():
         for key in ("shape", "layout", "dtype"):
             spec.pop(key, None)
-    if "typed" in job.precision:
-        raise UsageError("precision typed: nothing is lowered", hint="name a precision, such as fp16")
     return made
+
+
+def alone(job: Job, made: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The label of each engine, and the job of one side (see ``side``) with nothing but it."""
+    if job.matrix is None:
+        yield from ((precision, {**made, "precision": [precision]}) for precision in job.precision)
+        return
+    profiles = made["matrix"].get("profile", {})
+    for cell, choice in zip(cells(job), choices(job), strict=True):
+        matrix = {axis: {value: profiles[value]} if axis == "profile" else [value] for axis, value in choice.items()}
+        yield cell.label, {**made, "matrix": matrix}
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any], slower: float) -> Upgrade:
@@ -113,7 +118,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], slower: float) 
     labels = list(dict.fromkeys(step["precision"] for step in steps))
     versions = (_version(before), _version(after))
     engines = tuple(_engine(label, _Side(before, label), _Side(after, label), slower) for label in labels)
-    notes = [note for one in (before, after) for note in _not_compared(one)]
+    notes = [note for one in (before, after) if _version(one) for note in _not_compared(one)]
     return Upgrade(versions, engines, tuple(dict.fromkeys(notes)))
 
 
@@ -122,7 +127,7 @@ def _version(document: Mapping[str, Any]) -> str:
         if step["stage"] == "build" and step["result"]:
             flavor = "TensorRT-RTX" if step["result"]["flavor"] == "rtx" else "TensorRT"
             return f"{flavor} {step['result']['version']}"
-    return "nothing built"
+    return ""
 
 
 def _not_compared(document: Mapping[str, Any]) -> Iterator[str]:
@@ -146,18 +151,27 @@ def _reason(told: str) -> str:
     return told.rpartition("cannot run here: ")[2]
 
 
+def _of(name: str) -> str:
+    """The engine of ``throughput[fp16-b8] at batch 8``, or the precision of ``lower[fp16]``."""
+    return name.partition("[")[2].partition("]")[0]
+
+
 class _Side:
     """What one side says of one engine."""
 
     def __init__(self, document: Mapping[str, Any], label: str) -> None:
         self._steps = {step["stage"]: step for step in document["steps"] if step["precision"] == label}
-        self.errors = {
-            name: error for name, error in document["errors"].items() if name.partition("[")[2].rstrip("]") == label
-        }
-        self.gates = {gate["name"]: gate for gate in document["gates"] if label in gate["name"]}
         precision = label.partition("-")[0]
+        self.errors = {name: error for name, error in document["errors"].items() if _of(name) in (label, precision, "")}
+        self.gates = {gate["name"]: gate for gate in document["gates"] if _of(gate["name"]) == label}
         lowered = [step for step in document["steps"] if step["name"] == f"lower[{precision}]"]
-        self.typed = [of_file(Path(name)) for step in lowered for name in step["outputs"] if Path(name).is_file()]
+        self.typed = {of_file(Path(name)) for step in lowered for name in step["outputs"] if Path(name).is_file()}
+
+    @property
+    def why(self) -> str:
+        """Why there is no engine, in a line."""
+        error = next(iter(self.errors.values()), {"message": "it was not tried"})
+        return str(error["message"]).splitlines()[0]
 
     def result(self, stage: str) -> Mapping[str, Any]:
         return (self._steps.get(stage) or {}).get("result") or {}
@@ -171,11 +185,9 @@ def _engine(label: str, old: _Side, new: _Side, slower: float) -> Compared:
     findings: list[Finding] = []
     built = old.result("build"), new.result("build")
     if not built[1]:
-        error = next(iter(new.errors.values()), {"message": "it was not tried"})
-        why = str(error["message"]).splitlines()[0]
-        findings.append(Finding(BROKEN, f"{'not built' if built[0] else 'built by neither'}: {why}", 4))
+        findings.append(Finding(BROKEN, f"{'not built' if built[0] else 'built by neither'}: {new.why}", 4))
     elif not built[0]:
-        findings.append(Finding(CHANGED, "built now, and was not before"))
+        findings.append(Finding(CHANGED, f"built now, and was not before: {old.why}"))
     if all(built):
         values |= _figures(*built)
         values["build time"] = (f"{old.seconds('build'):.1f} s", f"{new.seconds('build'):.1f} s")

@@ -12,7 +12,8 @@ _HEADER = ["engine", "figure", "before", "after"]
 
 def upgrade_text(found: Any) -> str:
     """Tables for the terminal, with the verdict last."""
-    lines = [f"{found.versions[0]} -> {found.versions[1]}", "", table(_HEADER, _rows(found))]
+    rows = _rows(found)
+    lines = [" -> ".join(_versions(found)), "", table(_HEADER, rows) if rows else "no engine was built on both sides"]
     lines += [f"{one.label}: {finding.verdict}: {finding.text}" for one in found.engines for finding in one.findings]
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join([*lines, f"verdict: {found.verdict}"])
@@ -42,14 +43,16 @@ def upgrade_page(found: Any, name: str, job: str) -> Page:
     """The same as a page that opens from disk."""
     reasons = [[one.label, finding.verdict, finding.text] for one in found.engines for finding in one.findings]
     sections = (
-        Section("Verdict", (f"{found.verdict}: {found.versions[0]} to {found.versions[1]}", *found.notes)),
+        Section("Verdict", (f"{found.verdict}: {' to '.join(_versions(found))}", *found.notes)),
         Section("Reasons", (Table(["engine", "verdict", "what differs"], reasons),) if reasons else ()),
         Section("Figures", (Table(_HEADER, _rows(found), "llrr"),)),
     )
-    return Page(f"{name}: upgrade", f"{found.versions[0]} to {found.versions[1]}", sections, job)
+    return Page(f"{name}: upgrade", " to ".join(_versions(found)), sections, job)
+
+
+def _versions(found: Any) -> list[str]:
+    return [version or "nothing built" for version in found.versions]
 
 
 def _rows(found: Any) -> list[list[str]]:
-    return [
-        [one.label, name, before, after] for one in found.engines for name, (before, after) in one.values.items()
-    ] or [["-", "nothing built on both sides", "-", "-"]]
+    return [[one.label, name, before, after] for one in found.engines for name, (before, after) in one.values.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -14,7 +16,16 @@ from typing import Any
 import click
 
 from trtconv.cli.options import POSITIVE, existing, output_options
-from trtconv.core.errors import EnvironmentProblem, TrtconvError
+from trtconv.core.errors import (
+    AccuracyGateError,
+    BuildError,
+    EnvironmentProblem,
+    MissingPackage,
+    PerformanceGateError,
+    SourceError,
+    TrtconvError,
+    UsageError,
+)
 
 
 @click.command()
@@ -88,7 +99,6 @@ def _interpreter(path: Path) -> Path:
 def _compared(job: Path, pythons: tuple[Path, ...], folder: Path, slower: float, options: dict[str, Any]) -> Any:
     """The comparison, and the text of the job that both sides ran."""
     from trtconv.cli.execute import Output, layout_of, run_job
-    from trtconv.job.emit import text
     from trtconv.job.load import load_job
     from trtconv.pipeline.upgrade import compare, side
 
@@ -100,55 +110,74 @@ def _compared(job: Path, pythons: tuple[Path, ...], folder: Path, slower: float,
     if loaded.calibrate is not None:
         cache = loaded.calibrate.cache or layout_of(loaded).cache
         stage = "calibrate" if loaded.calibrate.cache is None else "convert"
-    with _silently():
-        run_job(job, stage=stage, output=shown, assignments=assignments, allow_code=options["allow_code"])
+    if "typed" in loaded.precision:  # built as it is: nothing comes before
+        model = loaded.source.path
+    else:
+        with contextlib.redirect_stdout(io.StringIO()):  # tables of the shared steps are not what was asked for
+            run_job(job, stage=stage, output=shown, assignments=assignments, allow_code=options["allow_code"])
     documents = []
     for name, python in zip(("from", "to"), pythons, strict=True):
-        path = folder / f"{name}.yaml"
-        path.write_text(text(side(loaded, model, cache, folder / name), folder))
-        documents.append(_run(python, path, loaded.precision, allow_code=options["allow_code"]))
+        made = side(loaded, model, cache, folder / name)
+        documents.append(_run(python, loaded, made, folder / f"{name}.yaml", allow_code=options["allow_code"]))
+    _require_any(documents)
     return compare(documents[0], documents[1], slower), (folder / "to.yaml").read_text()
 
 
-def _silently() -> Any:
-    """Tables of the shared steps are not what was asked for."""
-    import contextlib
-    import sys
-
-    return contextlib.redirect_stdout(sys.stderr)
-
-
-def _run(python: Path, job: Path, precisions: Sequence[str], *, allow_code: bool) -> dict[str, Any]:
+def _run(python: Path, job: Any, made: dict[str, Any], path: Path, *, allow_code: bool) -> dict[str, Any]:
     """``trtconv run`` of this trtconv in another interpreter; its document.
 
-    A job that is refused as a whole, for one of its precisions, is run once for each: the others count.
+    A job that is refused as a whole, for one of its engines, is run once for each: the others count.
 
     Raises:
         EnvironmentProblem: it did not come so far as to write one.
     """
-    document = _document(python, job, allow_code=allow_code)
+    from trtconv.job.emit import text
+    from trtconv.pipeline.upgrade import alone
+
+    path.write_text(text(made, path.parent))
+    document = _document(python, path, allow_code=allow_code)
     if "steps" in document:
         return document
     whole: dict[str, Any] = {"steps": [], "errors": {}, "gates": []}
-    for precision in precisions:
-        one = document
-        if len(precisions) > 1:
-            one = _document(python, job, "--set", f"precision=[{precision}]", allow_code=allow_code)
-        if "steps" in one:
-            whole["steps"] += one["steps"]
-            whole["gates"] += one["gates"]
-            whole["errors"] |= one["errors"]
+    engines = list(alone(job, made))
+    for label, one in engines:
+        if len(engines) > 1:
+            path.write_text(text(one, path.parent))
+            document = _document(python, path, allow_code=allow_code)
+        if "steps" in document:
+            whole["steps"] += document["steps"]
+            whole["gates"] += document["gates"]
+            whole["errors"] |= document["errors"]
             continue
-        name = f"build[{precision}]"
-        whole["steps"].append({"name": name, "stage": "build", "precision": precision, "outputs": [], "result": None})
-        whole["errors"][name] = one
+        name = f"build[{label}]"
+        whole["steps"].append({"name": name, "stage": "build", "precision": label, "outputs": [], "result": None})
+        whole["errors"][name] = document
+    path.write_text(text(made, path.parent))
     return whole
 
 
-def _document(python: Path, job: Path, *words: str, allow_code: bool) -> dict[str, Any]:
+def _require_any(documents: Sequence[dict[str, Any]]) -> None:
+    """Refuse a job that no side makes an engine of, as running it would.
+
+    Raises:
+        TrtconvError: the first one of the new side.
+    """
+    if any(step["stage"] == "build" and step["result"] for one in documents for step in one["steps"]):
+        return
+    error = next(iter(documents[1]["errors"].values()))
+    raise _kind(error["exit_code"])(f"neither interpreter builds this job: {error['message']}", hint=error["hint"])
+
+
+def _kind(code: int) -> type[TrtconvError]:
+    """The class of errors that ends with a code."""
+    kinds = (UsageError, SourceError, BuildError, AccuracyGateError, PerformanceGateError)
+    return next((kind for kind in kinds if kind.exit_code == code), EnvironmentProblem)
+
+
+def _document(python: Path, job: Path, *, allow_code: bool) -> dict[str, Any]:
     root = str(Path(__file__).parents[3])
     leave = ["--allow-code"] if allow_code else []
-    command = [str(python), "-m", "trtconv", "run", str(job), "--json", "--quiet", *words, *leave]
+    command = [str(python), "-m", "trtconv", "run", str(job), "--json", "--quiet", *leave]
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "VIRTUAL_ENV")}
     env |= {"PYTHONPATH": root, "TRTCONV_CACHE": "off"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -160,7 +189,22 @@ def _document(python: Path, job: Path, *words: str, allow_code: bool) -> dict[st
             f"{python} cannot run the job: {why}",
             hint=f"{python} -m pip install tensorrt-rtx numpy onnx onnxruntime click PyYAML rich ml_dtypes",
         ) from None
-    return document
+    for error in document["errors"].values() if "steps" in document else [document]:
+        if error["error"] == MissingPackage.__name__:  # the interpreter is not ready, whatever its TensorRT
+            raise EnvironmentProblem(f"{python}: {error['message']}", hint=f"{python} -m {error['hint']}")
+    told: dict[str, Any] = _without(document, (f"{job.with_suffix('')}/", f"{job.parent}/shared/"))
+    return told
+
+
+def _without(value: Any, folders: Sequence[str]) -> Any:
+    """What a side says, without the folders that it alone has: they are no difference, and may be gone by then."""
+    if isinstance(value, dict):
+        return {key: part if key == "outputs" else _without(part, folders) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without(part, folders) for part in value]
+    for folder in folders if isinstance(value, str) else ():
+        value = value.replace(folder, "")
+    return value
 
 
 def _write_page(output: Path, found: Any, name: str, job: str) -> None:
@@ -173,11 +217,8 @@ def _write_page(output: Path, found: Any, name: str, job: str) -> None:
 
 def _ending(found: Any) -> TrtconvError:
     """What the command ends with; everything was told by then."""
-    from trtconv.core.errors import AccuracyGateError, BuildError, PerformanceGateError
-
-    kinds: dict[int, type[TrtconvError]] = {4: BuildError, 6: AccuracyGateError, 7: PerformanceGateError}
-    error = kinds.get(found.exit_code, EnvironmentProblem)(
-        f"{found.versions[1]} breaks this job", hint=f"stay with {found.versions[0]}, or change what the reasons name"
-    )
+    old, new = found.versions
+    hint = f"stay with {old}, or change what the reasons name" if old else "change what the reasons name"
+    error = _kind(found.exit_code)(f"{new or 'the new version'} breaks this job", hint=hint)
     error.reported = True
     return error
