@@ -110,3 +110,18 @@ def test_options_of_a_model(trtconv: Cli, folder: Path) -> None:
     assert wrong.returncode == 2
     assert "--weight-streaming-budget: expected a budget such as 512MiB, 50%, all or auto" in wrong.stderr
     assert "--weight-streaming-budget" in trtconv("infer", "--help").stdout
+
+
+@pytest.mark.rtx
+def test_no_server_gets_an_engine_without_weights(trtconv: Cli, folder: Path) -> None:
+    assert trtconv("build", "model.onnx", "-o", "e.engine", "--backend", "rtx").returncode == 0
+    facts = json.loads((folder / "e.engine.json").read_text())
+    facts["features"]["stripped"] = True  # no machine without a GPU builds one
+    (folder / "e.engine.json").write_text(json.dumps(facts))
+    done = trtconv("export", "triton", "e.engine", "-o", "models")
+    assert done.returncode == 2
+    assert "e.engine: it holds no weights, and no server can run it" in done.stderr
+    assert not (folder / "models").exists()
+    assert "it holds no weights: trtconv refit puts them in" in trtconv("inspect", "e.engine").stdout
+    measured = trtconv("bench", "e.engine", "--backend", "rtx")
+    assert measured.returncode == 5

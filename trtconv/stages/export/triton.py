@@ -272,7 +272,7 @@ def _interface(engine: Path) -> Interface:
 
     Raises:
         SourceError: no engine.
-        UsageError: nothing lies beside it.
+        UsageError: nothing lies beside it, or it has no weights.
     """
     if manifest.is_parts(engine):
         found = manifest.read(engine)
@@ -282,6 +282,11 @@ def _interface(engine: Path) -> Interface:
     if known is None:
         raise UsageError(
             f"{engine}: no sidecar says what it takes and gives", hint=f"copy {sidecar.path_of(engine).name} beside it"
+        )
+    if known.features.stripped:
+        raise UsageError(
+            f"{engine}: it holds no weights, and no server can run it",
+            hint=f"trtconv refit {engine} MODEL -o whole.engine makes it whole",
         )
     inputs, outputs = manifest.tensors(known.facts["inputs"]), manifest.tensors(known.facts["outputs"])
     return Interface(inputs, outputs, known.profiles, known.values)
