@@ -150,7 +150,8 @@ class Fake:
         )
 
     def OnnxParserRefitter(self, refitter: Any, logger: Any) -> Object:  # noqa: N802
-        return Object(self, "OnnxParserRefitter", refit_from_file=lambda model: True, num_errors=0)
+        reads = {"refit_from_file": lambda model: True, "refit_from_bytes": lambda model, path: True}
+        return Object(self, "OnnxParserRefitter", **reads, num_errors=0)
 
     def Runtime(self, logger: Any) -> Object:  # noqa: N802
         behaviour: dict[str, Any] = {

@@ -30,6 +30,9 @@ class TrtOnnxParserRefitter(Protocol):
     def refit_from_file(self, model: str) -> bool:
         """Read the weights; False on any failure."""
 
+    def refit_from_bytes(self, model: bytes, path: str) -> bool:
+        """The same of a model in memory; its external data lie beside the path."""
+
 
 class TrtISerializationConfig(Protocol):
     """How to write an engine."""

@@ -17,6 +17,7 @@ from trtconv.adapters import cuda_driver
 from trtconv.core.errors import EnvironmentProblem, SourceError, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import Features
+from trtconv.engines.build import workarounds
 from trtconv.engines.plan import sidecar
 from trtconv.pipeline import refit as refitting
 from trtconv.pipeline.refit import RefitRequest, refit
@@ -72,6 +73,20 @@ def test_the_refitter_replaces_weights(install: Any, doubling: Path, record: str
     assert facts["engine"]["size"] == result.size
     assert facts["provenance"]["refit"]["engine"] == engine.name
     assert facts["network"] == json.loads(sidecar.path_of(engine).read_text())["network"]
+
+
+@pytest.mark.parametrize("record", TENSORRT)
+def test_the_refitter_gets_what_the_builder_got(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, record: str
+) -> None:
+    """Models that are rewritten for the builder have weights of their own."""
+    fake, _ = install(record)
+    fake.refittable = ["two"]
+    monkeypatch.setattr(workarounds, "rewritten", lambda model: b"rewritten")
+    engine = built(fake, doubling, features=TAKES)
+    model = changed(doubling, other_weights)
+    assert asked(engine, model).how == "refitted"
+    assert called(fake, "OnnxParserRefitter.refit_from_bytes") == [{"model": b"rewritten", "path": str(model)}]
 
 
 @pytest.mark.parametrize("record", TENSORRT)

@@ -10,7 +10,7 @@ from trtconv.adapters import cuda, tensorrt
 from trtconv.adapters.tensorrt_weights_api import TrtRefitter
 from trtconv.core.errors import BuildError, EnvironmentProblem
 from trtconv.core.events import Emit
-from trtconv.engines.build import messages
+from trtconv.engines.build import messages, workarounds
 from trtconv.engines.plan import header
 from trtconv.engines.run.engine import Engine
 
@@ -67,7 +67,9 @@ def _refit(engine: Engine, model: Path, changed: Collection[str]) -> Refitted:
         more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
         raise BuildError(f"{engine.path}: TensorRT cannot replace {fixed[0]!r}{more}", hint="build it again")
     reader = api.OnnxParserRefitter(refitter, logger)
-    if not reader.refit_from_file(str(model)):
+    content = workarounds.rewritten(model)  # what the builder was given, too
+    given = reader.refit_from_file(str(model)) if content is None else reader.refit_from_bytes(content, str(model))
+    if not given:
         raise _failure(engine, f"the weights of {model} are refused")
     _require_all(engine, refitter)
     if not refitter.refit_cuda_engine():
