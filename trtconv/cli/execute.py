@@ -349,7 +349,7 @@ def make_one(
 
     with unfinished.scratch() as folder:
         job = job_from(values, "model", folder)
-        layout = Layout(folder, "model", {kind: output.absolute()})
+        layout = Layout(folder, "model", {kind: output.absolute()}, passing=True)
         steps = upto(line(job, layout, allow_code=allow_code), stage)
         report(stage, job, steps, layout, Settings(), Output(as_json, log_json, quiet), passing=folder)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trtconv.core import strict_json, unfinished
+from trtconv.core import digests, strict_json, unfinished
 from trtconv.core.writable import at, require_file, require_folder
 
 LARGE = 8 << 20
@@ -120,10 +119,10 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez(handle, **arrays)
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy one file's bytes atomically."""
+def copy(source: Path, target: Path) -> str:
+    """Copy one file's bytes atomically; their SHA-256."""
     with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+        return digests.of_copy(source, temporary)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from trtconv.core.records import KeepRules
-from trtconv.graph import dataflow, editing, types
+from trtconv.graph import dataflow, editing, types, weights_aside
 from trtconv.graph.half import Decision, Saturation, decide
 from trtconv.graph.half_types import HALVES, Half, takes
 
@@ -89,13 +90,15 @@ class _Run:
         """A constant in another type; finite values beyond the type, or beyond what is left of masks, are clamped."""
         values = editing.array(tensor)
         if element == _FLOAT:
-            return numpy_helper.from_array(values.astype(np.float32), name)
+            return weights_aside.made(values.astype(np.float32), name)
+        low, high = weights_aside.bounds(tensor, values) if values.size else (0.0, 0.0)
         if saturation is not None and saturation.beyond:
             values = _layered(values, saturation)
+            low, high = -math.inf, math.inf
         bound = np.float32(self.half.largest if saturation is None or saturation.beyond else saturation.bound)
-        if values.size and max(values.max(), -values.min()) > bound:  # rare, and costs a copy
+        if max(high, -low) > bound:  # rare, and costs a copy
             values = np.where(np.isfinite(values), np.clip(values, -bound, bound), values)
-        return numpy_helper.from_array(values.astype(self.half.dtype), name)
+        return weights_aside.made(values.astype(self.half.dtype), name)
 
     def suffix(self, element: int) -> str:
         return types.name_of(element) if element != _FLOAT else "float32"

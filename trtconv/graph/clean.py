@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from trtconv.graph import check, editing, fold, layout, padding, symbolic
+from trtconv.graph import check, editing, fold, layout, padding, symbolic, weights_aside
 
 MINIMUM_IR = 8
 """The IR version of opset 15: the oldest that every TensorRT since 8 writes about."""
@@ -261,12 +261,9 @@ def share_duplicates(model: onnx.ModelProto) -> bool:
     outputs = {value.name for value in graph.output}
     first: dict[tuple[Any, ...], str] = {}
     same: dict[str, str] = {}
-    alike = Counter((tensor.data_type, *tensor.dims) for tensor in graph.initializer)
-    for tensor in graph.initializer:
-        kind = (tensor.data_type, *tensor.dims)
-        if alike[kind] < 2 or not editing.size(tensor) or tensor.name in outputs:
-            continue
-        keeper = first.setdefault((*kind, hashlib.sha256(tensor.raw_data).digest()), tensor.name)
+    able = [tensor for tensor in graph.initializer if editing.size(tensor) and tensor.name not in outputs]
+    for tensor in _alike(_alike(able, lambda one: (one.data_type, *one.dims)), _kind):
+        keeper = first.setdefault((*_kind(tensor), hashlib.sha256(weights_aside.content(tensor)).digest()), tensor.name)
         if keeper != tensor.name:
             same[tensor.name] = keeper
     for _, node in editing.walk(graph):
@@ -274,6 +271,18 @@ def share_duplicates(model: onnx.ModelProto) -> bool:
     if same:
         editing.drop_unused_initializers(graph)
     return bool(same)
+
+
+def _alike(tensors: list[Any], kind: Callable[[Any], Any]) -> list[Any]:
+    """Those whose kind another one has too."""
+    kinds = [kind(tensor) for tensor in tensors]
+    counts = Counter(kinds)
+    return [tensor for tensor, own in zip(tensors, kinds, strict=True) if counts[own] > 1]
+
+
+def _kind(tensor: Any) -> tuple[Any, ...]:
+    """What differs between nearly all tensors that differ: type, shape, and how they begin."""
+    return tensor.data_type, *tensor.dims, bytes(weights_aside.content(tensor)[:64])
 
 
 def _to_raw(tensor: Any) -> None:

@@ -13,6 +13,7 @@ import onnx.inliner  # onnx itself does not load it
 from onnx import helper, numpy_helper
 
 from trtconv.core.errors import ConversionError
+from trtconv.graph import weights_aside
 
 ONNX_DOMAINS = ("", "ai.onnx")
 SMALL = 1024
@@ -98,7 +99,7 @@ def label(node: Any) -> str:
 
 def array(tensor: Any) -> Any:
     """The values of a TensorProto; bfloat16 and float8 come as ml_dtypes types."""
-    return numpy_helper.to_array(tensor)
+    return weights_aside.array(tensor)
 
 
 @dataclass

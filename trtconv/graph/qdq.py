@@ -9,10 +9,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from trtconv.core.errors import ConversionError
-from trtconv.graph import editing, placement
+from trtconv.graph import editing, placement, weights_aside
 from trtconv.graph.placement import Plan
 
 HALF_NORMAL, HALF_LARGEST = float(2.0**-14), 65504.0
@@ -153,7 +153,7 @@ class _Inserter:
 
     def _constant(self, wish: str, values: Any) -> str:
         name = self._names.fresh(wish)
-        self._graph.initializer.append(numpy_helper.from_array(values, name))
+        self._graph.initializer.append(weights_aside.made(values, name))
         return name
 
     def _node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trtconv.graph import editing
+from trtconv.graph import editing, weights_aside
 from trtconv.graph.dataflow import Flow, Step
 
 ORDINARY = 1024.0
@@ -108,7 +108,7 @@ def of_constant(tensor: Any, key: str, limit: float) -> Fact:
     values = editing.array(tensor)
     if not values.size:
         return Fact(0.0, 0.0, 0.0, data=False, root=key)
-    high, low, infinite = float(values.max()), float(values.min()), False
+    (low, high), infinite = weights_aside.bounds(tensor, values), False
     if not (math.isfinite(high) and math.isfinite(low)):
         finite, infinite = values[np.isfinite(values)], bool(np.isinf(values).any())
         high, low = (float(finite.max()), float(finite.min())) if finite.size else (0.0, 0.0)

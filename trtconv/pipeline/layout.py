@@ -20,11 +20,13 @@ class Layout:
         folder: of all files.
         name: prefix of all files.
         fixed: place of single files that the user named, by kind (``"engine"``): the ad-hoc commands' ``-o``.
+        passing: whether all others are gone when the command ends.
     """
 
     folder: Path
     name: str
     fixed: Mapping[str, Path] = field(default_factory=dict)
+    passing: bool = False
 
     def file(self, kind: str, suffix: str) -> Path:
         """The path of one file."""

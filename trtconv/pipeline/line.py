@@ -193,6 +193,7 @@ class _SharedSteps:
                 tolerance=section.tolerance,
                 support=section.support and not self.told_by_build,
                 origin=self.source.path,
+                passing=self.layout.passing and "onnx" not in self.layout.fixed,
             )
 
         return Node(
@@ -308,11 +309,14 @@ class _SharedSteps:
         section, typed = self.job.lower, self.layout.typed(precision)
         given, cache = self._cache(precision)
 
-        def request(_: History) -> LowerRequest:
+        def request(history: History) -> LowerRequest:
+            from trtconv.core.files import data_of
             from trtconv.stages.lower import LowerRequest
 
+            alone = not data_of(self.layout.onnx).exists()
             return LowerRequest(
                 model=self.layout.onnx,
+                sha256=history.digests.get(self.layout.onnx, "") if alone else "",
                 typed=typed,
                 precision=precision,
                 cache=cache,

@@ -374,10 +374,13 @@ class _Runner:
         return True
 
     def offer(self, node: Node, key: dict[str, Any], record: dict[str, Any]) -> None:
-        """Put a finished step's outcome into the store, for other jobs; not models of several gigabytes."""
-        large = any(data_of(path).exists() for path in node.files)
-        if self.store is not None and STAGES[node.stage].shared and not large:
-            sources = self.state.written(node)
+        """Put a finished step's outcome into the store, for other jobs.
+
+        Not models of several gigabytes, nor what is the source itself: to find that out again takes no time.
+        """
+        sources = self.state.written(node)
+        left = any(data_of(path).exists() for path in sources) or set(sources.values()) <= set(key["inputs"].values())
+        if self.store is not None and STAGES[node.stage].shared and not left:
             record = {**record, "files": [str(path) for path in node.files]}
             self.store.put(_address(node, key), node.stage, sources, record)
             self.state.linked(sources)

@@ -139,6 +139,7 @@ class State:
         ]
 
     def _file(self, path: Path) -> str:
+        path = path.resolve() if path.is_symlink() else path
         mark = _mark(path)
         known = self._known.get(str(path))
         if known is not None and mark is not None and known[:-1] == mark:

@@ -117,6 +117,7 @@ class Converted:
         left_out: operators of the source that the model ends before, with their number.
         own: whether the model is the source's own file, not made by a converter.
         composed: a sentence per operator that was written with ONNX's own.
+        file: the source's own ONNX file; None: it is of another format.
     """
 
     model: Any
@@ -132,6 +133,7 @@ class Converted:
     own: bool = False
     composed: tuple[str, ...] = ()
     done: Callable[[], None] = _no_trace
+    file: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv import __version__
-from trtconv.core import errors, unfinished
+from trtconv.core import errors, files, unfinished
 from trtconv.core.errors import ConversionError, UsageError
 from trtconv.core.events import Emit, Message, Running
 from trtconv.core.records import Comparison, InputSpec, SourceSpec, TensorInfo
@@ -41,6 +41,7 @@ class ConvertRequest:
         tolerance: largest difference allowed of floating-point outputs, over the largest value of the output.
         support: whether to ask the installed TensorRT which nodes it takes.
         origin: what the source was frozen from, for messages.
+        passing: whether the file is gone in the end: where it would be the source, it is a link to that.
     """
 
     source: SourceSpec
@@ -57,6 +58,7 @@ class ConvertRequest:
     tolerance: float = 1e-4
     support: bool = True
     origin: Path | None = None
+    passing: bool = False
 
     def without_running(self, why: str) -> ConvertRequest:
         """The same, without running source and result: that ended the process."""
@@ -83,6 +85,7 @@ class ConvertResult:
         refused: nodes that it does not take, each with its reason and what to do.
         left_out: operators of the source that the model ends before, with their number; empty: it is whole.
         composed: a sentence per operator of others that was written with ONNX's own.
+        sha256: of the file; empty where it was not computed.
     """
 
     model: Path
@@ -100,6 +103,12 @@ class ConvertResult:
     refused: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     composed: tuple[str, ...] = ()
+    sha256: str = ""
+
+    @property
+    def digests(self) -> Mapping[Path, str]:
+        """SHA-256 of files that need not be read again to know it."""
+        return {self.model: self.sha256} if self.sha256 else {}
 
 
 def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
@@ -113,7 +122,9 @@ def convert(request: ConvertRequest, emit: Emit) -> ConvertResult:
         MissingPackage: a framework is needed and not installed.
         EnvironmentProblem: the interpreter that the source names is missing, or lacks it.
     """
-    with errors.about(request.origin or request.source.path):
+    from trtconv.graph import weights_aside
+
+    with errors.about(request.origin or request.source.path), weights_aside.allowed():
         return _converted(request, emit)
 
 
@@ -148,10 +159,11 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
     version = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     with unfinished.folder(_folder(request), f".{request.model.name}.") as scratch:
         made = scratch / request.model.name
-        model_io.save(model, made)
+        same = work.file if work.file is not None and model_io.is_in(model, work.file) else None
+        sha256 = model_io.save(model, made) if same is None else _same(request, same, made)
         work.model = model = None  # ONNX Runtime reads the file: the weights need not be held twice
         memory.give_back()
-        verdict = _checked(request, work, made, inputs, emit)
+        verdict = _checked(request, work, made, inputs, emit, same=same is not None)
         memory.give_back()  # before TensorRT reads the model too
         asked, refused = _asked(request, work, made, emit)
         model_io.move(made, request.model)
@@ -171,6 +183,7 @@ def _converted(request: ConvertRequest, emit: Emit) -> ConvertResult:
         refused=refused,
         left_out=work.left_out,
         composed=work.composed,
+        sha256=sha256,
     )
 
 
@@ -222,12 +235,12 @@ def _say_unknown_ranks(model: Any, emit: Emit) -> None:
 
 
 def _checked(
-    request: ConvertRequest, work: Converted, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit
+    request: ConvertRequest, work: Converted, made: Path, inputs: tuple[TensorInfo, ...], emit: Emit, *, same: bool
 ) -> Verdict:
     """Compare the file with its source; says why where that cannot be."""
     from trtconv.data.conversion_check import Verdict
 
-    if request.check and _same(made, request.source.path):
+    if request.check and same:
         emit(Message("the model is what it was, byte for byte"))
         return Verdict(unchecked=SAME)
     stored = _given(request, work, inputs) if request.check else None
@@ -254,14 +267,12 @@ def _checked(
 SAME = "it is the source itself"
 
 
-def _same(made: Path, source: Path) -> bool:
-    """Whether a file holds what another one does, and all of it: the weights lie nowhere else."""
-    import filecmp
-
-    from trtconv.core import external, files
-
-    whole = source.is_file() and not files.data_of(made).exists() and not external.locations(made)
-    return whole and filecmp.cmp(made, source, shallow=False)
+def _same(request: ConvertRequest, source: Path, made: Path) -> str:
+    """Let a file hold what the source does; its SHA-256 where that was computed."""
+    if not request.passing:
+        return files.copy(source, made)
+    made.symlink_to(source.absolute())
+    return ""
 
 
 def _given(request: ConvertRequest, work: Converted, inputs: tuple[TensorInfo, ...]) -> Observed | None:

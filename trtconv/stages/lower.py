@@ -34,6 +34,7 @@ class LowerRequest:
         io_types: ``keep`` leaves inputs and outputs FP32, ``convert`` gives them the half type.
         coverage: share of the tensors that int8 or fp8 needs which the cache must cover, 0..1; operators that read
             another one are left out.
+        sha256: of the model's file; empty: read it, where it is needed.
     """
 
     model: Path
@@ -45,6 +46,7 @@ class LowerRequest:
     exclude: KeepRules = field(default_factory=KeepRules)
     io_types: str = "keep"
     coverage: float = 1.0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class LowerResult:
         qdq_pairs: activation Q/DQ pairs.
         casts: Cast nodes that the lowering added.
         left_out: (node name, reason) for each node that did not get the precision asked for.
+        sha256: of the file; empty where its large tensors lie in another one.
     """
 
     typed: Path
@@ -67,6 +70,12 @@ class LowerResult:
     qdq_pairs: int = 0
     casts: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
+    sha256: str = ""
+
+    @property
+    def digests(self) -> Mapping[Path, str]:
+        """SHA-256 of files that need not be read again to know it."""
+        return {self.typed: self.sha256} if self.sha256 else {}
 
 
 def lower(request: LowerRequest, emit: Emit) -> LowerResult:
@@ -80,20 +89,27 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
         SourceError: the model cannot be read.
         ConversionError: the model is not FP32, or cannot be expressed in the precision.
     """
-    from trtconv.graph import editing, fp32_only, model_io, placement, types
+    from trtconv.graph import weights_aside
 
     _check(request)
-    model = model_io.load(request.model)
+    with weights_aside.allowed():
+        return _lowered(request, emit)
+
+
+def _lowered(request: LowerRequest, emit: Emit) -> LowerResult:
+    from trtconv.graph import editing, fp32_only, model_io, placement, types
+
+    model = model_io.load(request.model, aside=True)
     fp32_only.require(model, str(request.model))
     absent = _require_known(request, model, emit)
     if request.precision in ("fp32", "tf32"):
-        _copy(request, model)
-        return LowerResult(request.typed, request.precision, placement.weighted_types(model, types.infer(model)))
+        weighted = placement.weighted_types(model, types.infer(model))
+        return LowerResult(request.typed, request.precision, weighted, sha256=_copy(request, model))
     editing.normalize(model)
     known = {node.name for _, node in editing.walk(model.graph)}
     done = _apply(request, model, absent, emit)
     weighted = placement.weighted_types(model, _verified(model))
-    model_io.save(model, request.typed)
+    sha256 = model_io.save(model, request.typed)
     left_out = tuple((name, reason) for name, reason in done.left_out if name in known)
     pairs = len(done.plan.tensors) if done.plan else 0
     result = LowerResult(
@@ -103,6 +119,7 @@ def lower(request: LowerRequest, emit: Emit) -> LowerResult:
         qdq_pairs=pairs,
         casts=done.casts,
         left_out=left_out,
+        sha256=sha256,
     )
     emit(Message(_summary(result)))
     return result
@@ -159,14 +176,14 @@ def _require_known(request: LowerRequest, model: Any, emit: Emit) -> Collection[
     return absent.keys()
 
 
-def _copy(request: LowerRequest, model: Any) -> None:
+def _copy(request: LowerRequest, model: Any) -> str:
     """The same bytes; a model with external data is written anew, since its data file is found by its folder."""
+    from trtconv.core import external
     from trtconv.graph import model_io
 
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > request.model.stat().st_size:
-        model_io.save(model, request.typed)
-    else:
-        files.copy(request.model, request.typed)
+    if external.locations(request.model):
+        return model_io.save(model, request.typed)
+    return files.copy(request.model, request.typed)
 
 
 def _cache(request: LowerRequest) -> tuple[Cache | None, Facts | None]:
@@ -177,7 +194,7 @@ def _cache(request: LowerRequest) -> tuple[Cache | None, Facts | None]:
     if request.cache is None:
         return None, None
     read, facts = cache.read(request.cache), cache.read_facts(request.cache)
-    if facts is not None and facts.model != digests.of_file(request.model):
+    if facts is not None and facts.model != (request.sha256 or digests.of_file(request.model)):
         raise UsageError(
             f"{request.cache}: the cache was calibrated for another model than {request.model}",
             hint="calibrate this model: trtconv calibrate MODEL --data FILE -o CACHE",

@@ -112,13 +112,13 @@ class _Build:
         """Build the plan into its file, in pieces where it is large; None: it does not build."""
         with plan_file.PlanFile(self.file) as out:
             if self.loaded.can.by_address and self.model.stat().st_size > plan_file.LARGE:
-                writer = tensorrt.stream_writer(self.loaded.api, out.write)
+                writer = tensorrt.stream_writer(self.loaded.api, out.take)
                 built = builder.build_serialized_network_to_stream(network, config, writer)
             else:
                 plan = builder.build_serialized_network(network, config)
                 built = plan is not None
                 if plan is not None:
-                    out.write_all(memoryview(plan).cast("B"))
+                    out.write_all([memoryview(plan).cast("B")])
         if out.error is not None:
             raise out.error
         return out if built else None
@@ -161,20 +161,12 @@ class _Build:
 
     def parsed(self, network: TrtINetworkDefinition, content: bytes | None) -> tuple[TrtOnnxParser, bool]:
         """The parser after its work, and whether it took the model."""
-        parser, path = self.loaded.api.OnnxParser(network, self.logger), str(self.model)
-        if content is not None:
-            return parser, parser.parse(content, path)
-        self.mapped = mapped_model.of(self.model)
-        if self.mapped is None:
-            return parser, parser.parse_from_file(path)
-        if self.loaded.can.by_address and self.mapped.weights:
-            if parser.load_model_proto(self.mapped.outline, path) and all(
-                parser.load_initializer(*weight) for weight in self.mapped.weights
-            ):
-                return parser, parser.parse_model_proto()
-            self.listen()
-            parser = self.loaded.api.OnnxParser(network, self.logger)
-        return parser, parser.parse(self.mapped.data, path)
+        if content is None:
+            found = mapped_model.parse(self.loaded, network, self.logger, self.model)
+            self.mapped = found.mapped
+            return found.parser, found.done
+        parser = self.loaded.api.OnnxParser(network, self.logger)
+        return parser, parser.parse(content, str(self.model))
 
     def require_values(self, network: TrtINetworkDefinition) -> None:
         """A range for every input whose values decide shapes, and for no other."""

@@ -10,9 +10,14 @@ import ctypes
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trtconv.core import protobuf_wire
 from trtconv.core.protobuf_wire import Field
+
+if TYPE_CHECKING:
+    from trtconv.adapters.tensorrt import Loaded
+    from trtconv.adapters.tensorrt_api import TrtILogger, TrtINetworkDefinition, TrtOnnxParser
 
 _WEIGHTS = (7, 5, 9)
 """Fields of ModelProto, GraphProto and TensorProto: graph, initializer, raw_data (onnx.proto)."""
@@ -39,6 +44,34 @@ class MappedModel:
     def give_back(self) -> None:
         """Free the memory that holds what was read; whoever reads on finds it in the file again."""
         self.data.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A model that TensorRT's parser has seen.
+
+    Attributes:
+        parser: it, with its errors.
+        done: whether it took the model.
+        mapped: what the network refers to and must outlive; None: nothing.
+    """
+
+    parser: TrtOnnxParser
+    done: bool
+    mapped: MappedModel | None = None
+
+
+def parse(loaded: Loaded, network: TrtINetworkDefinition, logger: TrtILogger, path: Path) -> Parsed:
+    """Parse a model's file into a network, its weights by their addresses where the flavour takes them so."""
+    parser, mapped = loaded.api.OnnxParser(network, logger), of(path)
+    if mapped is None:
+        return Parsed(parser, parser.parse_from_file(str(path)))
+    if loaded.can.by_address and mapped.weights:
+        known = parser.load_model_proto(mapped.outline, str(path))
+        if known and all(parser.load_initializer(*weight) for weight in mapped.weights):
+            return Parsed(parser, parser.parse_model_proto(), mapped)
+        parser = loaded.api.OnnxParser(network, logger)
+    return Parsed(parser, parser.parse(mapped.data, str(path)), mapped)
 
 
 def of(path: Path) -> MappedModel | None:

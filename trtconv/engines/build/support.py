@@ -13,7 +13,7 @@ from trtconv.core import child
 from trtconv.core import protobuf_wire as wire
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit
-from trtconv.engines.build import messages
+from trtconv.engines.build import mapped_model, messages
 
 _REQUANTIZE = "convert the model before it was quantized, and use precision: int8"
 _FALLBACK = "or let ONNX Runtime run it (build.fallback)"
@@ -93,13 +93,12 @@ def parse(model: Path, _emit: Emit) -> Verdict:
     network = builder.create_network(1 << int(loaded.api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     if network is None:
         return Verdict()
-    parser = loaded.api.OnnxParser(network, logger)
-    done = parser.parse_from_file(str(model))
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    parsed = mapped_model.parse(loaded, network, logger, model)
+    errors = [parsed.parser.get_error(index) for index in range(parsed.parser.num_errors)]
     found = {(e.node_name(), e.node_operator()): messages.parser_error(e) for e in errors}
     said = messages.errors(log.take())
     refusals = tuple(_refusal(node, op, why) for (node, op), why in found.items())
-    if not done and not refusals:
+    if not parsed.done and not refusals:
         refusals = (_refusal("", "", "; ".join(said) or "no reason given"),)
     return Verdict(loaded.title, (*refusals, *_without_kernel(model, loaded)))
 

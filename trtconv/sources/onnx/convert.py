@@ -21,7 +21,7 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         SourceError: a damaged file.
         ConversionError: an operator that is neither ONNX's nor a plugin's, sequences, a missing part.
     """
-    model = model_io.load(wanted.source.path)
+    model = model_io.load(wanted.source.path, aside=True)
     composition.take_over(model, dict(wanted.source.operators))
     clean.prepare(model)
     composed = composition.compose(model, dict(wanted.source.operators))
@@ -56,6 +56,7 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         precision=Precision(composed.tolerance, composed.because),
         composed=tuple(composed.sentences()),
         own=not composed.counts,
+        file=source.path,
     )
 
 
