@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trtconv.adapters import tensorrt
-from trtconv.core.errors import EnvironmentProblem, TrtconvError
+from trtconv.core.errors import BuildError, EnvironmentProblem, TrtconvError
 from trtconv.core.events import ignore
 from trtconv.engines.build import builder, isolated, mapped_model, plan_file
 
@@ -71,7 +71,13 @@ def test_weights_of_every_type_give_the_plan_of_the_file(
     assert mapped is not None
     assert [name for name, _, _ in mapped.weights] == ["w"]
     assert len(mapped.outline) < model.stat().st_size / 2
-    assert built(model, by_address=True) == built(model, by_address=False)
+    try:
+        whole = built(model, by_address=False)
+    except BuildError:  # TensorRT-RTX 1.4 has no kernel for weights of 8 and 4 bits alone
+        with pytest.raises(BuildError):
+            built(model, by_address=True)
+    else:
+        assert built(model, by_address=True) == whole
 
 
 def test_weights_that_no_name_tells_apart_stay_in_the_model(tmp_path: Path) -> None:

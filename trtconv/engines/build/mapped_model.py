@@ -17,7 +17,8 @@ from trtconv.core.protobuf_wire import Field
 
 if TYPE_CHECKING:
     from trtconv.adapters.tensorrt import Loaded
-    from trtconv.adapters.tensorrt_api import TrtILogger, TrtINetworkDefinition, TrtOnnxParser
+    from trtconv.adapters.tensorrt_api import TrtILogger, TrtOnnxParser
+    from trtconv.adapters.tensorrt_network_api import TrtINetworkDefinition
 
 _WEIGHTS = (7, 5, 9)
 """Fields of ModelProto, GraphProto and TensorProto: graph, initializer, raw_data (onnx.proto)."""
