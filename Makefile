@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-fleet bench-build bench-convert onnx-suite cases
+.PHONY: help demo test test-slow test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-fleet bench-build bench-convert classic onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ bench-build: $(VENV)/.has-demo ## time and memory of build and lower, beside the
 bench-convert: $(VENV)/.has-demo ## time and memory of converting 0.1, 0.6 and 2.4 GB of weights, beside bare tf2onnx (8 GB)
 	$(BIN)/python benchmarks/convert.py
 
+classic: $(if $(TORCH),$(VENV)/.has-gpu,$(VENV)/.has-classic) ## ResNets, MobileNet, Inception v3 at batch 1, 5, 10: engines beside PyTorch on this GPU (TORCH=PYTHON, TF32=1)
+	$(BIN)/python scripts/classic.py $(if $(TORCH),--torch $(TORCH)) $(if $(TF32),--tf32)
+
 cases: $(VENV)/.has-dev ## small inputs that once went wrong: what each gives today, and what is right; CASES=FOLDER takes its files from there
 	$(BIN)/python scripts/cases.py $(if $(CASES),--from $(CASES))
 
@@ -101,6 +104,7 @@ $(VENV)/.has-demo: PACKAGES = -e '.[tf,rtx]' scikit-learn pydantic
 $(VENV)/.has-dev: PACKAGES = -e '.[dev,tf,rtx,images,paddle,triton]'
 $(VENV)/.has-fleet: PACKAGES = -e '.[dev,tf,rtx,images,paddle,triton,ray]'
 $(VENV)/.has-gpu: PACKAGES = -e '.[dev,tf,rtx,cuda]'
+$(VENV)/.has-classic: PACKAGES = -e '.[dev,tf,rtx,cuda,torch]'
 $(VENV)/.has-%: pyproject.toml | $(BIN)/python
 	@echo "installing $(PACKAGES) into $(VENV): some minutes and 2 GB the first time"
 	@$(PIP) install $(PACKAGES)

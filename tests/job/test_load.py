@@ -170,7 +170,7 @@ def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself(folder):
     assert problems(folder, MINIMAL + "build: &b {workspace: big}\nbench: {<<: *b}\n")[:1] == [
         "job.yaml:3:12: unknown key 'workspace'; expected batch, semantics, backend, warmup, duration, iterations, "
         "streams, percentiles, data, transfers, spin, cuda_graph, depth, repeats, rate, layers, tune, max_latency, "
-        "against, device_api, weight_streaming_budget, lean_runtime"
+        "against, against_device, device_api, weight_streaming_budget, lean_runtime"
     ]
 
 

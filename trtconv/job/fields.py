@@ -13,7 +13,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.names import is_function
 from trtconv.core.units import parse_budget, parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
-from trtconv.sources import FORMATS
+from trtconv.sources import FORMATS, RIVALS
 
 KEEP = "keep"
 """In a file's place: the nodes of that operator stay as they are."""
@@ -106,8 +106,9 @@ def _rivals(names: list[str], base: Path) -> list[str]:
     """What an engine can be compared with."""
     for name in names:
         kind, _, target = name.partition(":")
-        if name != "onnxruntime" and (kind != "pytorch" or target.count(":") != 1):
-            raise ValueError(f"expected onnxruntime or pytorch:module:function, got {name!r}")
+        if name not in ("onnxruntime", *RIVALS) and (kind != "pytorch" or target.count(":") != 1):
+            expected = f"onnxruntime, {', '.join(RIVALS)} or pytorch:module:function"
+            raise ValueError(f"expected {expected}, got {name!r}")
     return names
 
 

@@ -221,7 +221,12 @@ class Bench(Section):
     layers: bool = key(False, description="measure every layer too, in a run of its own")
     tune: bool = key(False, description="search contexts, depth and graph for the most throughput, and measure that")
     max_latency: Seconds | None = key(None, description="99th percentile that tuning may not exceed")
-    against: Rivals = key([], description="what to compare with: onnxruntime, pytorch:module:function")
+    against: Rivals = key(
+        [],
+        description="what to compare with: onnxruntime, pytorch:module:function; of a source of PyTorch, the source "
+        "itself: pytorch, pytorch-compiled",
+    )
+    against_device: Literal["gpu", "cpu"] = key("gpu", description="where PyTorch runs the source itself")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
     weight_streaming_budget: Budget | None = key(
         None,

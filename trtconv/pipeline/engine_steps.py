@@ -245,36 +245,7 @@ class EngineSteps:
         assert section is not None
 
         def request(_: History) -> BenchRequest:
-            from trtconv.stages.bench.records import BenchRequest
-
-            return BenchRequest(
-                model=self.engine,
-                fallback=self.model,
-                backend=section.backend,
-                batches=tuple(section.batch),
-                semantics=section.semantics,
-                warmup=section.warmup,
-                duration=section.duration,
-                iterations=section.iterations,
-                percentiles=tuple(section.percentiles),
-                streams=section.streams,
-                data=None if section.data is None else sections.feed(section.data),
-                device_api=section.device_api,
-                rules={
-                    "transfers": section.transfers,
-                    "spin": section.spin,
-                    "graph": section.cuda_graph,
-                    "depth": section.depth,
-                },
-                repeats=section.repeats,
-                rate=section.rate,
-                layers=section.layers,
-                tune=section.tune,
-                max_latency=section.max_latency,
-                against=tuple(section.against),
-                allow_code=self.source.allow_code,
-                loading=sections.loading(section),
-            )
+            return sections.bench(section, self.engine, self.model, allow_code=self.source.allow_code)
 
         inputs = {} if section.data is None else sections.files(section.data)
         inputs |= user_code.files(name.partition(":")[2] for name in section.against) | sections.lean_runtime(section)

@@ -13,7 +13,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, FeedSpec, SourceSpec
 from trtconv.graph.contrib import MICROSOFT
 from trtconv.job.schema import Job
-from trtconv.pipeline import capability_check, sections, user_code
+from trtconv.pipeline import capability_check, framework_steps, sections, user_code
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import cells
@@ -69,7 +69,7 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
             has_reference=reference,
             missing=missing,
         ).nodes()
-    return _together(steps)
+    return _together([*steps, *framework_steps.nodes(all_cells, source, found, shared.versions)])
 
 
 def _together(steps: list[Node]) -> list[Node]:
@@ -358,6 +358,10 @@ def _cache_files(given: Path | None) -> dict[str, Path]:
     return {"cache": given, **({"facts": facts} if facts.exists() else {})}
 
 
+_WITH = {"bench": ("framework",)}
+"""Stages that belong to another one."""
+
+
 def upto(steps: list[Node], stage: str) -> list[Node]:
     """The steps of one stage and everything they need.
 
@@ -366,7 +370,7 @@ def upto(steps: list[Node], stage: str) -> list[Node]:
     """
     by_name = {node.name: node for node in steps}
     wanted: set[str] = set()
-    queue = [node.name for node in steps if node.stage == stage]
+    queue = [node.name for node in steps if node.stage in (stage, *_WITH.get(stage, ()))]
     if not queue:
         raise UsageError(f"this job has no {stage} step", hint=_how_to_get(stage))
     while queue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import UsageError
 from trtconv.core.external import locations
@@ -30,8 +30,11 @@ from trtconv.job.schema_lower import Keep
 from trtconv.job.schema_partition import Partition
 from trtconv.job.section import Section
 from trtconv.pipeline import user_code
-from trtconv.sources import require_fitting
+from trtconv.sources import RIVALS, require_fitting
 from trtconv.sources.format import Format
+
+if TYPE_CHECKING:
+    from trtconv.stages.bench.records import BenchRequest
 
 
 def inputs(job: Job) -> tuple[InputSpec, ...]:
@@ -167,6 +170,40 @@ def feed(data: Data) -> FeedSpec:
     """Samples."""
     spec = FeedSpec(data.path, data.labels, data.samples, tuple(data.preprocess))
     return replace(spec, batch_axes=dict(data.batch_axis))
+
+
+def bench(section: Bench, model: Path, fallback: Path | None, *, allow_code: bool) -> BenchRequest:
+    """What to measure, of one model; ways to run the source itself are another step's."""
+    from trtconv.stages.bench.records import BenchRequest
+
+    return BenchRequest(
+        model=model,
+        fallback=fallback,
+        backend=section.backend,
+        batches=tuple(section.batch),
+        semantics=section.semantics,
+        warmup=section.warmup,
+        duration=section.duration,
+        iterations=section.iterations,
+        percentiles=tuple(section.percentiles),
+        streams=section.streams,
+        data=None if section.data is None else feed(section.data),
+        device_api=section.device_api,
+        rules={
+            "transfers": section.transfers,
+            "spin": section.spin,
+            "graph": section.cuda_graph,
+            "depth": section.depth,
+        },
+        repeats=section.repeats,
+        rate=section.rate,
+        layers=section.layers,
+        tune=section.tune,
+        max_latency=section.max_latency,
+        against=tuple(name for name in section.against if name not in RIVALS),
+        allow_code=allow_code,
+        loading=loading(section),
+    )
 
 
 def files(data: Data) -> dict[str, Path]:

@@ -75,6 +75,13 @@ STAGES: Mapping[str, Stage] = {
         measures=True,
         shared=False,
     ),
+    "framework": Stage(
+        "trtconv.stages.bench.framework:framework",
+        "trtconv.stages.bench.records:FrameworkResult",
+        measures=True,
+        shared=False,
+        alone=True,
+    ),
     "bench": Stage(
         "trtconv.stages.bench:bench",
         "trtconv.stages.bench:BenchResult",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtconv.core.units import format_bytes, format_seconds
+from trtconv.report import against
 from trtconv.report.summary import StepView, proof_text
 
 _SHOWN_LAYERS = 20
@@ -103,6 +104,7 @@ def page(name: str, steps: Sequence[StepView], gates: Sequence[Any], chains: Map
         Section("Gates", tuple(_gates(gates))),
         Section("Accuracy", tuple(_accuracy(stages["verify"]))),
         Section("Performance", tuple(_performance(stages["bench"]))),
+        Section(against.TITLE, tuple(_against(steps))),
         Section("Layers", tuple(_layers(stages["bench"]))),
         Section("Parts", tuple(_parts(stages["bench"]))),
         Section("Provenance", tuple(_provenance(chains))),
@@ -249,6 +251,16 @@ def _measurement(precision: str, m: Any) -> list[str]:
     joules = m.power.get("joules_per_sample")
     latencies = [_number(m.latency_ms.get(key), "{:.3f}") for key in keys]
     return [precision, str(m.batch), f"{m.throughput:,.1f}", *latencies, str(m.queries), _number(joules, "{:.3g}")]
+
+
+def _against(steps: Sequence[StepView]) -> Iterator[str | Table]:
+    if not (rows := against.rows(steps)):
+        return
+    yield "Milliseconds per batch, median."
+    for header, body in (against.milliseconds(rows), against.yardsticks(rows)):
+        if body:
+            yield Table(header, body, "lrrrrrrrr" if header[0] == "" else "r" * len(header))
+    yield from (f"{line}." for line in against.reasons(steps))
 
 
 def _layers(steps: Sequence[StepView]) -> Iterator[Plot]:

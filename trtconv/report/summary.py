@@ -9,7 +9,7 @@ from typing import Any
 
 from trtconv.core.records import PartTime, Proof
 from trtconv.core.units import format_bytes, format_seconds
-from trtconv.report import pareto
+from trtconv.report import against, pareto
 from trtconv.report.tables import table
 from trtconv.report.verify import corners_text
 
@@ -44,6 +44,7 @@ def text(steps: Sequence[StepView], gates: Sequence[Any] = (), matrix: bool = Fa
         _left_out(whole),
         _proofs(whole),
         _measurements(whole),
+        _against(whole),
         _inference(whole),
         *_corners(whole),
         _gates(gates),
@@ -187,6 +188,18 @@ def _inference(steps: Sequence[StepView]) -> str:
 def _measurements(steps: Sequence[StepView]) -> str:
     parts = [bench_text(s.result, s.precision) for s in steps if s.stage == "bench"]
     return "\n\n".join(parts)
+
+
+def _against(steps: Sequence[StepView]) -> str:
+    """Engines beside the source's framework."""
+    rows = against.rows(steps)
+    if not rows:
+        return ""
+    tables = [against.milliseconds(rows), against.yardsticks(rows)]
+    parts = [
+        table(header, body, "lr" + "r" * len(header) if not header[0] else "r" * len(header)) for header, body in tables
+    ]
+    return "\n\n".join([*parts, "\n".join(against.reasons(steps))])
 
 
 def bench_text(result: Any, name: str) -> str:

@@ -34,6 +34,9 @@ FORMATS: Mapping[str, str] = {
 }
 """Rows by name, the most certain first; each row is a ``Format`` in a module that imports nothing heavy."""
 
+RIVALS = ("pytorch", "pytorch-compiled")
+"""Names in ``bench.against`` of ways to run the source itself; a row says which of them are its own."""
+
 PLUGINS = "trtconv.sources"
 """Entry points of this group are rows of other distributions; they are looked at where no row of ours fits."""
 

@@ -60,6 +60,8 @@ class Format:
         needs: ``module:NAME`` of the ``interpreter.Needs`` of its framework, for formats that take ``python``.
         own_code_elsewhere: whether all that the row names can run in the interpreter that a source names, by way of
             ``guest_wing``; else the wing's functions heed ``SourceSpec.python`` themselves.
+        times: class of ``records.Timed``, which is made of (SourceSpec, device, Emit); empty: nobody times it.
+        rivals: names that ``bench.against`` has for the ways in which that runs the source.
         is_onnx: whether it is what others are converted to: it may be built as it is, and is its own reference.
     """
 
@@ -83,6 +85,8 @@ class Format:
     without_reference: Callable[[SourceSpec], str] = _runs
     needs: str = ""
     own_code_elsewhere: bool = False
+    times: str = ""
+    rivals: tuple[str, ...] = ()
     is_onnx: bool = False
 
     @property

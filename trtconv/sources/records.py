@@ -149,3 +149,70 @@ class Asks:
     job: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
     cache: str = ""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a framework runs a network.
+
+    Attributes:
+        name: one of ``Format.rivals``.
+        precision: as of an engine.
+        device: ``gpu`` or ``cpu``.
+        graph: whether CUDA graphs may be replayed, where the framework has them.
+    """
+
+    name: str
+    precision: str
+    device: str
+    graph: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network that is warm.
+
+    Attributes:
+        wanted: its outputs on the CPU in FP32.
+        made: its outputs as it will be timed.
+        conditions: ``mode`` of a compiler, ``tf32``.
+        notes: what a reader of the times must know.
+    """
+
+    wanted: Mapping[str, np.ndarray]
+    made: Mapping[str, np.ndarray]
+    conditions: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class Timed(Protocol):
+    """A network in a framework, to be timed in a process of its own.
+
+    Attributes:
+        framework: with its version.
+        device: name of what runs it.
+        uuid: of a GPU; empty for a CPU.
+        problem: why it cannot run there; empty when it can.
+    """
+
+    framework: str
+    device: str
+    uuid: str
+    problem: str
+
+    def look(self) -> None:
+        """Load the framework, and fill these in."""
+
+    def lacks(self, precision: str) -> str:
+        """Why the framework has no form of the network in a precision; empty where it has."""
+
+    def prepare(self, way: Way, feeds: Mapping[str, np.ndarray]) -> Prepared:
+        """Open it, and run it until it is warm; another thread may prepare another one."""
+
+    def measure(
+        self, rules: Mapping[str, bool], limits: tuple[float, float, int], begun: Callable[[], None]
+    ) -> tuple[list[tuple[float, float, float]], int | None]:
+        """Start, end and latency in milliseconds of each run that counts, and the bytes of GPU memory that it took."""
+
+    def close(self) -> None:
+        """End the process."""

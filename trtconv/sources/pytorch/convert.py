@@ -40,7 +40,7 @@ def convert(wanted: Wanted, emit: Emit) -> Converted:
         EnvironmentProblem: no PyTorch in the interpreter that is named.
     """
     source, inputs = wanted.source, wanted.inputs or wanted.source.inputs
-    request = _request(source, inputs)
+    request = request_for(source, inputs)
     guest = guest_model.start(source, EXPORTER, NEEDS, emit, wanted.scratch)
     emit(Message("importing PyTorch"))
     file = guest.folder / "model.onnx"
@@ -65,7 +65,7 @@ def open_model(spec: SourceSpec) -> GuestModel:
         SourceError: damaged files, weights of another network, code that raises or is not allowed.
         EnvironmentProblem: no PyTorch in the interpreter that is named.
     """
-    request = _request(spec, spec.inputs)
+    request = request_for(spec)
     return GuestModel(guest_model.start(spec, EXPORTER, NEEDS, ignore), request)
 
 
@@ -91,13 +91,13 @@ def _form(spec: SourceSpec) -> str:
     return _FORMS[name]
 
 
-def _request(spec: SourceSpec, inputs: tuple[InputSpec, ...]) -> dict[str, Any]:
+def request_for(spec: SourceSpec, inputs: tuple[InputSpec, ...] = ()) -> dict[str, Any]:
     """What the exporter is asked for; shapes as the network itself takes them."""
     return {
         "form": _form(spec),
         "path": spec.path,
         "weights": spec.weights,
-        "inputs": [{"name": one.name, "shape": _own(one), "dtype": one.dtype} for one in inputs],
+        "inputs": [{"name": one.name, "shape": _own(one), "dtype": one.dtype} for one in inputs or spec.inputs],
     }
 
 

@@ -40,7 +40,7 @@ def export(request: dict[str, Any], host: Any) -> dict[str, Any]:
     torch = host.load("torch")
     host.load("onnxscript")
     _opened(request, host)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         random = _written(torch, request, host)
     return {"inputs": _inputs(), "random": random}
 
@@ -69,15 +69,22 @@ def run(request: dict[str, Any], host: Any) -> list[str]:
         feeds = {name: stored[f"a{number}"] for number, name in enumerate(request["names"])}
     given = [torch.from_numpy(np.ascontiguousarray(feeds[one["name"]])) for one in _open["found"].inputs]
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             made = _open["network"](*given)
     except Exception as error:
         raise host.refusal("SourceError", f"PyTorch does not run it: {host.beside('opening').line(error)}") from error
-    np.savez(request["outputs"], **{f"a{number}": _array(tensor) for number, tensor in enumerate(made)})
+    np.savez(request["outputs"], **{f"a{number}": array(tensor) for number, tensor in enumerate(made)})
     return list(_open["outputs"])
 
 
-def _array(tensor: Any) -> Any:
+def opened(request: dict[str, Any], host: Any) -> tuple[Any, list[str], list[str], bool]:
+    """A network as a function of tensors to a tuple of tensors, names of its inputs and outputs; is it TorchScript?"""
+    _opened(request, host)
+    found = _open["found"]
+    return _open["network"], [one["name"] for one in found.inputs], _open["outputs"], found.scripted
+
+
+def array(tensor: Any) -> Any:
     """A tensor as NumPy has it: types that it lacks as float32."""
     plain = tensor.detach().cpu().contiguous()
     return (plain.float() if plain.is_floating_point() else plain).numpy()
@@ -88,7 +95,7 @@ def _inputs() -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what PyTorch tells its developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -103,7 +110,7 @@ def _quiet() -> Iterator[None]:
 def _opened(request: dict[str, Any], host: Any) -> None:
     """Open a network and run it once on made-up inputs, which tells the names of its outputs."""
     torch, opening = host.load("torch"), host.beside("opening")
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         found = opening.find(request, host)
         examples, made = _tried(torch, found, host, opening)
         outputs, kept = _named(torch, made, {one["name"] for one in found.inputs}, host)

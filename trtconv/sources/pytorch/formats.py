@@ -9,6 +9,9 @@ from trtconv.core.names import is_function
 from trtconv.sources.format import Format
 from trtconv.sources.pytorch import archive
 
+RIVALS = {"pytorch": False, "pytorch-compiled": True}
+"""Names in ``bench.against`` of ways to run a source in PyTorch itself -> whether torch.compile makes it."""
+
 
 def _is_function(path: Path, start: bytes) -> bool:
     return not start and is_function(path)
@@ -59,6 +62,8 @@ def _row(
         advice=advice,
         packages=("torch", "onnxscript", "onnx-ir", "onnx", "numpy", "safetensors"),
         needs="trtconv.sources.pytorch.needs:NEEDS",
+        times="trtconv.sources.pytorch.timed:TimedNetwork",
+        rivals=tuple(RIVALS),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from trtconv.core import quiet
 from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.names import did_you_mean
@@ -37,7 +38,7 @@ def bench(request: BenchRequest, emit: Emit) -> BenchResult:
         )
     if request.rate is not None and request.semantics != "app":
         raise UsageError("a rate of arrivals belongs to the semantics app", hint="semantics: app")
-    with CtrlC() as ctrl_c:
+    with CtrlC() as ctrl_c, quiet.measuring(emit):  # from the loading on: the GPU's free memory is told too
         exact = request.data is not None and request.model.suffix.lower() != ".onnx"  # real samples, for the engine
         runner, fell_back = open_runner(
             request.model,

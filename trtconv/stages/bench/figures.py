@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from trtconv.engines.measure import statistics
+from trtconv.engines.measure.power import Drawn
 from trtconv.engines.measure.semantics import Query
 from trtconv.stages.bench.records import Measurement
 
@@ -50,3 +53,14 @@ def weights(runner: object) -> dict[str, int]:
     from trtconv.engines.run import weight_streaming
 
     return weight_streaming.facts(runner)
+
+
+def power(drawn: Drawn, throughput: float) -> dict[str, Any]:
+    """What the GPU drew, and per sample at so many samples per second."""
+    samples = throughput * drawn.seconds
+    joules = drawn.joules if drawn.joules is not None else drawn.joules_integrated
+    return {
+        **dataclasses.asdict(drawn),
+        "joules_per_sample": joules / samples,
+        "samples_per_joule": samples / joules if joules else None,
+    }

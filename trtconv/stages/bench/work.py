@@ -324,13 +324,7 @@ class Bench:
         if drawn is None:
             return {}
         self.notes |= dict.fromkeys(drawn.notes())
-        samples = measured.throughput * drawn.seconds
-        joules = drawn.joules if drawn.joules is not None else drawn.joules_integrated
-        return {
-            **dataclasses.asdict(drawn),
-            "joules_per_sample": joules / samples,
-            "samples_per_joule": samples / joules if joules else None,
-        }
+        return figures.power(drawn, measured.throughput)
 
     def rival(self, name: str) -> tuple[str, Runner]:
         """One of ``against``, ready to run."""
