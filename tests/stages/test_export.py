@@ -153,6 +153,48 @@ def test_a_second_export_changes_nothing_and_other_content_is_a_new_version(fold
 
 
 @pytest.mark.rtx
+def test_what_others_wrote_is_not_replaced(folder: Path, exported, module_cli) -> None:
+    """A configuration that was changed by hand, or a model that somebody else put there."""
+    engine = ["export", "triton", "out/job.fp16-sm86.engine", "-o", "shared", "--name"]
+    assert module_cli(*engine, "mine", cwd=folder).returncode == 0
+    place = folder / "shared/mine/config.pbtxt"
+    place.write_text(place.read_text().replace("count: 1", "count: 7"))
+    (folder / "shared/theirs").mkdir()
+    (folder / "shared/theirs/config.pbtxt").write_text('backend: "onnxruntime"\n')
+    for name in ("mine", "theirs"):
+        before = (folder / "shared" / name / "config.pbtxt").read_bytes()
+        refused = module_cli(*engine, name, "--runtime", "onnxruntime", cwd=folder)
+        assert refused.returncode == 2
+        assert f"{name}: there, and config.pbtxt is not as trtconv wrote it" in refused.stderr
+        assert "--name" in refused.stderr
+        assert (folder / "shared" / name / "config.pbtxt").read_bytes() == before
+        assert not (folder / "shared" / name / "2").exists()
+
+
+@pytest.mark.rtx
+def test_what_cannot_be_exported_is_refused_before_anything_runs(folder: Path, module_cli) -> None:
+    (folder / "file").write_text("")
+    for change, says in {
+        "export.triton.repository=file": "file",
+        "matrix={profile: {a b: {min: 1, opt: 1, max: 1}, a_b: {min: 1, opt: 2, max: 2}}}": "would be the model",
+    }.items():
+        for command in ("check", "plan", "run"):
+            done = module_cli(command, "job.yaml", "--set", change, "--set", "output=none", cwd=folder)
+            assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert not (folder / "none").exists()
+
+
+@pytest.mark.rtx
+def test_check_and_plan_tell_what_is_exported(folder: Path, module_cli) -> None:
+    """Models are called as the job is, as far as Triton's names go."""
+    (folder / "a (1).yaml").write_text(JOB.replace("name: digits, ", ""))
+    for command in ("check", "plan"):
+        done = module_cli(command, "a (1).yaml", "--json", cwd=folder)
+        said = json.loads(done.stdout)["export"]
+        assert said == {"repository": str(folder / "models"), "models": ["a_1__fp32", "a_1__fp16", "a_1__int8"]}
+
+
+@pytest.mark.rtx
 def test_engines_of_rtx_are_refused_where_tensorrt_is_asked_for(folder: Path, exported, module_cli) -> None:
     refused = module_cli("export", "triton", "job.yaml", "--runtime", "tensorrt", "-o", "elsewhere", cwd=folder)
     assert refused.returncode == 2
@@ -196,6 +238,9 @@ def test_batches_only_where_the_first_axis_counts_samples() -> None:
     assert batch([IMAGE], profiles=[profile(1, 4, 16)]) == 16
     assert batch([IMAGE], profiles=[profile(1, 4, 16), profile(1, 16, 128)]) == 128
     assert batch([IMAGE], profiles=[profile(8, 8, 8)]) == 0, "smaller requests would be refused"
+    assert batch([IMAGE], profiles=[profile(5, 8, 32), profile(1, 1, 4)]) == 32, "one takes what the other does not"
+    assert batch([IMAGE], profiles=[profile(1, 1, 1), profile(8, 8, 8)]) == 1, "nobody takes two"
+    assert batch([TensorInfo("x", "float", ("sequence", "batch", 3))], profiles=[]) == 0, "the second axis counts them"
     assert batch([TensorInfo("x", "float", (4, 3, 8, 8))]) == 0
     assert batch([IMAGE, TensorInfo("h", "float", ("layers", "batch", 3))]) == 0, "a state with its batch elsewhere"
     assert batch([IMAGE], [TensorInfo("y", "float", (10,))]) == 0
@@ -226,11 +271,16 @@ def test_every_field_is_read_back_by_tritons_definitions() -> None:
     shape = Interface((TensorInfo("n", "int64", (1,)),), (CLASSES,), values=({"n": ShapeRange((1,), (2,), (3,))},))
     text = model_config.text(model_config.config("m", shape, Serving("tensorrt")))
     assert triton.read_config(text, "m")["input"][0]["is_shape_tensor"]
+    text = model_config.text(model_config.config("m", shape, Serving("python")))
+    assert "is_shape_tensor" not in text, "a server refuses it of other backends (test_triton_server)"
 
 
 def test_a_field_that_triton_does_not_know_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Triton does not read it.*preferred_batch"):
         triton.read_config('name: "m" dynamic_batching { preferred_batch: 3 }', "m")
+
+
+SHAPES = {"name": "n", "data_type": "TYPE_INT64", "dims": [1]}
 
 
 def core(**changes: object) -> dict[str, object]:
@@ -250,6 +300,9 @@ def core(**changes: object) -> dict[str, object]:
         ({"input": []}, "no input"),
         ({"output": [{"name": "y", "data_type": "TYPE_FP32", "dims": []}]}, "are not sizes"),
         ({"instance_group": [{"count": 0}]}, "less than 1"),
+        ({"model_warmup": [{"batch_size": 0, "inputs": []}]}, "model_warmup: batch_size 0"),
+        ({"backend": "python", "input": [{**SHAPES, "is_shape_tensor": True}]}, "is for TensorRT's own backend"),
+        ({"max_batch_size": 0, "input": [{**SHAPES, "reshape": {"shape": []}}]}, "goes with batches only"),
     ],
 )
 def test_what_the_definitions_do_not_refuse(changes: dict[str, object], says: str) -> None:
@@ -372,6 +425,23 @@ def test_what_onnx_cannot_say_is_left_to_the_client() -> None:
     assert (bool(after.model), after.left) == (True, ("call",))
     dense = TensorInfo("y", "float", ("batch", "c", "h", "w"))
     assert ensemble.after([{"argmax": {}}], [dense]).left == ("argmax",), "nothing tells the axis yet"
+
+
+def test_scalars_reach_the_engine_as_scalars() -> None:
+    """The model of the Python backend gives numbers without an axis to an input that has none, one per sample else."""
+    from types import SimpleNamespace
+
+    from trtconv.stages.export.python_model import TritonPythonModel
+
+    given = {"x": np.ones((2, 4)), "s": np.float32([[3], [4]])}
+    model = TritonPythonModel()
+    tensors = {name: SimpleNamespace(as_numpy=lambda name=name: given[name]) for name in given}
+    model._triton = SimpleNamespace(get_input_tensor_by_name=lambda _, name: tensors[name])
+    model._inputs, model._scalars, model._batched = ["x", "s"], {"s"}, True
+    assert model._feed(None)["s"].tolist() == [3, 4]
+    given["s"], model._batched = np.float32([3]), False
+    assert model._feed(None)["s"].shape == ()
+    assert model._feed(None)["x"].shape == (2, 4)
 
 
 def test_a_type_that_triton_has_no_name_for(tmp_path: Path) -> None:

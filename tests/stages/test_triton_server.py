@@ -17,9 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto
 
 from tests import digits
+from tests.networks import model, node, run, value
 from tests.stages.test_export import JOB
 
 pytestmark = [
@@ -45,19 +48,25 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def initialize(self, args):
-        path = os.path.join(args["model_repository"], args["model_version"], "model.onnx")
+        folder = os.path.join(args["model_repository"], args["model_version"])
+        path, self.executed = os.path.join(folder, "model.onnx"), os.path.join(folder, "executed")
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def execute(self, requests):
-        names = [one.name for one in self.session.get_inputs()]
+        inputs = self.session.get_inputs()
+        names = [one.name for one in inputs]
         outputs = [one.name for one in self.session.get_outputs()]
+        open(self.executed, "w").close()
+        scalars = [one.name for one in inputs if one.shape == []]  # as the backend for ONNX Runtime has them
         feeds = [{n: pb_utils.get_input_tensor_by_name(r, n).as_numpy() for n in names} for r in requests]
-        whole = {n: np.concatenate([feed[n] for feed in feeds]) for n in names}
+        for feed in feeds:
+            feed.update({n: feed[n].reshape(()) for n in scalars})
+        whole = {n: np.concatenate([feed[n] for feed in feeds]) if len(feeds) > 1 else feeds[0][n] for n in names}
         made = self.session.run(outputs, whole)
         ends = np.cumsum([len(feed[names[0]]) for feed in feeds])[:-1]
-        parts = [np.split(array, ends) for array in made]
+        parts = [np.split(array, ends) if len(feeds) > 1 else [array] for array in made]
         return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(n, p[i]) for n, p in zip(outputs, parts)])
+            pb_utils.InferenceResponse([pb_utils.Tensor(n, np.atleast_1d(p[i])) for n, p in zip(outputs, parts)])
             for i in range(len(requests))
         ]
 """
@@ -163,18 +172,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
-def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The ONNX half: the backend is the only word of the configurations that is not as exported."""
-    for config in (folder / "onnx").glob("*/config.pbtxt"):
+def by_python(repository: Path) -> None:
+    """Serve what ONNX Runtime's backend would: the backend is the only word that is not as exported."""
+    for config in repository.glob("*/config.pbtxt"):
         text = config.read_text()
         if 'backend: "onnxruntime"' in text:
-            config.write_text(
-                text.replace('backend: "onnxruntime"', 'backend: "python"').replace(
-                    'default_model_filename: "model.onnx"\n', ""
-                )
-            )
+            text = text.replace('default_model_filename: "model.onnx"\n', "")
+            config.write_text(text.replace('backend: "onnxruntime"', 'backend: "python"'))
             (config.parent / "1" / "model.py").write_text(SESSION)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The ONNX half."""
+    by_python(folder / "onnx")
     server = Server(folder / "onnx", tmp_path_factory.mktemp("server"))
     yield server
     server.close()
@@ -230,3 +241,111 @@ def test_engines_need_a_gpu_and_the_server_says_so(folder: Path, served: Server,
         assert "GPU" in log or "No module named 'trtconv'" in log
     finally:
         server.close()
+
+
+WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+BATCH = "{profile: {min: 1, opt: 4, max: 8}}"
+ODD = {
+    "names": (
+        model(
+            [node("MatMul", "in/put:0 w", "out/put:0"), node("ReduceMax", "out/put:0", "most:1", axes=[1], keepdims=0)],
+            [value("in/put:0", ["batch", 4])],
+            [value("out/put:0", ["batch", 3]), value("most:1", ["batch"])],
+            {"w": WEIGHTS},
+        ),
+        {"in/put:0": np.ones((3, 4), np.float32)},
+        f"inputs: {{'in/put:0': {BATCH}}}",
+    ),
+    "numbers": (
+        model([node("Add", "x x", "y")], [value("x", ["batch"])], [value("y", ["batch"])]),
+        {"x": np.arange(3, dtype=np.float32)},
+        f"inputs: {{x: {BATCH}}}",
+    ),
+    "scalar": (
+        model([node("Mul", "x s", "y")], [value("x", ["batch", 4]), value("s", [])], [value("y", ["batch", 4])]),
+        {"x": np.ones((3, 4), np.float32), "s": np.float32([3])},
+        f"inputs: {{x: {BATCH}}}",
+    ),
+    "fixed": (
+        model([node("MatMul", "x w", "y")], [value("x", [2, 4])], [value("y", [2, 3])], {"w": WEIGHTS}),
+        {"x": np.ones((2, 4), np.float32)},
+        "",
+    ),
+    "target": (
+        model(
+            [node("Reshape", "x t", "y")],
+            [value("x", ["batch", 4]), value("t", [2], TensorProto.INT64)],
+            [value("y", ["p", "q"])],
+        ),
+        {"x": np.ones((2, 4), np.float32), "t": np.array([4, 2])},
+        f"inputs: {{x: {BATCH}, t: {{values: {{min: [1, 1], opt: [4, 4], max: [8, 8]}}}}}}",
+    ),
+    "ids": (
+        model(
+            [node("Gather", "w ids", "g"), node("ReduceMax", "g", "y", axes=[1], keepdims=0)],
+            [value("ids", ["batch", "tokens"], TensorProto.INT64)],
+            [value("y", ["batch", 3])],
+            {"w": WEIGHTS},
+        ),
+        {"ids": np.array([[0, 1, 2], [3, 3, 3]])},
+        "inputs: {ids: {profile: {min: [1, 1], opt: [4, 5], max: [8, 16]}}}",
+    ),
+}
+"""Interfaces that are no images with a batch: the model, a request, and what the job says of the inputs."""
+ASK = """
+import sys
+
+import numpy as np
+import tritonclient.http as http
+from tritonclient.utils import np_to_triton_dtype
+
+url, model, data, output = sys.argv[1:]
+inputs = []
+for name, array in np.load(data).items():
+    inputs.append(http.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)))
+    inputs[-1].set_data_from_numpy(array)
+answer = http.InferenceServerClient(url).infer(model, inputs)
+np.savez(output, **{one["name"]: answer.as_numpy(one["name"]) for one in answer.get_response()["outputs"]})
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Server]]:
+    """All of them in one repository, served as ONNX."""
+    place = tmp_path_factory.mktemp("odd")
+    for name, (network, feeds, inputs) in ODD.items():
+        onnx.save(network, place / f"{name}.onnx")
+        np.savez(place / f"{name}.npz", **feeds)
+        data = "" if name in ("scalar", "target") else f"verify: {{data: {{path: {name}.npz}}}}\n"
+        text = f"version: 1\nname: {name}\noutput: out\nsource: {{path: {name}.onnx}}\n{data}{inputs}\n"
+        (place / f"{name}.yaml").write_text(text)
+        command = ["export", "triton", f"{name}.yaml", "-o", "served", "--runtime", "onnxruntime", "-q"]
+        done = subprocess.run(
+            [sys.executable, "-m", "trtconv", *command], cwd=place, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    by_python(place / "served")
+    server = Server(place / "served", tmp_path_factory.mktemp("server"))
+    assert server.ready(), server.log.read_text()[-3000:]
+    yield place, server
+    server.close()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_interfaces_are_served(name: str, odd: tuple[Path, Server]) -> None:
+    """Names that no file may have, numbers instead of rows, scalars, whole batches, inputs that decide shapes."""
+    place, server = odd
+    network, feeds, _ = ODD[name]
+    warmed = (place / "served" / f"{name}_fp32" / "1" / "executed").exists()
+    assert warmed == (name not in ("scalar", "target")), "what has samples ran one before it was asked"
+    (place / "ask.py").write_text(ASK)
+    batched = name in ("names", "numbers", "ids")
+    asked = {one: array[:, None] if batched and array.ndim == 1 else array for one, array in feeds.items()}
+    np.savez(place / "asked.npz", **asked)
+    command = ["ask.py", f"127.0.0.1:{server.port}", f"{name}_fp32", "asked.npz", "answer.npz"]
+    subprocess.run([os.environ["TRTCONV_TEST_TRITON"], *command], cwd=place, check=True, timeout=60)
+    right = run(network, {one: array.reshape(()) if one == "s" else array for one, array in feeds.items()})
+    found = np.load(place / "answer.npz")
+    assert set(found) == set(right)
+    for one, array in right.items():
+        np.testing.assert_allclose(found[one].reshape(array.shape), array, rtol=1e-5, err_msg=one)

@@ -94,6 +94,11 @@ def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, expor
         from trtconv.pipeline import fleet
 
         fleet.require(asked.fleet)
+    exports = job.export is not None and (exports or not stage)
+    if exports:
+        from trtconv.pipeline import exporting
+
+        exporting.require(job)
     lock, notes = lock_of(path, asked)
     settings = Settings(
         force=asked.force,
@@ -106,8 +111,7 @@ def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, expor
         fleet_wait=asked.fleet_wait,
         foresee=lambda: _foresee(job, steps, layout, asked),
     )
-    whole = exports or not stage
-    done = report(str(path), job, steps, layout, settings, output, exports=whole and job.export is not None)
+    done = report(str(path), job, steps, layout, settings, output, exports=exports)
     if asked.depfile is not None and rule is not None:
         write_text(asked.depfile, rule)
     return done

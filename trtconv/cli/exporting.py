@@ -29,12 +29,12 @@ def export_job(path: Path, output: Path | None, given: Mapping[str, Any], option
 
 def export_engine(engine: Path, output: Path, given: Mapping[str, Any], options: dict[str, Any]) -> None:
     """``trtconv export triton ENGINE``."""
-    from trtconv.pipeline.exporting import FUNCTION
+    from trtconv.pipeline.exporting import FUNCTION, model_name
     from trtconv.report.export import export_text
     from trtconv.stages.export import ExportRequest, Served
 
     shown = Output.of(options)
-    name = given.get("name") or engine.name.removesuffix(engine.suffix).replace(".", "_")
+    name = given.get("name") or model_name(engine.name.removesuffix(engine.suffix))
     served = Served("", {"": engine.absolute()}, instances=given.get("instances", 1))
     request = ExportRequest(
         output.absolute(), name, (served,), runtime=given.get("runtime", "auto"), link=given.get("link", False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trtconv.core import writable
 from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED
 from trtconv.job.schema import Job
@@ -42,7 +44,7 @@ def request(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> E
     feed = None if data is None else replace(sections.feed(data), labels="")
     return ExportRequest(
         repository=asked.repository,
-        name=asked.name or job.name,
+        name=_start(job, asked),
         models=tuple(_models(job, layout, steps, asked)),
         runtime=asked.runtime,
         delay=asked.queue_delay,
@@ -55,45 +57,70 @@ def request(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> E
 
 
 def models(job: Job) -> list[str]:
-    """Names of the networks that a job exports, for those who only want to know."""
+    """Names of the networks that a job exports.
+
+    Raises:
+        UsageError: several engines would be one model.
+    """
     assert job.export is not None
-    start = job.export.triton.name or job.name
-    return list(dict.fromkeys("_".join(filter(None, [start, _label(cell)])) for cell in cells(job)))
+    return ["_".join(filter(None, [_start(job, job.export.triton), label])) for label in _grouped(job)]
 
 
-def _models(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> list[Served]:
-    """One model for all targets of a precision, batch and profile."""
-    from trtconv.stages.export import Served
+def require(job: Job) -> None:
+    """Refuse before anything runs what could not be exported in the end.
 
-    found: dict[str, Served] = {}
+    Raises:
+        UsageError: several engines would be one model, or something else is where the repository shall be.
+        EnvironmentProblem: nothing may be written there.
+    """
+    assert job.export is not None
+    models(job)
+    writable.require_folder(job.export.triton.repository, writable=True)
+
+
+def _start(job: Job, asked: Triton) -> str:
+    return asked.name or model_name(job.name)
+
+
+def model_name(text: str) -> str:
+    """A name that a model of Triton may have: of letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^\w-]+", "_", text)
+
+
+def _grouped(job: Job) -> dict[str, dict[str, Cell]]:
+    """The engines of each model, by the GPU that they are for; a model for each precision, batch and profile."""
+    found: dict[str, dict[str, Cell]] = {}
     for cell in cells(job):
-        label, target, tuned = _label(cell), _target(cell), _tuned(cell, steps)
-        known = found.get(label)
-        if known is not None and (target in known.engines or "" in (target, *known.engines)):
+        target = _target(cell)
+        label = model_name(cell.label.removesuffix(f"-{target}") if target else cell.label).replace("-", "_")
+        known = found.setdefault(label, {})
+        if target in known or (known and "" in (target, *known)):
             raise UsageError(
                 f"two engines would be the model {label!r} of Triton", hint="give each a target, or a job of its own"
             )
-        typed = job.source.path if cell.precision == TYPED else layout.typed(cell.precision)
-        made = Served(
+        known[target] = cell
+    return found
+
+
+def _models(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> Iterator[Served]:
+    from trtconv.stages.export import Served
+
+    for label, engines in _grouped(job).items():
+        first = next(iter(engines.values()))
+        tuned = [_tuned(cell, steps) for cell in engines.values()]
+        yield Served(
             label=label,
-            engines={**(known.engines if known else {}), target: _engine(cell, layout)},
-            typed=typed,
-            instances=asked.instances or tuned[0],
-            graphs=tuned[1] if asked.cuda_graphs is None else asked.cuda_graphs,
+            engines={target: _engine(cell, layout) for target, cell in engines.items()},
+            typed=job.source.path if first.precision == TYPED else layout.typed(first.precision),
+            instances=asked.instances or min(contexts for contexts, _ in tuned),
+            graphs=all(graphs for _, graphs in tuned) if asked.cuda_graphs is None else asked.cuda_graphs,
         )
-        found[label] = made if known is None else replace(made, instances=min(known.instances, made.instances))
-    return list(found.values())
 
 
 def _target(cell: Cell) -> str:
     """The one GPU that an axis of the matrix builds this engine for."""
     targets = cell.job.build.targets
     return targets[0] if cell.label.endswith(f"-{''.join(targets[:1])}") and len(targets) == 1 else ""
-
-
-def _label(cell: Cell) -> str:
-    target = _target(cell)
-    return (cell.label.removesuffix(f"-{target}") if target else cell.label).replace("-", "_")
 
 
 def _engine(cell: Cell, layout: Layout) -> Path:

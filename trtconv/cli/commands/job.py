@@ -67,6 +67,7 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
     notes = [*found.notes, *notes]
     if as_json:
         document = plan_document(str(job), found.rows) | traces_document(traces) | fallback_document(found.fallback())
+        document |= found.exports()
         click.echo(strict_json.dumps({**document, "costs": found.costs, "warnings": notes}, indent=2))
         return
     click.echo(f"{job}: valid; files go to {found.output}")
@@ -75,8 +76,7 @@ def check(job: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow
     click.echo(plan_text(found.rows))
     click.echo("".join(f"what it costs: {line}\n" for line in found.costs), nl=False)
     click.echo(fallback_text(found.fallback()), nl=False)
-    if found.job.export is not None:
-        click.echo(_exports(found.job))
+    click.echo(found.exports_text(), nl=False)
     click.echo(traces_text(traces), nl=False)
 
 
@@ -96,7 +96,7 @@ def plan(
 
     found = _forecast(job, assignments, force, allow_code)
     if as_json:
-        document = plan_document(str(job), found.rows) | fallback_document(found.fallback())
+        document = plan_document(str(job), found.rows) | fallback_document(found.fallback()) | found.exports()
         click.echo(strict_json.dumps({**document, "costs": found.costs}, indent=2))
     elif dot:
         click.echo(plan_dot(found.rows))
@@ -104,15 +104,7 @@ def plan(
         click.echo(plan_text(found.rows))
         click.echo("".join(f"what it costs: {line}\n" for line in found.costs), nl=False)
         click.echo(fallback_text(found.fallback()), nl=False)
-        if found.job.export is not None:
-            click.echo(_exports(found.job))
-
-
-def _exports(job: Any) -> str:
-    """What becomes of the engines after everything else is done and every gate is kept."""
-    from trtconv.pipeline.exporting import models
-
-    return f"then, if every gate is kept: {', '.join(models(job))} to {job.export.triton.repository}, for Triton"
+        click.echo(found.exports_text(), nl=False)
 
 
 @dataclass(frozen=True)
@@ -145,6 +137,19 @@ class _Found:
 
         return list(outlook(self.job, self.layout, self.rows, allow_code=self.allow_code))
 
+    def exports(self) -> dict[str, Any]:
+        """What becomes of the engines after everything else is done and every gate is kept."""
+        from trtconv.pipeline.exporting import models
+
+        if self.job.export is None:
+            return {}
+        return {"export": {"repository": str(self.job.export.triton.repository), "models": models(self.job)}}
+
+    def exports_text(self) -> str:
+        """The same as a line."""
+        there = self.exports().get("export")
+        return f"then, if every gate is kept: {', '.join(there['models'])} to {there['repository']}\n" if there else ""
+
 
 def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> _Found:
     from trtconv.cli.execute import JobOptions, layout_of, lock_of, require_stages
@@ -158,6 +163,10 @@ def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], 
     layout = layout_of(job := load_job(path, assignments))
     steps = line(job, layout, allow_code=allow_code)
     capability_check.require_leave(job, {node.stage for node in steps}, allow_code=allow_code)
+    if job.export is not None:
+        from trtconv.pipeline import exporting
+
+        exporting.require(job)
     _, notes = lock_of(path, JobOptions(assignments=assignments))
     rows = forecast(steps, layout, force)
     notes += State.load(layout.state).claimed_by(path.absolute())

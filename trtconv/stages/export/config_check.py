@@ -51,6 +51,9 @@ def _sizes(config: Message) -> Iterator[str]:
     for size in (batching or {}).get("preferred_batch_size", []):
         if not 0 < size <= most:
             yield f"preferred_batch_size {size} is not within 1 and max_batch_size {most}"
+    for warmup in config.get("model_warmup", []):
+        if not 0 < warmup["batch_size"] <= max(most, 1):
+            yield f"model_warmup: batch_size {warmup['batch_size']} is not within 1 and max_batch_size, or 1"
     for group in config.get("instance_group", []):
         if group.get("count", 1) < 1:
             yield f"instance_group: count {group['count']} is less than 1"
@@ -66,6 +69,10 @@ def _tensors(config: Message) -> Iterator[str]:
         for tensor in config.get(side, []):
             if not tensor["dims"] or any(dim < -1 for dim in tensor["dims"]):
                 yield f"{side} {tensor['name']!r}: dims {list(tensor['dims'])} are not sizes, or -1"
+            if "reshape" in tensor and not tensor["reshape"]["shape"] and not config.get("max_batch_size"):
+                yield f"{side} {tensor['name']!r}: reshaped to a scalar, which goes with batches only"
+            if tensor.get("is_shape_tensor") and config.get("backend") != "tensorrt":
+                yield f"{side} {tensor['name']!r}: is_shape_tensor is for TensorRT's own backend"
 
 
 def _absent(config: Message, there: Collection[str]) -> Iterator[str]:

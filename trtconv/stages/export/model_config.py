@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trtconv.core.errors import UsageError
-from trtconv.core.records import ShapeRange, TensorInfo
+from trtconv.core.records import Dim, ShapeRange, TensorInfo
 
 Message = Mapping[str, Any]
 """A protobuf message as a mapping: ``Word`` for enum values, lists for repeated fields, mappings for messages."""
@@ -62,18 +62,24 @@ class Interface:
     def batch(self) -> int:
         """Triton's ``max_batch_size``: the most samples per request, 0 where the first axis counts none.
 
-        It counts samples if every input and output has it and it may be 1: the server then makes batches of what it
-        likes, and checks that the first axis of all inputs is the same.
+        It counts samples if every input and output has it and the profiles together take every number from 1 on: the
+        server then makes batches of what it likes, and checks that the first axis of all inputs is the same.
         """
         inputs = [info for info in self.inputs if info.name not in self.shape_inputs]
         if self.shape_inputs or not all(_varies(info) for info in (*inputs, *self.outputs)):
             return 0
-        if len({info.shape[0] for info in inputs}) > 1 or any(info.shape[0] in info.shape[1:] for info in inputs):
+        firsts = {info.shape[0] for info in inputs}
+        if len(firsts) > 1 or any(info.shape[0] in info.shape[1:] or _batch_is_later(info.shape) for info in inputs):
             return 0
-        ranges = [[each[info.name] for info in inputs if info.name in each] for each in self.profiles]
-        if any(span.minimum[0] > 1 for each in ranges for span in each):
-            return 0
-        return max((min((span.maximum[0] for span in each), default=0) for each in ranges), default=_ANY_BATCH)
+        reached = 0 if self.profiles else _ANY_BATCH
+        for least, most in sorted(self._batches([info.name for info in inputs])):
+            reached = max(reached, most) if least <= reached + 1 else reached
+        return reached
+
+    def _batches(self, names: Sequence[str]) -> Iterator[tuple[int, int]]:
+        for each in self.profiles:
+            spans = [each[name] for name in names if name in each]
+            yield max((one.minimum[0] for one in spans), default=1), min((one.maximum[0] for one in spans), default=0)
 
     @property
     def optimum(self) -> list[int]:
@@ -82,8 +88,24 @@ class Interface:
         spans = [span for each in self.profiles for name, span in each.items() if name not in self.shape_inputs]
         return sorted({span.optimum[0] for span in spans if 0 < span.optimum[0] <= batched})
 
+    def takes(self, info: TensorInfo, shape: tuple[int, ...]) -> bool:
+        """Whether an input may have a shape."""
+        fixed = all(not isinstance(dim, int) or dim in (-1, size) for dim, size in zip(info.shape, shape, strict=True))
+        spans = [each[info.name] for each in self.profiles if info.name in each]
+        within = [
+            all(low <= size <= high for low, size, high in zip(span.minimum, shape, span.maximum, strict=True))
+            for span in spans
+        ]
+        return fixed and (any(within) or not spans)
+
 
 _ANY_BATCH = 64  # of a model that takes any
+
+
+def _batch_is_later(shape: Sequence[Dim]) -> bool:
+    """Whether another axis than the first is called as batches are: [sequence, batch, features]."""
+    called = ["batch" in str(dim).lower() for dim in shape]
+    return any(called[1:]) and not called[0]
 
 
 def _varies(info: TensorInfo) -> bool:
@@ -126,12 +148,13 @@ def config(name: str, interface: Interface, serving: Serving) -> Message:
         UsageError: a type that Triton has no name for.
     """
     batch = interface.batch
+    told = interface.shape_inputs if serving.backend == "tensorrt" else ()  # the server refuses it of other models
     made: dict[str, Any] = {
         "name": name,
         "backend": serving.backend,
         "max_batch_size": batch,
         "input": [
-            {**tensor(info, batch), **({"is_shape_tensor": True} if info.name in interface.shape_inputs else {})}
+            {**tensor(info, batch), **({"is_shape_tensor": True} if info.name in told else {})}
             for info in interface.inputs
         ],
         "output": [
@@ -197,10 +220,13 @@ def tensor_type(info: TensorInfo) -> Word:
 
 
 def tensor(info: TensorInfo, batch: int) -> dict[str, Any]:
-    """Name, type and dims of an input or output; without the first axis where that is the batch."""
+    """Name, type and dims of an input or output; without the first axis where that is the batch.
+
+    A scalar is ``[1]`` for the server, which hands it to ONNX Runtime as it is; one per sample is reshaped.
+    """
     dims = [dim if isinstance(dim, int) and dim >= 0 else -1 for dim in info.shape[1 if batch else 0 :]]
     form = {"name": info.name, "data_type": tensor_type(info), "dims": dims or [1]}
-    return form if dims else {**form, "reshape": {"shape": []}}
+    return form if dims or not batch else {**form, "reshape": {"shape": []}}
 
 
 def _group(interface: Interface, serving: Serving) -> Message:
@@ -241,7 +267,7 @@ def _warmup(interface: Interface, serving: Serving) -> Message:
         name: {"data_type": types[name], "dims": list(shape), "input_data_file": file}
         for name, (file, shape) in serving.warmup.items()
     }
-    size = max(interface.optimum, default=1) if interface.batch else 0
+    size = max(interface.optimum, default=1) if interface.batch else 1  # 0 is skipped in silence
     return {"name": "a sample", "batch_size": size, "inputs": _map(inputs)}
 
 

@@ -26,8 +26,11 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self._batched = int(config["max_batch_size"]) > 0
         self._outputs = [output["name"] for output in config["output"]]
-        self._inputs = [(one["name"], one.get("reshape", {}).get("shape")) for one in config["input"]]
-        backend = config["parameters"]["backend"]["string_value"]
+        self._inputs = [one["name"] for one in config["input"]]
+        per_sample = [one["name"] for one in config["input"] if one.get("reshape", {}).get("shape") == []]
+        said = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._scalars = {*per_sample, *json.loads(said.get("scalars", "[]"))}
+        backend = said["backend"]
         self._engine = Engine(
             folder / _file(config, int(args["model_instance_device_id"])), contexts=1, backend=backend
         )
@@ -44,13 +47,8 @@ class TritonPythonModel:
         return self._answer(feeds)
 
     def _feed(self, request: Any) -> dict[str, np.ndarray]:
-        arrays = {name: self._triton.get_input_tensor_by_name(request, name).as_numpy() for name, _ in self._inputs}
-        scalars = {name for name, shape in self._inputs if shape == []}
-        flat = {
-            name: array.reshape(array.shape[:1] if self._batched else ())
-            for name, array in arrays.items()
-            if name in scalars
-        }
+        arrays = {name: self._triton.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+        flat = {name: arrays[name].reshape(arrays[name].shape[:1] if self._batched else ()) for name in self._scalars}
         return {**arrays, **flat}
 
     def _answer(self, feeds: list[dict[str, np.ndarray]]) -> list[Any]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trtconv.core import files, unfinished
-from trtconv.core.digests import of_file
+from trtconv.core.digests import of_file, of_value
+from trtconv.core.errors import UsageError
 
 Content = Path | bytes
 """A file of the repository: one to copy, or its bytes."""
 
 CONFIG = "config.pbtxt"
+_MARK = "# Written by trtconv export, which replaces nothing that others wrote: "
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,34 @@ class Exported:
     files: tuple[str, ...]
 
 
+def require_own(repository: Path, names: Iterable[str]) -> None:
+    """Refuse to replace configurations that somebody else wrote or changed.
+
+    Raises:
+        UsageError: with their models.
+    """
+    others = [name for name in names if not _is_own(repository / name)]
+    if others:
+        raise UsageError(
+            f"{repository}: {', '.join(others)}: there, and {CONFIG} is not as trtconv wrote it",
+            hint="choose another name (--name), or say in the export section what was changed, and remove the file",
+        )
+
+
+def _is_own(folder: Path) -> bool:
+    if not (folder / CONFIG).is_file():
+        return not folder.exists() or not any(folder.iterdir())
+    first, _, rest = (folder / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")
+    return first == _MARK + of_value(rest)
+
+
 def write(repository: Path, model: Model, backend: str, *, link: bool) -> Exported:
     """Bring one model up to date; hard links instead of copies where ``link`` and the file system allow."""
     folder = repository / model.name
     numbers = sorted(int(path.name) for path in folder.glob("*") if path.is_dir() and path.name.isdigit())
     newest, new = (numbers[-1] if numbers else 0), not folder.exists()
     same = bool(numbers) and _holds(folder / str(newest), model.version)
-    beside = {**model.beside, CONFIG: model.config.encode()}
+    beside = {**model.beside, CONFIG: f"{_MARK}{of_value(model.config)}\n{model.config}".encode()}
     configured = not new and all(_is(folder / name, content) for name, content in beside.items())
     if not same:
         newest += 1

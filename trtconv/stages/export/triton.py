@@ -55,6 +55,7 @@ def export(request: ExportRequest, emit: Emit) -> ExportResult:
             triton.read_config(text, f"{name}/{repository.CONFIG}")
     else:
         notes.append(f"configurations were not read back by Triton's own definitions: {install_line('triton')}")
+    repository.require_own(request.repository, folders)
     done = []
     for name, made in folders.items():
         model = repository.Model(name, texts[name], made.version, made.beside)
@@ -114,6 +115,8 @@ class _Export:
         beside: dict[str, Content] = dict(self.labels(interface))
         warmup = self.warmup(interface)
         beside |= {f"warmup/{number}.raw": data.tobytes() for number, data in enumerate(warmup.values())}
+        if runtime == "tensorrt" and not all(info.shape for info in (*interface.inputs, *interface.outputs)):
+            self.notes.append("scalars are [1] for the server; whether its TensorRT backend takes them was not tried")
         if runtime == "python":
             self.notes.append(f"the server's Python needs trtconv and the engine's library: {install_line('rtx')}")
         serving = Serving(
@@ -122,20 +125,27 @@ class _Export:
             instances=self.served.instances,
             delay=self.request.delay,
             graphs=self.served.graphs and runtime == "tensorrt",
-            labels={name: f"{name}.labels.txt" for name in self.labelled(interface)},
+            labels={name: _labels(at) for at, name in enumerate(self.labelled(interface))},
             warmup={name: (f"{at}.raw", data.shape) for at, (name, data) in enumerate(warmup.items())},
             default=named.pop("", ""),
             capabilities=named,
-            parameters={"backend": self.engine_backend()} if runtime == "python" else {},
+            parameters=self.parameters(interface) if runtime == "python" else {},
         )
         if runtime == "python" and manifest.is_parts(next(iter(self.served.engines.values()))):
             serving = replace(serving, kind="KIND_AUTO")
         return _Folder(model_config.config(self.name, interface, serving), files, beside)
 
-    def engine_backend(self) -> str:
-        """As ``Engine`` takes it: engines never fall back to ONNX Runtime in a server, parts hold their own."""
+    def parameters(self, interface: Interface) -> dict[str, str]:
+        """For ``python_model``: the backend as ``Engine`` takes it, and inputs that are numbers without any axis.
+
+        Engines never fall back to ONNX Runtime in a server, parts hold their own.
+        """
         engine = next(iter(self.served.engines.values()))
-        return "auto" if manifest.is_parts(engine) else header.read(engine).flavor
+        scalars = [info.name for info in interface.inputs if not info.shape]
+        return {
+            "backend": "auto" if manifest.is_parts(engine) else header.read(engine).flavor,
+            **({"scalars": json.dumps(scalars)} if scalars else {}),
+        }
 
     def files(self, runtime: str, interface: Interface) -> tuple[dict[str, Content], dict[str, str]]:
         """Files of the version; and the name of the engine's by compute capability, ``""`` for any."""
@@ -185,7 +195,7 @@ class _Export:
         return found
 
     def labels(self, interface: Interface) -> dict[str, Content]:
-        return {f"{name}.labels.txt": path for name, path in self.labelled(interface).items()}
+        return {_labels(at): path for at, path in enumerate(self.labelled(interface).values())}
 
     def warmup(self, interface: Interface) -> dict[str, np.ndarray]:
         """One sample per input: what the server runs before it says that it is ready."""
@@ -194,13 +204,11 @@ class _Export:
         if self.request.data is None or interface.shape_inputs:
             return {}
         batch = next(open_feed(self.request.data, interface.inputs).batches(1))
-        drop = bool(interface.batch)
-        if not drop and any(batch[info.name].shape != info.shape for info in interface.inputs):
+        if interface.batch:
+            return {info.name: np.ascontiguousarray(batch[info.name][0]) for info in interface.inputs}
+        if not all(interface.takes(info, batch[info.name].shape) for info in interface.inputs):
             return {}  # of a model for whole batches, which one sample is not
-        return {
-            info.name: np.ascontiguousarray(batch[info.name][0] if drop else batch[info.name])
-            for info in interface.inputs
-        }
+        return {info.name: np.ascontiguousarray(batch[info.name]) for info in interface.inputs}
 
     def around(self, interface: Interface) -> dict[str, _Folder]:
         """Models before and after the network, and the ensemble of all; empty where nothing can be said in ONNX."""
@@ -255,6 +263,11 @@ class _Export:
             steps.append(model_config.step(names["postprocess"], taken, given))
         ends = (_ends(first.inputs, batch), _ends(last.outputs, batch))
         return model_config.ensemble(f"{self.name}_pipeline", batch, ends, steps)
+
+
+def _labels(number: int) -> str:
+    """A file of class names; outputs are called as no file may be, ``logits/Softmax:0``."""
+    return f"labels.{number}.txt"
 
 
 def _tensors(inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> Interface:
