@@ -255,6 +255,7 @@ def main() -> int:
         help="calls before memory is watched: every context meets every shape in them",
     )
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     folder = Path(tempfile.mkdtemp())
     paths = []
     for number in range(asked.engines):
@@ -301,6 +302,8 @@ def judge(load: Load, gone: int, grown: int, more: list[int], each: tuple[float,
         more: contexts and engines that were made meanwhile.
         each: bytes of host memory that the library keeps of one.
     """
+    if not load.counts["broken off by Ctrl-C"]:
+        load.wrong.append("Ctrl-C broke off no call")
     for what, count in load.counts.items():
         print(f"{count:8} {what}")
     library = sum(number * size for number, size in zip(more, each, strict=True))

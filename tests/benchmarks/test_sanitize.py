@@ -18,6 +18,10 @@ SAID = """========= COMPUTE-SANITIZER
 =========     Host Frame: nvinfer1 in libtensorrt_rtx.so.1
 =========     Host Frame: __pyx_f in cuda/bindings/_bindings/cydriver.so
 =========
+========= Program hit CUDA_ERROR_INVALID_VALUE (error 1) on CUDA API call to cuGetProcAddress_v2.
+=========     Saved host backtrace up to driver entry point at error
+=========     Host Frame:  [0xd4a2] in cydriver.cpython-312-x86_64-linux-gnu.so
+=========
 ========= Invalid __global__ write of size 2 bytes
 =========     at some_kernel+0x10
 =========

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import json
 import threading
@@ -333,6 +334,23 @@ def test_too_little_memory_for_a_context(install: Any, doubling: Path, monkeypat
         open_engine(built(fake, doubling))
 
 
+@pytest.mark.parametrize(("rules", "asleep"), [("trtexec10", 1), ("trtexec11", 0)])
+def test_only_an_event_that_is_waited_for_interrupts_the_host(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, rules: str, asleep: int
+) -> None:
+    """One that can be slept for does, whenever it is reached, whether anybody waits or not."""
+    fake, device = install("tensorrt_rtx-1.5.0")
+    loaded = engine.load(built(fake, doubling))
+    made: list[bool] = []
+    event = device.event
+    monkeypatch.setattr(device, "event", lambda *, spin=True: made.append(spin) or event(spin=spin))
+    given = dataclasses.replace(RULES[rules], depth=2)
+    gpu_loop.measure(loaded, {"x": np.ones((1, 4), np.float32)}, given, Limits(0, 0, 3), 1, lambda seconds: None)
+    origin = 1 if asleep else 0
+    assert made.count(False) == 2 * asleep + origin
+    assert len(made) == 2 * 6 + 1
+
+
 @pytest.mark.parametrize(("free", "kind"), [(40 << 20, OutOfMemory), (1 << 30, EnvironmentProblem)])
 def test_a_context_without_memory_for_its_streams_is_short_of_memory(
     install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type[Exception]
@@ -458,7 +476,7 @@ def test_after_ctrl_c_in_a_query_of_another_shape_the_next_one_is_right(
 def test_a_context_whose_shape_keeps_changing_is_made_anew(install: Any, doubling: Path) -> None:
     """TensorRT-RTX keeps memory at every change, until the context goes."""
     fake, device = install("tensorrt_rtx-1.5.0")
-    fake.depth = 500
+    fake.depth = 250
     runner = open_engine(built(fake, doubling))
     for batch in [*range(1, 9), *[9, 10] * 100]:
         x = np.full((batch, 4), batch, np.float32)

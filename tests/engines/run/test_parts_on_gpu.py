@@ -86,7 +86,7 @@ class Pretended(Engine):
         self.takes = {info.name: info for info in self.inputs}
         self.profiles = self.values = ()
         self.on_host = self.hosted & set(self.takes)
-        self.one_at_a_time, self.memory_loaded, self.layers = threading.RLock(), 5, 512
+        self.one_at_a_time, self.memory_loaded, self.layers = threading.RLock(), 5, 256
         self.contexts: list[Context] = []
         self.closed = False
 

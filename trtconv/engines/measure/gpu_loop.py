@@ -77,9 +77,12 @@ def measure(
 class _Flight:
     """A slot with its tray and the events of its query."""
 
-    def __init__(self, engine: OnGpu, *, spin: bool) -> None:
+    def __init__(self, engine: OnGpu, rules: Rules) -> None:
         self.slot, self.tray = slot_of(engine), Tray(engine)
-        self.events = [engine.device.event(spin=spin) for _ in range(6)]
+        waited = (
+            5 if rules.transfers else 3
+        )  # an event that can be slept for interrupts the host whenever it is reached
+        self.events = [engine.device.event(spin=rules.spin or number != waited) for number in range(6)]
         self.in_start, self.in_end, self.start, self.end, self.out_start, self.out_end = self.events
         self.enqueue = 0.0
 
@@ -129,7 +132,7 @@ class _Lane:
         self.note = ""
 
     def add(self, engine: OnGpu, feeds: Mapping[str, np.ndarray], rules: Rules) -> None:
-        flight = _Flight(engine, spin=rules.spin)
+        flight = _Flight(engine, rules)
         self.flights.append(flight)
         slot, tray = flight.slot, flight.tray
         tray.fill(feeds)

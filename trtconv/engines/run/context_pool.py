@@ -41,7 +41,7 @@ class _Flight:
     def __init__(self, engine: OnGpu, lane: _Lane, *, general: bool) -> None:
         self.engine, self.lane, self.general = engine, lane, general
         self.slot = slot_of(engine, general=general)
-        self.events = [engine.device.event(spin=False) for _ in range(3)]
+        self.events = [engine.device.event(spin=number < 2) for number in range(3)]  # it waits for the last only
 
     def run(self, tray: Tray) -> None:
         """One query, from the tray's inputs to its outputs."""

@@ -15,7 +15,7 @@ class Target:
 
     def __init__(self, device: Device) -> None:
         self.stream = device.stream()
-        self._made = device.event(spin=False)
+        self._made = device.event()  # streams wait for it, no thread does
         self._memory = Growing(device)
         self.samples = self.nbytes = 0
 

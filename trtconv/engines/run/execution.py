@@ -19,7 +19,7 @@ from trtconv.engines.run.host_buffers import Form, Tray
 from trtconv.engines.run.replays import Execution, copy_input, form_of
 
 _HELD = 16 << 20  # bytes of host memory that a context may hold of shapes it had
-_PER_LAYER = 512  # bytes of it, about, for each change of its shapes (docs/runtime.md)
+_PER_LAYER = 1024  # bytes of it for each change of its shapes, at most (docs/runtime.md)
 
 
 class Slot(Execution):
