@@ -23,6 +23,18 @@ from trtconv.stages.build import epcontext
 pytestmark = pytest.mark.rtx
 
 
+READ = {
+    "embed_mode": "INT",
+    "ep_cache_context": "STRING",
+    "partition_name": "STRING",
+    "onnx_model_filename": "STRING",
+    "main_context": "INT",
+    "ep_sdk_version": "STRING",
+    "source": "STRING",
+}
+"""What ONNX Runtime's provider and NVIDIA's of that name read or write, in their onnx_ctx_model_helper, and its type."""
+
+
 def contexts(model: Any) -> list[Any]:
     return [node for node in model.graph.node if node.op_type == "EPContext"]
 
@@ -50,6 +62,9 @@ def test_engines_are_nodes_with_all_that_a_provider_needs(line: Line) -> None:
         assert (told["main_context"], told["embed_mode"]) == (1, 1)
         assert told["source"] == b"NvTensorRTRTXExecutionProvider"
         assert told["ep_sdk_version"].decode() == found.facts["version"]
+        kinds = {each.name: onnx.AttributeProto.AttributeType.Name(each.type) for each in node.attribute}
+        assert READ.items() <= kinds.items()
+        assert Path(told["onnx_model_filename"].decode()).name == part["onnx"]
         assert told["ep_cache_context"] == (found.folder / part["engine"]).read_bytes()
     typed = {value.name for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
     assert typed >= {one["name"] for part in found.parts for one in (*part["inputs"], *part["outputs"])}
