@@ -55,6 +55,8 @@ def creator(trt: Any) -> Any:  # noqa: C901 - a plugin has that many methods
         def attach_to_context(self, context: Any) -> Any:
             return self.clone()
 
+        def set_tactic(self, tactic: int) -> None: ...
+
         def enqueue(self, inputs: Any, outputs: Any, x: Any, y: Any, workspace: int, stream: int) -> None:
             import cupy
 

@@ -1,6 +1,7 @@
 """The documentation's plugins on a GPU: engines with them, beside and inside, alone and among parts.
 
-A TensorRT-RTX that takes plugins for some operators alone gets the examples under the name of one of these.
+A TensorRT-RTX that takes plugins for some operators alone gets the examples under the name of one of these, whose nodes
+hand no factor to the plugin: it is the plugin's default there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 def operator() -> str:
     loaded = tensorrt.choose("rtx")
-    return "Scale" if loaded.at_least(loaded.can.plugins_since) else min(loaded.can.plugin_operators)
+    return "Scale" if loaded.at_least(loaded.can.plugins_since) else min(dict(loaded.can.plugin_operators))
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,14 @@ class Example:
     file: Path
 
 
+FACTOR = 2.5
+
+
 def named(source: Path, target: Path) -> Path:
-    """An example under the operator's name."""
+    """An example under the operator's name, with the factor as its default."""
     text = source.read_text()
+    text = re.sub(r"(else |factor = )1\.0", rf"\g<1>{FACTOR}", text)
+    assert str(FACTOR) in text
     target.write_text(re.sub(r'(kNAME = |plugin_namespace = )"Scale"', rf'\1"{operator()}"', text))
     assert operator() in target.read_text()
     return target
@@ -66,7 +72,9 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Example:
 def rename(model: Path) -> None:
     loaded = onnx.load(model)
     for node in loaded.graph.node:
-        node.op_type = operator() if node.op_type == "Scale" else node.op_type
+        if node.op_type == "Scale" != operator():
+            node.op_type = operator()
+            del node.attribute[:]
     onnx.save(loaded, model)
 
 
@@ -85,7 +93,7 @@ def test_engines_with_a_plugin(example: Example, tmp_path: Path, trtconv: Cli) -
     examples.net(tmp_path)
     rename(tmp_path / "net.onnx")
     feeds = [{"x": np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)} for rows in (1, 7, 32)]
-    wanted = [np.float32(2.5) * np.maximum(each["x"], 0) for each in feeds]
+    wanted = [np.float32(FACTOR) * np.maximum(each["x"], 0) for each in feeds]
     for word in [example.word, *([f"embed:{example.word}"] if example.word.endswith(".so") else [])]:
         done = trtconv("build", "net.onnx", "-o", "net.engine", "--plugin", word, "--allow-code")
         assert done.returncode == 0, done.stderr
@@ -107,7 +115,7 @@ def test_engines_with_a_plugin(example: Example, tmp_path: Path, trtconv: Cli) -
 
 
 def test_a_plugin_inside_of_parts(example: Example, tmp_path: Path, trtconv: Cli) -> None:
-    model = examples.net_in_parts(tmp_path)
+    model = examples.net_in_parts(tmp_path, FACTOR, FACTOR)
     wanted = [examples.composed(model).run(feeds)["y"] for feeds in BATCHES]
     rename(model)
     asked = ("--on-refusal", "onnxruntime", "--plugin", example.word, "--allow-code")

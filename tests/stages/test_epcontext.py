@@ -32,7 +32,7 @@ READ = {
     "ep_sdk_version": "STRING",
     "source": "STRING",
 }
-"""What ONNX Runtime's provider and NVIDIA's of that name read or write, in their onnx_ctx_model_helper, and its type."""
+"""What ONNX Runtime's provider and NVIDIA's read or write (their onnx_ctx_model_helper), and its type."""
 
 
 def contexts(model: Any) -> list[Any]:

@@ -78,7 +78,7 @@ FLAVORS: Mapping[str, Flavor] = {
             jit=False,
             int8_conv_since=(10,),
             plugins_since=(10,),
-            plugin_operators=frozenset(),
+            plugin_operators=(),
             by_address=False,
             unversioned_library=None,
             runs_on=(((10,), (7, 5), (12, 1)),),
@@ -105,7 +105,7 @@ FLAVORS: Mapping[str, Flavor] = {
             jit=True,
             int8_conv_since=(1, 7),
             plugins_since=(1, 7),
-            plugin_operators=frozenset({"CausalConvWithState"}),
+            plugin_operators=(("CausalConvWithState", frozenset({"ndim", "activation"})),),
             by_address=True,
             unversioned_library=("libtensorrt_rtx.so", "libtensorrt_rtx.so.1"),
             runs_on=(((1, 7), (7, 5), (8, 9)), ((1, 7), (12, 0), (12, 1)), ((1, 4), (7, 5), (12, 1))),
@@ -113,7 +113,7 @@ FLAVORS: Mapping[str, Flavor] = {
     ),
 }
 
-PLUGIN_OPERATORS = frozenset[str]().union(*(flavor.can.plugin_operators for flavor in FLAVORS.values()))
+PLUGIN_OPERATORS = frozenset(name for flavor in FLAVORS.values() for name, _ in flavor.can.plugin_operators)
 """Operators of ONNX for which a parser looks for a plugin."""
 
 

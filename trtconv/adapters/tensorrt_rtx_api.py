@@ -100,7 +100,7 @@ class Capabilities:
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
         plugins_since: first version whose parser takes plugins for any operator.
-        plugin_operators: those for which earlier versions take them.
+        plugin_operators: operators for which every parser makes a plugin, and the attributes that it gets as fields.
         by_address: whether it was seen to take weights by address and to hand out plans in pieces, and to make the same
             plan that way.
         unversioned_library: name of a library that it loads and its packages lack, and the one that they have.
@@ -117,7 +117,7 @@ class Capabilities:
     jit: bool
     int8_conv_since: Version
     plugins_since: Version
-    plugin_operators: frozenset[str]
+    plugin_operators: tuple[tuple[str, frozenset[str]], ...]
     by_address: bool
     unversioned_library: tuple[str, str] | None
     runs_on: tuple[tuple[Version, tuple[int, int], tuple[int, int]], ...]

@@ -228,17 +228,17 @@ def scaled(x: str, y: str, factor: float) -> Any:
     return parts.node("Scale", [x], y, domain="my.domain", factor=factor)
 
 
-def net_in_parts(folder: Path) -> Path:
+def net_in_parts(folder: Path, first: float = 2.5, last: float = 0.5) -> Path:
     """The plugin's operator in two engines of which one has two nodes, and two nodes that TensorRT refuses."""
     nodes = [
         *parts.block("x", "a", "w1"),
-        scaled("a", "b", 2.5),
+        scaled("a", "b", first),
         parts.node("MaxPool", ["b"], "c", kernel_shape=[2, 2], strides=[2, 2]),
         parts.quick("c", "d"),
         *parts.block("d", "e"),
         parts.quick("e", "f"),
         parts.conv("f", "w2", "g"),
-        scaled("g", "y", 0.5),
+        scaled("g", "y", last),
     ]
     path = parts.save(folder / "net.onnx", nodes, {"y": parts.FLOAT}, parts.WEIGHTS)
     model = onnx.load(path)
@@ -330,14 +330,30 @@ def test_plugins_inside_of_parts(tmp_path: Path, trtconv: Cli) -> None:
 
 
 @pytest.mark.rtx
-def test_a_method_that_is_missing_is_named(tmp_path: Path, trtconv: Cli) -> None:
-    """TensorRT would end the process."""
+def test_an_operator_whose_attributes_tensorrt_does_not_hand_on(tmp_path: Path, trtconv: Cli) -> None:
+    """It would make the plugin without them and say nothing."""
+    net(tmp_path, NET.replace("Scale", "CausalConvWithState"))
+    text = (EXAMPLES / "scale_plugin.py").read_text()
+    (tmp_path / "scale_plugin.py").write_text(text.replace('"Scale", "1"', '"CausalConvWithState", "1"'))
+    asked = ("build", "net.onnx", "-o", "net.engine", "--plugin", "scale_plugin:creator", "--allow-code")
+    done = trtconv(*asked)
+    assert done.returncode == 4
+    assert "hands its plugin no attribute 'factor', only activation, ndim" in done.stderr
+    net(tmp_path, NET.replace("Scale <factor: float = 2.5>", "CausalConvWithState"))
+    done = trtconv(*asked)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("method", ["clone", "set_tactic"])
+def test_a_method_that_is_missing_is_named(tmp_path: Path, trtconv: Cli, method: str) -> None:
+    """TensorRT would end the process, or fail when it runs."""
     net(tmp_path)
     text = (EXAMPLES / "scale_plugin.py").read_text()
-    (tmp_path / "scale_plugin.py").write_text(text.replace("def clone(", "def copy("))
+    (tmp_path / "scale_plugin.py").write_text(text.replace(f"def {method}(", "def other("))
     done = trtconv("build", "net.onnx", "-o", "net.engine", "--plugin", "scale_plugin:creator", "--allow-code")
     assert done.returncode == 4
-    assert "scale_plugin:creator: Scale has no method clone" in done.stderr
+    assert f"scale_plugin:creator: Scale has no method {method}" in done.stderr
 
 
 @pytest.mark.rtx

@@ -51,6 +51,7 @@ _METHODS = (
     "clone",
     "attach_to_context",
     "on_shape_change",
+    "set_tactic",
     "enqueue",
 )
 _HINT = "docs/custom_layers.md has a plugin in Python and one in C++"
@@ -131,7 +132,7 @@ def load(loaded: Loaded, specs: Sequence[PluginSpec]) -> list[Brought]:
 def _require_taken(loaded: Loaded, brought: Brought) -> None:
     """Refuse what an older parser would not look for."""
     names = {name for name, _, _ in brought.creators}
-    if loaded.at_least(loaded.can.plugins_since) or names & loaded.can.plugin_operators:
+    if loaded.at_least(loaded.can.plugins_since) or names & dict(loaded.can.plugin_operators).keys():
         return
     since = ".".join(map(str, loaded.can.plugins_since))
     raise BuildError(
@@ -240,8 +241,14 @@ def _matched(
         )
     fields = _fields(named[key])
     given = {item.name: item for item in node.attribute if item.name not in _OF_PARSER}
+    handed = dict(loaded.can.plugin_operators).get(node.op_type, frozenset(given))
     for name, item in given.items():
         _require_field(about, name, item, fields)
+        if name not in handed:
+            raise BuildError(
+                f"{about}: {loaded.title} hands its plugin no attribute {name!r}, only {', '.join(sorted(handed))}",
+                hint="give the operator another name, or the plugin another way to know it",
+            )
     mine = next((one for one in brought if key in one.creators), None)
     if mine is not None:
         values = {name: _plain(item) for name, item in given.items()}
