@@ -96,6 +96,16 @@ def test_a_run_with_nothing_to_do_loads_little(folder: Path, trtconv) -> None:
     assert len(own(names)) <= 95, own(names)
 
 
+def test_rows_are_checked_without_numpy(folder: Path) -> None:
+    """What they say is plain; samples alone need arrays."""
+    rows = "[{resize: {size: [8, 8]}}, {letterbox: {size: [9, 9], fill: [1, 2, 3]}}, {normalize: {std: [1, 2, 3]}}]"
+    data = f"{{path: data.npz, preprocess: {rows}}}"
+    post = "[{softmax: {}}, {topk: {k: 2}}]"
+    job = f"version: 1\nsource: {{path: model.onnx}}\ninfer: {{data: {data}, postprocess: {post}}}\n"
+    (folder / "rows.yaml").write_text(job + f"verify: {{data: {data}}}\nexport: {{triton: {{repository: served}}}}\n")
+    assert not heavy(loaded(folder, "plan", "rows.yaml"))
+
+
 def test_check_reads_samples_with_numpy_and_nothing_more(folder: Path) -> None:
     """It looks at the samples themselves: that takes NumPy, and no framework."""
     assert not heavy(loaded(folder, "check", "job.yaml")) & (FRAMEWORKS - {"numpy", "ml_dtypes"})

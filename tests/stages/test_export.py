@@ -153,6 +153,16 @@ def test_a_second_export_changes_nothing_and_other_content_is_a_new_version(fold
 
 
 @pytest.mark.rtx
+def test_labels_are_one_per_class(folder: Path, exported, module_cli) -> None:
+    """As infer has it: the server would give what it finds."""
+    (folder / "few.txt").write_text("one\ntwo\n")
+    (folder / "few.yaml").write_text(JOB.replace("names.txt", "few.txt").replace("models", "few"))
+    refused = module_cli("export", "triton", "few.yaml", "--set", "name=job", cwd=folder)
+    assert (refused.returncode, "y has 10 classes, and there are 2 labels" in refused.stderr) == (2, True)
+    assert not (folder / "few").exists()
+
+
+@pytest.mark.rtx
 def test_what_others_wrote_is_not_replaced(folder: Path, exported, module_cli) -> None:
     """A configuration that was changed by hand, or a model that somebody else put there."""
     engine = ["export", "triton", "out/job.fp16-sm86.engine", "-o", "shared", "--name"]

@@ -197,7 +197,15 @@ def prepare(rows: Sequence[Mapping[str, object]]) -> Chain | None:
     if not rows:
         return None
     parsed = [(*preprocess_rows.parse(row, where), where) for row, where in preprocess_rows.places(rows)]
-    return Chain([Step(name, options, where) for name, options, where in parsed])
+    return Chain([Step(name, _with_arrays(options), where) for name, options, where in parsed])
+
+
+def _with_arrays(options: Options) -> Options:
+    """Numbers per channel as arrays; one for all of them has no axis."""
+    return {
+        key: np.array(value if len(value) > 1 else value[0], np.float32) if isinstance(value, tuple) else value
+        for key, value in options.items()
+    }
 
 
 def _with_orders(rows: Sequence[Step]) -> list[Step]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from trtconv.core.errors import UsageError
 from trtconv.core.names import did_you_mean
@@ -32,8 +31,18 @@ def places(rows: Sequence[_Row]) -> Iterator[tuple[_Row, str]]:
     return ((row, f"preprocess row {number}") for number, row in enumerate(rows, 1))
 
 
+def check(rows: Sequence[_Row]) -> None:
+    """Refuse rows that make no sense, whatever the samples are.
+
+    Raises:
+        UsageError: see ``parse``.
+    """
+    for row, where in places(rows):
+        parse(row, where)
+
+
 def parse(row: _Row, where: str) -> tuple[str, dict[str, Any]]:
-    """The operation of a row, and its options: arrays for numbers per channel.
+    """The operation of a row, and its options: numbers per channel as tuples, rounded to float32.
 
     Raises:
         UsageError: an unknown operation or option, or a value that makes no sense.
@@ -74,13 +83,23 @@ def _together(name: str, options: Mapping[str, Any]) -> None:
     if name == "resize" and like != Convention.KERAS and options["fit"] == "crop":
         raise UsageError(f"{like} does not cut before it scales", hint="use fit: shorter and a crop, or like: keras")
     if name == "normalize":
-        lengths = {options[key].size for key in ("scale", "mean", "std")} - {1}
-        if len(lengths) > 1:
+        scale, mean, std = (options[key] for key in ("scale", "mean", "std"))
+        length = max(map(len, (scale, mean, std)))
+        if {len(scale), len(mean), len(std)} - {1, length}:
             raise UsageError("scale, mean and std have different lengths", hint="give one number, or one per channel")
-        with np.errstate(all="ignore"):
-            numbers = [options["scale"] / options["std"], options["mean"] / options["std"]]
-        if not all(np.isfinite(each).all() for each in numbers):
+        values = (each * (length // len(each)) for each in (scale, mean))
+        divisors = std * (length // len(std))
+        quotients = [value / divisor for each in values for value, divisor in zip(each, divisors, strict=True)]
+        if not all(map(math.isfinite, map(_float32, quotients))):
             raise UsageError("scale / std or mean / std is beyond float32", hint="write numbers of ordinary size")
+
+
+def _float32(value: float) -> float:
+    """The nearest one."""
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return math.inf
 
 
 def _choice(*words: str) -> Callable[[str, Any, str], str]:
@@ -106,27 +125,27 @@ def _size(key: str, value: Any, where: str) -> list[int]:
 _LARGEST = 1 << 15  # pixels of a side
 
 
-def _numbers(key: str, value: Any, where: str) -> np.ndarray:
+def _numbers(key: str, value: Any, where: str) -> tuple[float, ...]:
     numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     wrong = not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers)
     if wrong or not all(math.isfinite(n) and abs(n) < _FLOAT32 for n in numbers):
         _refuse(key, value, where, "a number")
-    return np.asarray(value, np.float32)
+    return tuple(map(_float32, numbers))
 
 
 _FLOAT32 = 3.4e38
 
 
-def _divisors(key: str, value: Any, where: str) -> np.ndarray:
+def _divisors(key: str, value: Any, where: str) -> tuple[float, ...]:
     numbers = _numbers(key, value, where)
-    if not numbers.all():
+    if not all(numbers):
         _refuse(key, value, where, "a number other than 0")
     return numbers
 
 
-def _bytes(key: str, value: Any, where: str) -> np.ndarray:
+def _bytes(key: str, value: Any, where: str) -> tuple[float, ...]:
     numbers = _numbers(key, value, where)
-    if (numbers != np.rint(numbers)).any() or (numbers < 0).any() or (numbers > 255).any():
+    if not all(number.is_integer() and 0 <= number <= 255 for number in numbers):
         _refuse(key, value, where, "a whole number from 0 to 255")
     return numbers
 

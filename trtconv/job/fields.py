@@ -79,9 +79,9 @@ def _rows(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
 def _preprocess(rows: list[dict[str, Any]], base: Path) -> list[dict[str, Any]]:
     """Refuse rows that make no sense, whatever the samples are."""
     if rows:
-        from trtconv.data import preprocess  # NumPy is not loaded for other jobs
+        from trtconv.data import preprocess_rows
 
-        _told(preprocess.prepare, rows)
+        _told(preprocess_rows.check, rows)
     return rows
 
 

@@ -139,10 +139,10 @@ class _Found:
 
     def exports(self) -> dict[str, Any]:
         """What becomes of the engines after everything else is done and every gate is kept."""
-        from trtconv.pipeline.exporting import models
-
         if self.job.export is None:
             return {}
+        from trtconv.pipeline.exporting import models
+
         return {"export": {"repository": str(self.job.export.triton.repository), "models": models(self.job)}}
 
     def exports_text(self) -> str:

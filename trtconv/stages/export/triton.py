@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.events import Emit, Message
 from trtconv.core.extras import install_line
 from trtconv.core.records import TensorInfo
+from trtconv.data import postprocess_rows
 from trtconv.engines.plan import header, manifest, sidecar
 from trtconv.stages.export import config_check, ensemble, model_config, repository
 from trtconv.stages.export.model_config import Interface, Serving
@@ -183,15 +184,21 @@ class _Export:
         return found
 
     def labelled(self, interface: Interface) -> dict[str, Path]:
-        """The file of class names for each output that a row of postprocessing labels."""
-        names = [info.name for info in interface.outputs]
+        """The file of class names for each output that a row of postprocessing labels; the server knows flat ones.
+
+        Raises:
+            UsageError: not one name per class.
+        """
+        outputs = {info.name: info for info in interface.outputs}
         found: dict[str, Path] = {}
         for row in self.request.postprocess:
-            for options in row.values():
-                if isinstance(options, dict) and options.get("labels"):
-                    output = options.get("output") or (names[0] if len(names) == 1 else "")
-                    if output in names:
-                        found[output] = Path(options["labels"])
+            given = next(iter(row.values()))
+            if not isinstance(given, dict) or not given.get("labels"):
+                continue
+            name = given.get("output") or (next(iter(outputs)) if len(outputs) == 1 else "")
+            if name in outputs and len(outputs[name].shape) == 2:
+                _require_labels(postprocess_rows.parse(row, "postprocess")[1]["labels"], outputs[name])
+                found[name] = Path(given["labels"])
         return found
 
     def labels(self, interface: Interface) -> dict[str, Content]:
@@ -263,6 +270,15 @@ class _Export:
             steps.append(model_config.step(names["postprocess"], taken, given))
         ends = (_ends(first.inputs, batch), _ends(last.outputs, batch))
         return model_config.ensemble(f"{self.name}_pipeline", batch, ends, steps)
+
+
+def _require_labels(labels: Sequence[str], info: TensorInfo) -> None:
+    count = info.shape[1]
+    if isinstance(count, int) and count >= 0 and count != len(labels):
+        raise UsageError(
+            f"postprocess: {info.name} has {count} classes, and there are {len(labels)} labels",
+            hint="give one label per class, in their order",
+        )
 
 
 def _labels(number: int) -> str:
