@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 
-from trtconv.core import digests, files
+from trtconv.core import child, digests, files
 from trtconv.core.events import ignore
 from trtconv.pipeline import steps as step_table
 from trtconv.pipeline.layout import Layout
@@ -131,3 +138,107 @@ def test_a_copy_has_the_digest_of_its_bytes(tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(content)
         assert digests.of_copy(tmp_path / "a", tmp_path / "b") == hashlib.sha256(content).hexdigest()
         assert (tmp_path / "b").read_bytes() == content
+
+
+def beside(request: Grow, emit: object, _log: Path) -> child.Outcome:
+    """The step in this process; it notes whether its source was hashed by then."""
+    STARTED.append(len(HASHED))
+    time.sleep(0.1)
+    return child.Outcome(grow(request, emit), 0)
+
+
+STARTED: list[int] = []
+HASHED: list[Path] = []
+
+
+@pytest.fixture
+def early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Step]:
+    """A step in this process with a large source, its suffix an option; hashing takes a while and is noted."""
+    real = digests.of_file
+
+    def slow(path: Path) -> str:
+        time.sleep(0.05)
+        HASHED.append(path)
+        return real(path)
+
+    STARTED.clear()
+    HASHED.clear()
+    monkeypatch.setattr(digests, "of_file", slow)
+    monkeypatch.setenv("TRTCONV_CACHE", str(tmp_path / "store"))
+    stage = Stage(f"{HERE}:grow", f"{HERE}:Grown", aside=f"{HERE}:beside")
+    monkeypatch.setitem(step_table.STAGES, "grow", stage)
+    (tmp_path / "seed").write_bytes(b"s")
+    (tmp_path / "large").write_bytes(b"l" * LARGE)
+    time.sleep(0.06)  # younger ones are in doubt
+
+    def go(folder: str = "out", option: str = "") -> Step:
+        layout = Layout(tmp_path / folder, "job")
+        made, inputs = layout.folder / "made", {"seed": tmp_path / "seed", "large": tmp_path / "large"}
+        request = Grow(tmp_path / "seed", made)
+        node = Node("grow", "grow", lambda _: request, (made,), inputs=inputs, options={"option": option})
+        (step,) = run([node], layout, ignore)
+        return step
+
+    return go
+
+
+def test_a_step_starts_before_a_large_source_is_hashed(early: Callable[..., Step], tmp_path: Path) -> None:
+    assert early().status == "done"
+    assert STARTED == [0]
+    assert set(HASHED) == {tmp_path / "seed", tmp_path / "large"}
+    time.sleep(0.06)
+    assert early().status == "up to date"
+    assert len(STARTED) == 1
+
+
+def test_it_waits_for_the_digest_where_the_store_may_have_it(early: Callable[..., Step], tmp_path: Path) -> None:
+    early("out")
+    assert early("other").status == "from cache"
+    (tmp_path / "large").write_bytes(b"L" * LARGE)  # of the same size, and something else
+    time.sleep(0.06)
+    assert early("third").status == "done"
+    assert [0, len(HASHED)] == STARTED
+    assert early("fourth", "another").status == "done"
+    assert STARTED[-1] < len(HASHED)
+    assert early("fifth", "another").status == "from cache"
+
+
+@pytest.mark.parametrize("when", ["before it is hashed", "afterwards"])
+def test_a_source_that_changes_meanwhile_is_seen(
+    when: str, early: Callable[..., Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = digests.of_file
+
+    def changing(path: Path) -> str:
+        found = real(path) if when == "afterwards" else ""
+        if path.name == "large":
+            path.write_bytes(b"x" * LARGE)
+        return found or real(path)
+
+    monkeypatch.setattr(digests, "of_file", changing)
+    assert early().status == "done"
+    monkeypatch.setattr(digests, "of_file", real)
+    assert early().status == "done"  # nobody knows which content the first one read
+    assert early().status == "up to date"
+
+
+def test_what_a_build_notes_of_its_source_is_its_digest_although_it_started_early(tmp_path: Path) -> None:
+    """Through the command: the engine's facts name the model's digest, as the cache's key does."""
+    pytest.importorskip("tensorrt_rtx")
+    model = tmp_path / "model.onnx"
+    weights = np.random.default_rng(0).normal(size=(1500, 1500)).astype(np.float32)
+    ends = [onnx.helper.make_tensor_value_info(name, 1, ["batch", 1500]) for name in "xy"]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [onnx.numpy_helper.from_array(weights, "w")])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+    assert model.stat().st_size > files.LARGE
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    command = [sys.executable, "-m", "trtconv", "build", str(model), "-o"]
+    env = {**os.environ, "TRTCONV_CACHE": str(tmp_path / "store")}
+    for name in ("first", "second"):  # made, and taken from the store
+        engine = tmp_path / f"{name}.engine"
+        subprocess.run([*command, str(engine)], env=env, check=True, capture_output=True)
+        facts = json.loads(engine.with_name(engine.name + ".json").read_text())
+        assert facts["model"]["sha256"] == digest
+        assert facts["provenance"]["digests"]["source"] == digest
+        assert facts["engine"]["sha256"] == hashlib.sha256(engine.read_bytes()).hexdigest()

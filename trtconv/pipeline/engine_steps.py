@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trtconv import sources
+from trtconv.core.lazy import LaterMapping
 from trtconv.core.records import SourceSpec, TensorInfo
 from trtconv.job.schema import Verify
 from trtconv.pipeline import model_inputs, sections, user_code
@@ -135,8 +137,10 @@ class EngineSteps:
         """The typed ONNX model that the source is, and what lies beside it."""
         return {"model": self.source.path, **sources.beside(self.source.path, sources.of(self.source))}
 
-    def chain(self, history: History) -> dict[str, str]:
-        """SHA-256 of every link between the source and the engine."""
+    def chain(self, history: History) -> Mapping[str, str]:
+        """SHA-256 of every link between the source and the engine; looked up once they are known."""
+        if isinstance(history.digests, LaterMapping):
+            return LaterMapping(lambda: self.chain(History(history.results, dict(history.digests))))
         calibration = self.cell.job.calibrate
         given = calibration.cache if calibration else None
         files = {

@@ -1,10 +1,11 @@
-"""Where steps write, looked at before the first one runs."""
+"""Where steps write: looked at before the first one runs, and rid of what a killed run left there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from trtconv.core import unfinished
 from trtconv.core.errors import UsageError
 from trtconv.core.names import unicode_path
 from trtconv.core.writable import own, require_file, require_folder
@@ -54,3 +55,17 @@ def _require_kind(path: Path) -> None:
 
     if path.exists() and not (path / manifest.NAME).is_file():
         raise UsageError(f"{path} is there, and no model in parts", hint="name another folder")
+
+
+def sweep(steps: Sequence[Node], layout: Layout) -> None:
+    """Remove temporary files of a run that was killed; whoever holds the job's lock knows that nobody writes them.
+
+    Only this job's: others may be writing to the same folder.
+    """
+    made: dict[Path, list[str]] = {}
+    for file in (file for step in steps for file in step.files):
+        made.setdefault(file.parent, []).append(f".{file.name}.")
+    for folder, starts in (*made.items(), (layout.state, ["."])):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix == ".tmp" and path.name.startswith(tuple(starts)):
+                unfinished.remove(path)

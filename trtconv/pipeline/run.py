@@ -6,15 +6,18 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trtconv.core import endings, unfinished
+from trtconv.core import endings
 from trtconv.core.digests import of_value
 from trtconv.core.errors import Interrupted, NoKernel, TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message, NodeFinished, NodeStarted, Progress
 from trtconv.core.files import data_of, exclusive
-from trtconv.pipeline import output_paths
+from trtconv.core.lazy import Beside, LaterMapping
+from trtconv.pipeline import early_start, output_paths
 from trtconv.pipeline.layout import PARTS, Layout
 from trtconv.pipeline.lock import Lock
 from trtconv.pipeline.relocation import relocated, restamp
@@ -105,7 +108,7 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     lock, room = settings.lock, store_limit()
     output_paths.require(steps, layout, writable=True)
     with exclusive(layout.state / "run.lock", on_wait):
-        _sweep(layout, steps)
+        output_paths.sweep(steps, layout)
         state = State.load(layout.state)
         for note in (*settings.notes, *state.claimed_by(settings.job)):
             emit(Message(note, "warning"))
@@ -127,20 +130,6 @@ def run(steps: Sequence[Node], layout: Layout, emit: Emit, settings: Settings = 
     return done
 
 
-def _sweep(layout: Layout, steps: Sequence[Node]) -> None:
-    """Remove temporary files of a run that was killed; whoever holds the job's lock knows that nobody writes them.
-
-    Only this job's: others may be writing to the same folder.
-    """
-    made: dict[Path, list[str]] = {}
-    for file in (file for step in steps for file in step.files):
-        made.setdefault(file.parent, []).append(f".{file.name}.")
-    for folder, starts in (*made.items(), (layout.state, ["."])):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.suffix == ".tmp" and path.name.startswith(tuple(starts)):
-                unfinished.remove(path)
-
-
 def _refuse(lock: Lock, what: str, changes: list[str]) -> None:
     if changes:
         raise UsageError(
@@ -160,7 +149,7 @@ class _Runner:
     settings: Settings
     ended: dict[str, Step] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
-    running: dict[Call, tuple[Node, dict[str, Any], float]] = field(default_factory=dict)
+    running: dict[Call, tuple[Node, Callable[[], dict[str, Any]], float]] = field(default_factory=dict)
     warned: dict[str, list[str]] = field(default_factory=dict)
     waited: dict[str, float] = field(default_factory=dict)
     workers: Workers | None = None
@@ -208,13 +197,11 @@ class _Runner:
             return True
         if None in before or not self.room_for(node):
             return False
-        key = self.state.key(node)
-        self.digests |= {path: key["inputs"][label] for label, path in node.inputs.items()}
-        if not self.state.why_stale(node, key):
-            record = self.state.records[node.name]
-            result = restore(node.stage, record.result)
-            self.warn_again(record.warnings)
-            self.end(Step(node, "up to date", record.seconds, record.peak_memory, result))
+        alone = self.settings.jobs == 1 and not self.running and not self.travels(node)
+        early = alone and early_start.may_start(node, self.state, self.store)
+        key: Callable[[], dict[str, Any]]
+        key = Beside(partial(self.key, node, early_start.marks(node))) if early else partial(dict, self.key(node))
+        if not early and self.stands(node, key()):
             return True
         if not self.foreseen and self.settings.foresee is not None:
             with endings.held():  # it loads packages, see below
@@ -224,15 +211,32 @@ class _Runner:
         self.emit(NodeStarted(node.name))
         began = time.perf_counter()
         results = {name: step.result for name, step in self.ended.items()}
+        digests = LaterMapping(lambda: (key(), self.digests)[1]) if early else self.digests
         try:
             with endings.held():  # packages that are being loaded may swallow Ctrl-C, as NumPy's C code does
-                request = node.request(History(results, self.digests))
+                request = node.request(History(results, digests))
         except TrtconvError as error:
             self.end(Step(node, "failed", error=error))
             return True
-        if self.fetch(node, key, request):
+        if not early and self.fetch(node, key(), request):
             return True
         self.running[self.call(node, request)] = node, key, began
+        return True
+
+    def key(self, node: Node, before: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """A step's key, and the digests in it for the steps that follow; ``before`` are marks, see ``early_start``."""
+        key = early_start.key(node, self.state, before)
+        self.digests |= {path: key["inputs"][label] for label, path in node.inputs.items()}
+        return key
+
+    def stands(self, node: Node, key: dict[str, Any]) -> bool:
+        """Whether what is recorded of a step holds, which then has ended."""
+        if self.state.why_stale(node, key):
+            return False
+        record = self.state.records[node.name]
+        result = restore(node.stage, record.result)
+        self.warn_again(record.warnings)
+        self.end(Step(node, "up to date", record.seconds, record.peak_memory, result))
         return True
 
     def call(self, node: Node, request: Any) -> Call:
@@ -281,7 +285,7 @@ class _Runner:
         from trtconv.pipeline.workers import first
 
         for call in first(self.running):
-            node, key, began = self.running.pop(call)
+            node, find, began = self.running.pop(call)
             spent = time.perf_counter() - began
             seconds = self.fleet.took.get(node.name, 0.0) if self.fleet and self.travels(node) else spent
             self.waited[node.name] = spent - seconds
@@ -292,9 +296,9 @@ class _Runner:
             except TrtconvError as error:
                 self.end(self.failure(node, seconds, error))
                 continue
-            result = plain(outcome.value)
+            result, key = plain(outcome.value), find()
             if changed := self.changed(node, key):
-                key = {**key, "inputs": {**key["inputs"], **dict.fromkeys(changed, "changed while it was read")}}
+                key = {**key, "inputs": {**key["inputs"], **dict.fromkeys(changed, early_start.CHANGED)}}
             warnings = self.warned.get(node.name, [])
             known = getattr(outcome.value, "digests", {})
             self.state.keep(node, key, result, seconds, outcome.peak_memory, warnings, known)
@@ -382,7 +386,7 @@ class _Runner:
         left = any(data_of(path).exists() for path in sources) or set(sources.values()) <= set(key["inputs"].values())
         if self.store is not None and STAGES[node.stage].shared and not left:
             record = {**record, "files": [str(path) for path in node.files]}
-            self.store.put(_address(node, key), node.stage, sources, record)
+            self.store.put(_address(node, key), node.stage, self.state.kind(node), sources, record)
             self.state.linked(sources)
 
     def log(self, node: Node) -> Path:

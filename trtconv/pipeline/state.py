@@ -108,7 +108,7 @@ class State:
         return [f"{mine}: each replaces what the other makes; give one of them another name:"] if rival else []
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file or folder; a file that the system says nobody touched is not read again (see ``_mark``).
+        """SHA-256 of a file or folder; a file that the system says nobody touched is not read again (see ``mark_of``).
 
         An ONNX model with its large tensors in a file beside it counts as one with that file.
         """
@@ -140,12 +140,12 @@ class State:
 
     def _file(self, path: Path) -> str:
         path = path.resolve() if path.is_symlink() else path
-        mark = _mark(path)
+        mark = mark_of(path)
         known = self._known.get(str(path))
         if known is not None and mark is not None and known[:-1] == mark:
             return str(known[-1])
         digest = digests.of_file(path)
-        if mark is not None and _mark(path) == mark:
+        if mark is not None and mark_of(path) == mark:
             self._known[str(path)] = [*mark, digest]
             self.unsaved = True
         return digest
@@ -171,6 +171,17 @@ class State:
             if known is not None and path.is_file() and known[:3] == (now := _times(path.stat()))[:3]:
                 self._known[str(path)] = [*now, known[-1]]
                 self.unsaved = True
+
+    def kind(self, node: Node) -> str:
+        """A digest of what decides a step but for the content of its inputs; of files it has the sizes."""
+        sizes = {label: path.stat().st_size for label, path in node.inputs.items() if path.is_file()}
+        return digests.of_value({**self.key(replace(node, inputs={})), "stage": node.stage, "sizes": sizes})
+
+    def knows(self, path: Path) -> bool:
+        """Whether the digest of a file is known without reading it."""
+        path = path.resolve()
+        known = self._known.get(str(path))
+        return known is not None and known[:-1] == mark_of(path)
 
     def key(self, node: Node, contents: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
         """Everything that decides what a step makes.
@@ -259,7 +270,7 @@ class State:
             self.records.pop(name, None)
 
 
-def _mark(path: Path) -> list[int] | None:
+def mark_of(path: Path) -> list[int] | None:
     """What changes whenever a file's content does; None where that is in doubt, and only its content tells.
 
     Nobody can set the time of the last change of an inode (ctime), as ``cp -p`` and ``touch`` set that of its content.

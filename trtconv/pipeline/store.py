@@ -26,6 +26,7 @@ DEFAULT_LIMIT = 10 << 30
 """Bytes kept when TRTCONV_CACHE_LIMIT does not say otherwise."""
 
 _SCHEMA = 1
+_KINDS = "kinds"
 _ABANDONED = 3600.0  # seconds after which an unfinished entry belongs to a process that was killed
 
 
@@ -58,6 +59,7 @@ class Entry:
     Attributes:
         folder: of the entry.
         stage: that made it.
+        kind: of the step, see ``State.kind``; empty in entries of older versions.
         names: of its files, in the step's own order.
         sizes: of all its files together, in bytes.
         used: when it was last taken or put, seconds since the epoch.
@@ -65,6 +67,7 @@ class Entry:
 
     folder: Path
     stage: str
+    kind: str
     names: tuple[str, ...]
     sizes: int
     used: float
@@ -115,7 +118,11 @@ class Store:
             return None
         return Taken(raw["record"], found)
 
-    def put(self, key: str, stage: str, sources: Mapping[Path, str], record: Mapping[str, Any]) -> None:
+    def may_hold(self, kind: str) -> bool:
+        """Whether there may be an entry of a kind of step, whatever its inputs hold."""
+        return (self.folder / _KINDS / kind).exists()
+
+    def put(self, key: str, stage: str, kind: str, sources: Mapping[Path, str], record: Mapping[str, Any]) -> None:
         """Add an entry; ``sources`` are the files with their digests. A full disk is no failure of the job.
 
         Large files are not copied where the store lies on the same file system.
@@ -124,7 +131,9 @@ class Store:
         if entry.exists():
             return
         try:
-            entry.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (entry.parent, self.folder / _KINDS):
+                folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _KINDS / kind).touch()  # before the entry is there
         except OSError:
             return
         with contextlib.suppress(OSError), unfinished.folder(self.folder, ".new-") as temporary:
@@ -135,6 +144,7 @@ class Store:
             facts = {
                 "schema": _SCHEMA,
                 "stage": stage,
+                "kind": kind,
                 "names": [p.name for p in sources],
                 "sha256": found,
                 "record": dict(record),
@@ -151,6 +161,7 @@ class Store:
                 yield Entry(
                     folder=path.parent,
                     stage=raw["stage"],
+                    kind=raw.get("kind", ""),
                     names=tuple(raw["names"]),
                     sizes=size,
                     used=path.parent.stat().st_mtime,
@@ -163,12 +174,17 @@ class Store:
         for path in self.folder.glob(".new-*"):
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(path, ignore_errors=True)
-        removed, total = [], 0
+        removed, total, kinds = [], 0, set()
         for entry in sorted(self.entries(), key=lambda e: e.used, reverse=True):
             total += entry.sizes
             if total > keep:
                 shutil.rmtree(entry.folder, ignore_errors=True)
                 removed.append(entry)
+            else:
+                kinds.add(entry.kind)
+        for path in (self.folder / _KINDS).glob("*") if removed else ():
+            if path.name not in kinds and time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink(missing_ok=True)
         return removed
 
     def _path(self, key: str) -> Path:

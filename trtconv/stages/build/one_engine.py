@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +60,12 @@ def build_aside(request: BuildRequest, emit: Emit) -> child.Outcome:
 
     started = time.monotonic()
     building: list[child.Talk] = []
+    looked = replace(request, provenance={})  # which may not be known yet
 
     def look() -> child.Outcome:
         try:
             with tempfile.TemporaryDirectory(prefix="trtconv-") as folder:
-                outcome = child.call("trtconv.stages.build.outline:look", request, ignore, Path(folder) / "log")
+                outcome = child.call("trtconv.stages.build.outline:look", looked, ignore, Path(folder) / "log")
             _refuse_early(loaded, request, outcome.value.operators)
         except BaseException as error:
             for talk in building:
@@ -265,10 +266,15 @@ def _describe(
             "layers": result.layers,
             "warnings": result.warnings,
             "plugins": plugins,
-            "provenance": dict(request.provenance),
+            "provenance": {**request.provenance, **_digests(request)},
             "seconds": round(seconds, 3),
         },
     )
+
+
+def _digests(request: BuildRequest) -> dict[str, Any]:
+    """The chain of digests as it is known by now."""
+    return {"digests": dict(request.provenance["digests"])} if "digests" in request.provenance else {}
 
 
 def _digest(request: BuildRequest) -> str:
