@@ -16,9 +16,9 @@ from trtconv.job.schema_export import Triton
 from trtconv.pipeline import sections
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import Cell, cells
-from trtconv.pipeline.run import Step
 
 if TYPE_CHECKING:
+    from trtconv.pipeline.run import Step
     from trtconv.stages.export import ExportRequest, Served
 
 
