@@ -153,6 +153,19 @@ def test_a_second_export_changes_nothing_and_other_content_is_a_new_version(fold
 
 
 @pytest.mark.rtx
+def test_members_of_an_ensemble_of_whole_batches_take_whole_batches(folder: Path, module_cli) -> None:
+    """The network takes two at least, so nobody batches, whatever the models around it could."""
+    job = JOB.replace("min: 1", "min: 2").replace("[fp32, fp16, int8]", "fp16").replace("matrix:", "# matrix:")
+    (folder / "pairs.yaml").write_text(job.replace("repository: models", "repository: pairs"))
+    done = module_cli("export", "triton", "pairs.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    for path in (folder / "pairs").glob("*/config.pbtxt"):
+        said = triton.read_config(path.read_text(), path.parent.name)
+        assert said.get("max_batch_size", 0) == 0
+        assert {tensor["dims"][0] for tensor in (*said["input"], *said["output"])} == {"-1"}
+
+
+@pytest.mark.rtx
 def test_labels_are_one_per_class(folder: Path, exported, module_cli) -> None:
     """As infer has it: the server would give what it finds."""
     (folder / "few.txt").write_text("one\ntwo\n")

@@ -118,9 +118,9 @@ def _models(job: Job, layout: Layout, steps: Sequence[Step], asked: Triton) -> I
 
 
 def _target(cell: Cell) -> str:
-    """The one GPU that an axis of the matrix builds this engine for."""
+    """The GPU that an axis of the matrix builds this engine for; empty: none does."""
     targets = cell.job.build.targets
-    return targets[0] if cell.label.endswith(f"-{''.join(targets[:1])}") and len(targets) == 1 else ""
+    return targets[0] if len(targets) == 1 and cell.label.endswith(f"-{targets[0]}") else ""
 
 
 def _engine(cell: Cell, layout: Layout) -> Path:

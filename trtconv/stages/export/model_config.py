@@ -141,13 +141,19 @@ class Serving:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def config(name: str, interface: Interface, serving: Serving) -> Message:
+def config(name: str, interface: Interface, serving: Serving, batch: int | None = None) -> Message:
     """The ModelConfig of a model.
+
+    Args:
+        name: of its folder.
+        interface: what it takes and gives.
+        serving: how it is served.
+        batch: the most samples per request, 0 for whole shapes; None: what the interface says.
 
     Raises:
         UsageError: a type that Triton has no name for.
     """
-    batch = interface.batch
+    batch = interface.batch if batch is None else batch
     told = interface.shape_inputs if serving.backend == "tensorrt" else ()  # the server refuses it of other models
     made: dict[str, Any] = {
         "name": name,

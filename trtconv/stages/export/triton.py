@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +81,28 @@ class _Export:
     def name(self) -> str:
         return "_".join(filter(None, [self.request.name, self.served.label]))
 
-    def folders(self) -> dict[str, _Folder]:
-        first = next(iter(self.served.engines.values()))
-        interface = _interface(first)
-        _same_interface(self.served.engines, interface)
-        core = self.network(interface, self.runtime(first))
-        return {self.name: core, **self.around(interface)}
+    @property
+    def engine(self) -> Path:
+        """One of those for different GPUs; they are alike in all but their target."""
+        return next(iter(self.served.engines.values()))
 
-    def runtime(self, engine: Path) -> str:
+    @property
+    def parts(self) -> bool:
+        """Whether it is a model in parts."""
+        return manifest.is_parts(self.engine)
+
+    def folders(self) -> dict[str, _Folder]:
+        interface = _interface(self.engine)
+        _same_interface(self.served.engines, interface)
+        return {self.name: self.network(interface, self.runtime()), **self.around(interface)}
+
+    def runtime(self) -> str:
         """What serves the files.
 
         Raises:
             UsageError: what was asked for cannot.
         """
-        asked, parts = self.request.runtime, manifest.is_parts(engine)
+        engine, asked, parts = self.engine, self.request.runtime, self.parts
         flavor = "parts" if parts else header.read(engine).flavor
         if asked == "tensorrt" and flavor != "tensorrt":
             what = "a model in parts" if parts else "an engine of TensorRT-RTX"
@@ -122,7 +130,7 @@ class _Export:
             self.notes.append(f"the server's Python needs trtconv and the engine's library: {install_line('rtx')}")
         serving = Serving(
             backend=runtime,
-            kind="KIND_AUTO" if runtime == "onnxruntime" else "KIND_GPU",
+            kind="KIND_AUTO" if runtime == "onnxruntime" or self.parts else "KIND_GPU",
             instances=self.served.instances,
             delay=self.request.delay,
             graphs=self.served.graphs and runtime == "tensorrt",
@@ -132,8 +140,6 @@ class _Export:
             capabilities=named,
             parameters=self.parameters(interface) if runtime == "python" else {},
         )
-        if runtime == "python" and manifest.is_parts(next(iter(self.served.engines.values()))):
-            serving = replace(serving, kind="KIND_AUTO")
         return _Folder(model_config.config(self.name, interface, serving), files, beside)
 
     def parameters(self, interface: Interface) -> dict[str, str]:
@@ -141,10 +147,9 @@ class _Export:
 
         Engines never fall back to ONNX Runtime in a server, parts hold their own.
         """
-        engine = next(iter(self.served.engines.values()))
         scalars = [info.name for info in interface.inputs if not info.shape]
         return {
-            "backend": "auto" if manifest.is_parts(engine) else header.read(engine).flavor,
+            "backend": "auto" if self.parts else header.read(self.engine).flavor,
             **({"scalars": json.dumps(scalars)} if scalars else {}),
         }
 
@@ -173,8 +178,8 @@ class _Export:
         Raises:
             UsageError: nobody knows where it is.
         """
-        engine = next(iter(self.served.engines.values()))
-        known = sidecar.read(engine) if not manifest.is_parts(engine) else None
+        engine = self.engine
+        known = None if self.parts else sidecar.read(engine)
         found = self.served.typed or (known.model if known is not None else None)
         if found is None or not found.is_file():
             raise UsageError(
@@ -245,18 +250,14 @@ class _Export:
             number += 1
             wanted = f"{name}_{number}"
         serving = Serving(backend="onnxruntime", kind="KIND_CPU", default="model.onnx")
-        made = model_config.config(wanted, Interface(side.inputs, side.outputs), serving)
+        made = model_config.config(wanted, Interface(side.inputs, side.outputs), serving, interface.batch)
         made = {key: value for key, value in made.items() if key != "dynamic_batching"}
-        folders[wanted] = _Folder({**made, "max_batch_size": interface.batch}, {"model.onnx": side.model})
+        folders[wanted] = _Folder(made, {"model.onnx": side.model})
         return wanted
 
     def pipeline(
         self, interface: Interface, before: ensemble.Side, after: ensemble.Side, names: Mapping[str, str]
     ) -> model_config.Message:
-        core = _tensors(interface.inputs, interface.outputs)
-        first = _tensors(before.inputs, ()) if before.model else core
-        last = _tensors((), after.outputs) if after.model else core
-        batch = interface.batch
         steps = []
         fed = {info.name: info.name for info in interface.inputs}
         if before.model:
@@ -268,7 +269,10 @@ class _Export:
             taken = {name: name for name in raw.values()}
             given = {info.name: info.name for info in after.outputs}
             steps.append(model_config.step(names["postprocess"], taken, given))
-        ends = (_ends(first.inputs, batch), _ends(last.outputs, batch))
+        batch = interface.batch
+        taken_in = before.inputs if before.model else interface.inputs
+        given_out = after.outputs if after.model else interface.outputs
+        ends = (_ends(taken_in, batch), _ends(given_out, batch))
         return model_config.ensemble(f"{self.name}_pipeline", batch, ends, steps)
 
 
@@ -284,10 +288,6 @@ def _require_labels(labels: Sequence[str], info: TensorInfo) -> None:
 def _labels(number: int) -> str:
     """A file of class names; outputs are called as no file may be, ``logits/Softmax:0``."""
     return f"labels.{number}.txt"
-
-
-def _tensors(inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> Interface:
-    return Interface(inputs, outputs)
 
 
 def _ends(infos: Iterable[TensorInfo], batch: int) -> list[model_config.Message]:
