@@ -44,7 +44,8 @@ def test_from_the_source_to_bench(name: str, tmp_path: Path, trtconv: Any) -> No
         subprocess.run([sys.executable, tmp_path / program], check=True, cwd=tmp_path)
     images = np.random.default_rng(0).standard_normal((16, 1, 28, 28)).astype(np.float32)
     np.savez(tmp_path / "images.npz", data=images)
-    settings = [f"precision=[{','.join(PRECISIONS)}]", f"bench={{batch: {BATCHES}, duration: 500ms}}"]
+    against = ", against: [pytorch]" if name == "pytorch" else ""
+    settings = [f"precision=[{','.join(PRECISIONS)}]", f"bench={{batch: {BATCHES}, duration: 500ms{against}}}"]
     settings += ["verify={data: {path: ../images.npz}}"] if name == "network" else []
     given = [part for setting in settings for part in ("--set", setting)]
     done = trtconv("run", f"configs/{name}.yaml", "--allow-code", "--json", *given, timeout=600)
@@ -58,3 +59,10 @@ def test_from_the_source_to_bench(name: str, tmp_path: Path, trtconv: Any) -> No
         assert measured["fell_back"] == ""
         assert [one["batch"] for one in measured["measurements"]] == BATCHES
         assert all(one["throughput"] > 0 for one in measured["measurements"])
+    runs = [run for step, result in results.items() if step.startswith("framework") for run in result["runs"]]
+    assert len(runs) == (len(PRECISIONS) * len(BATCHES) if name == "pytorch" else 0)
+    for run in runs:
+        assert run["problem"] == ""
+        assert run["conditions"]["clock"] == "GPU events"
+        assert run["memory"] > 0
+        assert all(one["snr_db"] is None or one["snr_db"] > 30 for one in run["outputs"])
