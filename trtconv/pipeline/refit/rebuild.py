@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trtconv.core.errors import BuildError
 from trtconv.core.records import PluginSpec
 from trtconv.pipeline.refit.records import RefitRequest, RefitResult
@@ -103,7 +105,10 @@ def _bytes(old: Path, new: Path, before: Header, after: Header) -> Iterator[str]
         yield f"{after.size} bytes, the old one has {before.size}"
     else:
         size = (before.size - before.weights) // 8 * 8  # the weights begin at the next multiple, or shortly before it
-        with old.open("rb") as first, new.open("rb") as second:
-            same = first.read(size) == second.read(size)
-        told = "the same" if same else "not all the same: small weights are among them"
-        yield f"{size} bytes before the weights are {told}"
+        first, second = (np.fromfile(plan, np.uint8, size) for plan in (old, new))
+        others = int(np.count_nonzero(first != second))
+        yield (
+            f"{size} bytes before the weights are the same"
+            if not others
+            else (f"{others} of {size} bytes before the weights differ")
+        )
