@@ -221,9 +221,10 @@ def test_operators_that_took_their_places_are_not_asked_for_again(tmp_path: Path
     models.conv_net(tmp_path / "net.onnx")
     models.conv_net(tmp_path / "f.onnx")
     text = "version: 1\nsource: {path: net.onnx}\noperators: {'my::Quick': f.onnx, 'com.microsoft::Gelu': keep}\n"
-    (tmp_path / "job.yaml").write_text(text)
+    (tmp_path / "job.yaml").write_text(text + "bench: {against: [onnxruntime, pytorch-compiled]}\n")
     made = side(load_job(tmp_path / "job.yaml"), tmp_path / "net.onnx", None, tmp_path / "out")
     assert made["operators"] == {"com.microsoft::Gelu": "keep"}
+    assert made["bench"]["against"] == ["onnxruntime"], "nor is the source measured beside them"
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from trtconv.core.digests import of_file
 from trtconv.core.units import format_bytes
 from trtconv.job.schema import Job
 from trtconv.pipeline.matrix import cells, choices
+from trtconv.sources import RIVALS
 
 SAFE, CHANGED, BROKEN = "safe", "changed", "broken"
 _ORDER = (SAFE, CHANGED, BROKEN)
@@ -89,6 +90,8 @@ def side(job: Job, model: Path, cache: Path | None, output: Path) -> dict[str, A
     made["convert"] = {"check": False, "clean": False, "support": False}
     if cache is not None:
         made["calibrate"] = {"cache": str(cache), "coverage": job.calibrate.coverage if job.calibrate else 1.0}
+    if "against" in made.get("bench", {}):  # the source itself is not what two versions of TensorRT differ in
+        made["bench"]["against"] = [name for name in made["bench"]["against"] if name not in RIVALS]
     for spec in made.get("inputs", {}).values():
         for key in ("shape", "layout", "dtype"):
             spec.pop(key, None)
