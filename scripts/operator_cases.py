@@ -799,6 +799,8 @@ def _moving() -> None:
     add("Reshape", lambda tf, a: tf.reshape(a, [-1, 2]), f())
     add("Reshape", lambda tf, a, c: tf.reshape(a, c), f(3, 4), v([2, 6]), variant="at run time")
     add("ExpandDims", lambda tf, a: tf.expand_dims(a, 1), f())
+    sizes = Given("int32", (None,), fixed=[3, 1, 4])  # as many as at run time
+    add("Rank", lambda tf, a, s: tf.rank(tf.reshape(a, s)) + 1, f(), sizes)
     add("Squeeze", lambda tf, a: tf.squeeze(a, [1]), f(None, 1, 4))
     add("Squeeze", lambda tf, a: tf.squeeze(a), f(1, 3, 1, 4), variant="all")
     add("Squeeze", lambda tf, a: tf.squeeze(a), f(None, 1, 4), variant="all of a free batch")

@@ -21,6 +21,7 @@ import importlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,22 +111,39 @@ def _judge_lite(case: Case, function: Any, folder: Path, tell: Callable[[dict[st
     if case.lite == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([*draw.values()] for draw in case.draws())
-    try:
-        content = converter.convert()
-    except Exception as error:  # noqa: BLE001 - whatever it says of what it does not take
-        return {"ours": f"unmade: {' '.join(str(error).split())[:160]}", "bare": "unmade"}
+    content, why = _converted(converter)
+    if why:
+        return {"ours": f"unmade: {why}", "bare": "unmade"}
     path = folder / "model.tflite"
     path.write_bytes(content)
     found = file.read(path).ops
-    if case.op.removeprefix("TFL_") not in found:
-        return {"ours": f"unmade: the converter makes {', '.join(found)} of it", "bare": "unmade"}
-    draws, wanted = _interpreted(content, case.draws(), case.op)
-    if not draws:
-        return {"ours": "unknown: the interpreter runs none of the draws", "bare": "unknown"}
+    chosen = any(op.startswith("Flex") for op in found)
+    if case.op.removeprefix("TFL_") not in found and not chosen:
+        said = ", ".join(found) or "a constant"
+        return {"ours": f"unmade: no option of the converter makes one of it, but {said}", "bare": "unmade"}
     row = {"ops": " ".join(f"TFL_{op}" for op in found)}
+    tell({**row, "ours": "unknown: TensorFlow Lite's own interpreter ends the process", "bare": "unknown"})
+    draws, wanted = _computed(function, case.draws()) if chosen else _interpreted(content, case.draws(), case.op)
+    if not draws:
+        return {**row, "ours": "unknown: its own interpreter runs none of the draws", "bare": "unknown"}
     return _both(
         row, tell, partial(_ours, case, folder, draws, wanted), partial(_bare_lite, case, folder, draws, wanted)
     )
+
+
+def _converted(converter: Any) -> tuple[bytes, str]:
+    """The file, with TensorFlow's own operators in it where TensorFlow Lite has none for these types; or why not."""
+    import tensorflow as tf
+
+    said = ""
+    for chosen in ([], [tf.lite.OpsSet.SELECT_TF_OPS]):
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, *chosen]
+        try:
+            return converter.convert(), ""
+        except Exception as error:  # noqa: BLE001 - whatever it says of what it does not take
+            text = " ".join(str(error).split())
+            said = (re.findall(r"error: (.*?op is neither.*? op)", text) or [text[:160]])[0]
+    return b"", f"the converter takes it neither as its own nor as TensorFlow's operator: {said}"
 
 
 def _interpreted(content: bytes, draws: list[dict[str, np.ndarray]], op: str) -> tuple[list[Any], list[Any]]:

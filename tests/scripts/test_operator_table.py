@@ -35,6 +35,7 @@ MENDED = (
     "OneHot.depth at run time",
     "OneHot.bool",
     "RFFT.batch",
+    "Rank",
     "ResizeArea.down",
     "ResizeArea.fraction",
     "Roll.negative",
@@ -55,12 +56,15 @@ MENDED = (
     "If.case",
     "keras.RandomHue(0.5, (0, 1))",
     "TFL_ABS.int32",
+    "TFL_ABS.int64",
     "TFL_CAST.float32-uint8",
     "TFL_COMPLEX_ABS",
     "TFL_DIV",
     "TFL_LOCAL_RESPONSE_NORMALIZATION",
     "TFL_NON_MAX_SUPPRESSION_V5",
     "TFL_ONE_HOT.int64 outside",
+    "TFL_RANK",
+    "TFL_SQUEEZE.rank at run time",
     "TFL_SLICE.begin at run time",
 )
 """Cases that tf2onnx alone gets wrong or cannot do, or that trtconv refused although it can."""

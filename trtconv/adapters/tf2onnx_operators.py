@@ -35,6 +35,11 @@ def _expm1(at: Place) -> None:
     at.finish(at.make("Sub", at.make("Exp", at.inputs[0]), at.constant(1, at.dtype)))
 
 
+def _rank(at: Place) -> None:
+    """The number of dimensions where only the data tells it."""
+    at.finish(at.make("Cast", at.make("Size", at.make("Shape", at.inputs[0])), to=at.dtype))
+
+
 def _l2_loss(at: Place) -> None:
     at.finish(at.make("Mul", at.make("ReduceSumSquare", at.inputs[0], keepdims=0), at.constant(0.5, at.dtype)))
 
@@ -367,6 +372,7 @@ _TABLE: Mapping[str, Handler] = {
     "Log1p": _log1p,
     "LeftShift": shift,
     "OneHot": _one_hot,
+    "Rank": _rank,
     "RFFT": _real_spectrum,
     "Real": _part(0),
     "ResizeArea": _resize_area,
