@@ -402,6 +402,38 @@ def undefined(d: Drawing, x: str) -> str:
     return d.op("Add", x, d.op("Where", d.op("Equal", total, zero), zero, quotient))
 
 
+def quotient(d: Drawing, x: str) -> str:
+    """Over a sum of both signs, or a difference, in some spelling; 1 where that is nearly 0."""
+    x = d.matrix(x) if d.maybe(0.7) else x
+    if d.maybe(0.3):
+        ends = [d.op("Slice", x, d.ints(start), d.ints(start + 1), d.ints(2)) for start in (0, d.width - 1)]
+        total = d.op("Sub", *ends)
+    elif d.maybe(0.3):
+        total = d.op("Add", d.op("Slice", x, d.ints(0), d.ints(1), d.ints(2)), d.put(d.one_of(1.0, 3.0, -0.5)))
+    else:
+        scaled = d.op("Mul", x, d.put(d.random.normal(size=d.width))) if d.maybe() else x
+        scaled = moved(d, scaled, d.shape) if d.maybe(0.3) else scaled
+        total = d.op("ReduceSum", scaled, d.ints(2), keepdims=1) if d.maybe() else _mean(d, scaled)
+    small = d.op("Less", d.op("Abs", total), d.put(0.05))
+    total = d.op("Where", small, d.put(1.0), total)
+    found = d.op("Mul", x, d.op("Reciprocal", total)) if d.maybe(0.3) else d.op("Div", x, total)
+    return d.op("Tanh", d.op("Mul", found, d.put(0.1)))
+
+
+def _mean(d: Drawing, x: str) -> str:
+    return d.op("ReduceMean", x, axes=[2], keepdims=1)
+
+
+def moments(d: Drawing, x: str) -> str:
+    """Normalised by the mean of squares less the square of the mean, around some mean."""
+    x = d.op("Add", d.matrix(x), d.put(d.one_of(0.0, 1.0, 3.0)))
+    mean, squares = _mean(d, x), _mean(d, _square(d, x))
+    variance = d.op("Sub", squares, _square(d, mean))
+    variance = d.op("Max", variance, d.put(0.0)) if d.maybe() else variance
+    size = d.op("Sqrt", d.op("Add", variance, d.put(d.one_of(0.1, 1e-2))))
+    return d.op("Div", d.op("Sub", x, mean), size)
+
+
 def branch(d: Drawing, x: str) -> str:
     """Some block inside both branches of an If."""
     if d.inner is not None:
@@ -462,6 +494,10 @@ BLOCKS: tuple[Block, ...] = (
     activation,
 )
 
+WIDER = 10_000
+MORE: tuple[Block, ...] = (*BLOCKS, quotient, quotient, moments)
+"""Drawn from WIDER on: smaller seeds are those that showed a fault, and have to stay what they were."""
+
 
 def draw(seed: int, width: int = 8) -> tuple[Any, Arrays]:
     """A model of two to four blocks, and inputs for it."""
@@ -469,7 +505,7 @@ def draw(seed: int, width: int = 8) -> tuple[Any, Arrays]:
     d = Drawing(random, LOWS[int(random.integers(len(LOWS)))], width)
     x = "x"
     for _ in range(int(random.integers(2, 5))):
-        block = d.one_of(*BLOCKS)
+        block = d.one_of(*(BLOCKS if seed < WIDER else MORE))
         d.story.append(block.__name__)
         x = block(d, x)
         if d.maybe(0.3):

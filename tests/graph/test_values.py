@@ -352,6 +352,44 @@ def undefined_and_replaced():
     return rows(nodes, {"ax": np.int64([1]), "z": scalar(0)})
 
 
+def mel_above_a_high_floor():
+    """Powers of loud sounds: what sums them up is as large as they are."""
+    bank = np.abs(random.normal(size=(32, 32)) / 8).astype(np.float32)
+    nodes = [
+        node("Mul", "a a", "q"),
+        node("MatMul", "q bank", "mel"),
+        node("Add", "mel floor", "m"),
+        node("Log", "m", "y"),
+    ]
+    return rows(nodes, {"bank": bank, "floor": scalar(1e-3)}, LARGE)
+
+
+def energy_around():
+    """The root of a sum of squares over neighbours, as contrast is normalised."""
+    kernel = np.ones((1, 1, 1, 5), np.float32)
+    nodes = [
+        node("Reshape", "a picture", "b"),
+        node("Pow", "b two", "q"),
+        node("Conv", "q kernel", "s", pads=[0, 2, 0, 2]),
+        node("Add", "s one", "e"),
+        node("Sqrt", "e", "n"),
+        node("Div", "b n", "d"),
+        node("Reshape", "d back", "y"),
+    ]
+    shapes = {"picture": np.int64([1, 1, 8, 32]), "back": np.int64([8, 32])}
+    return rows(nodes, {**shapes, "kernel": kernel, "two": scalar(2), "one": scalar(1)}, LARGE)
+
+
+def largest_of_an_offset():
+    nodes = [node("Sub", "x far", "o"), node("LeakyRelu", "o", "l"), node("Hardmax", "l", "h"), node("Add", "a h", "y")]
+    return rows(nodes, {"far": scalar(3000)})
+
+
+def centred_far_away():
+    nodes = [node("Add", "x far", "o"), node("LayerNormalization", "o ones", "n"), node("Add", "a n", "y")]
+    return rows(nodes, {"far": scalar(3000), "ones": np.ones(32, np.float32)})
+
+
 # Divisors that are sums of both signs: the roundings of their terms count as often as the sum is smaller than they are.
 
 
@@ -505,6 +543,10 @@ NETWORKS = (
     offset_absorbing,
     scaled_to_nothing,
     undefined_and_replaced,
+    mel_above_a_high_floor,
+    energy_around,
+    largest_of_an_offset,
+    centred_far_away,
     sum_of_both_signs,
     inverse_of_a_mean,
     weighted_sum,
@@ -629,6 +671,12 @@ def test_what_is_known_of_data_and_of_constants():
     assert (found["q"].low, found["q"].degree) == (0, 2)
     assert found["s"].degree == 2  # the same data on both sides
     assert found["q"].reach > 65504 > found["a"].reach
+
+
+def test_what_leaky_operators_make_of_negative_values_is_nearer_to_0():
+    nodes = [node("Sub", "x far", "o"), node("LeakyRelu", "o", "l")]
+    found = facts(nodes, [value("x", [3])], {"far": scalar(100)}, {"x": 2.0, "o": 102.0, "l": 1.02})
+    assert (found["l"].low, found["l"].high) == (-1.02, 0)
 
 
 def test_measured_ranges_replace_assumptions_but_not_what_is_certain():
@@ -756,6 +804,22 @@ def test_a_product_of_16_bit_values_is_split_once_and_one_of_fp32_twice():
     editing.normalize(network)
     half, _ = lowered(network, "fp16")
     assert [one.op_type for one in half.graph.node].count("MatMul") == 3 + 1
+
+
+def test_a_norm_that_nothing_is_added_to_may_be_of_a_row_that_is_nearly_nothing():
+    """Its squares are computed inside of the operator: of 1e-6 they are 0 in float16."""
+    nodes = [
+        node("Abs", "x", "b"),
+        node("Add", "b tiny", "c"),
+        node("LpNormalization", "c", "n"),
+        node("Add", "a n", "y"),
+    ]
+    network, feeds = rows(nodes, {"tiny": scalar(1e-6)})
+    editing.normalize(network)
+    half, report = lowered(network, "fp16", measured(network, feeds))
+    (found,) = strict.run(half, feeds).values()
+    assert np.abs(found - run(network, feeds)["y"]).max() < 0.01
+    assert "may be as small as 0" in dict(report.kept)["LpNormalization_n"]
 
 
 def test_divisors_that_cannot_cancel_out_keep_no_product():

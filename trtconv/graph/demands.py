@@ -25,10 +25,15 @@ _EXPONENTIAL = frozenset({"Softmax", "LogSoftmax", "Exp"})
 _STEPPING = frozenset(
     {
         *("Floor", "Ceil", "Round", "Sign", "Mod", "ThresholdedRelu", "Shrink", "Unique", "NonZero"),
-        *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
+        *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Hardmax", "ArgMax", "ArgMin", "TopK"),
     }
 )
 """Operators whose results jump: exactness matters where nothing has rounded what they read before."""
+
+_CENTRING = frozenset(
+    {"MeanVarianceNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
+)
+"""Operators that take the mean away on the way."""
 
 _RELATIVE = {"Div": 1, "Sqrt": 0, "Reciprocal": 0, "Log": 0, "Pow": 0}
 """Operators, and which of their operands' relative precision matters however small it is."""
@@ -253,6 +258,8 @@ class Demands:
             self._look_at_cancellation(step, key)
         elif step.op in ("Add", "Sub"):
             self._look_at_sum(step, inputs)
+        elif step.op in _CENTRING and (why := self._offset(step, step.inputs[0])):
+            self._demand(step.inputs[0], why, lambda one: True)
         elif inputs and step.node is not None and (why := self._sensitive(step, inputs[0])):
             self._demand(inputs[0], why, lambda key: True)
         if step.op in _INVERTING and inputs and inputs[0] in self.exact:
@@ -338,6 +345,14 @@ class Demands:
             why = f"of {_shown(most)} only {_shown(result.bound)} is left in {step.outputs[0]!r}"
             for key in inputs:
                 self._demand(key, why, lambda one: self.values[one].bound > most * CANCELLED)
+
+    def _offset(self, step: Step, key: str) -> str:
+        """Why little is left of a tensor without its mean; empty where more is, or where sums of products made it."""
+        fact = self.values[key]
+        spread = fact.high - fact.low
+        if not 0 < spread < fact.bound * CANCELLED or self._rounded(key):
+            return ""
+        return f"of {_shown(fact.bound)} only {_shown(spread)} is left of {key!r} in {step.op}"
 
     def _demand(self, key: str, why: str, goes_on: Callable[[str], bool]) -> None:
         """Demand exactness of a tensor and of all that it is computed from, as far as exactness goes."""

@@ -49,6 +49,8 @@ def reason(step: Step, found: Demands) -> str:
             return why
     if why := next(filter(None, (_exponential(step.op, key, found.values[key].reach, found.half) for key in data)), ""):
         return why
+    if step.op == "LpNormalization":
+        return f"nothing is added to the norm of {step.inputs[0]!r} that it is divided by, and it may be as small as 0"
     return _scores(step, found) if step.op == "Attention" else ""
 
 

@@ -220,8 +220,10 @@ def _matrix(step: Step, operands: list[Fact], values: Values) -> Fact:
 
 
 def _contract(step: Step, operands: list[Fact], values: Values) -> Fact:
-    """Sums of products: nothing negative comes of what is never negative."""
-    return replace(DATA, low=0.0) if operands and all(one.low >= 0 for one in operands) else DATA
+    """Sums of products: nothing negative comes of what is never negative, and nothing smaller: powers stay powers."""
+    if not operands or any(one.low < 0 for one in operands):
+        return DATA
+    return replace(DATA, low=0.0, degree=max(1.0, *(one.degree for one in operands if one.data), 1.0))
 
 
 def _positions(operands: list[Fact]) -> bool:

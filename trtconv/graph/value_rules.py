@@ -245,8 +245,8 @@ def _relu(step: Step, operands: list[Fact], values: Values) -> Fact:
 
 
 def _below_zero(step: Step, operands: list[Fact], values: Values) -> Fact:
-    """LeakyRelu, Elu and their like: the upper side stays, the lower one shrinks."""
-    return replace(operands[0], root="", integer=False)
+    """LeakyRelu, Elu and their like: the upper side stays, the lower one shrinks towards 0."""
+    return replace(operands[0], high=max(operands[0].high, 0.0), root="", integer=False)
 
 
 # What makes values out of nothing.
