@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def example(kind: Any) -> Any:
         return example(parts[0])
     if origin is tuple:
         return (example(parts[0]), example(parts[0])) if parts[-1] is ... else tuple(example(part) for part in parts)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {"key": example(parts[1])}
     if dataclasses.is_dataclass(kind):
         return kind(**{name: example(hint) for name, hint in typing.get_type_hints(kind).items()})
