@@ -403,7 +403,7 @@ def undefined(d: Drawing, x: str) -> str:
 
 
 def quotient(d: Drawing, x: str) -> str:
-    """Over a sum of both signs, or a difference, in some spelling; 1 where that is nearly 0."""
+    """Over a sum of both signs, or a difference, in some spelling; 1 where that is 0."""
     x = d.matrix(x) if d.maybe(0.7) else x
     if d.maybe(0.3):
         ends = [d.op("Slice", x, d.ints(start), d.ints(start + 1), d.ints(2)) for start in (0, d.width - 1)]
@@ -414,8 +414,7 @@ def quotient(d: Drawing, x: str) -> str:
         scaled = d.op("Mul", x, d.put(d.random.normal(size=d.width))) if d.maybe() else x
         scaled = moved(d, scaled, d.shape) if d.maybe(0.3) else scaled
         total = d.op("ReduceSum", scaled, d.ints(2), keepdims=1) if d.maybe() else _mean(d, scaled)
-    small = d.op("Less", d.op("Abs", total), d.put(0.05))
-    total = d.op("Where", small, d.put(1.0), total)
+    total = d.op("Where", d.op("Equal", total, d.put(0.0)), d.put(1.0), total)
     found = d.op("Mul", x, d.op("Reciprocal", total)) if d.maybe(0.3) else d.op("Div", x, total)
     return d.op("Tanh", d.op("Mul", found, d.put(0.1)))
 

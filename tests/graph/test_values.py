@@ -679,6 +679,19 @@ def test_what_leaky_operators_make_of_negative_values_is_nearer_to_0():
     assert (found["l"].low, found["l"].high) == (-1.02, 0)
 
 
+def test_sums_are_not_bounded_by_what_bounds_their_terms():
+    nodes = [
+        node("Tanh", "x", "t"),
+        node("ReduceSum", "t", "s"),
+        node("ReduceSumSquare", "t", "q"),
+        node("Add", "s q", "y"),
+    ]
+    found = facts(nodes, [value("x", [400])], {})
+    assert found["t"].sure
+    assert [found[name].sure for name in "sq"] == [False, False]
+    assert found["q"].low == 0
+
+
 def test_measured_ranges_replace_assumptions_but_not_what_is_certain():
     nodes = [node("Mul", "x x", "q"), node("Add", "q floor", "s"), node("Relu", "x", "r")]
     found = facts(nodes, [value("x", [3])], {"floor": scalar(0.5)}, {"x": 4.0, "q": 16.0, "s": 16.5, "r": 3.0})

@@ -180,18 +180,18 @@ def _remainder(step: Step, operands: list[Fact], values: Values) -> Fact:
 
 
 def _total(step: Step, operands: list[Fact], values: Values) -> Fact:
-    """Sums over axes: of data, ordinary again; of what is no data, as large as the axis is long."""
+    """Sums over axes: of data, ordinary again, bounds or not; of what is no data, as large as the axis is long."""
     one = operands[0]
     if not one.data or one.integer:
         return clean(-math.inf if one.low < 0 else 0.0, math.inf if one.high > 0 else 0.0, one)
-    return replace(one, root="", peak="")
+    return replace(one, degree=max(one.degree, 1.0), root="", peak="", measured=False)
 
 
 def _norm(step: Step, operands: list[Fact], values: Values) -> Fact:
     one = operands[0]
     square = step.op == "ReduceSumSquare"
     made = clean(0.0, one.bound**2 if square else one.bound, one)
-    return replace(made, degree=one.degree * (2 if square else 1), integer=False)
+    return replace(made, degree=max(one.degree * (2 if square else 1), 1.0), integer=False)
 
 
 def _exploding(step: Step, operands: list[Fact], values: Values) -> Fact:
