@@ -200,6 +200,17 @@ def test_functions_of_ones_own_run_on_the_node_and_see_its_gpu(folder: Path, clu
     cluster.end("sm75")
 
 
+def test_ctrl_c_ends_what_is_under_way_on_the_nodes(folder: Path, cluster: Cluster) -> None:
+    with (folder / "said").open("w") as said:
+        words = command("fleet.yaml", "--fleet", cluster.address)
+        started = subprocess.Popen(words, cwd=folder, env=ENV, stderr=said, stdout=subprocess.DEVNULL)
+        until(lambda: len(hashes(folder / "fleet")) >= 1)
+        started.send_signal(signal.SIGINT)
+        assert started.wait(timeout=30) == 130
+    until(lambda: not [one for one in cluster.processes().values() if "trtconv.core" in one], 10)
+    assert not [path for path in (folder / "fleet").iterdir() if path.name.endswith(".tmp")]
+
+
 def test_a_cluster_that_goes_is_told(folder: Path) -> None:
     with two_nodes() as cluster:
         command_line = command("fleet.yaml", "--fleet", cluster.address)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -120,6 +122,23 @@ def test_what_it_says_comes_back_with_it_and_its_progress_before(tmp_path: Path)
     assert answer.told == (Message(f"{request.source}: old", "warning"),)
     assert heard == [Progress("working", 1, 2)]
     assert answer.seconds >= 0.2
+
+
+def test_what_a_killed_step_left_is_gone_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of one that is under way, or young."""
+    place = tmp_path / "tmp"
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    for name in ("killed", "running", "young"):
+        (place / f"trtconv-fleet-{name}").mkdir(parents=True)
+        alive = place / f"trtconv-fleet-{name}/.alive"
+        alive.write_text("")
+        os.utime(alive, None if name == "young" else (1e9, 1e9))
+    parcel, held, _ = sent(tmp_path, "warning")
+    with (place / "trtconv-fleet-running/.alive").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert perform(replace(parcel, makes=()), held.__getitem__, nobody).error is None
+    folders = [path.name for path in place.iterdir() if path.is_dir()]
+    assert sorted(folders) == ["trtconv-fleet-running", "trtconv-fleet-young"]
 
 
 def test_an_error_is_an_answer_with_the_paths_of_here(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ What it made comes back as bytes, and every path in its result as it is here. Kn
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from trtconv.core import child, digests, files, permission, unfinished, versions
 from trtconv.core.errors import EnvironmentProblem, TrtconvError
 from trtconv.core.events import Emit, Event, Message
 from trtconv.core.lazy import resolve
+
+_FOLDER = "trtconv-fleet-"
+_ALIVE = ".alive"
+_YOUNG = 60.0  # seconds in which a step has locked its file for certain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +105,12 @@ def perform(parcel: Parcel, fetch: Callable[[str], bytes | memoryview], emit: Em
     """
     try:
         _require_versions(parcel, os.uname().nodename)
-        with unfinished.folder(Path(tempfile.gettempdir()), "trtconv-fleet-") as root, _turn(alone=parcel.alone):
+        _sweep()
+        with (
+            unfinished.folder(Path(tempfile.gettempdir()), _FOLDER) as root,
+            _locked(root / _ALIVE, fcntl.LOCK_EX),
+            _turn(alone=parcel.alone),
+        ):
             return _perform(parcel, fetch, emit, root)
     except TrtconvError as error:
         return Answer(error=error)
@@ -208,13 +218,26 @@ def _require_versions(parcel: Parcel, node: str) -> None:
         )
 
 
-@contextmanager
-def _turn(*, alone: bool) -> Iterator[None]:
+def _turn(*, alone: bool) -> AbstractContextManager[None]:
     """Steps that measure time have the machine to themselves, as far as this user's steps go."""
-    path = Path(tempfile.gettempdir()) / f"trtconv-fleet-{os.getuid()}.lock"
+    path = Path(tempfile.gettempdir()) / f"{_FOLDER}{os.getuid()}.lock"
+    return _locked(path, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[None]:
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(handle, kind)
         yield
+
+
+def _sweep() -> None:
+    """Remove what steps left whose process was killed, models among it: nobody holds their locks any more."""
+    for alive in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_ALIVE}"):
+        with contextlib.suppress(OSError):
+            if time.time() - alive.stat().st_mtime > _YOUNG:
+                with _locked(alive, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    unfinished.remove(alive.parent)
 
 
 class _Places:
