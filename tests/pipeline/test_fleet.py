@@ -218,7 +218,7 @@ def test_a_cluster_that_goes_is_told(folder: Path) -> None:
         until(lambda: len(hashes(folder / "fleet")) >= 1)
         cluster.end("head")
         _, said = done.communicate(timeout=50)  # Ray itself ends its program after a minute, with 1
-    assert done.returncode == 5
+    assert done.returncode == 5, said
     assert "no Ray cluster at" in said
     assert "next: ray start --head" in said
 

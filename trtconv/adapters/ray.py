@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -71,18 +72,29 @@ class Cluster:
             EnvironmentProblem: the cluster has gone.
         """
         require(self._address)
+        with self._there():
+            found = self._ray.nodes()
         return [
             Node(node["NodeID"], node.get("Labels", {}), int(node["Resources"].get("GPU", 0)))
-            for node in self._ray.nodes()
+            for node in found
             if node["Alive"] and node.get("Resources", {}).get("CPU", 0) > 0
         ]
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Raise what Ray says when its processes on this machine, or the head, have gone as what it is."""
+        try:
+            yield
+        except (OSError, self._ray.exceptions.RayError) as error:
+            raise _nowhere(self._address, f"it has gone ({type(error).__name__})") from None
 
     def put(self, data: bytes) -> Any:
         """Hold bytes in the cluster; what stands for them.
 
         As an argument of its own of a call it is a ``Shared`` there, and the call waits for it without holding a CPU.
         """
-        return self._ray.put(Shared(data))
+        with self._there():
+            return self._ray.put(Shared(data))
 
     def call(self, arguments: Sequence[Any], labels: Mapping[str, str], gpus: int) -> Any:
         """Start the function on a node with all labels; what stands for its result.
@@ -93,38 +105,40 @@ class Cluster:
             gpus: of the node that are its own, and all that it sees.
         """
         options = {"num_gpus": gpus, **({"label_selector": dict(labels)} if labels else {})}
-        return self._function.options(**options).remote(self._mailbox, *arguments)
+        with self._there():
+            return self._function.options(**options).remote(self._mailbox, *arguments)
 
     def posted(self) -> list[Any]:
         """What functions posted since the last time; nothing where the cluster is gone."""
         try:
             return list(self._ray.get(self._mailbox.take.remote(), timeout=_CONNECT))
-        except self._ray.exceptions.RayError:
+        except (OSError, self._ray.exceptions.RayError):
             return []
 
     def result(self, call: Any, seconds: float) -> Any:
         """The result, or None where it takes longer than ``seconds``.
 
         Raises:
-            EnvironmentProblem: the nodes that it ran on died, more often than it was started again.
+            EnvironmentProblem: the nodes that it ran on died, more often than it was started again; or the cluster did.
         """
-        done, _ = self._ray.wait([call], timeout=seconds)
-        if not done:
-            return None
-        try:
-            return self._ray.get(call)
-        except self._ray.exceptions.RayError as error:
-            told = str(getattr(error, "cause", None) or error).strip().splitlines()
-            raise EnvironmentProblem(
-                f"the fleet could not do it, {_RETRIES + 1} times: {type(error).__name__}: {told[0] if told else ''}",
-                hint="look at the nodes: ray status; ray list tasks",
-            ) from None
+        with self._there():
+            done, _ = self._ray.wait([call], timeout=seconds)
+            if not done:
+                return None
+            try:
+                return self._ray.get(call)
+            except self._ray.exceptions.RayError as error:
+                why = str(getattr(error, "cause", None) or error).strip().partition("\n")[0]
+                raise EnvironmentProblem(
+                    f"the fleet could not do it, {_RETRIES + 1} times: {type(error).__name__}: {why}",
+                    hint="look at the nodes: ray status; ray list tasks",
+                ) from None
 
     def cancel(self, call: Any) -> None:
         """End a call that is under way or waits."""
         try:
             self._ray.cancel(call, force=False)
-        except (self._ray.exceptions.RayError, ValueError, TypeError):
+        except (OSError, self._ray.exceptions.RayError, ValueError, TypeError):
             return
 
     def close(self) -> None:
