@@ -93,7 +93,8 @@ def _write_job(folder: Path) -> None:
 class Cluster:
     """A head that does no work, and nodes that do, on this machine; no other cluster is touched.
 
-    Their processes are known by a variable of their environment.
+    Their processes are known by a variable of their environment and, since Ray's agents write their titles over it, by
+    the session (setsid) of those that have it.
     """
 
     def __init__(self) -> None:
@@ -109,17 +110,20 @@ class Cluster:
         self._start(gpu, "--address", self.address, "--num-cpus", "1", "--labels", f"trtconv.io/gpu={gpu}", *words)
 
     def _start(self, name: str, *words: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, "--object-store-memory", "100000000"]
+        command = ["setsid", sys.executable, "-m", "ray.scripts.scripts", "start", *words]
+        command += ["--object-store-memory", "100000000"]
         _run([*command, "--disable-usage-stats"], {_MARK: f"{self._mark}-{name}-", "TRTCONV_CACHE": "off"})
 
     def processes(self, name: str = "") -> dict[int, str]:
         """Command lines of a node's processes, or of all."""
-        found = {}
+        mark, sessions, marked = f"{_MARK}={self._mark}-{name}".encode(), dict[int, int](), set[int]()
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if f"{_MARK}={self._mark}-{name}".encode() in (path / "environ").read_bytes():
-                    found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        return found
+                sessions[int(path.name)] = os.getsid(int(path.name))
+                if mark in (path / "environ").read_bytes():
+                    marked.add(int(path.name))
+        theirs = {sessions[process] for process in marked}
+        return {process: _command(process) for process in sessions if process in marked or sessions[process] in theirs}
 
     def look(self) -> None:
         """Note the processor time of all that live, with their children that ended (proc(5), stat, fields 14 to 17).
@@ -143,6 +147,14 @@ class Cluster:
         for process in self.processes(name):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+
+
+def _command(process: int) -> str:
+    """Empty for one that has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
 
 
 @contextmanager
