@@ -206,6 +206,14 @@ def test_missing_job_file_names_the_nearest(folder):
     assert "digits.yaml" in caught.value.hint
 
 
+def test_what_to_do_about_files_that_are_not_there(folder):
+    for source, said in (("{path: gone.onnx}", "make the files first"), ("{path: gone.onnx, paht: 1}", "schema")):
+        (folder / "job.yaml").write_text(f"version: 1\nsource: {source}\n")
+        with pytest.raises(JobError) as caught:
+            load_job(folder / "job.yaml")
+        assert said in caught.value.hint
+
+
 def test_every_key_is_described():
     def undescribed(model, path):
         for name, kind in kinds(model).items():

@@ -18,6 +18,9 @@ from trtconv.sources import FORMATS, RIVALS
 KEEP = "keep"
 """In a file's place: the nodes of that operator stay as they are."""
 
+NO_FILE = "no such file or folder"
+"""What is said of a path where nothing is."""
+
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8", "typed"]
 if TYPE_CHECKING:
     SourceFormat = str
@@ -32,7 +35,7 @@ def _absolute(path: Path, base: Path) -> Path:
 def _existing(path: Path, base: Path) -> Path:
     full = _absolute(path, base)
     if not full.exists():
-        raise ValueError(f"no such file or folder: {path}{_deepest(full)}")
+        raise ValueError(f"{NO_FILE}: {path}{_deepest(full)}")
     return full
 
 

@@ -9,12 +9,16 @@ from typing import TypeVar
 
 from trtconv.core.errors import JobError
 from trtconv.job import gate_bounds
+from trtconv.job.fields import NO_FILE
 from trtconv.job.schema import Job
 from trtconv.job.section import Problem, Section, read
 from trtconv.job.yaml_tree import Tree, add, override
 from trtconv.job.yaml_tree import read as read_tree
 
 S = TypeVar("S", bound=Section)
+
+_KEYS = "docs/job.md lists the keys of a job file, and so does: trtconv schema"
+_NO_FILE = "make the files first, or say where they are: paths start from the job file's folder"
 
 
 def load_job(path: Path, assignments: Iterable[str] = (), gates: Iterable[str] = ()) -> Job:
@@ -54,7 +58,7 @@ def checked(section: type[S], tree: Tree, base: Path) -> S:
     problems = tree.problems + [(place, text) for place, text in found if place not in unread]
     if made is None or problems:
         lines = [f"{place}: {text}" for place, text in sorted(set(problems), key=_order)]
-        raise JobError("\n".join(lines), hint="see README.md for the job file's keys, or run: trtconv schema")
+        raise JobError("\n".join(lines), hint=_NO_FILE if all(NO_FILE in text for _, text in problems) else _KEYS)
     return made
 
 
