@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from trtconv.core import digests, files, names, units
+from trtconv.core.errors import EnvironmentProblem
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -103,6 +105,20 @@ with exclusive(pathlib.Path({str(lock)!r}), lambda: None):
         with files.exclusive(lock, lambda: waits.append("waited")):
             assert other.wait(5) == 0 or other.poll() is not None
     assert waits == ["waited"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
+    def refuse(handle, kind):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(EnvironmentProblem, match="lock cannot be locked: ") as told,
+        files.exclusive(tmp_path / "lock", lambda: None),
+    ):
+        pass
+    assert "has locks" in told.value.hint
 
 
 def test_digest_of_a_folder_depends_on_names_and_contents(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -75,3 +76,14 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     with quiet.measuring(ignore):
         pass
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with quiet.measuring(ignore):
+        pass
+
+
+def no_locks(handle: object, kind: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

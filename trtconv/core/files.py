@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trtconv.core import digests, strict_json, unfinished
+from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.writable import at, require_file, require_folder
 
 LARGE = 8 << 20
@@ -130,17 +131,30 @@ def exclusive(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold an advisory lock on ``path``; call ``on_wait`` once if another process has it, then wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        told = False
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    on_wait()
-                    told = True
-                time.sleep(0.1)
+        lock(handle, fcntl.LOCK_EX, on_wait, every=0.1)
         yield
+
+
+def lock(handle: IO[Any], kind: int, on_wait: Callable[[], None], *, every: float) -> None:
+    """Lock an open file (flock) until it is closed, looking every so many seconds; call ``on_wait`` once if it waits.
+
+    Raises:
+        EnvironmentProblem: its file system has no locks.
+    """
+    told = False
+    while True:
+        try:
+            return fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                on_wait()
+            told = True
+            time.sleep(every)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"{handle.name} cannot be locked: {error.strerror}",
+                hint="write to a file system that has locks (flock): -o, or output: in a job",
+            ) from error
 
 
 def _sync(path: Path) -> None:

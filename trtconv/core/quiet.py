@@ -9,13 +9,15 @@ import contextlib
 import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from trtconv.core import files
+from trtconv.core.errors import EnvironmentProblem
 from trtconv.core.events import Emit, Message
 
 _EVERY = 0.02  # seconds between two looks
+_WAITING = "another trtconv measures on this machine; waiting for it"
 
 
 @contextlib.contextmanager
@@ -49,14 +51,6 @@ def _lock(kind: int, emit: Emit) -> Iterator[None]:
         yield
         return
     with handle:
-        told = False
-        while True:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    emit(Message("another trtconv measures on this machine; waiting for it"))
-                told = True
-                time.sleep(_EVERY)
+        with contextlib.suppress(EnvironmentProblem):  # no locks there: as above
+            files.lock(handle, kind, lambda: emit(Message(_WAITING)), every=_EVERY)
         yield
