@@ -168,9 +168,9 @@ def test_merge_keys_fill_in_what_a_mapping_does_not_say_itself(folder):
     assert (job.verify.data.path, job.verify.data.samples, job.verify.data.labels) == (folder / "a.npz", 4, "labels")
     assert (job.infer.data.path, job.infer.data.samples, job.infer.data.labels) == (folder / "a.npz", 2, "mine")
     assert problems(folder, MINIMAL + "build: &b {workspace: big}\nbench: {<<: *b}\n")[:1] == [
-        "job.yaml:3:12: unknown key 'workspace'; expected batch, semantics, backend, warmup, duration, iterations, "
+        "job.yaml:3:12: unknown key 'workspace'; expected batch, semantics, warmup, duration, iterations, "
         "streams, percentiles, data, transfers, spin, cuda_graph, depth, repeats, rate, layers, tune, max_latency, "
-        "against, against_device, device_api, weight_streaming_budget, lean_runtime"
+        "against, against_device, backend, device_api, weight_streaming_budget, lean_runtime"
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from trtconv.job import gate_bounds
 from trtconv.job.fields import (
@@ -160,27 +160,12 @@ class Verify(Section):
             raise ValueError("max_accuracy_drop: accuracy needs labels: data: {labels: ...}")
 
 
-def _require_engine(section: Any) -> None:
-    """Refuse what ONNX Runtime has no use for."""
-    for name in ("weight_streaming_budget", "lean_runtime"):
-        if getattr(section, name) is not None and section.backend == "onnxruntime":
-            raise ValueError(f"{name} is for engines, and backend: onnxruntime runs ONNX")
+class Running(Section):
+    """What infer and bench share: how an engine runs."""
 
-
-class Infer(Section):
-    """Samples through the engine."""
-
-    data: Data = key(description="samples")
-    format: Literal["npz", "npy", "json", "jsonl", "csv"] = key("npz", description="form of the results file")
     backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = key(
         "auto", description="auto: the engine where a GPU can run it, else ONNX Runtime; others never fall back"
     )
-    batch: int | None = key(None, gt=0, description="samples per run (default: the profile's opt)")
-    postprocess: Postprocess = key([], description="rows of postprocessing, applied in order")
-    contexts: int | None = key(
-        None, gt=0, description="execution contexts that work at the same time (default: 6; without a GPU 2 threads)"
-    )
-    strict: bool = key(False, description="a bad file or sample ends the run, instead of being left out")
     device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
     weight_streaming_budget: Budget | None = key(
         None,
@@ -192,18 +177,32 @@ class Infer(Section):
     )
 
     @rule
-    def _streams_on_a_gpu(self) -> None:
-        _require_engine(self)
+    def _engines_alone(self) -> None:
+        for name in ("weight_streaming_budget", "lean_runtime"):
+            if getattr(self, name) is not None and self.backend == "onnxruntime":
+                raise ValueError(f"{name} is for engines, and backend: onnxruntime runs ONNX")
 
 
-class Bench(Section):
+class Infer(Running):
+    """Samples through the engine."""
+
+    data: Data = key(description="samples")
+    format: Literal["npz", "npy", "json", "jsonl", "csv"] = key("npz", description="form of the results file")
+    batch: int | None = key(None, gt=0, description="samples per run (default: the profile's opt)")
+    postprocess: Postprocess = key([], description="rows of postprocessing, applied in order")
+    contexts: int | None = key(
+        None, gt=0, description="execution contexts that work at the same time (default: 6; without a GPU 2 threads)"
+    )
+    strict: bool = key(False, description="a bad file or sample ends the run, instead of being left out")
+
+
+class Bench(Running):
     """Measurements."""
 
     batch: Batches = key([1], description="batch sizes, one measurement each")
     semantics: Literal["trtexec10", "trtexec11", "app", "pipelined"] = key(
         "trtexec11", description="what the numbers mean"
     )
-    backend: Literal["auto", "tensorrt", "rtx", "onnxruntime"] = key("auto", description="as in infer")
     warmup: Seconds = key(0.2, description="time before queries count")
     duration: Seconds = key(3.0, description="time that counts, at least")
     iterations: int = key(10, gt=0, description="queries that count, at least")
@@ -227,19 +226,6 @@ class Bench(Section):
         "itself: pytorch, pytorch-compiled",
     )
     against_device: Literal["gpu", "cpu"] = key("gpu", description="where PyTorch runs the source itself")
-    device_api: Literal["auto", "cuda", "pycuda"] = key("auto", description="door to the GPU")
-    weight_streaming_budget: Budget | None = key(
-        None,
-        description="weights that stay on the GPU, of an engine with build.weight_streaming: a size, a share of them "
-        "(50%), all, or auto for what the GPU has room for (default: all)",
-    )
-    lean_runtime: InputPath | None = key(
-        None, description="library that runs an engine with version_compatibility: external_runtime; with --allow-code"
-    )
-
-    @rule
-    def _streams_on_a_gpu(self) -> None:
-        _require_engine(self)
 
     @rule
     def _arrivals(self) -> None:

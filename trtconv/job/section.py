@@ -176,10 +176,11 @@ def keys(section: type[Section]) -> Mapping[str, Key]:
 
 
 def kinds(section: type[Section]) -> Mapping[str, Any]:
-    """The type of each key."""
+    """The type of each key: a section's own ones before those that it shares with others."""
     if section not in _KINDS:
         hints = get_type_hints(section, include_extras=True)
-        _KINDS[section] = {name: kind for name, kind in hints.items() if not name.startswith("_")}
+        names = dict.fromkeys((*section.__annotations__, *hints))
+        _KINDS[section] = {name: hints[name] for name in names if not name.startswith("_")}
     return _KINDS[section]
 
 
