@@ -10,7 +10,8 @@ from trtconv.report import against
 from trtconv.report.markdown import markdown
 from trtconv.report.page import page
 from trtconv.report.summary import StepView, text
-from trtconv.stages.bench.records import BenchResult, FrameworkResult, FrameworkRun
+from trtconv.stages.bench.framework_records import FrameworkResult, FrameworkRun
+from trtconv.stages.bench.records import BenchResult
 from trtconv.stages.verify import Verdict, VerifyResult
 
 GPU = "PyTorch 2.11.0 on NVIDIA H100"

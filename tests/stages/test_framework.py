@@ -21,7 +21,8 @@ from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange, SourceSpec, TensorInfo
 from trtconv.sources.records import Prepared, Way
 from trtconv.stages.bench.framework import framework
-from trtconv.stages.bench.records import BenchRequest, FrameworkRequest
+from trtconv.stages.bench.framework_records import FrameworkRequest
+from trtconv.stages.bench.records import BenchRequest
 
 log: list[str] = []
 

@@ -14,7 +14,7 @@ from trtconv.pipeline.steps import History, Node
 from trtconv.sources.format import Format
 
 if TYPE_CHECKING:
-    from trtconv.stages.bench.records import FrameworkRequest
+    from trtconv.stages.bench.framework_records import FrameworkRequest
 
 
 def nodes(cells: Sequence[Cell], source: SourceSpec, found: Format, versions: Mapping[str, str]) -> list[Node]:
@@ -48,7 +48,7 @@ def _node(
     sizes = sorted(owners)
 
     def request(history: History) -> FrameworkRequest:
-        from trtconv.stages.bench.records import FrameworkRequest
+        from trtconv.stages.bench.framework_records import FrameworkRequest
 
         interface = history.results["convert"].inputs
         return FrameworkRequest(

@@ -13,7 +13,7 @@ from trtconv.core.errors import UsageError
 from trtconv.core.records import TYPED, FeedSpec, SourceSpec
 from trtconv.graph.contrib import MICROSOFT
 from trtconv.job.schema import Job
-from trtconv.pipeline import capability_check, framework_steps, sections, user_code
+from trtconv.pipeline import capability_check, sections, user_code
 from trtconv.pipeline.engine_steps import EngineSteps
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.matrix import cells
@@ -69,7 +69,11 @@ def line(job: Job, layout: Layout, *, allow_code: bool = False) -> list[Node]:
             has_reference=reference,
             missing=missing,
         ).nodes()
-    return _together([*steps, *framework_steps.nodes(all_cells, source, found, shared.versions)])
+    if job.bench is not None and job.bench.against:
+        from trtconv.pipeline import framework_steps
+
+        steps += framework_steps.nodes(all_cells, source, found, shared.versions)
+    return _together(steps)
 
 
 def _together(steps: list[Node]) -> list[Node]:

@@ -77,7 +77,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "framework": Stage(
         "trtconv.stages.bench.framework:framework",
-        "trtconv.stages.bench.records:FrameworkResult",
+        "trtconv.stages.bench.framework_records:FrameworkResult",
         measures=True,
         shared=False,
         alone=True,

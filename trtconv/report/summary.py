@@ -9,7 +9,7 @@ from typing import Any
 
 from trtconv.core.records import PartTime, Proof
 from trtconv.core.units import format_bytes, format_seconds
-from trtconv.report import against, pareto
+from trtconv.report import pareto
 from trtconv.report.tables import table
 from trtconv.report.verify import corners_text
 
@@ -192,6 +192,10 @@ def _measurements(steps: Sequence[StepView]) -> str:
 
 def _against(steps: Sequence[StepView]) -> str:
     """Engines beside the source's framework."""
+    if not any(one.stage == "framework" for one in steps):
+        return ""
+    from trtconv.report import against
+
     rows = against.rows(steps)
     if not rows:
         return ""

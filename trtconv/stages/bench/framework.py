@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trtconv.core import quiet
 from trtconv.core.errors import TrtconvError, UsageError
 from trtconv.core.events import Emit, Event, Message
-from trtconv.stages.bench.records import FrameworkRequest, FrameworkResult, FrameworkRun
+from trtconv.stages.bench.framework_records import FrameworkRequest, FrameworkResult, FrameworkRun
 
 if TYPE_CHECKING:
     import numpy as np
