@@ -232,7 +232,7 @@ class _Reader:
         if len(self.problems) > before:
             return None
         made = kind(**values)
-        for each in vars(kind).values():
+        for each in (one for part in reversed(kind.__mro__) for one in vars(part).values()):
             if getattr(each, "is_rule", False):
                 self.asked(each, made, loc)
         return made
