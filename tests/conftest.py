@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
 import subprocess
@@ -37,8 +38,14 @@ FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def pytest_configure() -> None:
-    """Child processes import the code beside these tests, installed or not."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Child processes import the code beside these tests, installed or not, and find it compiled.
+
+    TensorRT's plans follow addresses: bytecode that appears between two builds of one model would make them differ.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not hasattr(config, "workerinput"):  # once, before the workers of pytest-xdist
+        compileall.compile_dir(ROOT / "trtconv", quiet=1)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
