@@ -93,7 +93,9 @@ def test_what_differs_is_named_where_the_old_model_is(trtconv: Cli, folder: Path
     ("arguments", "says"),
     [
         (("first.engine", "second.onnx"), "refit needs -o FILE"),
-        (("first.engine", "second.onnx", "-o", "first.engine"), "first.engine stays as it is"),
+        (("first.engine", "second.onnx", "-o", "first.engine"), "first.engine is the source, and"),
+        (("first.engine", "second.onnx", "-o", "second.onnx"), "second.onnx is the source, and"),
+        (("first.engine", "second.onnx", "-o", "x.npz", "--data", "x.npz"), "x.npz is the source, and"),
         (("second.onnx", "first.onnx", "-o", "new.engine"), "nothing says what second.onnx was built from"),
         (("gone.engine", "first.onnx", "-o", "new.engine"), "no such file or folder: gone.engine"),
         (("first.engine", "first.onnx", "-o", "n.engine", "--no-verify", "--data", "x.npz"), "--data is for verifying"),
@@ -104,6 +106,7 @@ def test_what_is_asked_wrongly(trtconv: Cli, folder: Path, arguments: tuple[str,
     assert done.returncode == 2, done.stdout
     assert says in done.stderr
     assert "next: " in done.stderr
+    assert "started" not in done.stderr  # nothing was lowered for it
 
 
 def test_int8_with_ranges_of_its_own(trtconv: Cli, folder: Path) -> None:

@@ -14,7 +14,7 @@ from trtconv.cli import telling
 from trtconv.cli.console import listening
 from trtconv.core import strict_json, unfinished, writable
 from trtconv.core.errors import AccuracyGateError, Interrupted, PerformanceGateError, TrtconvError, UsageError
-from trtconv.core.files import write_json, write_text
+from trtconv.core.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,10 +386,3 @@ def print_result(stage: str, result: Any, text: str, as_json: bool) -> None:
     from trtconv.pipeline.results import plain
 
     click.echo(strict_json.dumps({"schema": 1, stage: plain(result)}, indent=2) if as_json else text)
-
-
-def save_json(path: Path, stage: str, result: Any) -> None:
-    """Write a stage's result as a JSON file."""
-    from trtconv.pipeline.results import plain
-
-    write_json(path, {"schema": 1, stage: plain(result)})

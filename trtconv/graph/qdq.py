@@ -164,8 +164,3 @@ def _half_above(scale: Any) -> Any:
     """The smallest float16 values that are not below ``scale``, as float32: rounding up clips nothing."""
     half = scale.astype(np.float16)
     return np.where(half < scale, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
-
-
-def quantized_pairs(model: Any) -> int:
-    """How many activation Q/DQ pairs a model holds."""
-    return sum(node.op_type == "QuantizeLinear" for _, node in editing.walk(model.graph))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -39,21 +40,10 @@ def flags(fake: Any) -> set[str]:
     return {given["flag"].name for given in called(fake, "IBuilderConfig.set_flag")}
 
 
-@pytest.mark.parametrize("record", ALL)
-@pytest.mark.parametrize("name", FEATURES)
-def test_flags_of_weights(install: Any, doubling: Path, record: str, name: str) -> None:
+@pytest.mark.parametrize(("record", "name"), [*itertools.product(ALL, FEATURES), *itertools.product(TENSORRT, LEAN)])
+def test_flags_of_features(install: Any, doubling: Path, record: str, name: str) -> None:
     fake, _ = install(record)
-    features, wanted = FEATURES[name]
-    path = built(fake, doubling, features=features)
-    assert flags(fake) == wanted
-    assert sidecar.features(path) == features
-
-
-@pytest.mark.parametrize("record", TENSORRT)
-@pytest.mark.parametrize("name", LEAN)
-def test_flags_of_versions(install: Any, doubling: Path, record: str, name: str) -> None:
-    fake, _ = install(record)
-    features, wanted = LEAN[name]
+    features, wanted = (FEATURES | LEAN)[name]
     path = built(fake, doubling, features=features)
     assert flags(fake) == wanted
     assert sidecar.features(path) == features

@@ -199,7 +199,7 @@ def test_another_network_is_refused_with_what_differs(
 def test_what_nobody_can_prove(install: Any, doubling: Path) -> None:
     fake, _ = install(ALL[0])
     engine = built(fake, doubling)
-    with pytest.raises(UsageError, match="stays as it is"):
+    with pytest.raises(UsageError, match="the result would take its place"):
         refit(RefitRequest(engine, doubling, engine), ignore)
     facts = json.loads(sidecar.path_of(engine).read_text())
     del facts["network"]  # as an older trtconv wrote it

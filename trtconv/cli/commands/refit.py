@@ -10,6 +10,7 @@ import click
 from trtconv.cli.options import FILE, existing, existing_or_glob, output_options
 from trtconv.core import permission, strict_json, unfinished
 from trtconv.core.errors import AccuracyGateError, UsageError
+from trtconv.core.writable import require_result
 
 _SAME = "trtconv.pipeline.refit:is_same"
 _REFIT = "trtconv.pipeline.refit:refit"
@@ -48,6 +49,9 @@ def refit(
     if allow_code:
         permission.grant()
     quiet, log_json = shown["quiet"], shown["log_json"]
+    for read in (existing(engine), existing(model), data):  # before anything is done with them
+        if read is not None:
+            require_result(output, read)
     with unfinished.scratch() as folder:
         typed = _typed(existing(engine), existing(model), folder, allow_code, quiet=quiet, log_json=log_json)
         result = _refit(engine, typed, output, allow_code, folder, quiet=quiet, log_json=log_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trtconv.core import digests, files
 from trtconv.core.errors import BuildError, EnvironmentProblem, SourceError, UsageError
 from trtconv.core.events import Emit, Message
+from trtconv.core.writable import require_result
 from trtconv.pipeline.refit.records import RefitRequest, RefitResult
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def refit(request: RefitRequest, emit: Emit) -> RefitResult:
     from trtconv.pipeline.refit import network
 
     head, known = header.read(request.engine), known_of(request.engine)
-    if request.output.absolute() == request.engine.absolute():
-        raise UsageError(f"{request.engine} stays as it is", hint="give another file: -o NEW.engine")
+    for read in (request.engine, request.model):
+        require_result(request.output, read)
     same = network.require(known, request.model)
     result = _refitted(request, known, same, head, emit)
     if request.samples is not None:
