@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -301,14 +302,12 @@ def _tuned(b: Bench, best: tune.Trial) -> float:
 
 
 def pictures(b: Bench) -> None:
-    """Photographs of 500 x 375: everything against decoding alone, in as many processes.
+    """Photographs of 500 x 375: everything against decoding alone, by Pillow, in as many processes.
 
-    What else lies in a process's memory decides how long plain decoding takes it, by a factor of two; so decoding alone
-    is measured in many crews of processes, each with something else there, in turns with everything. The rows hold the
-    medians of the turns' ratios.
+    What else lies in a process's memory decides how long that takes it, by a factor of 1.5 (benchmarks/pictures.py); so
+    it is measured in many crews of processes, each with something else there, in turns with everything. The rows hold
+    the medians of the turns' ratios.
     """
-    from PIL import Image
-
     folder = b.folder / "jpg"
     folder.mkdir()
 
@@ -366,7 +365,8 @@ def _clutter(number: int) -> None:
 
 
 def _decode(path: Path) -> None:
-    images.picture(path)
+    with Image.open(path) as image:
+        image.load()
 
 
 def _prepare(path: Path) -> None:

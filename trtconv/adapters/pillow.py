@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trtconv.adapters import pillow_jpeg
 from trtconv.core import magic
 from trtconv.core.errors import MissingPackage, UsageError
 
@@ -96,6 +97,7 @@ def picture(path: Path, wanted: Callable[[int, int], bool] | None = None, canvas
             if canvas is not None:
                 canvas.spread(image)
             orientation = _orientation(image)
+            pillow_jpeg.use(_pillow(), image)
             image.load()
             if orientation != 1:
                 return _rgb(image.transpose(_TURNS[orientation]))

@@ -12,7 +12,6 @@ import contextlib
 import mmap
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -56,19 +55,8 @@ class Shared:
 
 
 def main() -> None:
-    """The process's side.
-
-    All of it in a second thread, whose memory comes from an arena of its own: where in a page the parts of an image's
-    decoder come to lie decides how long it takes for the same picture, nearly by a factor of two (the crews of
-    benchmarks/gpu_runtime.py show it), and in the first arena, with all that a program loads, that is anybody's guess.
-    """
+    """The process's side."""
     memory.keep()
-    thread = threading.Thread(target=_serve)
-    thread.start()
-    thread.join()
-
-
-def _serve() -> None:
     number, *handles = map(int, sys.argv[1:])
     socket, bays = Connection(number), [Shared(handle) for handle in handles]
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):

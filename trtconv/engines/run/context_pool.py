@@ -101,7 +101,9 @@ class Pool:
         self._lanes = [_Lane(engine.device) for _ in range(-(-contexts // _DEPTH))]
         self._flights: list[_Flight] = []
         self._free: list[_Flight] = []
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # one for each kind of context: a thread that wakes for nothing holds up the others
+        self._freed = {general: threading.Condition(self._lock) for general in (False, True)}
         try:
             self._make(contexts, other)
         except BaseException:
@@ -117,9 +119,9 @@ class Pool:
         try:
             flight.run(tray)
         finally:
-            with self._changed:
+            with self._lock:
                 self._free.append(flight)
-                self._changed.notify_all()  # who waits for a context of the other kind cannot use this one
+                self._freed[flight.general].notify()
 
     def close(self) -> None:
         """Free everything; nothing may be running."""
@@ -169,15 +171,16 @@ class Pool:
 
     def _take(self, form: Form) -> _Flight:
         general = {name: shape for name, shape, _ in form} != self._usual
-        able = [flight for flight in self._flights if flight.general == general] or self._flights
-        with self._changed:
+        if not any(flight.general == general for flight in self._flights):
+            general = not general  # the only kind that there is
+        with self._lock:
             while True:
-                free = [flight for flight in self._free if flight in able]
+                free = [flight for flight in self._free if flight.general == general]
                 if free:
                     best = next((flight for flight in free if flight.slot.form == form), free[0])
                     self._free.remove(best)
                     return best
-                self._changed.wait()
+                self._freed[general].wait()
 
 
 class PooledRunner:

@@ -82,7 +82,7 @@ def workers(
 
 def _threads(least: int, runner: EngineRunner, sizes: Shapes, *, made: bool) -> int:
     """So many that some read while others wait for the GPU, and that the memory of their inputs stays within bounds."""
-    wanted = max(least, (os.cpu_count() or 2) * 3 // 4)
+    wanted = max(least, len(os.sched_getaffinity(0)) * 3 // 4)
     size = sum(math.prod(sizes[info.name]) * dtypes.numpy_type(info.dtype).itemsize for info in runner.inputs)
     bound = min(_INPUTS, runner.engine.device.memory_info()[0] // 4) if made else _INPUTS
     return max(min(wanted, bound // max(size, 1)), 2)
@@ -99,9 +99,12 @@ def in_order(
 
 
 class _Crew(Generic[Item, Result]):
+    """Threads wake only for what they wait for: who holds the interpreter for nothing holds up the others."""
+
     def __init__(self, runners: list[Runner], items: Iterator[Item], work: Callable[[Runner, Item], Result]) -> None:
         self.runners, self.items, self.work = runners, items, work
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
+        self.finishing, self.making_room = threading.Condition(self.lock), threading.Condition(self.lock)
         self.room = len(runners) * _AHEAD
         self.taken = self.handed = 0
         self.finished: dict[int, Result] = {}
@@ -116,16 +119,21 @@ class _Crew(Generic[Item, Result]):
             while (result := self.next()) is not None:
                 done(result[0])
         finally:
-            with self.changed:
-                self.ended = True
-                self.changed.notify_all()
+            with self.lock:
+                self.end()
             for thread in threads:
                 thread.join()
 
+    def end(self) -> None:
+        """Have everybody look; with the lock held."""
+        self.ended = True
+        self.finishing.notify_all()
+        self.making_room.notify_all()
+
     def next(self) -> tuple[Result] | None:
         """The next result in order; None after the last."""
-        with self.changed:
-            self.changed.wait_for(
+        with self.lock:
+            self.finishing.wait_for(
                 lambda: self.failure or self.handed in self.finished or (self.ended and self.handed == self.taken)
             )
             if self.failure is not None:
@@ -134,7 +142,7 @@ class _Crew(Generic[Item, Result]):
                 return None
             result = self.finished.pop(self.handed)
             self.handed += 1
-            self.changed.notify_all()
+            self.making_room.notify()
             return (result,)
 
     def toil(self, runner: Runner) -> None:
@@ -143,26 +151,25 @@ class _Crew(Generic[Item, Result]):
                 while (taken := self.take()) is not None:
                     number, item = taken
                     result = self.work(runner, item)
-                    with self.changed:
+                    with self.lock:
                         self.finished[number] = result
-                        self.changed.notify_all()
+                        if number == self.handed:
+                            self.finishing.notify()
         except BaseException as failure:  # noqa: BLE001 - raised again in the thread that asked for the results
-            with self.changed:
+            with self.lock:
                 self.failure = self.failure or failure
-                self.ended = True
-                self.changed.notify_all()
+                self.end()
 
     def take(self) -> tuple[int, Item] | None:
         """An item with its number; None when there is no more to do."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.ended or self.taken - self.handed < self.room)
+        with self.lock:
+            self.making_room.wait_for(lambda: self.ended or self.taken - self.handed < self.room)
             if self.ended:
                 return None
             try:
                 item = next(self.items)
             except StopIteration:
-                self.ended = True
-                self.changed.notify_all()
+                self.end()
                 return None
             self.taken += 1
             return self.taken - 1, item

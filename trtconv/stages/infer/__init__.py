@@ -127,7 +127,7 @@ def _readers(feed: Feed, groups: int, runner: Runner) -> int:
 
     if not isinstance(runner, EngineRunner) or not feed.pictures or len(feed) < _MANY:
         return 0
-    processors = os.cpu_count() or 1
+    processors = len(os.sched_getaffinity(0))
     return min(max(processors * 3 // 4, 1) if feed.recipe else processors, groups)
 
 
