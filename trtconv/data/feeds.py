@@ -160,7 +160,8 @@ class Feed:
         if len(column.parts) != len(column) or path is None or path.is_file():
             return None
         top = path if path.is_dir() else path.parent
-        return [column.parts[row].path.relative_to(top).as_posix() for row in rows]
+        above = "" if top == Path() else f"{top.as_posix().rstrip('/')}/"  # the paths were listed from there
+        return [column.parts[row].path.as_posix().removeprefix(above) for row in rows]
 
     def labels(self) -> np.ndarray | None:
         """The class of each sample, int64 of shape [len(self)], for batches without a seed; None without labels.

@@ -317,12 +317,10 @@ class _Samples:
 
     def add(self, outputs: Outputs, samples: Samples) -> None:
         columns = {name: ordinary(array) for name, array in outputs.items()}
+        if clash := columns.keys() & ({"sample", "file"} if samples.files else {"sample"}):
+            raise UsageError(f"output {min(clash)!r} has the name of what tells the samples apart", hint="write .npz")
         for row, number in enumerate(samples.numbers):
             which = {"sample": int(number)} | ({"file": unicode(samples.files[row])} if samples.files else {})
-            if clash := which.keys() & columns.keys():
-                raise UsageError(
-                    f"output {min(clash)!r} has the name of what tells the samples apart", hint="write .npz"
-                )
             self.write(which, {name: array[row] for name, array in columns.items()})
             self.count += 1
 
@@ -350,8 +348,7 @@ class _Json(_JsonLines):
     """One document: a list of the same records."""
 
     def write(self, which: Mapping[str, Any], values: Outputs) -> None:
-        self.out.write(",\n" if self.count else "[\n")
-        self.out.write(_record(which, values))
+        self.out.write((",\n" if self.count else "[\n") + _record(which, values))
 
     def finish(self) -> None:
         self.out.write("\n]\n" if self.count else "[]\n")
@@ -364,8 +361,18 @@ class _Csv(_Samples):
         super().__init__(out, expected)
         self.rows = csv.writer(out)
         self.header: list[str] = []
+        self.form: list[Any] = []  # of the last row: the next ones are alike, and names of columns take their time
 
     def write(self, which: Mapping[str, Any], values: Outputs) -> None:
+        form = [*which, *((name, value.shape) for name, value in values.items())]
+        if form != self.form:
+            self.check(which, values)
+            self.form = form
+        flat = (item for value in values.values() for item in value.reshape(-1).tolist())
+        self.rows.writerow([*which.values(), *flat])
+
+    def check(self, which: Mapping[str, Any], values: Outputs) -> None:
+        """Write the header, or hold what comes to it."""
         columns = [*which, *(column for n, v in values.items() for column in _columns(n, v.shape))]
         if self.count == 0:
             self.header = columns
@@ -375,9 +382,6 @@ class _Csv(_Samples):
             self.rows.writerow(map(unicode, columns))
         if columns != self.header:
             raise UsageError("the samples' results differ in shape; one table cannot hold them", hint="write .jsonl")
-        self.rows.writerow(
-            [*which.values(), *(item for value in values.values() for item in value.reshape(-1).tolist())]
-        )
 
 
 def _columns(name: str, shape: tuple[int, ...]) -> Iterator[str]:

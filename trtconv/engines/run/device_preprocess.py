@@ -9,6 +9,8 @@ from trtconv.adapters.cuda import Device, Event, Kernel, Registered
 from trtconv.core.packed_images import Contents
 from trtconv.engines.run.device_memory import Growing
 
+_ROOM = 2  # times a parcel: its pixels, and what comes between the kernels' two passes
+
 
 class Target:
     """An input of a query on the device, with a stream of its own for what makes it. Grows, never shrinks."""
@@ -89,6 +91,7 @@ class Landing:
         device = owner.device
         self._registered: Registered = device.register(memory)
         self._there = Growing(device)
+        self._there.resize(_ROOM * memory.nbytes)  # memory takes milliseconds, and no parcel should wait for it
         self._used = device.event(spin=False)
         self._busy = False
 
