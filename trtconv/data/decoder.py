@@ -12,7 +12,7 @@ import contextlib
 import mmap
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -99,8 +99,10 @@ def _prepare(chain: preprocess.Chain | None, path: str, out: np.ndarray) -> None
     if chain is None:
         out[...] = images.array(picture)
         return
-    with _named(path):
+    try:
         chain.into(picture, out)
+    except UsageError as error:
+        raise _named(path, error) from None
 
 
 def _packed(recipe: scaling.Recipe, canvas: images.Canvas, paths: Sequence[str], memory: np.ndarray) -> _Answer:
@@ -111,20 +113,18 @@ def _packed(recipe: scaling.Recipe, canvas: images.Canvas, paths: Sequence[str],
             picture = images.picture(Path(path), parcel.fits if place else None, canvas)
             if picture is None:
                 return place, None, parcel.contents()
-            with _named(path):
-                parcel.add(picture)
         except TrtconvError as error:
             return place, error, None
+        try:
+            parcel.add(picture)
+        except UsageError as error:
+            return place, _named(path, error), None
     return len(paths), None, parcel.contents()
 
 
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """What does not suit the preprocessing gets the file's name."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
+def _named(path: str, error: UsageError) -> UsageError:
+    """What does not suit the preprocessing, with the file's name."""
+    return UsageError(f"{path}: {error.message}", hint=error.hint)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _MOST = 64  # pictures in a parcel
 _KEPT = 64  # tables; pictures of one size share them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """Preprocessing in the form that the kernels serve: scale, normalize or not, order the channels, lay out.
 
@@ -59,14 +59,6 @@ class Recipe:
         that is made.
         """
         return height * width + 2 * (height + width) + 5 * (self.height + self.width)
-
-    def place(self, height: int, width: int) -> Placing:
-        """What becomes of a picture of this size.
-
-        Raises:
-            UsageError: it is too small for a crop.
-        """
-        return self.step.place(height, width)
 
 
 def ptx() -> bytes:
@@ -150,10 +142,10 @@ class Parcel:
             UsageError: it is too small for a crop.
         """
         height, width = images.shape(picture)[:2]
-        placing = self._recipe.place(height, width)
         if self.fits(height, width):
-            table = _table(height, width, placing)
+            table = _placed(self._recipe, height, width)
         else:
+            placing = self._recipe.step.place(height, width)
             _, _, high, wide = window = placing.window
             picture = images.resized(picture, placing.height, placing.width, window)
             table = _table(high, wide, Placing(high, wide, (0, 0, high, wide), placing.top, placing.left))
@@ -200,6 +192,10 @@ class _Table:
 
 
 @functools.lru_cache(_KEPT)
+def _placed(recipe: Recipe, height: int, width: int) -> _Table:
+    return _table(height, width, recipe.step.place(height, width))
+
+
 def _table(height: int, width: int, placing: Placing) -> _Table:
     top, left, high, wide = placing.window
     across, down = taps(width, placing.width, left, wide), taps(height, placing.height, top, high)
