@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def engine(install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         return made
 
     monkeypatch.setattr(fake, "_engine", of_pictures)
-    monkeypatch.setattr(stage, "_readers", lambda *_: 2)
+    monkeypatch.setattr(stage, "_MANY", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     return path
 
 
@@ -93,6 +95,15 @@ def test_the_gpu_makes_the_processors_samples(
     assert device.closed
     (why,) = result.skipped
     assert f"{DAMAGED:03}.jpg: a damaged image" in why
+
+
+@pytest.mark.parametrize(("processors", "decoders"), [(1, 1), (2, 1), (4, 3), (16, 5)])
+def test_a_process_for_seven_of_eight_processors_and_none_without_a_batch(
+    engine: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, processors: int, decoders: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    on(KernelDevice(), monkeypatch)
+    assert run(engine, folder, [])[0].decoders == decoders  # five batches of 7
 
 
 @pytest.mark.parametrize("lacks", ["register", "module"])

@@ -121,14 +121,14 @@ def _run(request: InferRequest, runner: Runner, fell_back: str, emit: Emit) -> I
 def _readers(feed: Feed, groups: int, runner: Runner) -> int:
     """Processes to decode images in, where a GPU waits for them and there are enough for starting them to pay.
 
-    Where they only decode, three for four processors: this process needs some too, and more are slower.
+    Where they only decode, seven for eight processors: this process needs the rest.
     """
     from trtconv.engines.run.runner import EngineRunner
 
     if not isinstance(runner, EngineRunner) or not feed.pictures or len(feed) < _MANY:
         return 0
     processors = len(os.sched_getaffinity(0))
-    return min(max(processors * 3 // 4, 1) if feed.recipe else processors, groups)
+    return min(max(processors * 7 // 8, 1) if feed.recipe else processors, groups)
 
 
 @contextlib.contextmanager
