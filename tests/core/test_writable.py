@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentProblem, match=f"{tmp_path}: nothing may be written"):
         writable.require_folder(tmp_path / "new" / "folders", writable=True)
     writable.require_folder(tmp_path / "new" / "folders", writable=False)
+
+
+@pytest.mark.parametrize("place", ["/proc/x.onnx", "/sys/kernel/x.onnx", "/proc/1/fd/x.onnx"])
+def test_a_file_system_that_takes_no_files_is_named(place):
+    with pytest.raises(EnvironmentProblem, match="nothing may be written there"):
+        write_text(Path(place), "text")
+
+
+def test_a_file_system_that_says_it_has_no_room_may_take_files_all_the_same(tmp_path, monkeypatch):
+    told = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result((*told[:2], 0, *told[3:])))
+    write_text(tmp_path / "file", "text")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -10,7 +10,7 @@ from trtconv.core.records import TensorInfo
 from trtconv.job.load import load_job
 from trtconv.pipeline.layout import Layout
 from trtconv.pipeline.line import line, upto
-from trtconv.pipeline.matrix import cells
+from trtconv.pipeline.matrix import cells, idle
 from trtconv.pipeline.plan import forecast
 
 JOB = """\
@@ -50,6 +50,26 @@ matrix:
     assert last.job.build.targets == ["sm89"]
     assert last.job.bench.batch == [8]
     assert (last.profile.min, last.profile.opt, last.profile.max) == ([8], [8], [8])
+
+
+def test_rules_that_change_nothing_are_told(job, trtconv, tmp_path):
+    text = """\
+matrix:
+  batch: [1, 8]
+  target: [sm86, sm89]
+  exclude: [{precision: fp32, target: sm89}, {batch: 4, target: sm86}, {precision: int8}]
+  include: [{precision: fp16, batch: 1, target: sm86}, {precision: fp32, batch: 1, target: sm89}]
+"""
+    told = [
+        "matrix.exclude[1] leaves nothing out: no combination has batch 4, target sm86",
+        "matrix.exclude[2] leaves nothing out: no combination has precision int8",
+        "matrix.include[0] adds nothing: precision fp16, batch 1, target sm86 is there without it",
+    ]
+    assert idle(job()) == []
+    assert idle(job(text)) == told
+    for command in ("plan", "run"):  # the model is none: check ends with that
+        said = trtconv(command, tmp_path / "job.yaml").stderr
+        assert all(f"warning: {line}" in said for line in told), said
 
 
 def test_named_profiles_hold_for_every_dynamic_input(job):

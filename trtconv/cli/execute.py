@@ -73,7 +73,7 @@ def run_job(path: Path, *, stage: str = "", exports: bool = False, output: Outpu
 
 def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, exports: bool) -> list[Any]:
     from trtconv.job.load import load_job
-    from trtconv.pipeline import capability_check
+    from trtconv.pipeline import capability_check, matrix
     from trtconv.pipeline.line import line, upto
     from trtconv.pipeline.run import Settings
 
@@ -106,7 +106,7 @@ def _run_job(path: Path, stage: str, output: Output, asked: JobOptions, *, expor
         lock=lock,
         locked=asked.locked,
         job=path.absolute(),
-        notes=notes,
+        notes=[*matrix.idle(job), *notes],
         fleet=asked.fleet,
         fleet_wait=asked.fleet_wait,
         foresee=lambda: _foresee(job, steps, layout, asked),

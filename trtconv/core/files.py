@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from trtconv.core import digests, strict_json, unfinished
 from trtconv.core.errors import EnvironmentProblem
-from trtconv.core.writable import at, require_file, require_folder
+from trtconv.core.writable import at, require_folder, require_place
 
 LARGE = 8 << 20
 """Bytes of a file from which freeing it takes time, and copying it too."""
@@ -27,8 +27,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: a folder or a device is there.
+        EnvironmentProblem: nothing may be written there.
     """
-    require_file(path)
+    require_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = unfinished.name(path)
     unfinished.begin(temporary)

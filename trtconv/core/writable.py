@@ -132,4 +132,15 @@ def require_folder(path: Path, *, writable: bool) -> None:
 
 def may_write(folder: Path) -> bool:
     """Whether files can be made in a folder that is there."""
-    return os.access(folder, os.W_OK | os.X_OK)
+    return os.access(folder, os.W_OK | os.X_OK) and (os.statvfs(folder).f_blocks > 0 or _takes_files(folder))
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a file system that says it has no room, as /proc and /sys do, takes one all the same."""
+    trial = folder / f".{os.getpid()}.trtconv-trial"
+    try:
+        os.close(os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError:
+        return False
+    trial.unlink()
+    return True

@@ -55,16 +55,45 @@ def choices(job: Job) -> list[dict[str, Any]]:
     """The matrix as one mapping per cell: axis -> value. Product of the axes, less ``exclude``, plus ``include``."""
     matrix = job.matrix
     assert matrix is not None
+    product = _product(job)
+    kept = [choice for choice in product if not any(_matches(choice, rule) for rule in matrix.exclude)]
+    return kept + [cell for cell in _included(job) if cell not in kept]
+
+
+def idle(job: Job) -> list[str]:
+    """A sentence for each rule of the matrix that changes nothing: it is misspelt, or an axis is not what it was."""
+    if job.matrix is None:
+        return []
+    product, found = _product(job), []
+    for number, rule in enumerate(job.matrix.exclude):
+        if not any(_matches(choice, rule) for choice in product):
+            found.append(f"matrix.exclude[{number}] leaves nothing out: no combination has {_words(_named(rule))}")
+    kept = choices(job.replaced(matrix=job.matrix.replaced(include=[])))
+    for number, cell in enumerate(_included(job)):
+        if cell in kept:
+            found.append(f"matrix.include[{number}] adds nothing: {_words(cell)} is there without it")
+    return found
+
+
+def _words(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{axis} {value}" for axis, value in cell.items())
+
+
+def _product(job: Job) -> list[dict[str, Any]]:
+    matrix = job.matrix
+    assert matrix is not None
     axes: dict[str, list[Any]] = {
         "precision": list(matrix.precision or job.precision),
         **({"batch": list(matrix.batch)} if matrix.batch else {}),
         **({"profile": list(matrix.profile)} if matrix.profile else {}),
         **({"target": list(matrix.target)} if matrix.target else {}),
     }
-    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    kept = [choice for choice in product if not any(_matches(choice, rule) for rule in matrix.exclude)]
-    extra = [{"precision": job.precision[0], **_named(cell)} for cell in matrix.include]
-    return kept + [cell for cell in extra if cell not in kept]
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _included(job: Job) -> list[dict[str, Any]]:
+    assert job.matrix is not None
+    return [{"precision": job.precision[0], **_named(cell)} for cell in job.matrix.include]
 
 
 def _matches(choice: Mapping[str, Any], rule: Any) -> bool:

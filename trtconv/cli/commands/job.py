@@ -95,6 +95,8 @@ def plan(
     from trtconv.report.plan import fallback_document, fallback_text, plan_document, plan_dot, plan_text
 
     found = _forecast(job, assignments, force, allow_code)
+    for note in found.notes:
+        click.echo(f"warning: {note}", err=True)
     if as_json:
         document = plan_document(str(job), found.rows) | fallback_document(found.fallback()) | found.exports()
         click.echo(strict_json.dumps({**document, "costs": found.costs}, indent=2))
@@ -154,7 +156,7 @@ class _Found:
 def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], allow_code: bool) -> _Found:
     from trtconv.cli.execute import JobOptions, layout_of, lock_of, require_stages
     from trtconv.job.load import load_job
-    from trtconv.pipeline import capability_check
+    from trtconv.pipeline import capability_check, matrix
     from trtconv.pipeline.line import line
     from trtconv.pipeline.plan import forecast
     from trtconv.pipeline.state import State
@@ -169,7 +171,7 @@ def _forecast(path: Path, assignments: tuple[str, ...], force: tuple[str, ...], 
         exporting.require(job)
     _, notes = lock_of(path, JobOptions(assignments=assignments))
     rows = forecast(steps, layout, force)
-    notes += State.load(layout.state).claimed_by(path.absolute())
+    notes = [*matrix.idle(job), *notes, *State.load(layout.state).claimed_by(path.absolute())]
     wanted = {row.name for row in rows if row.will_run}
     return _Found(job, layout, rows, notes, allow_code, {node.stage for node in steps if node.name in wanted})
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
+from trtconv.core.writable import require_place
 from trtconv.stages.infer.records import InferRequest, InferResult
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def infer(request: InferRequest, emit: Emit) -> InferResult:
     from trtconv.engines.run.opening import open_runner
 
     writers.check(request.output)
+    require_place(request.output)
     _keep_inputs(request)
     runner, fell_back = open_runner(
         request.model, request.backend, request.fallback, request.device_api, emit, loading=request.loading
