@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +66,15 @@ def test_the_next_memory_of_a_size_begins_where_lines_are_fast() -> None:
         without.append(plain % 32 == 16)
     assert 0.2 < np.mean(without) < 0.8  # else there is nothing to show
     assert np.mean(places) > 0.98
+
+
+def test_the_benchmark_tells_both_sides() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "pictures.py"
+    command = [sys.executable, script, "--width", "96", "--height", "64"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^(\S.*?)  +([\d.]+) ", done.stdout, re.MULTILINE))
+    assert {"Pillow alone", "trtconv"} <= rows.keys()
+    ratio = re.search(r"trtconv / Pillow alone: ([\d.]+)", done.stdout)
+    assert ratio is not None
+    assert float(ratio[1]) == pytest.approx(float(rows["trtconv"]) / float(rows["Pillow alone"]), abs=0.05)

@@ -30,7 +30,7 @@ def use(image_type: Any, image: Any) -> None:
         image_type: the module ``PIL.Image``.
         image: of it.
     """
-    if len(image.tile) == 1 and image.tile[0][0] == "jpeg":
+    if len(image.tile) == 1 and image.tile[0][0] == "jpeg" and hasattr(image_type.core, "jpeg_decoder"):
         image_type.register_decoder(NAME, lambda *args: Jpeg(image_type.core.jpeg_decoder(*args)))
         image.tile = [(NAME, *image.tile[0][1:])]
 
