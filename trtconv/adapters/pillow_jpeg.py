@@ -20,7 +20,7 @@ _SLOW = 32  # bytes: a line that begins at a multiple of them
 _STEP = 16  # bytes, of which malloc gives multiples
 _HEAD = 8  # bytes that the C library (glibc) has before each piece of memory
 _PIXEL = 4  # bytes of a line
-_TRIES = 8
+_TRIES = 16
 
 
 def use(image_type: Any, image: Any) -> None:
@@ -58,14 +58,15 @@ class Jpeg:
 def aside(size: int) -> Iterator[None]:
     """Have the next memory of so many bytes begin at an odd multiple of 16, as far as the C library repeats itself."""
     held = []
-    chunk = -(-(size + _HEAD) // _STEP) * _STEP
-    shift = size if chunk % _SLOW else size + _STEP  # what comes after such a piece is moved by an odd multiple
+    even = -(-(size + _HEAD) // _STEP) * _STEP % _SLOW == 0  # then a row of such pieces begins alike
     for _ in range(_TRIES):
         found = _calloc(1, size)
-        _free(found)  # the next one of this size is there again
         if not found or found % _SLOW:
+            _free(found)  # the next one of this size is there again
             break
-        held.append(_malloc(shift))
+        held.append(found)
+        if even:
+            held.append(_malloc(size + _STEP))
     try:
         yield
     finally:
