@@ -148,7 +148,8 @@ def _environment(kept_only: bool) -> dict[str, str]:
     if not kept_only:
         return dict(os.environ)
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
-    return {**kept, "PYTHONPATH": _PACKAGES + kept.get("PYTHONPATH", "")}  # this trtconv, also beside the folder
+    packages = _PACKAGES + kept.get("PYTHONPATH", "")  # this trtconv, also beside the folder
+    return {**kept, "PYTHONPATH": packages, "PYTHONHASHSEED": "0"}  # where sets have their members moves addresses too
 
 
 def stop_all() -> None:
