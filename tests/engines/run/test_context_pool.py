@@ -15,7 +15,7 @@ from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.engines.run import runner_threads
-from trtconv.engines.run.context_pool import Pool, _Flight
+from trtconv.engines.run.context_pool import Pool, PooledRunner, _Flight
 from trtconv.engines.run.host_buffers import Tray
 from trtconv.engines.run.runner import Runner, open_engine
 from trtconv.stages.infer import InferRequest, infer
@@ -187,3 +187,26 @@ def test_infer_on_a_pretended_gpu(install: Any, doubling: Path, tmp_path: Path) 
     assert result.preparing > 0
     assert threading.active_count() == threads
     assert device.live == 0
+
+
+def test_a_runner_that_finds_no_memory_keeps_none(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, device = install("tensorrt_rtx-1.5.0")
+    runner = open_engine(built(fake, doubling))
+    pool = Pool(runner.engine, 1, USUAL, None)
+    before, take, given = device.live, device.pinned, []
+
+    def pinned(size: int) -> Any:
+        if given:
+            raise EnvironmentProblem("no memory")
+        given.append(size)
+        return take(size)
+
+    monkeypatch.setattr(device, "pinned", pinned)
+    with pytest.raises(EnvironmentProblem, match="no memory"):
+        PooledRunner(pool, "")
+    assert given
+    assert device.live == before
+    pool.close()
+    runner.close()

@@ -118,6 +118,23 @@ def test_a_gpu_that_cannot_leaves_it_to_the_processor_and_says_so(
     assert device.landed == device.live == 0
 
 
+def test_a_gpu_without_memory_for_parcels_leaves_it_to_the_processor_and_keeps_nothing(
+    engine: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, said = on(KernelDevice(), monkeypatch), []  # type: ignore[var-annotated]
+    take = device.memory
+    monkeypatch.setattr(device, "memory", lambda size: cuda_full(size) if size >= 16 << 20 else take(size))
+    result, found = run(engine, folder, said)
+    assert np.array_equal(found, expected(folder))
+    assert result.scaled_on == "CPU"
+    assert any("images are scaled by the processor, not by the GPU: " in text for text in warnings(said))
+    assert device.landed == device.live == 0
+
+
+def cuda_full(size: int) -> Any:
+    raise cuda.out_of_memory(size, 0)
+
+
 def test_other_preprocessing_and_little_memory_leave_it_to_the_processor(
     engine: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

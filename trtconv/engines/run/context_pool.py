@@ -196,7 +196,11 @@ class PooledRunner:
         self._pool, self._title, self._made = pool, title, made
         engine = pool.engine
         self._tray = Tray(engine)
-        pool.prepare(self._tray, made=made)
+        try:
+            pool.prepare(self._tray, made=made)
+        except BaseException:
+            self._tray.close()
+            raise
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.profiles, self.values = engine.profiles, engine.values
 

@@ -91,7 +91,11 @@ class Landing:
         device = owner.device
         self._registered: Registered = device.register(memory)
         self._there = Growing(device)
-        self._there.resize(_ROOM * memory.nbytes)  # memory takes milliseconds, and no parcel should wait for it
+        try:
+            self._there.resize(_ROOM * memory.nbytes)  # memory takes milliseconds, and no parcel should wait for it
+        except BaseException:
+            self._registered.close()
+            raise
         self._used = device.event(spin=False)
         self._busy = False
 
