@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from trtconv.core import endings, guest, guests, unfinished, writable
+from trtconv.core import endings, guest, guests, own_heap, unfinished, writable
 from trtconv.core.errors import Interrupted, TrtconvError
 from trtconv.core.events import Emit, Event, Running
 from trtconv.core.lazy import resolve
@@ -34,7 +34,6 @@ KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "V
 
 _PACKAGES = str(Path(__file__).resolve().parents[2]) + os.pathsep
 _PR_SET_PDEATHSIG = 1
-_SAME_ADDRESSES = "same-addresses"
 _STARTER = str(Path(__file__).with_name("same_addresses.py"))
 LIVE: dict[subprocess.Popen[bytes], float] = {}
 """Processes under way, those of other interpreters too, and their patience."""
@@ -90,9 +89,9 @@ def call(
         emit: gets the events that the function emits.
         log: file for the child's standard output and error (replaced).
         env: variables to add to the environment.
-        same_addresses: give the function the same memory addresses every time, as far as the system allows: TensorRT
-            orders some of its work by address, and would make other bytes from the same model. The environment is cut
-            down to KEPT, because its size moves addresses too, and it runs in the folder of the log.
+        same_addresses: give the function the same memory addresses every time, as far as the system allows, in what it
+            does through ``own_heap``: TensorRT orders some of its work by address, and would make other bytes from the
+            same model. The environment is cut down to KEPT, and it runs in the folder of the log.
         patience: seconds that the function gets after Ctrl-C, which it hears as KeyboardInterrupt, to return what it
             has by then; a second Ctrl-C ends it at once.
         talks: gets the talk with the process, through which another thread can end it.
@@ -114,7 +113,6 @@ def call(
                 sys.executable,
                 *(["-I", "-S", _STARTER] if same_addresses else ["-m", "trtconv.core.child"]),
                 f"{write_fd:06}",
-                *([_SAME_ADDRESSES] if same_addresses else []),
             ],
             stdin=subprocess.PIPE,
             stdout=log_handle,
@@ -149,7 +147,7 @@ def _environment(kept_only: bool) -> dict[str, str]:
         return dict(os.environ)
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
     packages = _PACKAGES + kept.get("PYTHONPATH", "")  # this trtconv, also beside the folder
-    return {**kept, "PYTHONPATH": packages, "PYTHONHASHSEED": "0"}  # where sets have their members moves addresses too
+    return {**kept, **own_heap.TUNABLES, "PYTHONPATH": packages}
 
 
 def stop_all() -> None:
@@ -340,17 +338,11 @@ def main() -> None:
     """The child's side."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the parent, whatever kills it
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    same_addresses = _SAME_ADDRESSES in sys.argv
     with os.fdopen(int(sys.argv[1]), "wb") as out:
         target, request = pickle.load(sys.stdin.buffer)
         answer = _Answer(out)
         unfinished.watched_by(answer.send)
-        if same_addresses:  # a new thread allocates from an arena that nothing before it has touched
-            thread = threading.Thread(target=answer.to, args=(target, request))
-            thread.start()
-            thread.join()
-        else:
-            answer.to(target, request)
+        answer.to(target, request)
 
 
 @dataclass(frozen=True)
@@ -380,14 +372,8 @@ class _Answer:
         except Exception:  # noqa: BLE001 - everything unexpected becomes the parent's ChildCrash
             self.send("crash", traceback.format_exc())
         else:
-            _close_ears()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late now; it would keep the result from the parent
             self.send("result", (value, peak_memory()))
-
-
-def _close_ears() -> None:
-    """Ctrl-C comes too late now; it would keep the result from the parent."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

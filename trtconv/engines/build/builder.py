@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from trtconv.adapters.tensorrt import Loaded
 from trtconv.adapters.tensorrt_api import TrtBuilder, TrtIBuilderConfig, TrtILogger, TrtOnnxParser
 from trtconv.adapters.tensorrt_network_api import TrtINetworkDefinition, TrtITensor
 from trtconv.adapters.tensorrt_rtx_api import with_targets
-from trtconv.core import files
+from trtconv.core import files, own_heap
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
 from trtconv.core.events import Emit, Message, Progress
 from trtconv.engines.build import choices, mapped_model, messages, plan_file, profiles, workarounds
@@ -25,7 +24,7 @@ from trtconv.engines.plan import dtypes
 if TYPE_CHECKING:
     from trtconv.engines.build import plugins
 
-_EVERY = 0.1  # seconds between two progress events
+_EVERY = 0.1  # seconds between two progress events at least
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Plan:
     sha256: str
     layers: int
     dtypes: Mapping[str, str]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     plugins: tuple[Mapping[str, Any], ...] = ()
     memory: int = 0
 
@@ -86,14 +85,21 @@ class _Build:
 
     def once(self, content: bytes | None) -> Plan:
         """One attempt, with the file's bytes or with others in their place."""
-        builder = self.builder()
         brought, doubts = self.plugins() if self.options.plugins else ([], [])
+        watch = _Monitor(self.emit)
+        plan = own_heap.call(lambda: self.planned(content, watch), watch.tell, _EVERY)
+        self.emit(Message(f"{self.loaded.title}: {plan.layers} layers", "debug"))
+        warnings = (*doubts, *messages.warnings(self.said))
+        return replace(plan, warnings=warnings, plugins=tuple(one.facts() for one in brought))
+
+    def planned(self, content: bytes | None, watch: _Monitor) -> Plan:
+        """What TensorRT does, and nothing beside it: the order of its plan follows where its memory lies."""
+        builder = self.builder()
         network = self.network(builder)
         self.parse(network, content)
         self.require_values(network)
         config = self.config(builder)
-        self.emit(Message(f"{self.loaded.title}: {network.num_layers} layers", "debug"))
-        watch = _Monitor(self.emit, self.mapped.give_back if self.mapped else lambda: None)
+        watch.built = self.mapped.give_back if self.mapped else watch.built
         monitor = tensorrt.progress_monitor(self.loaded.api, watch.start, watch.step, watch.finish)
         config.progress_monitor = monitor  # held here too: it must outlive the build
         written = self.write(builder, network, config)
@@ -102,9 +108,7 @@ class _Build:
             raise self.refused("cannot build", messages.errors(self.said))
         self.keep_times(config)
         kinds = {tensor.name: dtypes.onnx_name(tensor.dtype) for tensor in _tensors(network)}
-        warnings = (*doubts, *messages.warnings(self.said))
-        facts = tuple(one.facts() for one in brought)
-        return Plan(written.size, written.sha256, network.num_layers, kinds, warnings, facts)
+        return Plan(written.size, written.sha256, network.num_layers, kinds)
 
     def write(
         self, builder: TrtBuilder, network: TrtINetworkDefinition, config: TrtIBuilderConfig
@@ -245,32 +249,34 @@ def _tensors(network: TrtINetworkDefinition) -> list[TrtITensor]:
 
 
 class _Monitor:
-    """Progress events: the outermost phase counts, the current inner phase is named; ``built`` is called after it."""
+    """Progress events: the outermost phase counts, the current inner phase is named; ``built`` is called after it.
 
-    def __init__(self, emit: Emit, built: Callable[[], None]) -> None:
-        self.emit, self.built = emit, built
+    TensorRT calls from its thread, in the middle of its work, where only what it does may decide what memory is taken:
+    what it says is noted there and told from another thread.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.built: Callable[[], None] = lambda: None
         self.root = ""
-        self.done = self.total = 0
-        self.last = 0.0
+        self.now = self.told = Progress("", 0, 0)
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         if parent is None:
-            self.root, self.done, self.total = phase, 0, steps
-        self.tell(phase)
+            self.root, self.now = phase, Progress(phase, 0, steps)
+        self.now = replace(self.now, label=phase)
 
     def step(self, phase: str, number: int) -> None:
-        if phase == self.root:
-            self.done = number + 1
-        self.tell(phase)
+        self.now = replace(self.now, label=phase, done=number + 1 if phase == self.root else self.now.done)
 
     def finish(self, phase: str) -> None:
+        self.now = replace(self.now, label=phase)
         if phase == self.root:
-            self.done = self.total
+            self.now = replace(self.now, done=self.now.total or 0)
             self.built()
-        self.tell(phase)
 
-    def tell(self, phase: str) -> None:
-        now = time.monotonic()
-        if phase == self.root or now - self.last >= _EVERY:
-            self.last = now
-            self.emit(Progress(phase, self.done, self.total))
+    def tell(self) -> None:
+        """What is new since the last time."""
+        if (now := self.now) != self.told:
+            self.told = now
+            self.emit(now)

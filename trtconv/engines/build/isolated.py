@@ -1,8 +1,8 @@
 """Build in a process that looks the same every time, so that the same model gives the same bytes.
 
-TensorRT orders some of its work by memory address. Addresses repeat when nothing before them differs: no address space
-randomization, the same environment, the same paths. So the model gets a path of fixed length, and the process is told
-nothing but what decides the plan: it reads and writes through links whose names are always the same.
+TensorRT orders some of its work by memory address. So it works in a heap of its own (``own_heap``), without address
+space randomization, and is told nothing but what decides the plan: it reads and writes through links whose names are
+always the same.
 """
 
 from __future__ import annotations
