@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import importlib.util
 import os
 import subprocess
@@ -33,19 +32,16 @@ SHOWN = (
 )
 # marker (and extra) -> import names
 PACKAGES = {"tf": ("tensorflow", "tf2onnx"), "rtx": ("tensorrt_rtx",), "paddle": ("paddle2onnx",)}
+INT8_CONVOLUTIONS = pytest.mark.rtx(since="1.7", why="builds INT8 convolutions")
+PLUGINS = pytest.mark.rtx(since="1.7", why="takes plugins for any operator")
 FEW_EPOCHS = 6  # about 98 % of the held-out digits, in a third of the time
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Child processes import the code beside these tests, installed or not, and find it compiled.
-
-    TensorRT's plans follow addresses: bytecode that appears between two builds of one model would make them differ.
-    """
+def pytest_configure() -> None:
+    """Child processes import the code beside these tests, installed or not, and compile it once."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    if not hasattr(config, "workerinput"):  # once, before the workers of pytest-xdist
-        compileall.compile_dir(ROOT / "trtconv", quiet=1)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
@@ -58,6 +54,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         if item.get_closest_marker(marker) and missing:
             pytest.skip(f"{', '.join(missing)} not installed: pip install 'trtconv[{marker}]'")
+    for marker in item.iter_markers("rtx"):
+        if since := marker.kwargs.get("since"):
+            found = versions.of(["tensorrt-rtx"])["tensorrt-rtx"]
+            if tuple(map(int, found.split(".")[:2])) < tuple(map(int, since.split("."))):
+                pytest.skip(f"TensorRT-RTX {found}: {marker.kwargs['why']} from {since} on")
     if item.get_closest_marker("gpu") and (why := without_gpu()):
         if os.environ.get("TRTCONV_TEST_GPU") == "required":
             pytest.fail(f"this run is meant for a GPU: {why}", pytrace=False)

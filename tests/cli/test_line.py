@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.tf, pytest.mark.rtx]
+from tests.conftest import INT8_CONVOLUTIONS
+
+pytestmark = [pytest.mark.tf, INT8_CONVOLUTIONS]
 
 JOB = """\
 version: 1

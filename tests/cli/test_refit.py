@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.conftest import Cli, without_gpu
+from tests.conftest import INT8_CONVOLUTIONS, Cli, without_gpu
 from tests.networks import images, residual_cnn
 
 pytestmark = pytest.mark.rtx
@@ -33,6 +33,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.rtx(since="1.7", why="writes weights at the end of a plan")
 def test_a_model_trained_again(trtconv: Cli, folder: Path) -> None:
     """Typed ONNX and its source lead to the same engine: the one that a build of it makes."""
     before = digest(folder / "first.engine")
@@ -109,6 +110,7 @@ def test_what_is_asked_wrongly(trtconv: Cli, folder: Path, arguments: tuple[str,
     assert "started" not in done.stderr  # nothing was lowered for it
 
 
+@INT8_CONVOLUTIONS
 def test_int8_with_ranges_of_its_own(trtconv: Cli, folder: Path) -> None:
     """A job's engine: the new source is calibrated on the job's samples, as the old one was."""
     (folder / "job.yaml").write_text(

@@ -16,6 +16,7 @@ import onnx
 import pytest
 import yaml
 
+from tests.conftest import INT8_CONVOLUTIONS
 from tests.networks import images, residual_cnn
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def make(folder: Path) -> Counter[str]:
     return Counter(e["node"] for e in events if e["event"] == "NodeFinished" and e["status"] == "done")
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_make_builds_what_changed_and_nothing_else(project: Path) -> None:
     engines = [f"{name}.{precision}.engine" for name in sorted(NAMES) for precision in ("fp16", "int8")]
     line = ("convert", "calibrate", "lower[fp16]", "lower[int8]", "build[fp16]", "build[int8]")
@@ -98,7 +99,7 @@ def test_make_check(project: Path) -> None:
     assert "no such file or folder: ../models/two.onnx" in failed.stderr
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_github_workflow(project: Path) -> None:
     workflow = yaml.safe_load((ROOT / "docs/ci/github.yml").read_text())
     for step in workflow["jobs"]["engines"]["steps"]:
@@ -116,7 +117,7 @@ def test_github_workflow(project: Path) -> None:
     ]
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_gitlab_job(project: Path) -> None:
     job = yaml.safe_load((ROOT / "docs/ci/gitlab.yml").read_text())["engines"]
     variables = {**job["variables"], "TRTCONV_CACHE": str(project / ".trtconv-cache")}

@@ -23,6 +23,8 @@ from signal import SIGTERM
 import click
 import pytest
 
+from tests.conftest import INT8_CONVOLUTIONS
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- exit (\d+) -->\n)?```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,7 +72,7 @@ def test_blocks_are_read_as_documented(tmp_path: Path) -> None:
 
 
 @pytest.mark.tf
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 @pytest.mark.parametrize("document", [page for page in DOCUMENTS if commands(page)], ids=lambda page: page.name)
 def test_commands(document: Path, workspace: Path, digits_data: Path) -> None:
     shutil.copytree(digits_data, workspace / "build/digits-data")

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from scripts import caffe_networks
-from tests.conftest import without_gpu
+from tests.conftest import INT8_CONVOLUTIONS, without_gpu
 from tests.networks import everything, images, model, node, residual_cnn, value
 from trtconv.calibration.cache import Cache, dumps
 from trtconv.cli.commands import trtexec as command
@@ -190,7 +190,7 @@ def test_the_page_is_up_to_date() -> None:
     assert script["page"]() == (ROOT / "docs/trtexec.md").read_text(), "run: make docs"
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_lines_that_scripts_look_for(folder: Path, trtconv: Any) -> None:
     build = trtconv(
         "trtexec",

@@ -17,9 +17,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.conftest import INT8_CONVOLUTIONS
 from tests.core.test_child import hear_interrupts
 
-pytestmark = pytest.mark.rtx
+pytestmark = INT8_CONVOLUTIONS
 
 JOB = """\
 version: 1

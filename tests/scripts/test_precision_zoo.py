@@ -13,6 +13,7 @@ import onnx.reference
 import pytest
 
 from tests import networks
+from tests.conftest import INT8_CONVOLUTIONS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "precision_zoo.py"
 
@@ -29,7 +30,7 @@ def zoo(monkeypatch, tmp_path):
     return precision_zoo
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_rows_tell_what_the_stages_did(zoo, tmp_path):
     bf16, int8, fp8 = (zoo.row("small", tmp_path, precision, "minmax") for precision in ("bf16", "int8", "fp8"))
     assert bf16.snr is not None

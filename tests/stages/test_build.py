@@ -51,7 +51,10 @@ def test_a_plan_and_its_facts(tmp_path: Path) -> None:
     assert facts["profiles"] == [{"x": span}]
     assert facts["inputs"] == [{"name": "x", "dtype": "float", "shape": ["batch", 3, 16, 16], "profile": span}]
     assert facts["outputs"] == [{"name": "y", "dtype": "float", "shape": ["batch", CLASSES]}]
-    assert facts["targets"] == ["sm80", "sm86", "sm89", "sm120", "sm121", "later"]
+    assert (
+        facts["targets"]
+        == ["sm80", "sm86", "sm89", "sm120", "sm121", "later"][: 5 if result.version.startswith("1.4.") else 6]
+    )
     assert facts["provenance"] == {"digests": {"source": "abc"}}
     assert facts["version"] == result.version
     assert facts["seconds"] > 0
@@ -98,6 +101,7 @@ def test_targets_are_in_the_header(tmp_path: Path) -> None:
     assert "sm8" in raised.value.hint
 
 
+@pytest.mark.rtx(since="1.7", why="refuses FP32 products for Turing")
 def test_a_type_that_a_target_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="Turing") as raised:
         built(conv_net(tmp_path / "net.onnx"), targets=("sm75",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.conftest import Cli
+from tests.conftest import INT8_CONVOLUTIONS, Cli
 from tests.parts import (
     BATCHES,
     FLOAT,
@@ -35,9 +36,10 @@ from tests.parts_lines import detector, dynamic
 from trtconv import Engine
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import BuildError, SourceError, UsageError
+from trtconv.core.events import Emit
 from trtconv.core.records import ShapeRange
 from trtconv.engines.plan import manifest
-from trtconv.stages.build import boundaries
+from trtconv.stages.build import BuildRequest, BuildResult, boundaries, parts
 
 pytestmark = pytest.mark.rtx
 
@@ -82,6 +84,7 @@ def test_an_unknown_operator_in_the_middle(tmp_path: Path, trtconv: Cli) -> None
     assert "BiasGelu" in shown.stdout
 
 
+@INT8_CONVOLUTIONS
 def test_quantized_pairs_stay_with_their_operators(tmp_path: Path) -> None:
     """No integer crosses a border, and the weights' half pair goes where it is read."""
     quantized = {
@@ -188,8 +191,29 @@ def test_what_fails_in_a_trial_build_falls_back_by_name(tmp_path: Path) -> None:
     found = made(model)
     require_equal(model, found, BATCHES)
     told = {one["node"]: one["by"] for one in found.facts["fell_back"]}
-    assert told["QuickGelu_g"] == "parser"
+    assert told["QuickGelu_g"] == ("build" if version("tensorrt-rtx").startswith("1.4.") else "parser")
     assert found.facts["share"]["products"] == 1
+
+
+@pytest.mark.parametrize("failing", ["a1 a3", "a1 a3 e1 e3", "c1 c3"])
+def test_what_an_attempt_left_is_no_part_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Where a first part falls back the others move up: what was an engine's number is a rest's then."""
+    nodes = [*block("x", "a", "w1"), quick("a", "b"), *block("b", "c"), quick("c", "d"), *block("d", "e")]
+    model = save(tmp_path / "net.onnx", [*nodes, quick("e", "y")], {"y": FLOAT}, WEIGHTS)
+    named, build_engine = {f"Conv_{name}" for name in failing.split()}, parts.build_engine
+
+    def refusing(request: BuildRequest, emit: Emit) -> BuildResult:
+        refused = sorted(named & {each.name for each in onnx.load(request.model).graph.node})
+        if refused:
+            raise BuildError(f"cannot build:\n  node {refused[0]!r}")
+        return build_engine(request, emit)
+
+    monkeypatch.setattr(parts, "build_engine", refusing)
+    found = made(model)
+    assert named <= {one["node"] for one in found.facts["fell_back"]}
+    require_equal(model, found, BATCHES)
 
 
 def test_values_that_decide_shapes_and_two_profiles(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import INT8_CONVOLUTIONS, Cli
 from tests.parts import made
 from tests.parts_lines import LINES, Line
 from trtconv.adapters import onnxruntime
@@ -43,7 +43,14 @@ def attributes(node: Any) -> dict[str, Any]:
     return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
 
 
-@pytest.fixture(scope="module", params=["an If and a Loop", "dynamic batch, height and width", "quantized pairs"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "an If and a Loop",
+        "dynamic batch, height and width",
+        pytest.param("quantized pairs", marks=INT8_CONVOLUTIONS),
+    ],
+)
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
     found: Line = LINES[request.param](tmp_path_factory.mktemp("line"))
     made(found.model, epcontext=found.model.with_name("context.onnx"), **found.options)

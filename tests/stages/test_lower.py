@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from tests.conftest import INT8_CONVOLUTIONS
 from tests.networks import decibels, fully_checked, images, model, node, ops, residual_cnn, run, value
 from trtconv.calibration import cache as caches
 from trtconv.core.errors import ConversionError, UsageError
@@ -243,7 +244,16 @@ def test_nothing_to_quantize_is_told(tmp_path):
 
 
 @pytest.mark.rtx
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "fp32",
+        "fp16",
+        "bf16",
+        pytest.param("int8", marks=INT8_CONVOLUTIONS),
+        pytest.param("fp8", marks=pytest.mark.rtx(since="1.5", why="builds FP8 without a GPU")),
+    ],
+)
 @pytest.mark.parametrize("base", ["fp16", "fp32"])
 def test_tensorrt_rtx_builds_it(calibrated, tmp_path, precision, base):
     from trtconv.core import child

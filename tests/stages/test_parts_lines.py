@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import INT8_CONVOLUTIONS, Cli
 from tests.parts import kinds, ops, require_equal
 from tests.parts_lines import LARGE, LINES, Line
 from trtconv.core import strict_json
@@ -62,7 +62,9 @@ def require_line(line: Line, folder: Path, trtconv: Cli) -> manifest.Manifest:
     return found
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=INT8_CONVOLUTIONS if n == "quantized pairs" else ()) for n in LINES]
+)
 def test_a_whole_line(name: str, tmp_path: Path, trtconv: Cli) -> None:
     found = require_line(LINES[name](tmp_path), tmp_path, trtconv)
     if name == "quantized pairs":

@@ -16,7 +16,7 @@ import pytest
 from onnx import parser
 
 from tests import parts
-from tests.conftest import Cli
+from tests.conftest import PLUGINS, Cli
 from tests.engines.fake_tensorrt import Fake
 from trtconv.adapters import onnxruntime
 from trtconv.core.errors import BuildError, EnvironmentProblem, UsageError
@@ -197,7 +197,7 @@ def test_a_file_that_is_no_plugin(install: Any, tmp_path: Path) -> None:
         built(fake, net(tmp_path), path)
 
 
-@pytest.mark.rtx
+@PLUGINS
 def test_the_example_in_python(tmp_path: Path, trtconv: Cli) -> None:
     """Built without a GPU; what then changed, or is gone, is exit 5 by name."""
     net(tmp_path)
@@ -271,7 +271,7 @@ build: {fallback: onnxruntime, backend: rtx}
 """
 
 
-@pytest.mark.rtx
+@PLUGINS
 def test_plugins_inside_of_parts(tmp_path: Path, trtconv: Cli) -> None:
     """Its shapes are asked of TensorRT, its nodes are never too few, and only the engines that need it name it."""
     model = net_in_parts(tmp_path)
@@ -329,7 +329,7 @@ def test_plugins_inside_of_parts(tmp_path: Path, trtconv: Cli) -> None:
     assert "its attribute 'faktor' is no field of the plugin" in done.stderr
 
 
-@pytest.mark.rtx
+@pytest.mark.rtx(since="1.5", why="has CausalConvWithState")
 def test_an_operator_whose_attributes_tensorrt_does_not_hand_on(tmp_path: Path, trtconv: Cli) -> None:
     """It would make the plugin without them and say nothing."""
     net(tmp_path, NET.replace("Scale", "CausalConvWithState"))
@@ -344,7 +344,7 @@ def test_an_operator_whose_attributes_tensorrt_does_not_hand_on(tmp_path: Path, 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.rtx
+@PLUGINS
 @pytest.mark.parametrize("method", ["clone", "set_tactic"])
 def test_a_method_that_is_missing_is_named(tmp_path: Path, trtconv: Cli, method: str) -> None:
     """TensorRT would end the process, or fail when it runs."""

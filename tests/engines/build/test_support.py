@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -36,12 +37,13 @@ SUPPRESSION = """(float[1, 9, 4] boxes, float[1, 2, 9] scores) => (int64[n, 3] c
 @pytest.mark.parametrize(
     ("body", "weights", "op", "why", "remedy"),
     [
-        (
+        pytest.param(
             "(float[3, 4] x) => (int64[2, n] y) { y = NonZero(x) }",
             {},
             "NonZero",
             "no operator and no plugin",
             "depends on",
+            marks=pytest.mark.rtx(since="1.7", why="parses only what it builds of NonZero"),
         ),
         ("(float[3, 4] x) => (float[n] y) { y = Unique(x) }", {}, "Unique", "is not supported", "convert.outputs"),
         (
@@ -128,3 +130,48 @@ def test_no_tensorrt_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert support.verdict(saved(tmp_path, "(float x) => (float y) { y = Relu(x) }"), tmp_path / "log") == (
         support.Verdict()
     )
+
+
+class _Error:
+    """A parser's error as TensorRT-RTX hands it out."""
+
+    def __init__(self, code: str, description: str) -> None:
+        self._code, self._description = SimpleNamespace(name=code), description
+
+    def code(self) -> SimpleNamespace:
+        return self._code
+
+    def desc(self) -> str:
+        return self._description
+
+    def node(self) -> int:
+        return 4
+
+    def node_name(self) -> str:
+        return "odd"
+
+    def node_operator(self) -> str:
+        return "Quick"
+
+
+@pytest.mark.parametrize(
+    ("code", "description"),
+    [
+        ("INTERNAL_ERROR", "Op type Quick is not supported in TensorRT-RTX."),  # 1.4 and 1.5
+        ("INVALID_NODE", 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'),  # 1.7
+    ],
+)
+def test_an_unknown_operator_is_told_alike_by_all_versions(code: str, description: str) -> None:
+    text = messages.parser_error(_Error(code, description))
+    assert text == "node 'odd' (Quick): no operator and no plugin is called Quick"
+    assert "--on-refusal onnxruntime" in messages.hint_for([text])
+
+
+def test_a_build_that_asks_for_a_driver_says_so_and_noise_does_not() -> None:
+    """FP8 with TensorRT-RTX 1.4; the other line follows every error on a machine without a driver."""
+    asking = "IBuilder::buildSerializedNetwork: Error Code 1: Cuda Runtime (In generateForCurrent at /_src/a.cpp:187)"
+    noise = "[checkMacros.cpp::catchCudaError::229] Error Code 1: Cuda Runtime (In catchCudaError at /_src/b.cpp:229)"
+    assert "asks for an NVIDIA driver" in messages.hint_for([asking])
+    text = messages.parser_error(_Error("INVALID_NODE", f"Invalid Node - odd\n{noise}"))
+    assert text == "node 'odd' (Quick): Invalid Node - odd"
+    assert messages.hint_for([text, noise]) == ""

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.conftest import INT8_CONVOLUTIONS
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.rtx
+@INT8_CONVOLUTIONS
 def test_the_example_job(tmp_path: Path, trtconv: Any) -> None:
     script = [sys.executable, ROOT / "scripts/caffe_networks.py", "--output", tmp_path / "build/caffe"]
     made = subprocess.run(script, capture_output=True, text=True, check=False)

@@ -54,7 +54,7 @@ def test_every_kind_is_emitted() -> None:
     assert set(KINDS) == set(EMITTERS) == {method.kind for method in methods.METHODS.values()}
 
 
-@pytest.mark.rtx
+@pytest.mark.rtx(since="1.5", why="has every call of the cases")
 def test_shapes_and_types_are_those_of_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every output, in every script that today's API still takes: TensorRT-RTX tells both without a GPU."""
     recorded: list[Any] = []

@@ -86,7 +86,7 @@ def test_members(trt: Any, name: str) -> None:
     assert [m for m in sorted(public(recorded)) if m not in methods.REFUSED and not hasattr(made, m)] == []
 
 
-@pytest.mark.rtx
+@pytest.mark.rtx(since="1.5", why="has what the stand-in has")
 def test_enumerations(trt: Any) -> None:
     import tensorrt_rtx as rtx
 
@@ -102,7 +102,7 @@ def test_enumerations(trt: Any) -> None:
             }.items(), name
 
 
-@pytest.mark.rtx
+@pytest.mark.rtx(since="1.5", why="has what the stand-in has")
 def test_top_level_names(trt: Any) -> None:
     import tensorrt_rtx as rtx
 

@@ -18,6 +18,11 @@ _NOISE = (
     "Make sure input ",  # ... has Int64 binding: true of every shape tensor
 )
 
+_NO_OPERATOR = re.compile(
+    r"Plugin not found|was not found in plugin registry"
+    r"|Op type \S+ is not supported in TensorRT"  # before 1.7
+)
+
 OPEN_SIZE = r"must not be dynamic"
 """In what TensorRT says of a model that leaves a size open which it must know."""
 SAY_SIZE = (
@@ -53,7 +58,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found"
-        r"|the operator \w+ is not supported",
+        r"|the operator \w+ is not supported|no operator and no plugin is called",
         "no TensorRT operator or plugin computes this: replace the operator, cut the model before it with "
         "convert: {outputs: [...]}, or let ONNX Runtime run it with build: {fallback: onnxruntime} "
         "(--on-refusal onnxruntime -o NAME.parts)",
@@ -82,6 +87,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"Profile kMAX values are not self-consistent|shapes? .*inconsistent|kOPT",
         "the profiles of the inputs contradict each other: give dimensions of one name the same range",
+    ),
+    (
+        r"Error Code \d+: Cuda Runtime \(In (?!catchCudaError)",  # without a reason: there is no driver to give one
+        "this version of TensorRT asks for an NVIDIA driver while it builds such a model: use a machine that has one, "
+        "a later version, or another precision",
     ),
 )
 
@@ -135,12 +145,13 @@ def hint_for(texts: Iterable[str]) -> str:
 
 def parser_error(error: TrtParserError) -> str:
     """One parser error as a sentence that names the node."""
-    operator, description = error.node_operator(), error.desc()
+    operator = error.node_operator()
+    description = "\n".join(line for line in error.desc().splitlines() if not any(mark in line for mark in _NOISE))
     if error.node() < 0 and error.code().name == "UNSUPPORTED_NODE":
         return f"input {error.file()!r} has a type that TensorRT does not take"
     where = f"node {error.node_name()!r} ({operator})" if operator else "model"
     if description == "false" or (error.code().name == "UNSUPPORTED_NODE" and not description):
         return f"{where}: the operator {operator} is not supported"
-    if "Plugin not found" in description or "was not found in plugin registry" in description:
+    if _NO_OPERATOR.search(description):
         return f"{where}: no operator and no plugin is called {operator}"
     return f"{where}: {description}"

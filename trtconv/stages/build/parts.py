@@ -241,6 +241,7 @@ class _Work:
     def write(self, made: Sequence[_Made], seconds: float) -> None:
         from trtconv import __version__
 
+        self.sweep(made)
         request = self.request
         ops = {node.name: node.op_type for node in self.model.graph.node}
         rest = [name for part in self.cut.parts if not part.engine for name in part.nodes]
@@ -264,16 +265,17 @@ class _Work:
             ],
             "share": self.share(made),
         }
-        for left in self.folder.iterdir():  # of attempts that ended otherwise
-            if left.name.split(".")[0] not in {one.onnx.stem for one in made} or self.is_stale(left, made):
-                left.unlink()
         manifest.write(self.folder, facts)
         manifest.write_provenance(self.folder, request.model, request.provenance)
         self.emit(Message(f"{len(made)} parts in {seconds:.1f} s", "debug"))
 
-    def is_stale(self, file: Path, made: Sequence[_Made]) -> bool:
-        kept = {one.onnx.stem for one in made if one.built is not None}
-        return ".engine" in file.suffixes and file.name.split(".")[0] not in kept
+    def sweep(self, made: Sequence[_Made]) -> None:
+        """Remove what attempts left that ended otherwise."""
+        parts = {one.onnx.stem for one in made}
+        engines = {one.onnx.stem for one in made if one.built is not None}
+        for left in self.folder.iterdir():
+            if left.name.split(".")[0] not in (engines if ".engine" in left.suffixes else parts):
+                left.unlink()
 
     def output(self, info: TensorInfo) -> dict[str, Any]:
         """An output of the whole; types that the model does not declare are those that were seen."""
@@ -315,7 +317,7 @@ class _Work:
         first = next((n for n in own if self.cut.reasons[n].by != "size"), next(iter(own), ""))
         if not first:
             return f"constants: {', '.join(part.outputs)}"
-        more = f" and {len(part.nodes) - 1} more nodes" if len(part.nodes) > 1 else ""
+        more = f" and {len(part.nodes) - 1} more" if len(part.nodes) > 1 else ""
         return f"node {first!r}{more}: {self.cut.reasons[first].why}"
 
 
