@@ -8,7 +8,7 @@ DIGITS := build/digits-data/heldout.npz
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-versions test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-fleet bench-build bench-convert classic onnx-suite cases
+.PHONY: help demo test test-slow test-versions test-lowest test-gpu stress sanitize torture triton fleet lint fix docs bench precision-zoo convert-zoo source-zoo operator-table strict-engine clean bench-fleet bench-build bench-convert classic onnx-suite cases
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-slow: $(VENV)/.has-dev ## the long tests that `make test` leaves out
 test-versions: $(VENV)/.has-dev .venv-rtx-1.4/.made .venv-rtx-1.5/.made ## what builds engines, with the older versions of TensorRT-RTX too
 	.venv-rtx-1.4/bin/python -m pytest -n 2 --dist loadscope -m "rtx and not slow and not gpu"
 	.venv-rtx-1.5/bin/python -m pytest -n 2 --dist loadscope -m "rtx and not slow and not gpu"
+
+test-lowest: $(VENV)/.has-dev .venv-lowest/.made ## everything that needs no GPU, with the oldest packages that pyproject.toml takes
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
 
 torture: $(VENV)/.has-dev ## kill a run at fifty random moments: nothing may be torn, the next run must end the same
 	$(BIN)/pytest -m slow tests/pipeline/test_torture.py
@@ -114,12 +117,15 @@ $(VENV)/.has-%: pyproject.toml | $(BIN)/python
 	@$(PIP) install $(PACKAGES)
 	@touch $@
 
-# An older TensorRT-RTX, and after it on the path all that the first environment has.
-.venv-rtx-%/.made: pyproject.toml | $(VENV)/.has-dev
-	@$(PYTHON) -m venv .venv-rtx-$*
-	@.venv-rtx-$*/bin/python -m pip install --quiet --disable-pip-version-check 'tensorrt-rtx==$*.*'
+# Some packages of other versions, and after them on the path all that the first environment has.
+.venv-rtx-1.4/.made: PACKAGES = 'tensorrt-rtx==1.4.*'
+.venv-rtx-1.5/.made: PACKAGES = 'tensorrt-rtx==1.5.*'
+.venv-lowest/.made: PACKAGES = --no-deps $$($(BIN)/python scripts/lowest.py)
+.venv-lowest/.made .venv-rtx-1.4/.made .venv-rtx-1.5/.made: pyproject.toml | $(VENV)/.has-dev
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$(echo .venv-rtx-$*/lib/python*/site-packages)/first.pth"
+		> "$$(echo $(@D)/lib/python*/site-packages)/first.pth"
 	@touch $@
 
 # The server of this package needs neither a GPU nor the package's own Python part; its Python backend wants NumPy 1.

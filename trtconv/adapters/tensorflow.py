@@ -20,7 +20,7 @@ NEEDS = Needs(
     packages={
         "tensorflow": "tensorflow-cpu>=2.21,<2.22",
         "tf2onnx": "tf2onnx==1.17.*",
-        "onnx": "onnx>=1.19,<1.24",
+        "onnx": "onnx>=1.22,<1.24",
         "numpy": "numpy>=1.26,<3",
     },
     extra="tf",

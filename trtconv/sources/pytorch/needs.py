@@ -9,7 +9,7 @@ NEEDS = Needs(
     packages={
         "torch": "torch==2.13.*",
         "onnxscript": "onnxscript==0.7.*",
-        "onnx": "onnx>=1.19,<1.24",
+        "onnx": "onnx>=1.22,<1.24",
         "numpy": "numpy>=1.26,<3",
     },
     optional={"safetensors": "safetensors>=0.4,<1"},
