@@ -75,6 +75,21 @@ def test_assignments_override_and_add(folder):
     assert job.bench.batch == [1]
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("modle.onnx", "no such file or folder: modle.onnx; did you mean 'model.onnx'?"),
+        ("exprt/model.onnx", "no such file or folder: exprt/model.onnx (exprt is not there); did you mean 'export'?"),
+        ("weights.pb", "no such file or folder: weights.pb"),
+        ("model.onnx/a.onnx", "no such file or folder: model.onnx/a.onnx"),
+    ],
+)
+def test_a_path_that_is_not_there_names_what_is_near(folder, path, said):
+    (folder / "export").mkdir()
+    (found,) = problems(folder, MINIMAL.replace("model.onnx", path))
+    assert found.partition("source.path: ")[2] == said
+
+
 def test_all_problems_at_once_with_places(folder):
     text = """\
 version: 1
@@ -88,7 +103,7 @@ bench:
   semantics: trtexec12
 """
     assert problems(folder, text) == [
-        "job.yaml:2:16: source.path: no such file or folder: modle.onnx",
+        "job.yaml:2:16: source.path: no such file or folder: modle.onnx; did you mean 'model.onnx'?",
         "job.yaml:3:1: unknown key 'precison'; expected version, name, output, source, operators, plugins, inputs, "
         "convert, precision, matrix, calibrate, lower, build, verify, infer, bench, export, gates; "
         "did you mean 'precision'?",

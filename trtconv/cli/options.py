@@ -252,12 +252,11 @@ def existing(path: Path) -> Path:
         UsageError: it is not there; with the nearest name beside it.
     """
     if not path.exists() and not path.with_name(f"{path.name}.index").exists() and not is_function(path):
-        from trtconv.core.names import did_you_mean
+        from trtconv.core.names import beside
 
         if path.is_symlink():
             raise UsageError(f"{path} is a link to {path.readlink()}, which is not there", hint="make the link anew")
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UsageError(f"no such file or folder: {path}", hint=did_you_mean(path.name, beside) or "check the path")
+        raise UsageError(f"no such file or folder: {path}", hint=beside(path) or "check the path")
     return path
 
 

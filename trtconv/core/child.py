@@ -147,7 +147,7 @@ def _environment(kept_only: bool) -> dict[str, str]:
         return dict(os.environ)
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
     packages = _PACKAGES + kept.get("PYTHONPATH", "")  # this trtconv, also beside the folder
-    return {**kept, **own_heap.TUNABLES, "PYTHONPATH": packages}
+    return {**kept, **own_heap.ENVIRONMENT, "PYTHONPATH": packages}
 
 
 def stop_all() -> None:

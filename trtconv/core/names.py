@@ -29,6 +29,14 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     return f"did you mean {hits[0]!r}?" if hits else ""
 
 
+def beside(path: Path) -> str:
+    """The same for a path that is not there, of what lies in its folder."""
+    try:
+        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
 def choice(wrong: str, valid: Iterable[str]) -> str:
     """What to do where a name is none of those listed: the nearest, or one of them; never an empty string."""
     names = list(valid)

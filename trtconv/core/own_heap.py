@@ -1,8 +1,8 @@
 """Run one function where the memory that it takes lies alike every time, whatever the process did before.
 
-glibc's allocator gives each thread an arena of its own, so a new thread begins with an empty heap. Two things would mix
-it with the others: what the thread itself loads or reads first, which the caller does beforehand; and what it frees for
-other threads, which glibc keeps for the thread's next use (tcache) unless ``TUNABLES`` are set when the process starts.
+glibc's allocator gives each thread an arena of its own, so a new thread begins with an empty heap. What would mix it
+with others: what the thread itself loads or reads first, which the caller does beforehand; and what ``ENVIRONMENT``
+prevents where the process started with it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
-TUNABLES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-"""For the environment of the process: memory goes back to the arena that it came from, whoever frees it."""
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "PYTHONMALLOC": "pymalloc"}
+"""Of the process: memory that one thread frees for another goes back to where it came from instead of staying for the
+next use (tcache), and Python's small objects lie elsewhere, as they do unless somebody debugs Python."""
 
 _STACK = 64 << 20  # bytes; only those that are touched cost memory, and a main thread may grow to more than the default
 

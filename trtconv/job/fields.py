@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import UsageError
-from trtconv.core.names import is_function
+from trtconv.core.names import beside, is_function
 from trtconv.core.units import parse_budget, parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 from trtconv.sources import FORMATS, RIVALS
@@ -35,7 +35,9 @@ def _absolute(path: Path, base: Path) -> Path:
 def _existing(path: Path, base: Path) -> Path:
     full = _absolute(path, base)
     if not full.exists():
-        raise ValueError(f"{NO_FILE}: {path}{_deepest(full)}")
+        missing = _first_missing(full)
+        where = "" if missing == full else f" ({missing} is not there)"
+        raise ValueError(f"{NO_FILE}: {path}{where}; {beside(missing)}".rstrip("; "))
     return full
 
 
@@ -115,12 +117,11 @@ def _rivals(names: list[str], base: Path) -> list[str]:
     return names
 
 
-def _deepest(path: Path) -> str:
-    """Say which folder of a path is the first that is missing, when it is not the last part."""
-    missing = path
-    while not missing.parent.exists():
-        missing = missing.parent
-    return "" if missing == path else f" ({missing} is not there)"
+def _first_missing(path: Path) -> Path:
+    """The first part of a path that is not there."""
+    while not path.parent.exists():
+        path = path.parent
+    return path
 
 
 def listed(value: Any) -> Any:

@@ -86,7 +86,7 @@ class _Build:
     def once(self, content: bytes | None) -> Plan:
         """One attempt, with the file's bytes or with others in their place."""
         brought, doubts = self.plugins() if self.options.plugins else ([], [])
-        watch = _Monitor(self.emit)
+        watch = _Monitor(self.emit, self.give_back)
         plan = own_heap.call(lambda: self.planned(content, watch), watch.tell, _EVERY)
         self.emit(Message(f"{self.loaded.title}: {plan.layers} layers", "debug"))
         warnings = (*doubts, *messages.warnings(self.said))
@@ -99,7 +99,6 @@ class _Build:
         self.parse(network, content)
         self.require_values(network)
         config = self.config(builder)
-        watch.built = self.mapped.give_back if self.mapped else watch.built
         monitor = tensorrt.progress_monitor(self.loaded.api, watch.start, watch.step, watch.finish)
         config.progress_monitor = monitor  # held here too: it must outlive the build
         written = self.write(builder, network, config)
@@ -109,6 +108,11 @@ class _Build:
         self.keep_times(config)
         kinds = {tensor.name: dtypes.onnx_name(tensor.dtype) for tensor in _tensors(network)}
         return Plan(written.size, written.sha256, network.num_layers, kinds)
+
+    def give_back(self) -> None:
+        """Free what was read of the model's file, once the plan is built."""
+        if self.mapped is not None:
+            self.mapped.give_back()
 
     def write(
         self, builder: TrtBuilder, network: TrtINetworkDefinition, config: TrtIBuilderConfig
@@ -255,9 +259,8 @@ class _Monitor:
     what it says is noted there and told from another thread.
     """
 
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-        self.built: Callable[[], None] = lambda: None
+    def __init__(self, emit: Emit, built: Callable[[], None]) -> None:
+        self.emit, self.built = emit, built
         self.root = ""
         self.now = self.told = Progress("", 0, 0)
 

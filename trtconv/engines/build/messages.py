@@ -18,10 +18,8 @@ _NOISE = (
     "Make sure input ",  # ... has Int64 binding: true of every shape tensor
 )
 
-_NO_OPERATOR = re.compile(
-    r"Plugin not found|was not found in plugin registry"
-    r"|Op type \S+ is not supported in TensorRT"  # before 1.7
-)
+_NO_OPERATOR = r"Plugin not found|was not found in plugin registry|Op type \S+ is not supported in TensorRT"
+"""What the parser says of an operator that nothing computes; the last is of TensorRT-RTX before 1.7."""
 
 OPEN_SIZE = r"must not be dynamic"
 """In what TensorRT says of a model that leaves a size open which it must know."""
@@ -57,7 +55,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "(--on-refusal onnxruntime -o NAME.parts)",
     ),
     (
-        r"no runners that implement it|[Pp]lugin .*was not found in (?:the )?plugin registry|Plugin not found"
+        rf"no runners that implement it|was not found in the plugin registry|{_NO_OPERATOR}"
         r"|the operator \w+ is not supported|no operator and no plugin is called",
         "no TensorRT operator or plugin computes this: replace the operator, cut the model before it with "
         "convert: {outputs: [...]}, or let ONNX Runtime run it with build: {fallback: onnxruntime} "
@@ -152,6 +150,6 @@ def parser_error(error: TrtParserError) -> str:
     where = f"node {error.node_name()!r} ({operator})" if operator else "model"
     if description == "false" or (error.code().name == "UNSUPPORTED_NODE" and not description):
         return f"{where}: the operator {operator} is not supported"
-    if _NO_OPERATOR.search(description):
+    if re.search(_NO_OPERATOR, description):
         return f"{where}: no operator and no plugin is called {operator}"
     return f"{where}: {description}"
