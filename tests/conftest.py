@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +64,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("TRTCONV_TEST_GPU") == "required":
             pytest.fail(f"this run is meant for a GPU: {why}", pytrace=False)
         pytest.skip(why)
+
+
+def hear_interrupts() -> None:
+    """In a process that a test starts: one that itself runs in the background of a shell has it ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @cache

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Cli
-from tests.core.test_child import hear_interrupts
+from tests.conftest import Cli, hear_interrupts
 from tests.small_jobs import job, one_op
 
 COMMAND = [sys.executable, "-m", "trtconv"]

@@ -11,14 +11,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.conftest import hear_interrupts
 from tests.engines.models import conv_net
 
 COMMAND = [sys.executable, "-m", "trtconv"]
-
-
-def hear_interrupts() -> None:
-    """A test run in the background of a shell ignores SIGINT, and so would the processes that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def interrupted(*arguments: str | Path, after: float, batch: int | None = None) -> tuple[int, str, str]:

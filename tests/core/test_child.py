@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import hear_interrupts
 from trtconv.core import child, own_heap
 from trtconv.core.errors import ConversionError, TrtconvError
 from trtconv.core.events import Progress, Running
@@ -112,11 +113,6 @@ def test_addresses_repeat_when_asked_for(tmp_path):
     assert len(found) == 1
     found = {child.call(f"{HERE}:where", 1, print, tmp_path / "log").value for _ in range(3)}
     assert len(found) > 1
-
-
-def hear_interrupts():
-    """A test run in the background of a shell ignores SIGINT, and so would the processes that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_interrupt_stops_the_child(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import hear_interrupts
 from trtconv.core import child, guest, interpreter
 from trtconv.core.errors import ConversionError, EnvironmentProblem, MissingPackage
 from trtconv.core.events import Message, Progress
@@ -224,10 +225,6 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
-
-
-def hear_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_ends_the_stage_and_its_guest_and_leaves_no_folder(other, tmp_path):

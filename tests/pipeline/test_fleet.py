@@ -24,6 +24,7 @@ from onnx import parser
 
 from benchmarks.fleet import Cluster, two_nodes
 from tests import digits
+from tests.conftest import hear_interrupts
 from tests.engines.build import test_plugins
 
 pytestmark = [
@@ -203,7 +204,9 @@ def test_functions_of_ones_own_run_on_the_node_and_see_its_gpu(folder: Path, clu
 def test_ctrl_c_ends_what_is_under_way_on_the_nodes(folder: Path, cluster: Cluster) -> None:
     with (folder / "said").open("w") as said:
         words = command("fleet.yaml", "--fleet", cluster.address)
-        started = subprocess.Popen(words, cwd=folder, env=ENV, stderr=said, stdout=subprocess.DEVNULL)
+        started = subprocess.Popen(
+            words, cwd=folder, env=ENV, stderr=said, stdout=subprocess.DEVNULL, preexec_fn=hear_interrupts
+        )
         until(lambda: len(hashes(folder / "fleet")) >= 1)
         started.send_signal(signal.SIGINT)
         assert started.wait(timeout=30) == 130

@@ -17,8 +17,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.conftest import INT8_CONVOLUTIONS
-from tests.core.test_child import hear_interrupts
+from tests.conftest import INT8_CONVOLUTIONS, hear_interrupts
 
 pytestmark = INT8_CONVOLUTIONS
 
