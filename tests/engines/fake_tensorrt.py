@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from trtconv.adapters.cuda import HostBytes, Script
 from trtconv.adapters.cuda_driver import Gpu
 from trtconv.core.errors import EnvironmentProblem
 
@@ -362,6 +363,12 @@ class FakeDevice:
     def event(self, *, spin: bool = True) -> Any:
         return _Event(self, spin)
 
+    def script(self) -> Script:
+        return Script()
+
+    def spans(self, pairs: Any) -> Callable[[], list[float]]:
+        return lambda: [end.since(start) for start, end in pairs]
+
     def synchronize(self) -> None:
         pass
 
@@ -425,11 +432,11 @@ class _Stream(_Owned):
     def wait(self, event: Any) -> None:
         event.synchronize()
 
-    def copy_in(self, target: int, source: np.ndarray) -> None:
-        ctypes.memmove(target, source.ctypes.data, source.nbytes)
+    def copy_in(self, target: int, source: HostBytes) -> None:
+        ctypes.memmove(target, source.address, source.array.nbytes)
 
-    def copy_out(self, target: np.ndarray, source: int) -> None:
-        ctypes.memmove(target.ctypes.data, source, target.nbytes)
+    def copy_out(self, target: HostBytes, source: int) -> None:
+        ctypes.memmove(target.address, source, target.array.nbytes)
 
     def copy_within(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)

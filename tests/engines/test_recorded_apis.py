@@ -189,6 +189,23 @@ def test_rtx_compiles_for_the_shape_and_keeps_its_kernels(install: Any, doubling
     assert called(fake, "IRuntimeCache.deserialize") == [{"blob": b"kernels"}]
 
 
+@pytest.mark.parametrize(("version", "alone"), [("1.4.0.76", True), ("1.5.0.114", False)])
+def test_contexts_that_stay_with_one_shape_share_kernels_where_that_costs_nothing(
+    install: Any, doubling: Path, version: str, alone: bool
+) -> None:
+    """With 1.4 a context runs slower with kernels that another one compiled by the same cache (docs/runtime.md)."""
+    fake, _ = install("tensorrt_rtx-1.5.0")
+    fake.__version__ = version
+    path = built(fake, doubling)
+    loaded = engine.load(path)
+    gpu_loop.measure(loaded, {"x": np.ones((1, 4), np.float32)}, RULES["trtexec11"], Limits(0, 0, 3), 2, lambda _: None)
+    assert len(called(fake, "IRuntimeConfig.create_runtime_cache")) == (4 if alone else 1)
+    # each begins with what the ones before it compiled
+    assert called(fake, "IRuntimeCache.deserialize") == [{"blob": b"kernels"}] * (3 if alone else 0)
+    loaded.close()
+    assert path.with_name("doubling.engine.kernels").read_bytes() == b"kernels"
+
+
 def test_a_verdict_of_rtx_is_advice(install: Any, doubling: Path) -> None:
     """The pretended RTX calls every engine unfit for this GPU, as 1.4 to 1.6 do on an H200, and loads it."""
     fake, _ = install("tensorrt_rtx-1.5.0")

@@ -33,8 +33,8 @@ def round_trip(device: Device) -> bool:
     there, back = device.pinned(SIZE), device.pinned(SIZE)
     memory, stream = device.memory(SIZE), device.stream()
     there.array[:] = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
-    stream.copy_in(memory.address, there.array)
-    stream.copy_out(back.array, memory.address)
+    stream.copy_in(memory.address, there)
+    stream.copy_out(back, memory.address)
     stream.synchronize()
     same = np.array_equal(there.array, back.array)
     for part in (there, back, memory, stream):
@@ -83,7 +83,7 @@ def test_events_time_a_copy(device: Device, spin: bool) -> None:
     start, end = device.event(spin=spin), device.event(spin=spin)
     began = time.perf_counter()
     start.record(stream)
-    stream.copy_in(memory.address, host.array)
+    stream.copy_in(memory.address, host)
     end.record(stream)
     end.synchronize()
     passed = (time.perf_counter() - began) * 1e3
@@ -96,10 +96,10 @@ def test_streams_wait_for_events(device: Device) -> None:
     host, back, memory = device.pinned(SIZE), device.pinned(SIZE), device.memory(SIZE)
     first, second, copied = device.stream(), device.stream(), device.event()
     host.array[:] = 7
-    first.copy_in(memory.address, host.array)
+    first.copy_in(memory.address, host)
     copied.record(first)
     second.wait(copied)
-    second.copy_out(back.array, memory.address)
+    second.copy_out(back, memory.address)
     second.synchronize()
     assert (back.array == 7).all()
     for part in (host, back, memory, first, second, copied):
@@ -110,8 +110,8 @@ def test_graphs_replay(device: Device) -> None:
     host, back, memory, stream = device.pinned(SIZE), device.pinned(SIZE), device.memory(SIZE), device.stream()
 
     def work() -> None:
-        stream.copy_in(memory.address, host.array)
-        stream.copy_out(back.array, memory.address)
+        stream.copy_in(memory.address, host)
+        stream.copy_out(back, memory.address)
 
     graph = stream.capture(work)
     for value in (3, 9):
@@ -130,9 +130,9 @@ def test_memory_that_is_there_can_be_locked_and_copied_on(device: Device) -> Non
     one, other, stream = device.memory(SIZE), device.memory(SIZE), device.stream()
     for _ in range(2):  # unlocked, it can be locked again
         locked = device.register(source)
-        stream.copy_in(one.address, source)
+        stream.copy_in(one.address, cuda.Part(source.ctypes.data, source))
         stream.copy_within(other.address, one.address, SIZE)
-        stream.copy_out(back.array, other.address)
+        stream.copy_out(back, other.address)
         stream.synchronize()
         assert np.array_equal(back.array, source)
         locked.close()
@@ -156,9 +156,9 @@ def test_both_apis_share_the_context() -> None:
     host, back, memory = one.pinned(SIZE), other.pinned(SIZE), one.memory(SIZE)
     stream, second = one.stream(), other.stream()
     host.array[:] = 5
-    stream.copy_in(memory.address, host.array)
+    stream.copy_in(memory.address, host)
     stream.synchronize()
-    second.copy_out(back.array, memory.address)
+    second.copy_out(back, memory.address)
     second.synchronize()
     assert (back.array == 5).all()
     for part in (host, back, memory, stream, second):

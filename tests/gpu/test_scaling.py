@@ -67,7 +67,7 @@ def test_kernels_make_the_processors_samples(device: Device, name: str) -> None:
             for each in pictures:
                 parcel.add(each)
             landing.land(parcel.contents(), target, place)
-        target.stream.copy_out(found.array, target.address)
+        target.stream.copy_out(found, target.address)
         target.stream.synchronize()
         samples = found.array.view(expected[0].dtype).reshape(len(pictures), *expected[0].shape)
         for sample, wanted, source in zip(samples, expected, pictures, strict=True):

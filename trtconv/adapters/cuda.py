@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,27 @@ class Memory(Protocol):
         """Free it; a second call does nothing."""
 
 
-class Pinned(Protocol):
-    """Page-locked host memory, which copies run at full speed and in the background."""
+class HostBytes(Protocol):
+    """Page-locked bytes of the host, and where they are: to ask an array takes longer than to enqueue its copy."""
+
+    @property
+    def address(self) -> int:
+        """Of the first."""
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """The bytes."""
+
+
+class Part(NamedTuple):
+    """See ``HostBytes``; some of those that something else holds."""
 
     address: int
     array: NDArray[np.uint8]
+
+
+class Pinned(HostBytes, Protocol):
+    """Page-locked host memory, which copies run at full speed and in the background."""
 
     def close(self) -> None:
         """Free it; the array must not be used any more."""
@@ -110,11 +126,11 @@ class Stream(Protocol):
     def wait(self, event: Event) -> None:
         """What comes next waits for the event."""
 
-    def copy_in(self, target: int, source: NDArray[np.uint8]) -> None:
-        """Copy pinned host bytes to a device address."""
+    def copy_in(self, target: int, source: HostBytes) -> None:
+        """Copy host bytes to a device address."""
 
-    def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
-        """Copy from a device address to pinned host bytes."""
+    def copy_out(self, target: HostBytes, source: int) -> None:
+        """Copy from a device address to host bytes."""
 
     def copy_within(self, target: int, source: int, size: int) -> None:
         """Copy bytes from one device address to another."""
@@ -130,6 +146,38 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Free it."""
+
+
+class Script:
+    """Calls that are made again and again, written down once: after a run of TensorRT, Python is slow."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Add anything."""
+        self._steps.append((function, arguments))
+
+    def record(self, event: Event, stream: Stream) -> None:
+        """Add ``Event.record``."""
+        self.call(event.record, stream)
+
+    def wait(self, stream: Stream, event: Event) -> None:
+        """Add ``Stream.wait``."""
+        self.call(stream.wait, event)
+
+    def copy_in(self, stream: Stream, target: int, source: HostBytes) -> None:
+        """Add ``Stream.copy_in``."""
+        self.call(stream.copy_in, target, source)
+
+    def copy_out(self, stream: Stream, target: HostBytes, source: int) -> None:
+        """Add ``Stream.copy_out``."""
+        self.call(stream.copy_out, target, source)
+
+    def run(self) -> None:
+        """Make all calls."""
+        for function, arguments in self._steps:
+            function(*arguments)
 
 
 class Device(Protocol):
@@ -178,6 +226,12 @@ class Device(Protocol):
 
     def event(self, *, spin: bool = True) -> Event:
         """Make an event; waiting for it spins, or sleeps until an interrupt."""
+
+    def script(self) -> Script:
+        """An empty one, for streams and events of this device."""
+
+    def spans(self, pairs: Sequence[tuple[Event, Event]]) -> Callable[[], list[float]]:
+        """What tells the milliseconds from the first to the second event of each pair, as ``Event.since``."""
 
     def synchronize(self) -> None:
         """Wait for everything."""

@@ -36,7 +36,7 @@ class _Calls:
     """The runtime's functions; they return (status, results...), here a bad status becomes an error."""
 
     def __init__(self, runtime: Any) -> None:
-        self.runtime = runtime
+        self.runtime, self.good = runtime, runtime.cudaError_t.cudaSuccess
 
     def __call__(self, name: str, *args: Any) -> Any:
         status, *results = getattr(self.runtime, name)(*args)
@@ -148,22 +148,26 @@ class _Event:
 
     def __init__(self, call: _Calls, spin: bool) -> None:
         self._call = call
-        self._record, self._elapsed = call.runtime.cudaEventRecord, call.runtime.cudaEventElapsedTime
+        runtime, self._good = call.runtime, call.good
+        self._record, self._elapsed = runtime.cudaEventRecord, runtime.cudaEventElapsedTime
+        self._wait = runtime.cudaEventSynchronize
         self.handle = call("cudaEventCreateWithFlags", 0 if spin else call.runtime.cudaEventBlockingSync)
 
     def record(self, stream: _Stream) -> None:
         status = self._record(self.handle, stream.raw)[0]
-        if status.value:
+        if status != self._good:
             raise self._call.error("cudaEventRecord", status)
 
     def synchronize(self) -> None:
-        self._call("cudaEventSynchronize", self.handle)
+        status = self._wait(self.handle)[0]
+        if status != self._good:
+            raise self._call.error("cudaEventSynchronize", status)
 
     def since(self, start: _Event) -> float:
         status, milliseconds = self._elapsed(start.handle, self.handle)
-        if status.value:
+        if status != self._good:
             raise self._call.error("cudaEventElapsedTime", status)
-        return float(milliseconds)
+        return milliseconds  # type: ignore[no-any-return]  # a float
 
     def close(self) -> None:
         if self.handle is not None:
@@ -176,8 +180,10 @@ class _Stream:
 
     def __init__(self, call: _Calls) -> None:
         self._call = call
-        self._copy = call.runtime.cudaMemcpyAsync
-        self._kinds = call.runtime.cudaMemcpyKind
+        self._copy, self._wait, self._good = call.runtime.cudaMemcpyAsync, call.runtime.cudaStreamWaitEvent, call.good
+        kinds = call.runtime.cudaMemcpyKind
+        self._in, self._out = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+        self._within = kinds.cudaMemcpyDeviceToDevice
         self.raw = call("cudaStreamCreateWithFlags", call.runtime.cudaStreamNonBlocking)
         self.handle = int(self.raw)
 
@@ -185,23 +191,21 @@ class _Stream:
         self._call("cudaStreamSynchronize", self.raw)
 
     def wait(self, event: _Event) -> None:
-        self._call("cudaStreamWaitEvent", self.raw, event.handle, 0)
+        status = self._wait(self.raw, event.handle, 0)[0]
+        if status != self._good:
+            raise self._call.error("cudaStreamWaitEvent", status)
 
-    def copy_in(self, target: int, source: NDArray[np.uint8]) -> None:
-        self._copied(
-            self._copy(target, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, self.raw)
-        )
+    def copy_in(self, target: int, source: cuda.HostBytes) -> None:
+        self._copied(self._copy(target, source.address, source.array.nbytes, self._in, self.raw))
 
-    def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
-        self._copied(
-            self._copy(target.ctypes.data, source, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, self.raw)
-        )
+    def copy_out(self, target: cuda.HostBytes, source: int) -> None:
+        self._copied(self._copy(target.address, source, target.array.nbytes, self._out, self.raw))
 
     def copy_within(self, target: int, source: int, size: int) -> None:
-        self._copied(self._copy(target, source, size, self._kinds.cudaMemcpyDeviceToDevice, self.raw))
+        self._copied(self._copy(target, source, size, self._within, self.raw))
 
     def _copied(self, result: Any) -> None:
-        if result[0].value:
+        if result[0] != self._good:
             raise self._call.error("cudaMemcpyAsync", result[0])
 
     def capture(self, work: Callable[[], None]) -> cuda_driver.Graph:
@@ -211,6 +215,43 @@ class _Stream:
         if self.handle:
             self._call("cudaStreamDestroy", self.raw)
             self.handle = 0
+
+
+class _Script(cuda.Script):
+    """See ``cuda.Script``: the runtime's functions themselves."""
+
+    def __init__(self, call: _Calls) -> None:
+        super().__init__()
+        self._call, self._good, self._kinds = call, call.good, call.runtime.cudaMemcpyKind
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        def good() -> tuple[Any]:
+            function(*arguments)
+            return (self._good,)
+
+        self._steps.append((good, ()))
+
+    def record(self, event: Any, stream: Any) -> None:
+        self._steps.append((self._call.runtime.cudaEventRecord, (event.handle, stream.raw)))
+
+    def wait(self, stream: Any, event: Any) -> None:
+        self._steps.append((self._call.runtime.cudaStreamWaitEvent, (stream.raw, event.handle, 0)))
+
+    def copy_in(self, stream: Any, target: int, source: cuda.HostBytes) -> None:
+        self._copy(target, source.address, source, self._kinds.cudaMemcpyHostToDevice, stream)
+
+    def copy_out(self, stream: Any, target: cuda.HostBytes, source: int) -> None:
+        self._copy(target.address, source, target, self._kinds.cudaMemcpyDeviceToHost, stream)
+
+    def run(self) -> None:
+        for function, arguments in self._steps:
+            status = function(*arguments)[0]
+            if status != self._good:
+                raise self._call.error(function.__name__, status)
+
+    def _copy(self, target: int, source: int, host: cuda.HostBytes, kind: Any, stream: Any) -> None:
+        copy = self._call.runtime.cudaMemcpyAsync
+        self._steps.append((copy, (target, source, host.array.nbytes, kind, stream.raw)))
 
 
 class _Device:
@@ -251,6 +292,24 @@ class _Device:
 
     def event(self, *, spin: bool = True) -> _Event:
         return _Event(self._call, spin)
+
+    def script(self) -> cuda.Script:
+        return _Script(self._call)
+
+    def spans(self, pairs: Sequence[tuple[_Event, _Event]]) -> Callable[[], list[float]]:
+        elapsed, good = self._call.runtime.cudaEventElapsedTime, self._call.good
+        handles = [(start.handle, end.handle) for start, end in pairs]
+
+        def read() -> list[float]:
+            found = []
+            for start, end in handles:
+                status, milliseconds = elapsed(start, end)
+                if status != good:
+                    raise self._call.error("cudaEventElapsedTime", status)
+                found.append(milliseconds)
+            return found
+
+        return read
 
     def synchronize(self) -> None:
         self._call("cudaDeviceSynchronize")

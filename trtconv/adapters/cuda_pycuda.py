@@ -147,11 +147,11 @@ class _Stream:
     def wait(self, event: _Event) -> None:
         self.raw.wait_for_event(event.raw)
 
-    def copy_in(self, target: int, source: NDArray[np.uint8]) -> None:
-        self._driver.memcpy_htod_async(target, source, self.raw)
+    def copy_in(self, target: int, source: cuda.HostBytes) -> None:
+        self._driver.memcpy_htod_async(target, source.array, self.raw)
 
-    def copy_out(self, target: NDArray[np.uint8], source: int) -> None:
-        self._driver.memcpy_dtoh_async(target, source, self.raw)
+    def copy_out(self, target: cuda.HostBytes, source: int) -> None:
+        self._driver.memcpy_dtoh_async(target.array, source, self.raw)
 
     def copy_within(self, target: int, source: int, size: int) -> None:
         self._driver.memcpy_dtod_async(target, source, size, self.raw)
@@ -206,6 +206,12 @@ class _Device:
 
     def event(self, *, spin: bool = True) -> _Event:
         return _Event(self._driver, spin)
+
+    def script(self) -> cuda.Script:
+        return cuda.Script()
+
+    def spans(self, pairs: Sequence[tuple[_Event, _Event]]) -> Callable[[], list[float]]:
+        return lambda: [end.since(start) for start, end in pairs]
 
     def synchronize(self) -> None:
         self._driver.Context.synchronize()

@@ -98,6 +98,8 @@ class Capabilities:
         lean_runtimes: whether other versions can run its engines, with a lean runtime of the one that built them.
         dla: whether it builds for deep-learning accelerators.
         jit: kernels are compiled at the first run, with a cache and built-in CUDA graphs (``RtxIRuntimeConfig``).
+        shares_since: first version with ``jit`` whose contexts run as fast with kernels that they share
+            (docs/runtime.md).
         int8_conv_since: first version that builds convolutions between Q/DQ pairs.
         plugins_since: first version whose parser takes plugins for any operator.
         plugin_operators: operators for which every parser makes a plugin, and the attributes that it gets as fields.
@@ -115,6 +117,7 @@ class Capabilities:
     lean_runtimes: bool
     dla: bool
     jit: bool
+    shares_since: Version
     int8_conv_since: Version
     plugins_since: Version
     plugin_operators: tuple[tuple[str, frozenset[str]], ...]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.engines.test_recorded_apis import built, called, strategies
-from trtconv.core.errors import EnvironmentProblem, UsageError
+from trtconv.core.errors import EnvironmentProblem, OutOfMemory, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec
 from trtconv.engines.run import runner_threads
@@ -186,6 +186,34 @@ def test_infer_on_a_pretended_gpu(install: Any, doubling: Path, tmp_path: Path) 
     assert (result.samples, result.contexts, result.fell_back) == (45, 3, "")
     assert result.preparing > 0
     assert threading.active_count() == threads
+    assert device.live == 0
+
+
+@pytest.mark.parametrize("fails_at", ["event", "memory", "pinned"])
+def test_fewer_contexts_are_made_where_memory_ends_on_the_way(
+    install: Any, doubling: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    """A context that was made takes more until it is ready: memory may end there, too."""
+    fake, device = install("tensorrt_rtx-1.5.0")
+    runner = open_engine(built(fake, doubling))
+    take, left = getattr(device, fails_at), [{"event": 7, "memory": 5, "pinned": 1}[fails_at]]
+
+    def taken(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OutOfMemory("no memory")
+        return take(*arguments, **named)
+
+    monkeypatch.setattr(device, fails_at, taken)
+    if fails_at == "pinned":  # it is the first that finds none
+        with pytest.raises(OutOfMemory):
+            Pool(runner.engine, 3, USUAL, None)
+    else:
+        pool = Pool(runner.engine, 3, USUAL, None)
+        assert len(pool) == 2
+        pool.close()
+    monkeypatch.undo()
+    runner.close()
     assert device.live == 0
 
 

@@ -17,6 +17,7 @@ from tests import parts
 from tests.engines.fake_tensorrt import FakeDevice
 from trtconv import Engine as Callable_
 from trtconv.adapters import onnxruntime
+from trtconv.adapters.cuda import HostBytes
 from trtconv.core.errors import EnvironmentProblem, UsageError
 from trtconv.core.events import ignore
 from trtconv.core.records import FeedSpec, ShapeRange
@@ -97,7 +98,7 @@ class Pretended(Engine):
     def memory_used(self) -> int:
         return 10
 
-    def context(self, *, general: bool = False) -> Any:
+    def context(self, *, general: bool = False, lasting: bool = False) -> Any:
         self.contexts.append(Context(self))
         return self.contexts[-1], None
 
@@ -117,12 +118,12 @@ class Copies(FakeDevice):
         stream = super().stream()
         into, back = stream.copy_in, stream.copy_out
 
-        def copy_in(target: int, source: np.ndarray) -> None:
-            self.into.append(source.nbytes)
+        def copy_in(target: int, source: HostBytes) -> None:
+            self.into.append(source.array.nbytes)
             into(target, source)
 
-        def copy_out(target: np.ndarray, source: int) -> None:
-            self.back.append(target.nbytes)
+        def copy_out(target: HostBytes, source: int) -> None:
+            self.back.append(target.array.nbytes)
             back(target, source)
 
         stream.copy_in, stream.copy_out = copy_in, copy_out

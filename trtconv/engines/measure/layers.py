@@ -35,7 +35,7 @@ def measure(engine: OnGpu, feeds: Mapping[str, np.ndarray]) -> tuple[LayerTime, 
     The least of some runs: what measuring does to a layer, it only adds.
     """
     times: dict[str, list[float]] = {}
-    slot, tray, stream = slot_of(engine), Tray(engine), engine.device.stream()
+    slot, tray, stream = slot_of(engine, lasting=True), Tray(engine), engine.device.stream()
     try:
         tray.fill(feeds)
         slot.fit(tray, stream)

@@ -97,7 +97,7 @@ class _Laps:
 
 
 def _on_gpu(engine: PartsEngine, feeds: Mapping[str, np.ndarray]) -> tuple[PartTime, ...]:
-    slot, tray, stream = PartsSlot(engine), Tray(engine), engine.device.stream()
+    slot, tray, stream = PartsSlot(engine, lasting=True), Tray(engine), engine.device.stream()
     laps = _Laps(engine.device)
     try:
         tray.fill(feeds)

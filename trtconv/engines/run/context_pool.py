@@ -41,7 +41,13 @@ class _Flight:
     def __init__(self, engine: OnGpu, lane: _Lane, *, general: bool) -> None:
         self.engine, self.lane, self.general = engine, lane, general
         self.slot = slot_of(engine, general=general)
-        self.events = [engine.device.event(spin=number < 2) for number in range(3)]  # it waits for the last only
+        self.events: list[Event] = []
+        try:
+            for spin in (True, True, False):  # it waits for the last only
+                self.events.append(engine.device.event(spin=spin))
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, tray: Tray) -> None:
         """One query, from the tray's inputs to its outputs."""
@@ -146,28 +152,31 @@ class Pool:
             tray.lay(self._flights[0].slot.outputs)
 
     def _make(self, contexts: int, other: Shapes | None) -> None:
-        for number in range(contexts):
-            self._add(number, general=not self._usual)
-        if self._usual and other:
-            self._add(0, general=True)
+        with contextlib.closing(Tray(self.engine)) as tray:
+            for number in range(contexts):
+                self._add(number, tray, self._usual or other, general=not self._usual)
+            if self._usual and other:
+                self._add(0, tray, other, general=True)
         self._free = list(self._flights)
-        if not self.engine.on_host:  # such values cannot be made up
-            with contextlib.closing(Tray(self.engine)) as tray:
-                for flight in self._flights:
-                    self._warm(flight, tray, other if flight.general else self._usual)
 
-    def _warm(self, flight: _Flight, tray: Tray, shapes: Shapes | None) -> None:
-        if shapes:
-            tray.fill({name: np.zeros(shape, tray.dtype(name)) for name, shape in shapes.items()})
-            flight.warm(tray)
+    def _add(self, number: int, tray: Tray, shapes: Shapes | None, *, general: bool) -> None:
+        """One more context, ready to run, if the GPU's memory takes it; the first must be.
 
-    def _add(self, number: int, *, general: bool) -> None:
-        """One more context, if the GPU's memory takes it; the first must be."""
-        try:
-            self._flights.append(_Flight(self.engine, self._lanes[number % len(self._lanes)], general=general))
-        except OutOfMemory:
-            if not self._flights:
-                raise
+        Each is warm before the next is made: so that one finds the kernels that this one compiled.
+        """
+        with contextlib.ExitStack() as undo:
+            try:
+                flight = _Flight(self.engine, self._lanes[number % len(self._lanes)], general=general)
+                undo.callback(flight.close)
+                if shapes and not self.engine.on_host:  # such values cannot be made up
+                    tray.fill({name: np.zeros(shape, tray.dtype(name)) for name, shape in shapes.items()})
+                    flight.warm(tray)
+            except OutOfMemory:
+                if not self._flights:
+                    raise
+            else:
+                undo.pop_all()
+                self._flights.append(flight)
 
     def _take(self, form: Form) -> _Flight:
         general = {name: shape for name, shape, _ in form} != self._usual

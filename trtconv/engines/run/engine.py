@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,28 +102,31 @@ class Engine:
         """Bytes of GPU memory that a context takes beside its inputs and outputs."""
         return self.native.device_memory_size_v2
 
-    def context(self, *, general: bool = False) -> tuple[TrtIExecutionContext, TrtIRuntimeConfig]:
-        """A new execution context on profile 0, and its configuration.
+    def context(self, *, general: bool = False, lasting: bool = False) -> tuple[TrtIExecutionContext, object]:
+        """A new execution context on profile 0, and what must be kept as long as it.
 
-        The configuration must be kept as long as the context: choosing another profile reads it again, and TensorRT-RTX
+        That is its configuration, with the cache of kernels: choosing another profile reads it again, and TensorRT-RTX
         1.5 crashes where it is gone (its Python binding does not hold it).
 
         Args:
             general: use one set of kernels for all shapes instead of compiling some for each (TensorRT-RTX): a new
                 shape then costs milliseconds instead of half a second, and a run some per cent more.
+            lasting: it will have one shape for long, so half a second is worth a run of some per cent less: where a
+                version runs slower with kernels that contexts share, it gets its own.
 
         Raises:
             EnvironmentProblem: not enough GPU memory.
         """
         with self.one_at_a_time:
-            config = self.native.create_runtime_config()
+            config, cache = self.native.create_runtime_config(), None
             if self._kernels is not None:
-                self._prepare_jit(config, self._kernels, general)
+                alone = lasting and not general and not self.loaded.at_least(self.loaded.can.shares_since)
+                cache = self._prepare_jit(config, self._kernels, general=general, alone=alone)
             context = self.native.create_execution_context(config)
             if context is None:
                 free, needed = self.device.memory_info()[0], self.native.device_memory_size_v2 + _BESIDE
                 raise cuda.out_of_memory(needed, free) if needed > free else self.failure("no execution context")
-            return context, config
+            return context, (config, cache)
 
     def layer_information(self) -> str:
         """What TensorRT tells of the layers, as JSON; their names only, unless the build asked for details."""
@@ -131,12 +134,12 @@ class Engine:
         inspector = self.native.create_engine_inspector()
         told = inspector.get_engine_information(form)
         if _SHAPES_DECIDE in told and self.profiles:
-            context, config = self.context(general=True)
+            context, kept = self.context(general=True)
             for name, span in self.profiles[0].items():
                 context.set_input_shape(name, span.optimum)
             inspector.execution_context = context
             told = inspector.get_engine_information(form)
-            del inspector, context, config  # in this order
+            del inspector, context, kept  # in this order
         return told
 
     def failure(self, what: str) -> EnvironmentProblem:
@@ -202,16 +205,17 @@ class Engine:
         bits = int(verdict[1])
         return [f"{self.loaded.title} says {text}" for bit, text in _VALIDITY_BITS if bits & bit]
 
-    def _prepare_jit(self, config: TrtIRuntimeConfig, kernels: _Kernels, general: bool) -> None:
+    def _prepare_jit(
+        self, config: TrtIRuntimeConfig, kernels: _Kernels, *, general: bool, alone: bool
+    ) -> RtxIRuntimeCache:
         api = rtx_module(self.loaded.api, self.loaded.can)
         jit = with_jit(config, self.loaded.can)
         strategies = api.DynamicShapesKernelSpecializationStrategy
         jit.dynamic_shapes_kernel_specialization_strategy = strategies.NONE if general else strategies.EAGER
         # Its built-in capture of CUDA graphs stays off: it concerns all threads, and whatever they allocate breaks it.
-        if kernels.cache is None:
-            kernels.fill(jit.create_runtime_cache())
-        assert kernels.cache is not None
-        jit.set_runtime_cache(kernels.cache)
+        cache = kernels.cache(jit.create_runtime_cache, alone=alone)
+        jit.set_runtime_cache(cache)
+        return cache
 
     def _is_input(self, name: str) -> bool:
         return self.native.get_tensor_mode(name).name == self.loaded.api.TensorIOMode.INPUT.name
@@ -239,26 +243,38 @@ class _Kernels:
 
     def __init__(self, engine: Path) -> None:
         self.path = engine.with_name(engine.name + ".kernels")
-        self.cache: RtxIRuntimeCache | None = None
-        self._stored = b""
-
-    def fill(self, cache: RtxIRuntimeCache) -> None:
-        """Use a new cache; a file of another GPU, driver or version is refused by TensorRT and replaced later."""
-        self.cache = cache
+        self._known = b""
         with contextlib.suppress(OSError):
-            self._stored = self.path.read_bytes()
-        if self._stored and not cache.deserialize(self._stored):
-            self._stored = b""
+            self._known = self.path.read_bytes()
+        self._stored = len(self._known)
+        self._last: dict[bool, RtxIRuntimeCache] = {}
+
+    def cache(self, make: Callable[[], RtxIRuntimeCache], *, alone: bool) -> RtxIRuntimeCache:
+        """The cache for a new context: one that all share, or one of its own with what was compiled until now.
+
+        A file of another GPU, driver or version is refused by TensorRT and replaced later.
+        """
+        if alone or alone not in self._last:
+            self._gather()
+            cache = make()
+            if self._known and not cache.deserialize(self._known):
+                self._known, self._stored = b"", 0
+            self._last[alone] = cache
+        return self._last[alone]
 
     def store(self) -> None:
-        """Write the cache if it grew; a folder that cannot be written costs only time."""
-        if self.cache is None:
-            return
-        data = bytes(memoryview(self.cache.serialize()))
-        if len(data) > len(self._stored):
+        """Write what was compiled if that grew; a folder that cannot be written costs only time."""
+        self._gather()
+        if len(self._known) > self._stored:
             with contextlib.suppress(OSError):
-                files.write_bytes(self.path, data)
-        self.cache = None
+                files.write_bytes(self.path, self._known)
+        self._last = {}
+
+    def _gather(self) -> None:
+        for cache in self._last.values():
+            data = bytes(memoryview(cache.serialize()))
+            if len(data) > len(self._known):
+                self._known = data
 
 
 def load(

@@ -16,7 +16,7 @@ from trtconv.engines.run import input_checks
 from trtconv.engines.run.device_memory import Growing
 from trtconv.engines.run.engine import Engine
 from trtconv.engines.run.host_buffers import Form, Tray
-from trtconv.engines.run.replays import Execution, copy_input, form_of
+from trtconv.engines.run.replays import Copies, Execution, copy_input, form_of
 
 _HELD = 16 << 20  # bytes of host memory that a context may hold of shapes it had
 _PER_LAYER = 1024  # bytes of it for each change of its shapes, at most (docs/runtime.md)
@@ -28,14 +28,15 @@ class Slot(Execution):
     Args:
         engine: the model.
         general: whether one set of kernels serves all shapes (see ``Engine.context``).
+        lasting: whether it will have one shape for long (likewise).
     """
 
-    def __init__(self, engine: Engine, *, general: bool = False) -> None:
+    def __init__(self, engine: Engine, *, general: bool = False, lasting: bool = False) -> None:
         super().__init__(engine)
         self.engine = engine
         self._changes = 0
         self._context: TrtIExecutionContext | None
-        self._context, self._config = engine.context(general=general)
+        self._context, self._kept = engine.context(general=general, lasting=lasting)
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._memory: dict[str, Growing] = {}
         self._given: dict[str, int] = {}  # inputs that lie on the device already, at these addresses
@@ -137,6 +138,20 @@ class Slot(Execution):
             elif tray.arrays[info.name].nbytes:
                 stream.copy_out(tray.bytes_of(info.name), self._memory[info.name].address)
 
+    def copies(self, tray: Tray) -> Copies | None:
+        """See ``Execution.copies``."""
+        if self.host or self._found or tray.made:
+            return None
+        ins, outs = (
+            [
+                (self._memory[info.name].address, tray.bytes_of(info.name))
+                for info in infos
+                if tray.arrays[info.name].nbytes
+            ]
+            for infos in (self.engine.inputs, self.engine.outputs)
+        )
+        return ins, outs
+
     @property
     def context(self) -> TrtIExecutionContext:
         """TensorRT's own object."""
@@ -154,7 +169,7 @@ class Slot(Execution):
     def enqueue(self, stream: Stream) -> None:
         """See ``Execution.enqueue``."""
         with self.engine.one_at_a_time:
-            if not self.context.execute_async_v3(stream.handle):
+            if self._context is None or not self._context.execute_async_v3(stream.handle):
                 raise self.engine.failure("the run cannot be enqueued")
 
     def _reshape(self, form: Form, arrays: Mapping[str, np.ndarray], stream: Stream) -> None:

@@ -7,9 +7,8 @@ from threading import RLock
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trtconv.adapters.cuda import Device, Pinned
+from trtconv.adapters.cuda import Device, Part, Pinned
 from trtconv.core.records import TensorInfo
 from trtconv.engines.plan import dtypes
 from trtconv.engines.run.device_preprocess import Target
@@ -53,6 +52,7 @@ class Tray:
         self._outputs = [info.name for info in engine.outputs]
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._pinned: dict[str, Pinned] = {}
+        self._bytes: dict[str, Part] = {}  # of the arrays
         self.arrays: dict[str, np.ndarray] = {}
         self.made: dict[str, Target] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}  # of these
@@ -104,9 +104,9 @@ class Tray:
             for name in self._inputs
         )
 
-    def bytes_of(self, name: str) -> NDArray[np.uint8]:
+    def bytes_of(self, name: str) -> Part:
         """A tensor's pinned bytes."""
-        return self._pinned[name].array[: self.arrays[name].nbytes]
+        return self._bytes[name]
 
     def outputs(self) -> dict[str, np.ndarray]:
         """Copies of the outputs; after everything enqueued is done."""
@@ -114,7 +114,7 @@ class Tray:
 
     def close(self) -> None:
         """Free it; nothing may be running."""
-        self.arrays = {}
+        self.arrays, self._bytes = {}, {}
         self.moves += 1
         with self._alone:
             while self._pinned:
@@ -132,4 +132,5 @@ class Tray:
                 if pinned is not None:
                     self._pinned.pop(name).close()
                 pinned = self._pinned[name] = self._device.pinned(max(size, 1))
-        return pinned.array[:size].view(dtype).reshape(shape)
+        part = self._bytes[name] = Part(pinned.address, pinned.array[:size])
+        return part.array.view(dtype).reshape(shape)

@@ -58,12 +58,13 @@ class PartsSlot(Execution):
     Args:
         engine: the parts.
         general: whether one set of kernels serves all shapes (see ``Engine.context``).
+        lasting: whether it will have one shape for long (likewise).
 
     Attributes:
         span: is entered around everything that is done for a part.
     """
 
-    def __init__(self, engine: PartsEngine, *, general: bool = False) -> None:
+    def __init__(self, engine: PartsEngine, *, general: bool = False, lasting: bool = False) -> None:
         super().__init__(engine)
         self.engine, self._general = engine, general
         self.span: Span = _untimed
@@ -78,7 +79,7 @@ class PartsSlot(Execution):
         try:
             for step in engine.steps:
                 if isinstance(step.runner, Engine):
-                    self._slots[step.name] = Slot(step.runner, general=general)
+                    self._slots[step.name] = Slot(step.runner, general=general, lasting=lasting)
         except BaseException:
             self.close()
             raise

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from trtconv.adapters.cuda import Graph, Stream
+from trtconv.adapters.cuda import Graph, HostBytes, Stream
 from trtconv.adapters.tensorrt_api import TrtIExecutionContext
 from trtconv.core.errors import EnvironmentProblem
 from trtconv.engines.run.host_buffers import Form, Sides, Tray
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+Copies = tuple[Sequence[tuple[int, HostBytes]], Sequence[tuple[int, HostBytes]]]
+"""Device addresses and the host's bytes, of inputs and of outputs."""
 
 
 class Execution(ABC):
@@ -83,6 +89,10 @@ class Execution(ABC):
     def copies_alone(self) -> bool:
         """Whether all its copies are the GPU's: those that the host makes belong to no graph."""
 
+    def copies(self, tray: Tray) -> Copies | None:
+        """What ``copy_in`` and ``copy_out`` copy, where they do nothing else and it stays the same; None elsewhere."""
+        return None
+
     @property
     def replays(self) -> bool:
         """Whether runs come from a CUDA graph."""
@@ -90,11 +100,14 @@ class Execution(ABC):
 
     def compute(self, stream: Stream) -> None:
         """Enqueue one run, or the replay of its graph."""
+        self.again(stream)()
+
+    def again(self, stream: Stream) -> Callable[[], None]:
+        """What ``compute`` does, to be called for as long as nothing about it changes."""
         self._stream = stream
         if self._graph is not None and self._copies is None:
-            self._graph.launch(stream)
-        else:
-            self.enqueue(stream)
+            return functools.partial(self._graph.launch, stream)
+        return functools.partial(self.enqueue, stream)
 
     def capture(self, tray: Tray | None = None) -> str:
         """Replay further runs from a CUDA graph; at least one run was made for this form, and none is under way.

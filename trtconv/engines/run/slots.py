@@ -12,16 +12,17 @@ OnGpu = Engine | PartsEngine
 """A model on a GPU."""
 
 
-def slot_of(engine: OnGpu, *, general: bool = False) -> Execution:
+def slot_of(engine: OnGpu, *, general: bool = False, lasting: bool = False) -> Execution:
     """Contexts and device memory for one query at a time.
 
     Args:
         engine: the model.
         general: whether one set of kernels serves all shapes (see ``Engine.context``).
+        lasting: whether it will have one shape for long (likewise).
 
     Raises:
         EnvironmentProblem: not enough GPU memory.
     """
     if isinstance(engine, PartsEngine):
-        return PartsSlot(engine, general=general)
-    return Slot(engine, general=general)
+        return PartsSlot(engine, general=general, lasting=lasting)
+    return Slot(engine, general=general, lasting=lasting)
