@@ -67,7 +67,7 @@ def device(runtime: Runtime) -> Any:
 
 def test_a_script_makes_its_calls_in_their_order(runtime: Runtime, device: Any) -> None:
     script, stream, event = device.script(), device.stream(), device.event()
-    host = cuda.Part(7, np.zeros(5, np.uint8))
+    host = cuda.HostSlice(7, np.zeros(5, np.uint8))
     met: list[str] = []
     script.record(event, stream)
     script.copy_in(stream, 9, host)
@@ -107,7 +107,7 @@ def test_spans_are_what_since_says(runtime: Runtime, device: Any) -> None:
 
 @pytest.mark.parametrize("call", ["record", "synchronize", "wait", "copy_in", "copy_out", "since"])
 def test_calls_one_by_one_fail_likewise(runtime: Runtime, device: Any, call: str) -> None:
-    stream, event, host = device.stream(), device.event(), cuda.Part(7, np.zeros(5, np.uint8))
+    stream, event, host = device.stream(), device.event(), cuda.HostSlice(7, np.zeros(5, np.uint8))
     calls = {
         "record": ("cudaEventRecord", lambda: event.record(stream)),
         "synchronize": ("cudaEventSynchronize", event.synchronize),

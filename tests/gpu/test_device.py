@@ -130,7 +130,7 @@ def test_memory_that_is_there_can_be_locked_and_copied_on(device: Device) -> Non
     one, other, stream = device.memory(SIZE), device.memory(SIZE), device.stream()
     for _ in range(2):  # unlocked, it can be locked again
         locked = device.register(source)
-        stream.copy_in(one.address, cuda.Part(source.ctypes.data, source))
+        stream.copy_in(one.address, cuda.HostSlice(source.ctypes.data, source))
         stream.copy_within(other.address, one.address, SIZE)
         stream.copy_out(back, other.address)
         stream.synchronize()

@@ -49,7 +49,7 @@ class HostBytes(Protocol):
         """The bytes."""
 
 
-class Part(NamedTuple):
+class HostSlice(NamedTuple):
     """See ``HostBytes``; some of those that something else holds."""
 
     address: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trtconv.adapters.cuda import Device, Event, Kernel, Part, Registered
+from trtconv.adapters.cuda import Device, Event, HostSlice, Kernel, Registered
 from trtconv.core.packed_images import Contents
 from trtconv.engines.run.device_memory import Growing
 
@@ -87,7 +87,7 @@ class Landing:
     """See ``parcels.Landing``."""
 
     def __init__(self, owner: Landings, memory: NDArray[np.uint8]) -> None:
-        self._owner, self._source = owner, Part(int(memory.ctypes.data), memory)
+        self._owner, self._source = owner, HostSlice(int(memory.ctypes.data), memory)
         device = owner.device
         self._registered: Registered = device.register(memory)
         self._there = Growing(device)
@@ -103,7 +103,7 @@ class Landing:
         """See ``parcels.Landing``."""
         with self._owner.device.current():
             parcel = self._there.resize(contents.room)
-            target.stream.copy_in(parcel, Part(self._source.address, self._source.array[: contents.size]))
+            target.stream.copy_in(parcel, HostSlice(self._source.address, self._source.array[: contents.size]))
             for launch in contents.launches:
                 kernel = self._owner.kernel(launch.kernel)
                 kernel.launch(target.stream, launch.grid, launch.block, (parcel, target.part(place)))

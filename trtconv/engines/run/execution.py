@@ -36,6 +36,7 @@ class Slot(Execution):
         self.engine = engine
         self._changes = 0
         self._context: TrtIExecutionContext | None
+        self._kept: object
         self._context, self._kept = engine.context(general=general, lasting=lasting)
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._memory: dict[str, Growing] = {}
@@ -162,7 +163,7 @@ class Slot(Execution):
         """See ``Execution.close``."""
         with self.engine.one_at_a_time:
             self.drop_graph()
-            self._context = None
+            self._context = self._kept = None  # in this order
             while self._memory:
                 self._memory.popitem()[1].close()
 

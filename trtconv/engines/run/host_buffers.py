@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trtconv.adapters.cuda import Device, Part, Pinned
+from trtconv.adapters.cuda import Device, HostSlice, Pinned
 from trtconv.core.records import TensorInfo
 from trtconv.engines.plan import dtypes
 from trtconv.engines.run.device_preprocess import Target
@@ -52,7 +52,7 @@ class Tray:
         self._outputs = [info.name for info in engine.outputs]
         self._dtypes = {info.name: dtypes.numpy_type(info.dtype) for info in (*engine.inputs, *engine.outputs)}
         self._pinned: dict[str, Pinned] = {}
-        self._bytes: dict[str, Part] = {}  # of the arrays
+        self._bytes: dict[str, HostSlice] = {}  # of the arrays
         self.arrays: dict[str, np.ndarray] = {}
         self.made: dict[str, Target] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}  # of these
@@ -104,7 +104,7 @@ class Tray:
             for name in self._inputs
         )
 
-    def bytes_of(self, name: str) -> Part:
+    def bytes_of(self, name: str) -> HostSlice:
         """A tensor's pinned bytes."""
         return self._bytes[name]
 
@@ -132,5 +132,5 @@ class Tray:
                 if pinned is not None:
                     self._pinned.pop(name).close()
                 pinned = self._pinned[name] = self._device.pinned(max(size, 1))
-        part = self._bytes[name] = Part(pinned.address, pinned.array[:size])
+        part = self._bytes[name] = HostSlice(pinned.address, pinned.array[:size])
         return part.array.view(dtype).reshape(shape)
