@@ -156,3 +156,27 @@ def test_a_choice_is_never_left_open():
     assert names.choice("fp61", ["fp16", "int8"]) == "did you mean 'fp16'?"
     assert names.choice("zz", ["fp16", "int8"]) == "choose one of fp16, int8"
     assert names.choice("zz", []) == "leave it out"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("configs/digits.yml", "configs/digits.yaml"),
+        ("cofnigs/digits.yaml", "configs/digits.yaml"),
+        ("./cofnigs/digist.yaml", "configs/digits.yaml"),
+        ("configs/../configs/digist.yaml", "configs/../configs/digits.yaml"),
+        ("cofnigs/nothing.like.it", "configs"),
+        ("configs/digits.yaml/within", ""),
+        ("elsewhere/digits.yaml", ""),
+    ],
+)
+def test_a_path_that_is_meant_is_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, meant: str
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/digits.yaml").touch()
+    said = f"did you mean {meant!r}?" if meant else ""
+    assert names.path_meant(Path(wrong), tmp_path) == said
+    monkeypatch.chdir(tmp_path)
+    assert names.path_meant(Path(wrong)) == said
+    assert names.path_meant(tmp_path / wrong) == (f"did you mean {str(tmp_path / meant)!r}?" if meant else "")

@@ -215,7 +215,7 @@ def test_missing_and_foreign_files(tmp_path: Path, images: np.ndarray) -> None:
     assert "did you mean 'imgae'?" in error.hint
     error = refused(FeedSpec(tmp_path / "held_out.npz"), IMAGE)
     assert "no such file" in error.message
-    assert "did you mean 'heldout.npz'?" in error.hint
+    assert error.hint == f"did you mean '{path}'?"
     foreign = tmp_path / "x.npz"
     foreign.write_bytes(b"\x89PNG\r\n\x1a\n")
     assert "it looks like a PNG image" in refused(FeedSpec(foreign), IMAGE).message

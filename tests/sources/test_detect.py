@@ -90,7 +90,7 @@ def test_missing_paths_and_folders_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     with pytest.raises(SourceError, match="no such file") as caught:
         sources.detect(tmp_path / "savd")
-    assert caught.value.hint == "did you mean 'saved'?"
+    assert caught.value.hint == f"did you mean '{tmp_path / 'saved'}'?"
     (tmp_path / "saved/weights.bin").touch()
     with pytest.raises(SourceError, match=r"no model in this folder; it holds weights\.bin"):
         sources.detect(tmp_path / "saved")

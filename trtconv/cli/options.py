@@ -252,11 +252,11 @@ def existing(path: Path) -> Path:
         UsageError: it is not there; with the nearest name beside it.
     """
     if not path.exists() and not path.with_name(f"{path.name}.index").exists() and not is_function(path):
-        from trtconv.core.names import beside
+        from trtconv.core.names import path_meant
 
         if path.is_symlink():
             raise UsageError(f"{path} is a link to {path.readlink()}, which is not there", hint="make the link anew")
-        raise UsageError(f"no such file or folder: {path}", hint=beside(path) or "check the path")
+        raise UsageError(f"no such file or folder: {path}", hint=path_meant(path) or "check the path")
     return path
 
 

@@ -29,12 +29,24 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     return f"did you mean {hits[0]!r}?" if hits else ""
 
 
-def beside(path: Path) -> str:
-    """The same for a path that is not there, of what lies in its folder."""
-    try:
-        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
-    except OSError:
-        return ""
+def path_meant(path: Path, base: Path = Path(), files: str = "*") -> str:
+    """The same for a path that is not there: the path with the nearest names of what is, as far as there are any.
+
+    Args:
+        path: as the user wrote it.
+        base: the folder that it is relative to.
+        files: pattern of the last name.
+    """
+    found, changed = Path(), False
+    for name, pattern in zip(path.parts, ["*"] * (len(path.parts) - 1) + [files], strict=True):
+        step = found / name
+        if not (base / step).exists():
+            near = nearest(name, [other.name for other in (base / found).glob(pattern)])
+            if not near:
+                break
+            step, changed = found / near[0], True
+        found = step
+    return f"did you mean {str(found)!r}?" if changed else ""
 
 
 def choice(wrong: str, valid: Iterable[str]) -> str:

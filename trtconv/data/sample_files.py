@@ -13,7 +13,7 @@ import numpy as np
 
 from trtconv.core import digests
 from trtconv.core.errors import UsageError
-from trtconv.core.names import did_you_mean
+from trtconv.core.names import did_you_mean, path_meant
 from trtconv.core.records import FeedSpec, TensorInfo
 from trtconv.data import images, sample_axes
 from trtconv.data.arrays import Array, open_npy, open_npz_member
@@ -274,8 +274,7 @@ def files(path: Path) -> list[Path]:
             raise UsageError(f"{path}: no file matches", hint=f"look into {path.parent}")
         return found
     if not path.exists():
-        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UsageError(f"{path}: no such file", hint=did_you_mean(path.name, there) or "check data.path")
+        raise UsageError(f"{path}: no such file", hint=path_meant(path) or "check data.path")
     return [path]
 
 

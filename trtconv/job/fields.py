@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from trtconv.core.digests import is_glob
 from trtconv.core.errors import UsageError
-from trtconv.core.names import beside, is_function
+from trtconv.core.names import is_function, path_meant
 from trtconv.core.units import parse_budget, parse_bytes, parse_seconds
 from trtconv.job.section import After, Before, key
 from trtconv.sources import FORMATS, RIVALS
@@ -37,7 +37,7 @@ def _existing(path: Path, base: Path) -> Path:
     if not full.exists():
         missing = _first_missing(full)
         where = "" if missing == full else f" ({missing} is not there)"
-        raise ValueError(f"{NO_FILE}: {path}{where}; {beside(missing)}".rstrip("; "))
+        raise ValueError(f"{NO_FILE}: {path}{where}; {path_meant(path.expanduser(), base)}".rstrip("; "))
     return full
 
 

@@ -366,8 +366,6 @@ def _place(node: yaml.Node, label: str) -> str:
 
 
 def _neighbours(path: Path) -> str:
-    from trtconv.core.names import did_you_mean
+    from trtconv.core.names import path_meant
 
-    folder = path.parent
-    found = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-    return did_you_mean(path.name, found) or "give the path of a job file, such as configs/digits.yaml"
+    return path_meant(path, files="*.y*ml") or "give the path of a job file, such as configs/digits.yaml"

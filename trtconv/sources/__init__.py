@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trtconv.core import magic
 from trtconv.core.errors import SourceError, UsageError
 from trtconv.core.lazy import resolve
-from trtconv.core.names import choice, did_you_mean
+from trtconv.core.names import choice, path_meant
 from trtconv.core.records import SourceSpec
 from trtconv.sources.format import Format
 
@@ -141,8 +141,7 @@ def detect(path: Path) -> Format:
         if one.recognises(path, start):
             return one
     if not path.exists():
-        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise SourceError(f"{path}: no such file or folder", hint=did_you_mean(path.name, there) or "check source.path")
+        raise SourceError(f"{path}: no such file or folder", hint=path_meant(path) or "check source.path")
     if path.is_dir():
         names = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
         raise SourceError(
