@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -170,6 +170,58 @@ def enqueueing(b: Bench) -> None:
         )
     engine.close()
     engine.device.close()
+
+
+def kernels(b: Bench) -> None:
+    """A second and a third context for a shape: with kernels of the first, and as bench makes them, held to a limit."""
+    engine = engines.load(b.engine)
+    for batch in (1, 32):
+        first, first_s = _made(engine, b.x[:batch], lasting=False)
+        for what, lasting in (("Engine", False), ("bench", True)):
+            found, seconds = _made(engine, b.x[:batch], lasting=lasting)
+            ratio = found / first
+            b.row(
+                f"GPU time of {what}'s later contexts / the first, batch {batch}",
+                ratio,
+                "<= 1.01" if lasting else "",
+                not lasting or ratio <= 1.01,
+                ms=found,
+                first_ms=first,
+                made_s=seconds,
+                first_made_s=first_s,
+            )
+    engine.close()
+    engine.device.close()
+
+
+def _made(engine: engines.Engine, x: np.ndarray, *, lasting: bool) -> tuple[float, float]:
+    """GPU time of a replay, the least of some means, and the seconds until the context had run once."""
+    device, replays = engine.device, 200
+    with ExitStack() as stack:
+        began = time.perf_counter()
+        slot, tray, stream = (
+            stack.enter_context(closing(part))
+            for part in (Slot(engine, lasting=lasting), Tray(engine), device.stream())
+        )
+        tray.fill({"x": x})
+        slot.fit(tray, stream)
+        slot.copy_in(tray, stream)
+        slot.compute(stream)
+        stream.synchronize()
+        took = time.perf_counter() - began
+        slot.compute(stream)
+        stream.synchronize()
+        assert not slot.capture()
+        start, end = (stack.enter_context(closing(device.event())) for _ in range(2))
+        means = []
+        for _ in range(5):
+            start.record(stream)
+            for _ in range(replays):
+                slot.compute(stream)
+            end.record(stream)
+            end.synchronize()
+            means.append(end.since(start) / replays)
+    return min(means), took
 
 
 def _by_hand(slot: Execution, tray: Tray) -> handwritten.Query:
@@ -532,6 +584,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "start": second_start,
     "loop": loop,
     "enqueueing": enqueueing,
+    "kernels": kernels,
     "tune": tuning,
     "library": library,
     "small": small,
